@@ -1,0 +1,1 @@
+"""A project in which the training recipe is executable: one command a step. Start with `recipe --help`."""

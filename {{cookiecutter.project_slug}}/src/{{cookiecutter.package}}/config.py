@@ -1,0 +1,243 @@
+"""Every knob of a project: one flat, typed, documented model, read from recipe.toml and `knob=value` arguments.
+
+A knob belongs to one group. The fingerprint of a group (see `Config.fingerprint`) is what ties a passing check, a
+split or a baseline to the settings it was made under. A modality adds its own knobs by subclassing `Config`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import UserError
+
+GROUPS = ("data", "split", "preprocessing", "model", "loss", "optimiser", "schedule", "loop", "evaluation", "tracking")
+
+
+def knob(default: Any, group: str, description: str, **bounds: Any) -> Any:
+    """A documented field. `group` is one of GROUPS; `bounds` are pydantic's (ge, gt, le, lt, pattern, ...)."""
+    assert group in GROUPS, group
+    return Field(default, description=description, json_schema_extra={"group": group}, validate_default=True, **bounds)
+
+
+class Config(BaseModel):
+    """The knobs that every modality shares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+    modality: str = knob("tabular", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
+    task: Literal["binary", "multiclass", "regression", "ranking"] = knob("binary", "data", "What is predicted")
+    data: str = knob("data/train.csv", "data", "Path of the data, relative to recipe.toml", min_length=1)
+    target: str = knob("target", "data", "Name of the column to predict", min_length=1)
+    positive: str = knob("", "data", "Binary: the class called positive ('' = the last in sorted order)")
+    group: str = knob("", "split", "Column whose values must stay on one side of the split (patient, user, ...)")
+    time: str = knob("", "split", "Column that orders the examples in time; the split is then by time, never random")
+    query: str = knob("", "data", "Ranking: column that names the query a row belongs to")
+    iid: str = knob("", "split", "Why the rows are independent; needed when no group and no time is declared")
+    drop: list[str] = knob([], "data", "Columns that are never used (post-outcome, identifiers, ...)")
+    known_at_prediction: list[str] = knob([], "data", "Suspected columns that you confirm are known when predicting")
+    acknowledge: list[str] = knob([], "data", "Names of data checks whose FAIL you have seen and accept")
+    duplicates: Literal["keep", "drop"] = knob("keep", "data", "Exact duplicate rows: keep, or keep the first only")
+
+    split: Literal["auto", "random", "stratified", "group", "time"] = knob(
+        "auto", "split", "Kind of split; auto = time if declared, else group if declared, else stratified or random"
+    )
+    val_share: float = knob(0.0, "split", "Share of validation rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
+    test_share: float = knob(0.0, "split", "Share of test rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
+    folds: int = knob(0, "split", "k-fold: the rows outside test in k parts, of which one validates; 0 = off", ge=0, le=50)
+    fold: int = knob(0, "split", "Which of the folds validates", ge=0, le=49)
+    split_seed: int = knob(0, "split", "Seed of the split; leave it alone", ge=0, lt=2**32)
+
+    metric: Literal[
+        "auto", "auc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", "f1", "log_loss", "cost",
+        "rmse", "mae", "r2", "ndcg"
+    ] = knob("auto", "evaluation", "What decides; auto = auc, accuracy, rmse or ndcg by task")  # fmt: skip
+    cost_false_positive: float = knob(1.0, "evaluation", "Binary: cost of a false alarm", ge=0)
+    cost_false_negative: float = knob(1.0, "evaluation", "Binary: cost of a miss", ge=0)
+    slices: list[str] = knob([], "evaluation", "Columns whose values are reported one by one (deployment slices)")
+    bootstrap: int = knob(1000, "evaluation", "Resamples behind every 95 % interval", ge=100, le=100_000)
+    human_score: float | None = knob(None, "evaluation", "What a person reaches on this metric, when you know it")
+
+    loss: Literal["auto", "cross_entropy", "bce", "focal", "mse", "mae", "huber", "pairwise"] = knob(
+        "auto", "loss", "auto = bce, cross_entropy, mse or pairwise (BPR) by task"
+    )
+    class_weights: Literal["none", "balanced"] = knob("none", "loss", "balanced = inverse frequency, mean one")
+    label_smoothing: float = knob(0.0, "loss", "Share of the target spread over all classes", ge=0, le=0.5)
+    focal_gamma: float = knob(2.0, "loss", "Focusing parameter of the focal loss", ge=0, le=10)
+    huber_delta: float = knob(1.0, "loss", "Huber: where squared turns linear, in target standard deviations", gt=0)
+
+    optimiser: Literal["adamw", "sgd"] = knob("adamw", "optimiser", "AdamW, or SGD with Nesterov momentum")
+    lr: float = knob(1e-3, "optimiser", "Peak learning rate", gt=0, le=10)
+    weight_decay: float = knob(1e-2, "optimiser", "Decoupled decay; none on bias, norm and embeddings", ge=0, le=1)
+    momentum: float = knob(0.9, "optimiser", "SGD's momentum", ge=0, lt=1)
+    clip: float = knob(1.0, "optimiser", "Largest global gradient norm; 0 = no clipping", ge=0)
+    schedule: Literal["cosine", "linear", "one_cycle", "plateau", "constant"] = knob(
+        "cosine", "schedule", "How the rate falls after warm-up"
+    )
+    warmup: float = knob(0.05, "schedule", "Share of all steps spent rising from zero to lr", ge=0, lt=1)
+
+    epochs: int = knob(30, "loop", "Most passes over the training part", ge=1, le=100_000)
+    batch_size: int = knob(128, "loop", "Examples per forward pass; 32-256 balances noise and speed", ge=1)
+    accumulate: int = knob(1, "loop", "Forward passes per optimiser step; equal to the batch that many times larger", ge=1)
+    patience: int = knob(8, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
+    precision: Literal["fp32", "bf16"] = knob("fp32", "loop", "bf16 = autocast matrix products to bfloat16")
+    compile: bool = knob(False, "loop", "torch.compile the model; pays on long runs only")
+    workers: int = knob(0, "loop", "Loader processes; 0 = load in this process", ge=0, le=256)
+    device: str = knob("auto", "loop", "auto = cuda, then mps, then cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    seed: int = knob(0, "loop", "Seed of initialisation, order and augmentation", ge=0, lt=2**32)
+    deterministic: bool = knob(True, "loop", "Ask torch for deterministic kernels")
+
+    tracker: Literal["none", "wandb"] = knob("wandb", "tracking", "Where curves also go; wandb stays offline by default")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Config:
+        """Refuse knobs that contradict each other; each message names both values and the way out."""
+        losses = {
+            "binary": ("bce", "focal", "cross_entropy"),
+            "multiclass": ("cross_entropy", "focal"),
+            "regression": ("mse", "mae", "huber"),
+            "ranking": ("pairwise", "mse", "mae", "huber"),
+        }[self.task]
+        if self.loss != "auto" and self.loss not in losses:
+            raise ValueError(f"loss = {self.loss!r} does not fit task = {self.task!r}; use one of {', '.join(losses)}")
+        metrics = METRICS[self.task]
+        if self.metric != "auto" and self.metric not in metrics:
+            raise ValueError(f"metric = {self.metric!r} does not fit task = {self.task!r}; use one of {', '.join(metrics)}")
+        if self.task == "ranking" and not self.query:
+            raise ValueError("task = 'ranking' needs query = the column that names the query of a row")
+        if self.split == "time" and not self.time:
+            raise ValueError("split = 'time' needs time = the column that orders the rows")
+        if self.split == "group" and not self.group:
+            raise ValueError("split = 'group' needs group = the column that must stay on one side")
+        if self.time and self.split in ("random", "stratified"):
+            raise ValueError(f"split = {self.split!r} contradicts time = {self.time!r}; a declared time is never split at random")
+        if self.folds == 1:
+            raise ValueError("folds = 1 leaves nothing to train on; use 0 (off) or at least 2")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"fold = {self.fold} is outside 0..{self.folds - 1} (folds = {self.folds})")
+        if self.folds and self.split_kind == "time":
+            raise ValueError("folds cannot be used with a time split: a fold would train on the future; set folds = 0")
+        if self.label_smoothing and self.resolved_loss not in ("cross_entropy", "bce"):
+            raise ValueError(f"label_smoothing = {self.label_smoothing} has no meaning for loss = {self.resolved_loss!r}; set it to 0")
+        roles = [name for name in (self.target, self.group, self.time, self.query) if name]
+        if len(set(roles)) < len(roles) and self.group != self.query:
+            raise ValueError(f"target, group, time and query must be different columns; got {', '.join(roles)}")
+        if self.target in self.drop:
+            raise ValueError(f"drop holds the target {self.target!r}; remove it from drop")
+        return self
+
+    @property
+    def split_kind(self) -> str:
+        """The kind of split that `split = "auto"` stands for. A ranking query is a group."""
+        if self.split != "auto":
+            return self.split
+        if self.time:
+            return "time"
+        if self.group or self.query:
+            return "group"
+        return "stratified" if self.task in ("binary", "multiclass") else "random"
+
+    @property
+    def resolved_loss(self) -> str:
+        """The loss that `loss = "auto"` stands for."""
+        auto = {"binary": "bce", "multiclass": "cross_entropy", "regression": "mse", "ranking": "pairwise"}
+        return auto[self.task] if self.loss == "auto" else self.loss
+
+    @property
+    def resolved_metric(self) -> str:
+        """The metric that `metric = "auto"` stands for."""
+        return METRICS[self.task][0] if self.metric == "auto" else self.metric
+
+    def fingerprint(self, *groups: str) -> str:
+        """sha256 (first 16 hex digits) over the values of all knobs in these groups; all groups when none is named."""
+        chosen = {
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if not groups or field.json_schema_extra["group"] in groups  # type: ignore[index,call-overload]
+        }
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# The metrics that fit a task; the first is the default. Lower is better for the ones in LOWER_IS_BETTER.
+METRICS = {
+    "binary": ("auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "log_loss", "cost"),
+    "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss"),
+    "regression": ("rmse", "mae", "r2"),
+    "ranking": ("ndcg",),
+}
+LOWER_IS_BETTER = frozenset({"log_loss", "cost", "rmse", "mae"})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The flat table of recipe.toml. Raises UserError when it is missing, not TOML, or nested."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run recipe in a project folder, or name one with --project") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} cannot be read as TOML: {error}") from None
+    nested = [name for name, value in values.items() if isinstance(value, dict)]
+    if nested:
+        raise UserError(f"{path} has a table [{nested[0]}]; the recipe is one flat table: write its keys at the top level")
+    return values
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`knob=value` -> (knob, value). The value is read as TOML, and as a plain string when it is not TOML."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UserError(f"{text!r} is not knob=value; for example lr=0.01")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value
+
+
+def make_config(cls: type[Config], values: dict[str, Any], where: str) -> Config:
+    """A validated config, or one UserError sentence naming the knob, the value seen and what is allowed."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_sentence(cls, error)}") from None
+
+
+def _sentence(cls: type[Config], error: ValidationError) -> str:
+    first = error.errors()[0]
+    if not first["loc"]:
+        return str(first["ctx"]["error"])
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
+        return f"unknown knob {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; `recipe knobs` lists them all")
+    return f"{name} = {first['input']!r} is refused: it must be {allowed(cls, name)}"
+
+
+def allowed(cls: type[Config], name: str) -> str:
+    """The values a knob takes, in words: its choices, or its type with its bounds."""
+    field = cls.model_fields[name]
+    annotation = field.annotation
+    if choices := [str(c) for c in get_args(annotation) if isinstance(c, str)]:
+        return "one of " + ", ".join(choices)
+    words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+    kind = words.get(getattr(annotation, "__name__", ""), "") or {
+        "list[str]": "a list of texts, as in [\"a\", \"b\"]", "list[int]": "a list of whole numbers", "float | None": "a number",
+    }.get(str(annotation), str(annotation))  # fmt: skip
+    signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "pattern": "of the form",
+             "min_length": "of length at least", "max_length": "of length at most"}  # fmt: skip
+    bounds = [f"{words} {getattr(m, sign)}" for m in field.metadata for sign, words in signs.items()
+              if getattr(m, sign, None) is not None]  # fmt: skip
+    return f"{kind} {' and '.join(bounds)}".strip()
+
+
+def describe_knobs(config: Config) -> str:
+    """All knobs as text: name = value, what it is for, what it may be."""
+    lines = []
+    for name, field in type(config).model_fields.items():
+        lines.append(f"{name} = {getattr(config, name)!r}\n    {field.description} [{allowed(type(config), name)}]")
+    return "\n".join(lines)

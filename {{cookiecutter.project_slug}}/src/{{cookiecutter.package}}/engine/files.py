@@ -1,0 +1,79 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write to a temporary neighbour, fsync, rename, fsync the folder: a crash leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}; free some space or mend the permissions") from None
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut (POSIX; Windows has no such call and needs none)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def to_json(value: Any, indent: int | None = 1) -> str:
+    """JSON without NaN: non-finite floats become null, arrays and tuples become lists, everything else must be JSON."""
+    return json.dumps(_plain(value), indent=indent, sort_keys=False, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy arrays and scalars, torch tensors
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def read_json(path: Path, what: str, mend: str) -> Any:
+    """The JSON in `path`, or a UserError that says what the file is for and how to mend it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} ({what}) does not exist; {mend}") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} ({what}) cannot be read: {error}; {mend}") from None
+
+
+def sha256(path: Path, chunk: int = 1 << 20) -> str:
+    """Hex digest of a file's bytes, read in chunks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(chunk):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def newest(paths: list[Path], keep: Callable[[Path], bool]) -> Path | None:
+    """The last of the sorted paths for which `keep` is true."""
+    return next((path for path in sorted(paths, reverse=True) if keep(path)), None)

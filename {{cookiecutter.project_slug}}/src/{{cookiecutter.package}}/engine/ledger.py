@@ -1,0 +1,65 @@
+"""The ledger: one line per step in EXPERIMENTS.jsonl, each holding the hash of the line before it.
+
+Editing, deleting or reordering a line breaks the chain, and `read` says where. Cutting lines off the end cannot be
+seen from the file alone; git history and the run folders show it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ..errors import UserError
+from .files import to_json, write_atomic
+
+START = "0" * 64
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All rows in order. Raises UserError naming the first line whose hash does not follow from the one before."""
+    rows: list[dict[str, Any]] = []
+    previous = START
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else [], start=1):
+        try:
+            row = json.loads(line)
+            honest = row["previous"] == previous and row["hash"] == _hash(row)
+        except (ValueError, KeyError, TypeError):
+            honest = False
+        if not honest:
+            raise UserError(
+                f"{path.name} line {number} does not follow from the line before: it was edited, removed or reordered;"
+                f" restore the file from git (git checkout -- {path.name})"
+            )
+        rows.append(row)
+        previous = row["hash"]
+    return rows
+
+
+def append(path: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """Chain `row` to the end of the ledger, atomically and one process at a time. Returns the row as written."""
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        rows = read(path)
+        row = json.loads(to_json({**row, "previous": rows[-1]["hash"] if rows else START}))
+        row["hash"] = _hash(row)
+        lines = [*(path.read_text(encoding="utf-8").splitlines() if rows else []), json.dumps(row, ensure_ascii=False)]
+        write_atomic(path, "\n".join(lines) + "\n")
+    return row
+
+
+def _hash(row: dict[str, Any]) -> str:
+    content = {key: value for key, value in row.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The ledger for a terminal: one line a row."""
+    lines = [f"{'run':<16} {'status':<6} {'result':<44} changed / because"]
+    for row in rows:
+        result = f"{row['metric']} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}]" if "metric" in row else ""
+        changed = " ".join(f"{knob}={value}" for knob, value in row["overrides"].items())
+        lines.append(f"{row['id']:<16} {row['status']:<6} {result:<44} {changed} {row['because']}".rstrip())
+    return "\n".join(lines)

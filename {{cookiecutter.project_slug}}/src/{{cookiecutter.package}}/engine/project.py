@@ -1,0 +1,251 @@
+"""A project on disk: its recipe, its data, its run folders, and the gates between the steps.
+
+Every step gets a `Project` to read from and a `Run` to write to. A finished run is a folder runs/<number>-<step>/ with
+record.json in it, and one line in the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..checks.finding import Finding
+from ..config import GROUPS, Config
+from ..errors import UserError
+from ..task import Data, Task
+from . import ledger
+from .files import newest, read_json, to_json, write_atomic
+
+LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", "scikit-learn", "lightgbm", "pydantic")
+
+# What a step's result depends on: the parts of the fingerprint that must still be the same for it to count.
+DEPENDS = {
+    "split": ("data", "split"),
+    "baseline": ("data", "split", "preprocessing", "evaluation"),
+    "check": ("data", "split", "preprocessing", "model", "loss", "optimiser", "code"),
+    "train": ("data", "split"),
+}
+SCHEMA = 1
+
+
+@dataclass
+class Project:
+    """root: folder of recipe.toml. overrides: the knobs given on the command line. because: why a gate is overridden."""
+
+    root: Path
+    config: Config
+    task: Task
+    overrides: dict[str, Any] = field(default_factory=dict)
+    because: str = ""
+    quiet: bool = False
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "EXPERIMENTS.jsonl"
+
+    @cached_property
+    def data(self) -> Data:
+        """The labelled data as the config asks for it (exact duplicates dropped when `duplicates = "drop"`)."""
+        data = self.task.load(self.config, self.root)
+        if self.config.duplicates == "drop":
+            data = Data(data.frame.unique(maintain_order=True), data.target, data.roles, data.sha256, data.unlabelled)
+        return data
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """Hash of each thing a result depends on: the knobs by group, the bytes of the data, the source code."""
+        parts = {group: self.config.fingerprint(group) for group in GROUPS if group != "tracking"}
+        parts["data"] = hashlib.sha256((parts["data"] + self.data.sha256).encode()).hexdigest()[:16]
+        parts["code"] = code_hash(self.config.modality)
+        return parts
+
+    def say(self, text: str = "") -> None:
+        """Print a line for the person at the terminal, unless --quiet."""
+        if not self.quiet:
+            print(text, flush=True)
+
+    def records(self, step: str) -> list[dict[str, Any]]:
+        """Finished records of a step, oldest first."""
+        paths = sorted((self.root / "runs").glob(f"*-{step}/record.json"))
+        return [read_json(path, "a run's record", "delete that run's folder") for path in paths]
+
+    def current(self, step: str, depends: tuple[str, ...] = ()) -> dict[str, Any] | None:
+        """The newest record of `step` made under the same fingerprint (over `depends`, default DEPENDS[step])."""
+        keys = depends or DEPENDS[step]
+        same = [r for r in self.records(step) if all(r["fingerprint"].get(k) == self.fingerprint[k] for k in keys)]
+        return same[-1] if same else None
+
+    def require(self, step: str, why: str) -> dict[str, Any]:
+        """The current, not failed record of `step`. Raises UserError naming the command to run, unless --because."""
+        record = self.current(step)
+        command = f"recipe {step.replace('_', '-')}"
+        if record is None:
+            older = self.records(step)
+            changed = [k for k in DEPENDS[step] if older and older[-1]["fingerprint"].get(k) != self.fingerprint[k]]
+            seen = f"{step} was done before {' and '.join(changed)} changed" if older else f"{step} has not been done"
+            problem = f"{seen}, and {why}; run: {command}"
+        elif record["status"] == "fail" and step == "check":
+            red = ", ".join(f["check"] for f in record["findings"] if f["verdict"] == "FAIL")
+            problem = f"{record['id']} is red ({red}), and {why}; mend it and run: {command}"
+        else:
+            return record
+        if self.because:
+            return record or {}
+        raise UserError(f'{problem} (or override with --because "your reason", which the ledger keeps)')
+
+    def begin(self, step: str) -> Run:
+        """A new, empty run folder with the next number."""
+        runs = self.root / "runs"
+        try:
+            runs.mkdir(exist_ok=True)
+            number = 1 + max((int(p.name[:4]) for p in runs.glob("[0-9][0-9][0-9][0-9]-*")), default=0)
+            while (folder := runs / f"{number:04d}-{step}").exists() or list(runs.glob(f"{number:04d}-*")):
+                number += 1
+            folder.mkdir()
+        except OSError as error:
+            raise UserError(f"{runs} cannot be written: {error.strerror}; mend its permissions or free some space") from None
+        return Run(self, step, folder)
+
+
+@dataclass
+class Run:
+    """One execution of one step. Steps append findings and fill `result`; `finish` writes the record and the ledger line."""
+
+    project: Project
+    step: str
+    folder: Path
+    findings: list[Finding] = field(default_factory=list)
+    result: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    def add(self, finding: Finding) -> None:
+        """Keep a finding and show it."""
+        self.findings.append(finding)
+        self.project.say(describe(finding))
+
+    def timed(self, check: Callable[..., Finding | list[Finding]], *args: Any) -> None:
+        """Run a check, note what it cost, keep and show what it found."""
+        from dataclasses import replace
+
+        before = time.perf_counter()
+        found = check(*args)
+        seconds = time.perf_counter() - before
+        for finding in found if isinstance(found, list) else [found]:
+            self.add(replace(finding, seconds=finding.seconds or round(seconds, 3)))
+
+    def save(self, name: str, value: Any) -> None:
+        """Write `value` as JSON beside the record."""
+        write_atomic(self.folder / name, to_json(value))
+
+    @property
+    def status(self) -> str:
+        """pass, warn or fail: the worst verdict among the findings."""
+        verdicts = {finding.verdict for finding in self.findings}
+        return "fail" if "FAIL" in verdicts else "warn" if "WARN" in verdicts else "pass"
+
+    def finish(self) -> dict[str, Any]:
+        """Write record.json, then the ledger line. Returns the record. The schema is the same for every step and modality."""
+        project = self.project
+        record = {
+            "schema": SCHEMA,
+            "id": self.id,
+            "step": self.step,
+            "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self.started, 3),
+            "status": self.status,
+            "because": project.because,
+            "config": project.config.model_dump(),
+            "overrides": project.overrides,
+            "fingerprint": project.fingerprint,
+            "environment": environment(project.root),
+            "findings": [finding.record() for finding in self.findings],
+            "result": self.result,
+        }
+        self.save("record.json", record)
+        summary = {key: record[key] for key in ("id", "step", "started", "seconds", "status", "because", "overrides", "fingerprint")}
+        commit = {key: record["environment"][key] for key in ("commit", "dirty")}
+        ledger.append(project.ledger, {**summary, **commit, "seed": project.config.seed, **self.result.get("ledger", {})})
+        return record
+
+    def discard(self) -> None:
+        """Remove the folder of a run that was refused before it produced anything worth keeping."""
+        if not (self.folder / "checkpoints").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def describe(finding: Finding) -> str:
+    """A finding as terminal text: one line when it passed, with causes and the next command when it did not."""
+    lines = [f"  {finding.verdict:<14} {finding.check}: {finding.saw}"]
+    if finding.verdict in ("WARN", "FAIL"):
+        lines.append(f"{'':17}expected: {finding.expected}")
+        lines += [f"{'':17}likely {i}: ({c.group}) {c.sentence}" for i, c in enumerate(finding.causes, start=1)]
+        lines += [f"{'':17}next: {finding.next}"] if finding.next else []
+    return "\n".join(lines)
+
+
+def code_hash(modality: str) -> str:
+    """Hash over the Python source a training run can reach: the shared code and one modality, tests left out."""
+    package = Path(__file__).parents[1]
+    shared = ("checks", "engine", "steps", modality)
+    files = [p for p in package.rglob("*.py") if p.relative_to(package).parts[0] in shared or p.parent == package]
+    digest = hashlib.sha256()
+    for path in sorted(p for p in files if not p.name.startswith("test_")):
+        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def environment(root: Path) -> dict[str, Any]:
+    """Commit, versions and hardware of this run. The GPU is named only when torch is loaded already."""
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
+    return {
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "gpu": gpu,
+        "libraries": {name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _git(root: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds recipe.toml."""
+    for folder in (start, *start.parents):
+        if (folder / "recipe.toml").exists():
+            return folder
+    raise UserError(f"no recipe.toml in {start} or above it; run recipe inside a project, or name one with --project")
+
+
+def newest_record(folder: Path) -> Path | None:
+    """The newest finished run's record below a runs folder."""
+    return newest(list(folder.glob("*/record.json")), Path.is_file)

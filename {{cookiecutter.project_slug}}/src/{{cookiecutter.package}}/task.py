@@ -1,0 +1,159 @@
+"""The one seam: what a modality supplies. Everything else in the package is shared and imports no modality.
+
+From disk to the loss a row makes three hops: `load` -> `examples(...).batches` -> `model(x)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    import torch
+    from torch import Tensor, nn
+
+    from .checks.finding import Finding
+    from .config import Config
+
+
+@dataclass(frozen=True)
+class Data:
+    """All labelled examples, one row each, before any split.
+
+    frame: the columns as read, target included, in file order. target: name of the target column.
+    roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | target | drop.
+    sha256: hash of the source bytes; it pins splits and results to this very data.
+    unlabelled: rows whose target is missing; never trained on, but evidence for the leakage audit.
+    """
+
+    frame: pl.DataFrame
+    target: str
+    roles: dict[str, str]
+    sha256: str
+    unlabelled: pl.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def take(self, rows: np.ndarray) -> Data:
+        """The rows with these positions, in this order."""
+        return replace(self, frame=self.frame[rows])
+
+    def columns(self, *roles: str) -> list[str]:
+        """Names of the columns that have one of these roles, in file order."""
+        return [name for name in self.frame.columns if self.roles.get(name) in roles]
+
+
+class Batch(NamedTuple):
+    """What one forward pass sees.
+
+    x: a tensor [b, ...] or a dict of tensors [b, ...]; goes into `model(x)` as it is.
+    y: targets [b]: int64 class numbers, float32 {0, 1} for binary, float32 standardised values for regression, float32
+       relevance for ranking; or [b, k] float32 class shares where an augmentation mixes labels.
+    index: int64 [b], positions of these examples in their part. query: int64 [b] query numbers (ranking), else None.
+    """
+
+    x: Any
+    y: Tensor
+    index: Tensor
+    query: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`; free where it is there already."""
+        x = {k: v.to(device, non_blocking=True) for k, v in self.x.items()} if isinstance(self.x, dict) else self.x.to(device, non_blocking=True)
+        query = None if self.query is None else self.query.to(device, non_blocking=True)
+        return Batch(x, self.y.to(device, non_blocking=True), self.index, query)
+
+
+class Examples(Protocol):
+    """One part of the data (train, validation, ...), encoded for the network.
+
+    y: [n] targets as in Batch. query: int64 [n] or None. lengths: int64 [n] cost per example for length bucketing, or None.
+    """
+
+    y: Tensor
+    query: Tensor | None
+    lengths: Tensor | None
+
+    def __len__(self) -> int: ...
+
+    def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
+        """One Batch per index tensor of `plan`, in its order. `augment` is true in training only; its randomness is a
+        function of (seed, epoch, index) alone, so that workers, order and resuming do not change it."""
+        ...
+
+
+class Baseline(Protocol):
+    """A fitted model without a network.
+
+    predict: outputs [n, prep["outputs"]] in the network's units: a logit (binary), log-probabilities or logits
+    (multiclass), standardised values (regression), scores (ranking). save: into a folder, as text or JSON, never pickle.
+    """
+
+    def predict(self, data: Data) -> np.ndarray: ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+class Task:
+    """The functions a modality supplies, with the defaults that fit most. One subclass a modality, in its recipe.py.
+
+    `prep` is a JSON-able dict: all that was learned from the training part (vocabularies, scales, class names). Every
+    prep holds "classes" (list of str; [] for regression and ranking), "outputs" (width of the network's output: 1 for
+    binary, k for multiclass, 1 for regression and ranking), "prior" (class shares in the training part; [] otherwise),
+    "target_mean" and "target_scale" (0 and 1 for classification and ranking).
+    """
+
+    Config: type[Config]
+
+    def load(self, config: Config, root: Path) -> Data:
+        """Read the labelled data. Raises UserError naming the file, column and value for bad input."""
+        raise NotImplementedError
+
+    def prepare(self, config: Config, train: Data) -> dict[str, Any]:
+        """Learn the preprocessing from the training part, and from nothing else."""
+        raise NotImplementedError
+
+    def examples(self, config: Config, prep: dict[str, Any], data: Data) -> Examples:
+        """Encode a part with a fitted preprocessing."""
+        raise NotImplementedError
+
+    def model(self, config: Config, prep: dict[str, Any]) -> nn.Module:
+        """A fresh network: model(x) -> outputs [b, prep["outputs"]]. Its last bias starts at the prior."""
+        raise NotImplementedError
+
+    def baselines(self, config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+        """Simple models fitted on the training part, by name, simplest first (the trivial one is added by the step)."""
+        raise NotImplementedError
+
+    def load_baseline(self, config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
+        """The baseline that `save` wrote into `folder`; only called when `final_baseline` names one."""
+        raise NotImplementedError
+
+    def final_baseline(self, config: Config) -> str:
+        """Name of the baseline that is to be the final model instead of a network; '' for a network."""
+        return ""
+
+    def audit(self, config: Config, data: Data) -> list[Finding]:
+        """Checks on the raw data that only this modality has."""
+        return []
+
+    def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+        """Checks before training that only this modality has."""
+        return []
+
+    def show(self, prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
+        """Example `row` of a batch decoded back from the tensors that enter the model: name -> readable value. An
+        image goes under "image" as a uint8 array [h, w, 3]."""
+        raise NotImplementedError
+
+    def rate_scale(self, config: Config, name: str) -> float:
+        """Factor on the learning rate of the parameter called `name` (discriminative learning rates)."""
+        return 1.0
+
+    def set_trainable(self, config: Config, model: nn.Module, epoch: int) -> None:
+        """Called as each epoch starts: freeze or thaw parameters by requires_grad (head first, then all)."""
