@@ -99,7 +99,7 @@ class Config(BaseModel):
     def _agree(self) -> Config:
         """Refuse knobs that contradict each other; each message names both values and the way out."""
         losses = {
-            "binary": ("bce", "focal", "cross_entropy"),
+            "binary": ("bce", "focal"),
             "multiclass": ("cross_entropy", "focal"),
             "regression": ("mse", "mae", "huber"),
             "ranking": ("pairwise", "mse", "mae", "huber"),

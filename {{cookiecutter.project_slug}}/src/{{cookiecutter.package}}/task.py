@@ -151,6 +151,14 @@ class Task:
         image goes under "image" as a uint8 array [h, w, 3]."""
         raise NotImplementedError
 
+    def state(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors a checkpoint must hold to bring this model back."""
+        return model.state_dict()
+
+    def load_state(self, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+        """Put back what `state` returned. Raises RuntimeError when names or shapes differ."""
+        model.load_state_dict(tensors)
+
     def rate_scale(self, config: Config, name: str) -> float:
         """Factor on the learning rate of the parameter called `name` (discriminative learning rates)."""
         return 1.0

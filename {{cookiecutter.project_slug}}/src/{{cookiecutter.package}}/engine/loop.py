@@ -1,0 +1,299 @@
+"""The training loop: batches in, weights and records out. Read `step` and `fit` and you have read the training path."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import Config
+from ..errors import UserError
+from ..task import Batch, Examples, Task
+from . import checkpoint, metrics, stop
+from .losses import Loss, make_loss
+from .optim import make_optimiser, rate_factor, set_rate
+from .project import Project, Run
+from .seed import generator, rng_state, seed_everything, set_rng_state
+from .track import make_tracker
+from .watch import Watch
+
+POOL = 50  # batches per length bucket: wide enough to stay random, narrow enough to waste little padding
+
+
+class NonFinite(Exception):
+    """The loss or a gradient is not a number; raised before the optimiser could spread it into the weights."""
+
+    def __init__(self, what: str, batches: list[Batch]) -> None:
+        super().__init__(what)
+        self.batches = batches
+
+
+@dataclass
+class Progress:
+    """Where training stands: enough, with weights, optimiser and generators, to go on bit for bit.
+
+    batches: micro-batches of this epoch already used. loss_sum, seen: running sum of this epoch's training loss.
+    plateau: factor of the plateau schedule. curves: one dict per finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    batches: int = 0
+    loss_sum: float = 0.0
+    seen: int = 0
+    best: float = math.inf
+    best_epoch: int = -1
+    plateau: float = 1.0
+    stopped: str = ""
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
+
+
+def find_device(config: Config) -> torch.device:
+    """The configured device. Raises UserError when it is not there."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(config.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device = {config.device!r}, but torch {torch.__version__} sees no CUDA device; use device = 'auto'")
+    return device
+
+
+def plan(examples: Examples, batch_size: int, seed: int | None = None, epoch: int = 0) -> list[Tensor]:
+    """Positions of the examples in each batch; every example once. A function of (seed, epoch) alone.
+
+    Without a seed the order is by length, for evaluation. With lengths, batches are formed inside shuffled pools, so
+    that texts of like length meet. With queries, a query is never cut. A last batch of one example joins the batch
+    before it: BatchNorm cannot train on one.
+    """
+    n = len(examples)
+    if examples.query is not None:
+        return _plan_queries(examples.query, batch_size, seed, epoch)
+    random = None if seed is None else generator(seed, epoch)
+    order = torch.arange(n) if random is None else torch.randperm(n, generator=random)
+    if examples.lengths is not None:
+        pool = n if random is None else POOL * batch_size
+        order = torch.cat([part[examples.lengths[part].argsort(stable=True)] for part in order.split(pool)])
+    batches = list(order.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    if examples.lengths is not None and random is not None:
+        batches = [batches[i] for i in torch.randperm(len(batches), generator=random).tolist()]
+    return batches
+
+
+def _plan_queries(query: Tensor, batch_size: int, seed: int | None, epoch: int) -> list[Tensor]:
+    order = query.argsort(stable=True)
+    rows = list(order.split(torch.unique_consecutive(query[order], return_counts=True)[1].tolist()))
+    if seed is not None:
+        rows = [rows[i] for i in torch.randperm(len(rows), generator=generator(seed, epoch)).tolist()]
+    batches, current, size = [], [], 0
+    for members in rows:
+        if current and size + len(members) > batch_size:
+            batches.append(torch.cat(current))
+            current, size = [], 0
+        current.append(members)
+        size += len(members)
+    return [*batches, torch.cat(current)] if current else batches
+
+
+def autocast(config: Config, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Matrix products in bfloat16 when the config asks for it; weights, loss and metrics stay float32."""
+    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else contextlib.nullcontext()
+
+
+def step(model: nn.Module, batches: list[Batch], loss: Loss, optimiser: torch.optim.Optimizer, config: Config,
+         observe: Callable[[], None] = lambda: None) -> Tensor:  # fmt: skip
+    """One optimiser step over all examples of `batches` together; returns their summed loss, still on the device.
+
+    The gradient is that of the mean over all examples, however they are cut into batches. `observe` sees the gradients
+    before they are clipped. Raises NonFinite, with weights and optimiser untouched, when the gradient is not finite.
+    """
+    device = next(model.parameters()).device
+    examples = sum(len(batch.y) for batch in batches)
+    optimiser.zero_grad(set_to_none=True)
+    summed = running_sum(0.0, device)
+    for batch in batches:
+        batch = batch.to(device)
+        with autocast(config, device):
+            output = model(batch.x)
+        part = loss(output.float(), batch).sum()
+        (part / examples).backward()
+        summed += part.detach()
+    observe()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
+    if not math.isfinite(norm.item()):
+        raise NonFinite(f"the gradient norm is {norm.item()} and the loss {summed.item() / examples}", batches)
+    optimiser.step()
+    return summed
+
+
+def running_sum(start: float, device: torch.device) -> Tensor:
+    """A sum kept on the device, so that adding to it never waits; double precision where the device has it."""
+    return torch.tensor(start, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, examples: Examples, config: Config) -> np.ndarray:
+    """Outputs [n, k] float32 for all examples, in their own order, in evaluation mode and in the training precision."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    batches = plan(examples, 4 * config.batch_size)
+    parts = []
+    for batch in examples.batches(batches):
+        with autocast(config, device):
+            parts.append(model(batch.to(device).x).float().cpu())
+    model.train(was_training)
+    outputs = torch.cat(parts)
+    return outputs[torch.cat(batches).argsort()].numpy()
+
+
+def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray:
+    """Loss of every example [n], from outputs [n, k] in the examples' order: the whole split at once."""
+    batch = Batch(None, examples.y.cpu(), torch.arange(len(examples)), examples.query)
+    if examples.query is None:
+        return loss(torch.from_numpy(outputs), batch).numpy()
+    value = torch.empty(len(examples))
+    for rows in plan(examples, 1):  # one query at a time: a pair loss is quadratic in the rows it sees
+        part = Batch(None, batch.y[rows], rows, examples.query[rows].cpu())
+        value[rows] = loss(torch.from_numpy(outputs)[rows], part)
+    return value.numpy()
+
+
+def fit(project: Project, run: Run, prep: dict[str, Any], train: Examples, val: Examples, resume: bool = False) -> tuple[nn.Module, Progress]:
+    """Train the project's model; returns it with its best weights, and the progress with its curves.
+
+    Checkpoints go to run.folder/checkpoints: `last` after every epoch and on SIGTERM or SIGINT, `best` whenever the
+    validation loss is the lowest so far. Raises NonFinite, and stop.Stopped (after saving) on a signal.
+    """
+    config, task, folder = project.config, project.task, run.folder / "checkpoints"
+    seed_everything(config.seed, config.deterministic)
+    device = find_device(config)
+    model = task.model(config, prep).to(device)
+    loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
+    forward = torch.compile(model) if config.compile else model
+    progress = restore(project, run, model, optimiser) if resume else Progress()
+    steps = config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
+    watch = Watch(run, model, steps)
+    track = make_tracker(config, run.folder, {"fingerprint": project.fingerprint, "run": run.id})
+
+    with stop.on_signals() as signals:
+        while progress.epoch < config.epochs and not progress.stopped:
+            started, waited = time.perf_counter(), 0.0
+            task.set_trainable(config, model, progress.epoch)
+            model.train()
+            todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]
+            batches = iter(train.batches(todo, progress.epoch, augment=True))
+            summed = running_sum(progress.loss_sum, device)
+            while group := take(batches, config.accumulate):
+                waited += group.seconds
+                set_rate(optimiser, config.lr * progress.plateau * rate_factor(config, progress.step, steps))
+                summed += step(forward, group.batches, loss, optimiser, config, watch.observer(progress.step))
+                watch.after(progress.step)
+                progress.step += 1
+                progress.batches += len(group.batches)
+                progress.seen += sum(len(batch.y) for batch in group.batches)
+                if signals.received:
+                    progress.loss_sum = float(summed)
+                    save_last(task, folder, model, optimiser, progress)
+                    raise stop.Stopped(signals.received)
+            outputs = predict(model, val, config)
+            each = losses_of(loss, outputs, val)
+            progress.curves.append({
+                "epoch": progress.epoch,
+                "train_loss": float(summed) / max(progress.seen, 1),
+                "val_loss": float(each.mean(dtype=np.float64)),
+                "val_metric": metrics.score(config, prep, outputs, val.y.cpu().numpy(), query_of(val)),
+                "lr": optimiser.param_groups[0]["lr"] / optimiser.param_groups[0]["scale"],
+                "grad_norm": watch.norm,
+                "seen": progress.seen,
+                "seconds": time.perf_counter() - started,
+                "loader_seconds": waited,
+            })  # fmt: skip
+            progress.losses.append(np.round(each, 5).tolist())
+            improved = close_epoch(config, progress)
+            if improved:
+                checkpoint.save(folder, "best", progress.step, task.state(model), {"epoch": progress.best_epoch})
+            save_last(task, folder, model, optimiser, progress)
+            report_epoch(project, progress, improved)
+            track.log(progress.curves[-1], progress.step)
+    task.load_state(model, checkpoint.load(folder, "best", project.say).weights)
+    watch.save()
+    track.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best})
+    return model, progress
+
+
+@dataclass
+class Taken:
+    """Micro-batches of one optimiser step, and the seconds spent waiting for them."""
+
+    batches: list[Batch]
+    seconds: float
+
+    def __bool__(self) -> bool:
+        return bool(self.batches)
+
+
+def take(batches: Iterator[Batch], count: int) -> Taken:
+    """The next `count` batches, fewer at the end, with the time the loader took."""
+    before = time.perf_counter()
+    return Taken(list(islice(batches, count)), time.perf_counter() - before)
+
+
+def query_of(examples: Examples) -> np.ndarray | None:
+    """Query numbers as numpy, or None."""
+    return None if examples.query is None else examples.query.cpu().numpy()
+
+
+def close_epoch(config: Config, progress: Progress) -> bool:
+    """Move on to the next epoch; decide on best, plateau and early stopping. Returns whether this epoch is the best."""
+    val_loss = progress.curves[-1]["val_loss"]
+    improved = val_loss < progress.best
+    if improved:
+        progress.best, progress.best_epoch = val_loss, progress.epoch
+    waited = progress.epoch - progress.best_epoch
+    if config.schedule == "plateau" and waited and waited % max(config.patience // 2, 1) == 0:
+        progress.plateau *= 0.3
+    if not math.isfinite(val_loss):
+        progress.stopped = f"validation loss is {val_loss}"
+    elif config.patience and waited >= config.patience:
+        progress.stopped = f"no better validation loss for {config.patience} epochs"
+    progress.epoch, progress.batches, progress.loss_sum, progress.seen = progress.epoch + 1, 0, 0.0, 0
+    return improved
+
+
+def save_last(task: Task, folder: Any, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write everything needed to go on from here."""
+    state = {"optimiser": optimiser.state_dict(), "rng": rng_state()}
+    checkpoint.save(folder, "last", progress.step, task.state(model), asdict(progress), state)
+
+
+def restore(project: Project, run: Run, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+    """Put the newest valid `last` checkpoint of this run back into model, optimiser and generators."""
+    saved = checkpoint.load(run.folder / "checkpoints", "last", project.say)
+    if saved.state is None:
+        raise UserError(f"{saved.folder} holds no optimiser state; it cannot be resumed")
+    project.task.load_state(model, saved.weights)
+    optimiser.load_state_dict(saved.state["optimiser"])
+    set_rng_state(saved.state["rng"])
+    project.say(f"  resumed {run.id} at epoch {saved.progress['epoch']}, step {saved.progress['step']}")
+    return Progress(**saved.progress)
+
+
+def report_epoch(project: Project, progress: Progress, improved: bool) -> None:
+    """One line per epoch."""
+    row = progress.curves[-1]
+    metric = project.config.resolved_metric
+    project.say(
+        f"  epoch {row['epoch']:>3}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}  {metric} {row['val_metric']:.4f}"
+        f"  lr {row['lr']:.1e}  {row['seconds']:.1f} s{'  best' if improved else ''}"
+    )

@@ -1,0 +1,55 @@
+"""The optimiser with its parameter groups, and the learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from ..config import Config
+from ..task import Task
+
+
+def make_optimiser(config: Config, task: Task, model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) or SGD with Nesterov momentum over every parameter of the model.
+
+    Weight decay is decoupled and spares biases, norms and embeddings. Frozen parameters are included: they get no
+    gradient and so no update, and can be thawed later. Each group keeps its own factor on the rate in "scale".
+    """
+    spared = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        decay = 0.0 if parameter.ndim < 2 or id(parameter) in spared else config.weight_decay
+        groups.setdefault((decay, task.rate_scale(config, name)), []).append(parameter)
+    param_groups = [{"params": p, "weight_decay": d, "scale": s, "lr": config.lr * s} for (d, s), p in groups.items()]
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(param_groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    return torch.optim.AdamW(param_groups, lr=config.lr, fused=can_fuse(model))
+
+
+def can_fuse(model: nn.Module) -> bool:
+    """Whether torch has one fused AdamW kernel for where these parameters live (CPU and CUDA, floating point)."""
+    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters())
+
+
+def rate_factor(config: Config, step: int, steps: int) -> float:
+    """Learning rate at `step` (0-based) of `steps`, as a share of config.lr.
+
+    Linear warm-up over the first `warmup` share, reaching 1; then cosine or linear to 0, or constant. one_cycle
+    (Smith 2018) warms up over at least 30 % of the steps along a cosine. plateau is constant here: the loop multiplies it.
+    """
+    warm = max(round((max(config.warmup, 0.3) if config.schedule == "one_cycle" else config.warmup) * steps), 0)
+    if step < warm:
+        rising = (step + 1) / warm
+        return (1 - math.cos(math.pi * rising)) / 2 if config.schedule == "one_cycle" else rising
+    progress = (step - warm) / max(steps - warm - 1, 1)
+    if config.schedule in ("cosine", "one_cycle"):
+        return (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+    return max(1.0 - progress, 0.0) if config.schedule == "linear" else 1.0
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set every group's learning rate to `rate` times the group's own factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]

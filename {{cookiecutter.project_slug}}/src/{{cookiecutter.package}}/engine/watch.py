@@ -1,0 +1,55 @@
+"""Gradients as seen while training: per-layer norms and update ratios at a few dozen steps, at no cost in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from .project import Run
+
+SAMPLES = 60  # steps that are looked at closely
+
+
+class Watch:
+    """Collects gradient norms per parameter tensor; `save` writes them to gradients.json."""
+
+    def __init__(self, run: Run, model: nn.Module, steps: int) -> None:
+        self.run, self.model = run, model
+        self.every = max(steps // SAMPLES, 1)
+        self.norm = 0.0
+        self.steps: list[int] = []
+        self.layers: dict[str, dict[str, list[float]]] = {}
+        self.before: dict[str, Tensor] = {}
+
+    def observer(self, step: int) -> Callable[[], None]:
+        """What `loop.step` calls between backward and the update: looks on sampled steps, does nothing on others."""
+        if step % self.every:
+            return lambda: None
+
+        def look() -> None:
+            self.steps.append(step)
+            self.before = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.grad is not None}
+            norms = {n: float(p.grad.norm()) for n, p in self.model.named_parameters() if p.grad is not None}
+            self.norm = sum(v * v for v in norms.values()) ** 0.5
+            for name, norm in norms.items():
+                self.layers.setdefault(name, {"norm": [], "update": []})["norm"].append(norm)
+
+        return look
+
+    def after(self, step: int) -> None:
+        """After a sampled step: how far each tensor moved, relative to its own norm."""
+        if not self.before:
+            return
+        for name, parameter in self.model.named_parameters():
+            if name in self.before:
+                old = self.before[name]
+                moved = float((parameter.detach() - old).norm() / old.norm().clamp(min=1e-12))
+                self.layers[name]["update"].append(moved)
+        self.before = {}
+
+    def save(self) -> None:
+        """Write gradients.json: the sampled steps, and per tensor the gradient norms and update ratios."""
+        content: dict[str, Any] = {"step": self.steps, "layers": self.layers}
+        self.run.save("gradients.json", content)

@@ -1,0 +1,173 @@
+"""Train the model the recipe asks for, stop early, keep the best, and hold it against the best baseline."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from ..checks.finding import Cause, Finding, verdict
+from ..config import Config
+from ..engine import metrics
+from ..engine.fitted import Fitted
+from ..engine.loop import NonFinite, Progress, fit, losses_of, predict, query_of
+from ..engine.losses import make_loss
+from ..engine.parts import parts
+from ..engine.project import Project, Run
+from ..task import Batch, Examples
+
+
+def run(project: Project, run: Run, args: argparse.Namespace) -> None:
+    """Refuse without split, baseline and passing checks; then fit, evaluate the best on validation and record."""
+    config, task = project.config, project.task
+    project.require("split", "training needs parts that are pinned")
+    baseline = project.require("baseline", "a network means nothing without a number to beat")
+    if not task.final_baseline(config):
+        project.require("check", "a silent bug would waste the run")
+    data = parts(project)
+    prep = task.prepare(config, data["train"])
+    run.save("prep.json", prep)
+    train, val = (task.examples(config, prep, data[name]) for name in ("train", "val"))
+    if task.final_baseline(config):
+        outputs, summary = _fit_baseline(project, run, prep, data)
+    else:
+        try:
+            outputs, summary = _fit_network(project, run, prep, (train, val), args.resume)
+        except NonFinite as broken:
+            run.add(non_finite(config, broken))
+            return
+    _record(project, run, prep, val, outputs, summary, baseline)
+    if summary["model"] == "network":
+        _save_worst(project, run, prep, val, outputs)
+
+
+def _fit_network(project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples],
+                 resume: bool) -> tuple[np.ndarray, dict[str, Any]]:  # fmt: skip
+    model, progress = fit(project, run, prep, *examples, resume=resume)
+    outputs = predict(model, examples[1], project.config)
+    run.add(best_restored(project, prep, examples[1], outputs, progress))
+    run.save("curves.json", progress.curves)
+    np.save(run.folder / "losses.npy", np.array(progress.losses, dtype=np.float32))
+    return outputs, {
+        "model": "network",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "steps": progress.step,
+        "stopped": progress.stopped or "all epochs done",
+    }
+
+
+def _fit_baseline(project: Project, run: Run, prep: dict[str, Any], data: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+    """The final model is a plain one: fit it by itself, save it, and use it like the network."""
+    name = project.task.final_baseline(project.config)
+    before = time.perf_counter()
+    fitted = project.task.baselines(project.config, prep, data["train"])[name]
+    folder = run.folder / "model"
+    folder.mkdir()
+    fitted.save(folder)
+    project.say(f"  {name} fitted in {time.perf_counter() - before:.1f} s")
+    outputs = Fitted(name, project.task, project.config, prep, baseline=fitted).outputs(data["val"])[0]
+    return outputs, {"model": name, "parameters": 0, "trainable": 0, "epochs": 0, "best_epoch": 0, "steps": 0, "stopped": ""}
+
+
+def _record(project: Project, run: Run, prep: dict[str, Any], val: Examples, outputs: np.ndarray, summary: dict[str, Any],
+            baseline: dict[str, Any]) -> None:  # fmt: skip
+    config = project.config
+    y, query = val.y.cpu().numpy(), query_of(val)
+    for name, array in (("outputs", outputs), ("y", y), ("query", query)):
+        if array is not None:
+            np.save(run.folder / f"{name}.npy", array)
+    scores = metrics.summary(config, prep, outputs, y, query)
+    metric = config.resolved_metric
+    run.result |= {"metric": metric, **summary, "metrics": scores}
+    run.result["ledger"] = {"metric": metric, "model": summary["model"], **scores[metric]}
+    project.say(f"  {summary['model']}: validation {metric} {_interval(scores[metric])}")
+    if baseline:
+        run.add(against_baseline(project, run, prep, outputs, (y, query), baseline))
+
+
+def against_baseline(project: Project, run: Run, prep: dict[str, Any], outputs: np.ndarray,
+                     truth: tuple[np.ndarray, np.ndarray | None], baseline: dict[str, Any]) -> Finding:  # fmt: skip
+    """Whether the model is worth having over the best simple one: paired difference on the same validation rows."""
+    config, best = project.config, baseline["result"]["best"]
+    theirs = np.load(project.root / "runs" / baseline["id"] / f"outputs-{best}.npy", allow_pickle=False)
+    difference = metrics.difference(config, prep, outputs, theirs, *truth)
+    run.result["against_baseline"] = {"name": best, **difference}
+    metric = config.resolved_metric
+    gain = {key: -difference[key] if metrics.better(metric, 0, 1) else difference[key] for key in ("low", "high")}
+    low, high = min(gain.values()), max(gain.values())
+    words = "better than" if low > 0 else "worse than" if high < 0 else "within the interval of"
+    return Finding(
+        "beats the baseline",
+        verdict(False, high < 0),
+        f"{words} {best}: {metric} difference {_interval(difference)}",
+        "a paired difference whose 95 % interval lies on the better side of 0",
+        (
+            Cause("data", f"{best} finds all there is in these features; the network is then not worth having"),
+            Cause("optimiser", "the learning rate or the number of epochs is off: run lr-range and look at the curves"),
+            Cause("model", "the network is too small, or lacks what the simple model has (interactions, monotone splits)"),
+        ) if high < 0 else (),
+        "recipe lr-range" if high < 0 else "",
+        evidence=difference,
+    )  # fmt: skip
+
+
+def best_restored(project: Project, prep: dict[str, Any], val: Examples, outputs: np.ndarray, progress: Progress) -> Finding:
+    """Replay of the best checkpoint: its validation loss must be the lowest of the curve."""
+    losses = [row["val_loss"] for row in progress.curves]
+    now = float(losses_of(make_loss(project.config, prep), outputs, val).mean(dtype=np.float64))
+    low = min((value for value in losses if math.isfinite(value)), default=math.nan)
+    same = math.isclose(now, low, rel_tol=1e-4, abs_tol=1e-6)
+    return Finding(
+        "best restored",
+        verdict(not same),
+        f"validation loss {now:.5f} from the restored weights, lowest of the curve {low:.5f} (epoch {progress.best_epoch})",
+        "the same number: the model that is kept is the one that was best",
+        () if same else (
+            Cause("loop", "the last weights are used instead of the best ones"),
+            Cause("evaluation", "evaluation changes the model or its inputs: the wrong mode, augmentation left on"),
+        ),
+        "" if same else "read engine/loop.py where `best` is saved and restored",
+        evidence={"restored": now, "lowest": low},
+    )  # fmt: skip
+
+
+def non_finite(config: Config, broken: NonFinite) -> Finding:
+    """The finding for a run that was stopped before a non-finite step."""
+    inputs = [x for batch in broken.batches for x in (batch.x.values() if isinstance(batch.x, dict) else [batch.x])]
+    clean = all(bool(x.isfinite().all()) for x in inputs if x.is_floating_point())
+    too_high = Cause("optimiser", f"the learning rate is too high: try lr={config.lr / 10:g}")
+    bad_input = Cause("data", "an input of this batch is not finite: look at the values that enter the model")
+    return Finding(
+        "finite training",
+        "FAIL",
+        f"{broken}; the step was not taken; the inputs of the batch are {'finite' if clean else 'NOT finite'}",
+        "a finite loss and gradient at every step",
+        (too_high, bad_input, Cause("model", "a layer divides by zero, takes the log of zero, or overflows in bf16"))
+        if clean
+        else (bad_input, Cause("preprocessing", "a scale of zero, or a missing value that was not filled"), too_high),
+        f"recipe train lr={config.lr / 10:g}" if clean else "recipe audit",
+    )
+
+
+def _save_worst(project: Project, run: Run, prep: dict[str, Any], val: Examples, outputs: np.ndarray, count: int = 12) -> None:
+    """The validation examples with the highest loss, decoded back from what entered the model."""
+    import torch
+
+    each = losses_of(make_loss(project.config, prep), outputs, val)
+    rows = np.argsort(-each)[:count].copy()
+    batch: Batch = next(iter(val.batches([torch.from_numpy(rows)])))
+    run.save("worst.json", [
+        {"index": int(row), "y": float(batch.y[i]), "loss": float(each[row]), "output": outputs[row].tolist(),
+         "shown": project.task.show(prep, batch, i)}
+        for i, row in enumerate(rows)
+    ])  # fmt: skip
+
+
+def _interval(value: dict[str, float]) -> str:
+    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
