@@ -163,5 +163,9 @@ class Task:
         """Factor on the learning rate of the parameter called `name` (discriminative learning rates)."""
         return 1.0
 
+    def frozen(self, config: Config, name: str) -> bool:
+        """Whether the knobs freeze the parameter called `name` for the whole run."""
+        return False
+
     def set_trainable(self, config: Config, model: nn.Module, epoch: int) -> None:
         """Called as each epoch starts: freeze or thaw parameters by requires_grad (head first, then all)."""

@@ -1,0 +1,100 @@
+"""The work bench of the pre-training checks: fresh models and small batches of the project's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import Config
+from ..engine.loop import find_device
+from ..engine.losses import Loss, make_loss
+from ..engine.seed import generator, seed_everything
+from ..task import Batch, Data, Examples, Task
+
+
+@dataclass
+class Rows:
+    """Some rows of other examples, as examples: the same encoding, fewer of them."""
+
+    whole: Examples
+    rows: Tensor
+
+    def __post_init__(self) -> None:
+        pick = lambda tensor: None if tensor is None else tensor[self.rows.to(tensor.device)]  # noqa: E731
+        self.y, self.query, self.lengths = pick(self.whole.y), pick(self.whole.query), pick(self.whole.lengths)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
+        """The same batches that the whole examples would give for these rows."""
+        whole = self.whole.batches([self.rows[part] for part in plan], epoch, augment)
+        for batch, part in zip(whole, plan, strict=True):
+            yield batch._replace(index=part)
+
+
+@dataclass
+class Bench:
+    """What a check needs: the knobs, the modality, the preprocessing, both parts (as data and encoded) and a device."""
+
+    config: Config
+    task: Task
+    prep: dict[str, Any]
+    data: dict[str, Data]
+    train: Examples
+    val: Examples
+
+    @property
+    def device(self) -> torch.device:
+        return find_device(self.config)
+
+    @property
+    def loss(self) -> Loss:
+        return make_loss(self.config, self.prep)
+
+    def fresh(self, seed: int | None = None) -> nn.Module:
+        """A newly initialised model on the device, in training mode; the same one for the same seed."""
+        seed_everything(self.config.seed if seed is None else seed, self.config.deterministic)
+        model = self.task.model(self.config, self.prep).to(self.device)
+        self.task.set_trainable(self.config, model, self.config.epochs)
+        return model.train()
+
+    def rows(self, n: int, seed: int = 0) -> Tensor:
+        """Positions of about n training examples: spread over the classes, whole queries for ranking."""
+        order = torch.randperm(len(self.train), generator=generator(seed))
+        if self.train.query is not None:
+            query = self.train.query.cpu()
+            kept = query[order].unique_consecutive()[: max(n // 8, 2)]
+            return torch.isin(query, kept).nonzero().squeeze(1)
+        y = self.train.y.cpu()[order]
+        if not self.prep["classes"] or y.ndim > 1:
+            return order[:n]
+        each = [order[y == value] for value in y.unique()]
+        turns = [part[i : i + 1] for i in range(n) for part in each]
+        return torch.cat(turns)[:n]
+
+    def batch(self, rows: Tensor, augment: bool = False, epoch: int = 0) -> Batch:
+        """One batch of training examples on the device."""
+        return next(iter(self.train.batches([rows], epoch, augment))).to(self.device)
+
+
+def quiet(model: nn.Module) -> nn.Module:
+    """Turn dropout off in place: it is noise for a check, and `eval` would change BatchNorm too."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    return model
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether any BatchNorm of the model uses the statistics of the batch (a frozen one, in eval mode, does not)."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in model.modules())
+
+
+def map_inputs(x: Any, change: Any) -> Any:
+    """Apply `change` to the tensor, or to every tensor of the dict, that enters the model."""
+    return {name: change(value) for name, value in x.items()} if isinstance(x, dict) else change(x)

@@ -1,0 +1,78 @@
+"""Find silent bugs before a long run. The four first, in this order: init loss, overfit a batch, gradients, clean split."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..checks import lint, loop, loss, network
+from ..checks.bench import Bench
+from ..checks.finding import Cause, Finding
+from ..engine.parts import parts
+from ..engine.project import Project, Run
+from ..task import Batch
+
+CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
+    network.init_loss,
+    network.overfit,
+    network.gradient_flow,
+    lint.output_kind,
+    lint.activations,
+    lint.parameters_stepped,
+    lint.normalisation,
+    loss.known_outputs,
+    loss.mean_not_sum,
+    loss.accumulation,
+    loss.fresh_gradients,
+    loss.downhill,
+    network.no_mixing,
+    network.input_matters,
+    network.train_against_eval,
+    loop.order,
+    loop.schedule,
+    loop.patience,
+    loop.augmentation,
+)
+
+
+def run(project: Project, run: Run, args: argparse.Namespace) -> None:
+    """Build the bench and run every check; a check that crashes is a red check, with the error as what it saw."""
+    project.require("split", "the checks run on the training part")
+    data = parts(project)
+    prep = project.task.prepare(project.config, data["train"])
+    train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
+    bench = Bench(project.config, project.task, prep, data, train, val)
+    run.save("batch.json", look(bench))
+    for check in CHECKS:
+        run.timed(guarded(check), bench)
+    run.timed(guarded(loop.short_runs), bench, project)
+    for finding in project.task.checks(project.config, prep, data["train"], data["val"]):
+        run.add(finding)
+    run.result["checks"] = {finding.check: finding.verdict for finding in run.findings}
+
+
+def guarded(check: Callable[..., Finding | list[Finding]]) -> Callable[..., Finding | list[Finding]]:
+    """The check, with any exception turned into a FAIL: broken project code must not hide the other checks."""
+
+    def call(*args: Any) -> Finding | list[Finding]:
+        try:
+            return check(*args)
+        except Exception as error:
+            name = check.__name__.replace("_", " ")
+            return Finding(
+                name, "FAIL", f"it could not run: {type(error).__name__}: {error}", "a check that runs to its end",
+                (Cause("model", "forward does not accept the batch, or returns the wrong shape"),
+                 Cause("loss", "the loss refuses the outputs"), Cause("loop", "the step or the optimiser fails")),
+                "read the error above; it comes from your model, loss or loop",
+            )  # fmt: skip
+
+    return call
+
+
+def look(bench: Bench, rows: int = 8) -> list[dict[str, Any]]:
+    """What the network sees: one training batch, augmented as in training, decoded back from its tensors."""
+    batch: Batch = next(iter(bench.train.batches([torch.arange(len(bench.train))[:rows]], 0, augment=True)))
+    return [{"y": batch.y[i].tolist(), **bench.task.show(bench.prep, batch, i)} for i in range(len(batch.y))]
