@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..engine.loop import Progress, fit, losses_of, plan, predict
 from ..engine.optim import rate_factor
 from ..engine.project import Project, Run
+from ..engine.seed import generator
 from ..task import Examples
 from .bench import Bench, Rows
 from .finding import Cause, Finding, verdict
@@ -59,8 +60,9 @@ def _label_entropy(bench: Bench, batches: list[Tensor]) -> tuple[float, float, f
             total -= float((share * share.clamp(min=1e-12).log()).sum()) / len(parts)
         return total
 
-    shuffles = [mean_entropy(torch.randperm(len(labels), generator=torch.Generator().manual_seed(s))) for s in range(10)]
-    return mean_entropy(torch.cat(batches)), float(np.mean(shuffles)), float(np.std(shuffles)) + 1e-9
+    seen = torch.cat(batches)
+    shuffles = [mean_entropy(seen[torch.randperm(len(seen), generator=generator(s))]) for s in range(10)]
+    return mean_entropy(seen), float(np.mean(shuffles)), float(np.std(shuffles)) + 1e-9
 
 
 def schedule(bench: Bench) -> Finding:
@@ -76,6 +78,17 @@ def schedule(bench: Bench) -> Finding:
         "a peak of 1" + (", an end near 0" if decays else ""),
         (Cause("schedule", "the number of steps or epochs it was planned for is not the number that will be run"), Cause("schedule", "warm-up is longer than training"))
         if bad else (), "read rate_factor in engine/optim.py" if bad else "", evidence={"peak": peak, "end": end, "steps": steps},
+    )  # fmt: skip
+
+
+def decay(bench: Bench) -> Finding:
+    """Weight decay inside the range that has been seen to work: 1e-4..1e-2 usual, 0.3 the largest published (ViT)."""
+    value = bench.config.weight_decay
+    bad = value > 0.3
+    return Finding(
+        "weight decay", verdict(False, bad), f"weight_decay = {value:g}", "at most 0.3; 1e-4 to 1e-2 is usual (Dosovitskiy et al. 2021 go to 0.3)",
+        (Cause("optimiser", "decay this strong pulls every weight to zero faster than the loss can hold it"), Cause("schedule", "long runs make it worse"))
+        if bad else (), "recipe check weight_decay=0.01" if bad else "",
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..engine.losses import expected_initial_loss
 from ..engine.loop import plan, step
 from ..engine.optim import make_optimiser
+from ..engine.seed import generator
 from ..task import Batch
 from .bench import Bench, Rows, has_batch_norm, map_inputs, quiet
 from .finding import Cause, Finding, verdict
@@ -139,10 +140,11 @@ def gradient_flow(bench: Bench, steps: int = 60) -> list[Finding]:
             norms[name].append(value)
 
     moved: list[float] = []
+    scale = _vector(model).norm().clamp(min=1e-12)  # of the start: weights that explode would hide their own steps
     for batch in _stream(bench, steps):
         before = _vector(model)
         losses.append(float(step(model, [batch], bench.loss, optimiser, bench.config, observe)) / len(batch.y))
-        moved.append(float((_vector(model) - before).norm() / before.norm().clamp(min=1e-12)))
+        moved.append(float((_vector(model) - before).norm() / scale))
     late = {name: values[min(10, len(values) // 2) :] for name, values in norms.items()}
     still = [name for name, p in model.named_parameters() if bool((p.detach() == start[name]).all())]
     return [
@@ -233,7 +235,7 @@ def _movement(bench: Bench, moved: list[float], losses: list[float]) -> Finding:
         causes = (Cause("optimiser", f"lr = {rate:g} is too high, decay is too strong, or steps go uphill"),
                   Cause("model", "the initialisation is far too small or large"), Cause("loss", "the loss has the wrong sign or scale"))  # fmt: skip
     return Finding(
-        "update size", verdict(small or large), f"weights move {typical:.1e} of their norm a step; loss {start:.4f} -> {end:.4f} in {len(losses)} steps",
+        "update size", verdict(small or large), f"weights move {typical:.1e} of their first norm a step; loss {start:.4f} -> {end:.4f} in {len(losses)} steps",
         "between 1e-6 and 0.3 a step (1e-3 is typical), and a loss that does not double",
         causes, "recipe lr-range" if causes else "", evidence={"moved": moved, "losses": losses},
     )  # fmt: skip
@@ -272,7 +274,7 @@ def input_matters(bench: Bench, steps: int = 150) -> Finding:
     Judged on a training subset that was seen, so that the answer is about wiring and not about generalisation. The
     rate is tried as configured, then ten times higher.
     """
-    part = Rows(bench.train, bench.rows(8 * bench.config.batch_size))
+    part = Rows(bench.train, bench.rows(max(8 * bench.config.batch_size, 256)))
     for factor in (1, 10):
         config = bench.config.model_copy(update={"lr": bench.config.lr * factor})
         model = _train_briefly(bench, config, part, steps)
@@ -306,8 +308,8 @@ def _train_briefly(bench: Bench, config: Any, part: Rows, steps: int) -> nn.Modu
 @torch.no_grad()
 def _swap_inputs(bench: Bench, model: nn.Module, part: Rows) -> tuple[bool, float, float, float]:
     """(outputs ignore the input, mean rise of the loss with swapped inputs, its standard error, shift with blank ones)."""
-    batch = bench.batch(part.rows[: 4 * bench.config.batch_size])
-    shift = torch.arange(len(batch.y)).roll(max(len(batch.y) // 2, 1))
+    batch = bench.batch(part.rows[: max(4 * bench.config.batch_size, 128)])
+    shift = torch.randperm(len(batch.y), generator=generator(bench.config.seed))
     right = model(batch.x).float()
     wrong = model(map_inputs(batch.x, lambda t: t[shift.to(t.device)])).float()
     blank = wrong if _has_mask(batch) else model(map_inputs(batch.x, torch.zeros_like)).float()

@@ -33,6 +33,7 @@ CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
     network.train_against_eval,
     loop.order,
     loop.schedule,
+    loop.decay,
     loop.patience,
     loop.augmentation,
 )

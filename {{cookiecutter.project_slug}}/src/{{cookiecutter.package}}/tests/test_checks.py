@@ -1,0 +1,300 @@
+"""Every check before training, seen green on a healthy toy project and red on the fault it exists for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checks import lint, loop, loss, network
+from ..checks.bench import Bench
+from ..checks.finding import Finding
+from ..engine import loop as engine_loop
+from ..engine import losses, optim
+from ..engine.project import Project
+from ..steps.check import CHECKS, guarded
+from .toy import Toy, toy_project
+
+
+def make_bench(project: Project) -> Bench:
+    data = project.task.load(project.config, project.root)
+    rows, cut = np.arange(len(data)), int(0.7 * len(data))
+    parts = {"train": data.take(rows[:cut]), "val": data.take(rows[cut:])}
+    prep = project.task.prepare(project.config, parts["train"])
+    train, val = (project.task.examples(project.config, prep, parts[name]) for name in ("train", "val"))
+    return Bench(project.config, project.task, prep, parts, train, val)
+
+
+def verdicts(found: Finding | list[Finding]) -> dict[str, str]:
+    return {f.check: f.verdict for f in (found if isinstance(found, list) else [found])}
+
+
+def with_model(build: Callable[[], nn.Module]) -> Toy:
+    """The toy task with another network."""
+    task = Toy()
+    task.model = lambda config, prep: build()  # type: ignore[method-assign]
+    return task
+
+
+@pytest.mark.parametrize("knobs", [
+    {"k": 2}, {"k": 3}, {"k": 1}, {"k": 1, "loss": "mae"}, {"k": 1, "loss": "huber"}, {"k": 3, "loss": "focal"}, {"k": 2, "loss": "focal"},
+    {"k": 3, "class_weights": "balanced", "label_smoothing": 0.1}, {"k": 2, "optimiser": "sgd", "lr": 0.1}, {"k": 2, "schedule": "plateau"},
+    {"k": 2, "schedule": "one_cycle"}, {"k": 3, "accumulate": 3, "batch_size": 16}, {"k": 2, "batch_size": 7},
+], ids=str)  # fmt: skip
+def test_healthy_projects_are_all_green(tmp_path: Path, knobs: dict[str, Any]) -> None:
+    project = toy_project(tmp_path, **knobs)
+    bench = make_bench(project)
+    found = [f for check in CHECKS for f in _list(check(bench))] + loop.short_runs(bench, project)
+    assert [f"{f.check}: {f.saw}" for f in found if f.verdict in ("WARN", "FAIL")] == []
+
+
+def _list(found: Finding | list[Finding]) -> list[Finding]:
+    return found if isinstance(found, list) else [found]
+
+
+class Mixing(nn.Module):
+    """Subtracts the mean over the batch: examples see each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x - x.mean(dim=0))
+
+
+class Deaf(nn.Module):
+    """Ignores its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(torch.ones_like(x))
+
+
+class Hidden(nn.Module):
+    """Keeps a layer in a plain list, where no optimiser finds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(4, 32)]
+        self.head = nn.Linear(32, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.layers[0](x)))
+
+
+class Differs(nn.Module):
+    """Sees its inputs with the wrong sign in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 1)
+        self.body.weight.data = torch.tensor([[5.0, 0.0, 0.0, 0.0]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x if self.training else -x)
+
+
+class Stubborn(nn.Sequential):
+    """Stays in training mode whatever it is told."""
+
+    def eval(self) -> Stubborn:
+        return self
+
+
+def mlp(change: Callable[[nn.Sequential], Any] = lambda m: None) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+        with torch.no_grad():
+            change(model)
+        return model
+
+    return build
+
+
+def frozen(model: nn.Sequential) -> None:
+    model[0].weight.requires_grad_(False)
+
+
+NETWORK_FAULTS = [
+    ("init loss", network.init_loss, mlp(lambda m: m[2].weight.mul_(100)), "FAIL"),
+    ("overfit a batch", network.overfit, Deaf, "FAIL"),
+    ("every layer learns", network.gradient_flow, mlp(frozen), "FAIL"),
+    ("every layer learns", network.gradient_flow, mlp(lambda m: [p.zero_() for p in m.parameters()]), "FAIL"),
+    ("dead units", network.gradient_flow, mlp(lambda m: m[0].bias.fill_(-100)), "FAIL"),
+    ("output kind", lint.output_kind, lambda: nn.Sequential(mlp()(), nn.Sigmoid()), "FAIL"),
+    ("output kind", lint.output_kind, lambda: nn.Linear(4, 3), "FAIL"),
+    ("activations", lint.activations, lambda: nn.Sequential(nn.Linear(4, 32), nn.Dropout(0.0), nn.Linear(32, 1)), "FAIL"),
+    ("parameters stepped", lint.parameters_stepped, Hidden, "FAIL"),
+    ("normalisation", lint.normalisation, lambda: nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 1)), "WARN"),
+    ("no mixing", network.no_mixing, Mixing, "FAIL"),
+    ("input matters", network.input_matters, Deaf, "FAIL"),
+    ("train against eval", network.train_against_eval, lambda: Differs(), "WARN"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "check", "build", "expected"), NETWORK_FAULTS, ids=lambda v: v if isinstance(v, str) else "")
+def test_network_faults_are_red(tmp_path: Path, name: str, check: Any, build: Any, expected: str) -> None:
+    project = toy_project(tmp_path)
+    project.task = with_model(build)
+    found = verdicts(guarded(check)(make_bench(project)))
+    assert found[name] == expected
+
+
+@pytest.mark.parametrize(("name", "check", "knobs", "expected"), [
+    ("update size", network.gradient_flow, {"lr": 1e-9}, "FAIL"),
+    ("update size", network.gradient_flow, {"lr": 10.0, "clip": 0.0}, "FAIL"),
+    ("weight decay", loop.decay, {"weight_decay": 1.0}, "WARN"),
+    ("gradient size", network.gradient_flow, {"clip": 1e-5}, "WARN"),
+    ("patience", loop.patience, {"patience": 1, "epochs": 30}, "WARN"),
+    ("schedule", loop.schedule, {"warmup": 0.999, "epochs": 30}, "FAIL"),
+], ids=str)  # fmt: skip
+def test_knob_faults_are_red(tmp_path: Path, name: str, check: Any, knobs: dict[str, Any], expected: str) -> None:
+    found = verdicts(check(make_bench(toy_project(tmp_path, **knobs))))
+    assert found[name] == expected
+
+
+def faulty_step(fault: str) -> Callable[..., Tensor]:
+    """engine.loop.step with one line wrong."""
+
+    def step(model, batches, loss, optimiser, config, observe=lambda: None):  # type: ignore[no-untyped-def]
+        examples = sum(len(b.y) for b in batches)
+        if fault != "no zero_grad":
+            optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), dtype=torch.float64)
+        for batch in batches:
+            part = loss(model(batch.x).float(), batch)
+            scale = {"sum": part.sum(), "mean per batch": part.mean(), "uphill": -part.sum() / examples}.get(fault, part.sum() / examples)
+            scale.backward()
+            total += part.sum().detach()
+        observe()
+        optimiser.step()
+        return total
+
+    return step
+
+
+@pytest.mark.parametrize(("name", "check", "fault"), [
+    ("mean, not sum", loss.mean_not_sum, "sum"),
+    ("accumulation", loss.accumulation, "mean per batch"),
+    ("fresh gradients", loss.fresh_gradients, "no zero_grad"),
+    ("downhill", loss.downhill, "uphill"),
+])  # fmt: skip
+def test_step_faults_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, check: Any, fault: str) -> None:
+    bench = make_bench(toy_project(tmp_path))
+    monkeypatch.setattr(loss, "step", faulty_step("none"))
+    assert verdicts(check(bench))[name] == "PASS"
+    monkeypatch.setattr(loss, "step", faulty_step(fault))
+    assert verdicts(check(bench))[name] == "FAIL"
+
+
+@pytest.mark.parametrize(("knobs", "name", "wrong"), [
+    ({"k": 3}, "classification", lambda output, shares, gamma: F.cross_entropy(output.softmax(1), shares, reduction="none")),
+    ({"k": 2}, "classification", lambda output, shares, gamma: (output[:, 0] - shares[:, 1]) ** 2),
+    ({"k": 3}, "classification", lambda output, shares, gamma: F.cross_entropy(output, shares)),
+])  # fmt: skip
+def test_wrong_losses_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], name: str, wrong: Any) -> None:
+    bench = make_bench(toy_project(tmp_path, **knobs))
+    monkeypatch.setattr(losses, name, wrong)
+    assert verdicts(guarded(loss.known_outputs)(bench)) == {"loss of known outputs": "FAIL"}
+
+
+def test_broadcast_regression_loss_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make_bench(toy_project(tmp_path, k=1))
+    monkeypatch.setitem(losses.REGRESSION, "mse", lambda output, y, _: (output[:, None] - y[None, :]) ** 2)
+    assert verdicts(loss.known_outputs(bench)) == {"loss of known outputs": "FAIL"}
+
+
+@pytest.mark.parametrize("fault", ["same order", "half", "sorted"])
+def test_order_faults_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    bench = make_bench(toy_project(tmp_path, batch_size=16))
+    real = engine_loop.plan
+
+    def wrong(examples: Any, size: int, seed: int | None = None, epoch: int = 0) -> list[Tensor]:
+        if fault == "same order":
+            return real(examples, size, seed, 0)
+        if fault == "half":
+            whole = real(examples, size, seed, epoch)
+            return whole[: len(whole) // 2]
+        return list(examples.y.argsort().roll(epoch).split(size))
+
+    monkeypatch.setattr(loop, "plan", wrong)
+    assert verdicts(loop.order(bench)) == {"order of examples": "FAIL"}
+
+
+def short_runs(project: Project) -> dict[str, str]:
+    return verdicts(loop.short_runs(make_bench(project), project))
+
+
+def test_unseeded_model_is_not_repeatable(tmp_path: Path) -> None:
+    project = toy_project(tmp_path)
+    draws = iter(range(1, 1000))
+    project.task = with_model(mlp(lambda m: m[0].weight.add_(1e-3 * next(draws))))
+    assert short_runs(project)["repeatable"] == "FAIL"
+
+
+def test_lost_optimiser_state_breaks_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = toy_project(tmp_path)
+    monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", lambda self, state: None)
+    assert short_runs(project)["resume"] == "FAIL"
+
+
+def test_rate_stepped_per_epoch_is_not_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_loop, "rate_factor", lambda config, step, steps: optim.rate_factor(config, step // 4, steps))
+    assert short_runs(toy_project(tmp_path))["rate as planned"] == "FAIL"
+
+
+def test_skipped_batches_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = engine_loop.plan
+    monkeypatch.setattr(engine_loop, "plan", lambda e, size, seed=None, epoch=0: real(e, size, seed, epoch)[: 2 if seed is not None else None])
+    assert short_runs(toy_project(tmp_path))["examples seen"] == "FAIL"
+
+
+def test_last_instead_of_best_shows_in_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Toy, "load_state", lambda self, model, tensors: model[2].bias.data.add_(1.0))
+    assert short_runs(toy_project(tmp_path))["evaluation replay"] == "FAIL"
+
+
+def test_evaluation_in_training_mode_is_red(tmp_path: Path) -> None:
+    project = toy_project(tmp_path)
+    project.task = with_model(lambda: Stubborn(nn.Linear(4, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 1)))
+    assert short_runs(project)["evaluation mode"] == "FAIL"
+
+
+def test_slow_loader_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = toy_project(tmp_path)
+    bench = make_bench(project)
+    real = bench.train.batches
+
+    def slow(plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Any:
+        for batch in real(plan, epoch, augment):
+            time.sleep(0.1)
+            yield batch
+
+    monkeypatch.setattr(bench.train, "batches", slow)
+    assert verdicts(loop.short_runs(bench, project))["loader"] == "WARN"
+
+
+@pytest.mark.parametrize(("seeding", "expected"), [("(epoch, index)", "PASS"), ("nothing", "FAIL"), ("index only", "FAIL")])
+def test_augmentation_is_a_function_of_epoch_and_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeding: str, expected: str) -> None:
+    bench = make_bench(toy_project(tmp_path))
+    real = bench.train.batches
+
+    def noisy(plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Any:
+        for batch in real(plan, epoch):
+            seeds = {"(epoch, index)": [[epoch, int(i)] for i in batch.index], "index only": [[int(i)] for i in batch.index]}
+            noise = np.stack([np.random.default_rng(seeds[seeding][i] if seeding in seeds else None).normal(size=4) for i in range(len(batch.y))])
+            yield batch._replace(x=batch.x + torch.tensor(noise, dtype=torch.float32)) if augment else batch
+
+    monkeypatch.setattr(bench.train, "batches", noisy)
+    assert verdicts(loop.augmentation(bench)) == {"augmentation": expected}
