@@ -1,0 +1,189 @@
+"""Train, validation and test: who is in which part, pinned by hashes in split.json.
+
+The assignment is a function of (data, knobs of group "split"), so the manifest stays small: it holds the rule, the
+sizes and a hash of each part, and every reader derives the parts again and verifies them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..config import Config
+from ..errors import UserError
+from ..task import Data
+from .files import read_json, to_json, write_atomic
+from .project import Project
+
+PARTS = ("train", "val", "test")
+MANIFEST = "split.json"
+
+
+def shares(config: Config, n: int) -> tuple[float, float]:
+    """Shares of validation and test rows: 15 % each under 10,000 rows, 10 % under a million, 1 % from there."""
+    usual = 0.15 if n < 10_000 else 0.10 if n < 1_000_000 else 0.01
+    return config.val_share or usual, config.test_share or usual
+
+
+def assign(config: Config, data: Data) -> np.ndarray:
+    """Part of every row, int8 [n]: 0 train, 1 validation, 2 test. Deterministic in data and config.
+
+    Raises UserError when a part would be empty.
+    """
+    kind, n = config.split_kind, len(data)
+    if kind == "time":
+        part = _by_time(config, data.frame[config.time])
+    elif kind == "group":
+        groups = _groups(config, data)
+        part = _by_group(config, groups)
+    else:
+        strata = data.frame[data.target].rank("dense").to_numpy() if kind == "stratified" else np.zeros(n)
+        part = _by_stratum(config, strata)
+    empty = [name for number, name in enumerate(PARTS) if not (part == number).any()]
+    if empty:
+        raise UserError(f"a {kind} split of {n} rows leaves {empty[0]} empty; raise val_share or test_share, or bring more data")
+    return part
+
+
+def _by_stratum(config: Config, strata: np.ndarray) -> np.ndarray:
+    """Within each stratum a random order is cut in three; a stratum of three rows or more reaches every part."""
+    part = np.zeros(len(strata), dtype=np.int8)
+    random = np.random.default_rng(config.split_seed)
+    val, test = shares(config, len(strata))
+    for value in np.unique(strata):
+        rows = random.permutation(np.flatnonzero(strata == value))
+        n = len(rows)
+        n_test = max(round(test * n), int(n >= 3))
+        rest = rows[n_test:]
+        part[rows[:n_test]] = 2
+        part[_validation(config, rest, max(round(val * n), int(n >= 3)))] = 1
+    return part
+
+
+def _validation(config: Config, rest: np.ndarray, n_val: int) -> np.ndarray:
+    """Of the shuffled rows outside test, those that validate: the first n_val, or fold number `fold` of `folds`."""
+    return rest[config.fold :: config.folds] if config.folds else rest[:n_val]
+
+
+def _by_group(config: Config, groups: np.ndarray) -> np.ndarray:
+    """Whole groups, in random order, until a part has its share of the rows."""
+    names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 3:
+        raise UserError(f"{config.group or config.query!r} has {len(names)} values; a group split needs at least 3")
+    order = np.random.default_rng(config.split_seed).permutation(len(names))
+    val, test = shares(config, len(groups))
+    before = np.cumsum(sizes[order]) - sizes[order]
+    n_test = max(int((before < test * len(groups)).sum()), 1)
+    rest = order[n_test:]
+    n_val = max(int((before < val * len(groups)).sum()), 1)
+    of_group = np.zeros(len(names), dtype=np.int8)
+    of_group[order[:n_test]] = 2
+    of_group[_validation(config, rest, n_val)] = 1
+    return of_group[inverse]
+
+
+def _groups(config: Config, data: Data) -> np.ndarray:
+    """Number of the group of each row. With both a group and a query column, rows that share either belong together."""
+    columns = [c for c in dict.fromkeys((config.group, config.query)) if c]
+    numbers = [data.frame[c].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1 for c in columns]
+    if len(numbers) == 1:
+        return numbers[0]
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    first, second = numbers[0], numbers[1] + numbers[0].max() + 1
+    size = int(second.max()) + 1
+    graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][first]
+
+
+def _by_time(config: Config, time: pl.Series) -> np.ndarray:
+    """Oldest rows train, the next validate, the newest test; rows with one time stay together. Nulls count as oldest."""
+    moment = time.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    val, test = shares(config, len(moment))
+    ordered = np.sort(moment)
+    n = len(ordered)
+    first_test = ordered[min(int(round((1 - test) * n)), n - 1)]
+    first_val = ordered[min(int(round((1 - test - val) * n)), n - 1)]
+    return np.where(moment >= first_test, 2, np.where(moment >= first_val, 1, 0)).astype(np.int8)
+
+
+def manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
+    """What split.json holds: the rule, the data's hash, and per part its rows, its hash, its classes and times."""
+    config, data = project.config, project.data
+    described = {}
+    for number, name in enumerate(PARTS):
+        rows = np.flatnonzero(part == number)
+        described[name] = {"rows": len(rows), "share": round(len(rows) / len(data), 4), "sha256": _hash(rows), **_facts(config, data.take(rows))}
+    return {
+        "kind": config.split_kind,
+        "seed": config.split_seed,
+        "folds": [config.fold, config.folds] if config.folds else None,
+        "iid": config.iid,
+        "data": project.fingerprint["data"],
+        "split": project.fingerprint["split"],
+        "parts": described,
+    }
+
+
+def _facts(config: Config, data: Data) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if config.task in ("binary", "multiclass"):
+        counts = data.frame[data.target].cast(pl.String).value_counts().sort(data.target)
+        facts["classes"] = dict(counts.rows())
+    if config.time:
+        facts["time"] = [str(data.frame[config.time].min()), str(data.frame[config.time].max())]
+    if config.group:
+        facts["groups"] = data.frame[config.group].n_unique()
+    return facts
+
+
+def _hash(rows: np.ndarray) -> str:
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+
+
+def write_manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
+    """Pin the split in split.json, which belongs in version control. Returns its content."""
+    content = manifest(project, part)
+    write_atomic(project.root / MANIFEST, to_json(content) + "\n")
+    return content
+
+
+def read_manifest(project: Project) -> dict[str, Any]:
+    """The content of split.json. Raises UserError when it is absent or not one."""
+    content = read_json(project.root / MANIFEST, "the pinned split", "run: recipe split")
+    if not isinstance(content, dict) or not isinstance(content.get("parts"), dict) or set(content["parts"]) != set(PARTS):
+        raise UserError(f"{project.root / MANIFEST} is not a split manifest; delete it and run: recipe split")
+    return content
+
+
+def split_hash(content: dict[str, Any]) -> str:
+    """One hash for the three parts of a manifest."""
+    return hashlib.sha256("".join(content["parts"][name]["sha256"] for name in PARTS).encode()).hexdigest()[:16]
+
+
+def _derive(project: Project) -> np.ndarray:
+    """The assignment, verified against split.json. Raises UserError when data, knobs or the file have changed."""
+    pinned = read_manifest(project)
+    for what in ("data", "split"):
+        if pinned.get(what) != project.fingerprint[what]:
+            raise UserError(f"{MANIFEST} was made for other {what} (the {what} or its knobs changed since); run: recipe split")
+    part = assign(project.config, project.data)
+    for number, name in enumerate(PARTS):
+        if _hash(np.flatnonzero(part == number)) != pinned["parts"][name]["sha256"]:
+            raise UserError(f"the {name} part no longer has the hash in {MANIFEST}; restore that file from git, or run: recipe split")
+    return part
+
+
+def parts(project: Project) -> dict[str, Data]:
+    """The training and validation parts. The test part stays shut: only `open_test` returns it."""
+    part = _derive(project)
+    return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}
+
+
+def open_test(project: Project) -> Data:
+    """The test part. For steps/evaluate.py alone, which writes down that it was opened before it looks."""
+    return project.data.take(np.flatnonzero(_derive(project) == 2))
