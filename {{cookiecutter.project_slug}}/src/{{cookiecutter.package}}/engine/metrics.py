@@ -1,0 +1,189 @@
+"""Metrics over whole splits, each with a bootstrap interval. Outputs are [n, k] as the network gives them.
+
+y is numpy [n]: class numbers, 0/1 for binary, standardised values, or relevance; regression metrics are in target units.
+Every metric is a function of row weights W [b, n]: all ones give its value, multinomial counts give b resamples at
+once (Efron 1979). For ranking a row of W weighs queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, log_softmax
+
+from ..config import LOWER_IS_BETTER, METRICS, Config
+
+Weighted = Callable[[np.ndarray], np.ndarray]
+NDCG_AT = 10
+CELLS = 4_000_000  # weights held at once: 32 MB
+MOST_CELLS = 100_000_000  # beyond this, fewer resamples (at least 100): intervals are narrow there anyway
+
+
+def probabilities(config: Config, prep: dict[str, Any], outputs: np.ndarray) -> np.ndarray:
+    """Class probabilities [n, c] from logits [n, c], or [n, 2] from one logit a row."""
+    if outputs.shape[1] == 1:
+        positive = expit(outputs[:, 0].astype(np.float64))
+        return np.stack([1 - positive, positive], axis=1)
+    return np.exp(log_softmax(outputs.astype(np.float64), axis=1))
+
+
+def values(prep: dict[str, Any], outputs: np.ndarray) -> np.ndarray:
+    """Predictions [n] in the units of the target (scores for ranking)."""
+    flat = outputs.reshape(len(outputs), -1)[:, 0].astype(np.float64)
+    return flat * prep["target_scale"] + prep["target_mean"]
+
+
+def better(metric: str, a: float, b: float) -> bool:
+    """Whether score `a` is better than `b`."""
+    return a < b if metric in LOWER_IS_BETTER else a > b
+
+
+def score(config: Config, prep: dict[str, Any], outputs: np.ndarray, y: np.ndarray, query: np.ndarray | None = None,
+          metric: str | None = None) -> float:  # fmt: skip
+    """One metric over the whole split; the configured one when `metric` is None."""
+    weighted, units = _weighted(config, prep, metric or config.resolved_metric, outputs, y, query)
+    return float(weighted(np.ones((1, units)))[0])
+
+
+def summary(config: Config, prep: dict[str, Any], outputs: np.ndarray, y: np.ndarray,
+            query: np.ndarray | None = None) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Every metric of the task: name -> value with its 95 % percentile bootstrap interval."""
+    return {name: _with_interval(config, *_weighted(config, prep, name, outputs, y, query)) for name in METRICS[config.task]}
+
+
+def difference(config: Config, prep: dict[str, Any], outputs_a: np.ndarray, outputs_b: np.ndarray, y: np.ndarray,
+               query: np.ndarray | None = None) -> dict[str, float]:  # fmt: skip
+    """The main metric of a minus that of b, with a paired bootstrap interval: both see the same resamples."""
+    (of_a, units), (of_b, _) = (_weighted(config, prep, config.resolved_metric, o, y, query) for o in (outputs_a, outputs_b))
+    return _with_interval(config, lambda weights: of_a(weights) - of_b(weights), units)
+
+
+def _with_interval(config: Config, weighted: Weighted, units: int) -> dict[str, float]:
+    resamples = int(np.clip(MOST_CELLS // max(units, 1), 100, config.bootstrap))
+    random = np.random.default_rng(0)  # the same resamples for every model: differences are paired
+    chunk = max(CELLS // max(units, 1), 1)
+    drawn = []
+    for start in range(0, resamples, chunk):
+        picks = random.integers(0, units, size=(min(chunk, resamples - start), units))
+        rows = np.arange(len(picks))[:, None] * units
+        drawn.append(weighted(np.bincount((picks + rows).ravel(), minlength=len(picks) * units).reshape(len(picks), units).astype(np.float64)))
+    sample = np.concatenate(drawn)
+    low, high = np.nanquantile(sample, [0.025, 0.975]) if np.isfinite(sample).any() else (np.nan, np.nan)
+    return {"value": float(weighted(np.ones((1, units)))[0]), "low": float(low), "high": float(high)}
+
+
+def _weighted(config: Config, prep: dict[str, Any], metric: str, outputs: np.ndarray, y: np.ndarray,
+              query: np.ndarray | None) -> tuple[Weighted, int]:  # fmt: skip
+    """The metric as a function of weights, and the number of things weighted (rows, or queries for ranking)."""
+    if config.task == "regression":
+        return _regression(metric, values(prep, outputs), y * prep["target_scale"] + prep["target_mean"]), len(y)
+    if config.task == "ranking":
+        assert query is not None, "ranking metrics need query numbers"
+        each = ndcg(outputs[:, 0], y, query)
+        return (lambda w: (w * each).sum(1) / w.sum(1)), len(each)
+    if config.task == "binary" and metric in ("auc", "average_precision"):
+        curve = auc if metric == "auc" else average_precision
+        return curve(outputs[:, 0], y.astype(int)), len(y)
+    chance = probabilities(config, prep, outputs)
+    truth = y.astype(int)
+    if metric == "log_loss":
+        return _mean(-np.log(np.clip(chance[np.arange(len(truth)), truth], 1e-15, None))), len(y)
+    if metric == "cost":
+        guess = (chance[:, 1] >= bayes_threshold(config)).astype(int)
+        return _mean(costs(config, guess, truth)), len(y)
+    guess = chance.argmax(axis=1)
+    return (_mean((guess == truth).astype(float)) if metric == "accuracy" else _by_class(metric, guess, truth, chance.shape[1])), len(y)
+
+
+def bayes_threshold(config: Config) -> float:
+    """The probability from which calling positive costs least, for a calibrated model: c_fp / (c_fp + c_fn)."""
+    total = config.cost_false_positive + config.cost_false_negative
+    return config.cost_false_positive / total if total else 0.5
+
+
+def costs(config: Config, guess: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Declared cost of each decision [n]."""
+    return np.where(guess > truth, config.cost_false_positive, np.where(guess < truth, config.cost_false_negative, 0.0))
+
+
+def _mean(each: np.ndarray) -> Weighted:
+    return lambda w: (w @ each) / w.sum(1)
+
+
+def _regression(metric: str, guess: np.ndarray, truth: np.ndarray) -> Weighted:
+    square = (guess - truth) ** 2
+    if metric == "rmse":
+        return lambda w: np.sqrt(_mean(square)(w))
+    if metric == "mae":
+        return _mean(np.abs(guess - truth))
+    return lambda w: 1 - _mean(square)(w) / np.maximum(_mean(truth**2)(w) - _mean(truth)(w) ** 2, 1e-300)
+
+
+def _by_class(metric: str, guess: np.ndarray, truth: np.ndarray, k: int) -> Weighted:
+    """balanced_accuracy, macro_f1 over the classes that occur, or f1 of the positive class."""
+    is_true, is_guess = np.eye(k)[truth], np.eye(k)[guess]
+
+    def weighted(w: np.ndarray) -> np.ndarray:
+        hit, support, called = w @ (is_true * is_guess), w @ is_true, w @ is_guess
+        with np.errstate(invalid="ignore", divide="ignore"):
+            each = hit / support if metric == "balanced_accuracy" else 2 * hit / (support + called)
+        if metric == "f1":
+            return np.nan_to_num(each[:, 1])
+        return np.nanmean(np.where(support > 0, each, np.nan), axis=1)
+
+    return weighted
+
+
+def _descending(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows by falling score, the starts of runs of equal scores, and the labels in that order."""
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+    return order, starts, positive[order].astype(np.float64)
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> Weighted:
+    """Area under the ROC curve: chance that a positive scores above a negative, ties counting half."""
+    order, starts, label = _descending(scores, positive)
+
+    def weighted(w: np.ndarray) -> np.ndarray:
+        w = w[:, order]
+        pos = np.add.reduceat(w * label, starts, axis=1)
+        neg = np.add.reduceat(w * (1 - label), starts, axis=1)
+        above = np.cumsum(pos, axis=1) - 0.5 * pos
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (above * neg).sum(1) / (pos.sum(1) * neg.sum(1))
+
+    return weighted
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> Weighted:
+    """Sum over thresholds of precision times the gain in recall."""
+    order, starts, label = _descending(scores, positive)
+
+    def weighted(w: np.ndarray) -> np.ndarray:
+        w = w[:, order]
+        pos = np.add.reduceat(w * label, starts, axis=1)
+        called = np.cumsum(np.add.reduceat(w, starts, axis=1), axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.nan_to_num(np.cumsum(pos, axis=1) / called)
+            return (precision * pos).sum(1) / pos.sum(1)
+
+    return weighted
+
+
+def ndcg(scores: np.ndarray, relevance: np.ndarray, query: np.ndarray, at: int = NDCG_AT) -> np.ndarray:
+    """NDCG at 10 of each query (Jarvelin and Kekalainen 2002), gain 2^relevance - 1; queries without gain are left out.
+
+    Ties in the score are broken against the model (the least relevant first), so constant scores earn nothing extra.
+    """
+    result = []
+    for rows in np.split(np.argsort(query, kind="stable"), np.cumsum(np.unique(query, return_counts=True)[1])[:-1]):
+        gain = np.exp2(relevance[rows].astype(np.float64)) - 1
+        discount = 1 / np.log2(np.arange(2, min(len(rows), at) + 2))
+        ideal = (np.sort(gain)[::-1][:at] * discount).sum()
+        if ideal > 0:
+            got = gain[np.lexsort((gain, -scores[rows]))][:at]
+            result.append((got * discount).sum() / ideal)
+    return np.array(result) if result else np.array([np.nan])
