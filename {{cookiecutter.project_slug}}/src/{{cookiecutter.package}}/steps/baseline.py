@@ -1,0 +1,85 @@
+"""What the dumb and the simple models reach, on the same split and metric as the network: the numbers to beat."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+
+from ..checks.finding import Cause, Finding, verdict
+from ..config import Config
+from ..engine import metrics
+from ..engine.loop import query_of
+from ..engine.parts import parts
+from ..engine.project import Project, Run
+
+
+def run(project: Project, run: Run, args: argparse.Namespace) -> None:
+    """Fit the trivial and the simple models on train, score them on validation, and name the best."""
+    config = project.config
+    project.require("split", "a baseline needs the same parts as the network")
+    data = parts(project)
+    prep = project.task.prepare(config, data["train"])
+    val = project.task.examples(config, prep, data["val"])
+    y, query = val.y.cpu().numpy(), query_of(val)
+    before = time.perf_counter()
+    outputs = trivial(config, prep, project.task.examples(config, prep, data["train"]).y.cpu().numpy(), len(y))
+    for name, model in project.task.baselines(config, prep, data["train"]).items():
+        outputs[name] = model.predict(data["val"])
+    seconds = round(time.perf_counter() - before, 3)
+
+    np.save(run.folder / "y.npy", y)
+    if query is not None:
+        np.save(run.folder / "query.npy", query)
+    scored: dict[str, dict[str, Any]] = {}
+    for name, values in outputs.items():
+        np.save(run.folder / f"outputs-{name}.npy", values)
+        scored[name] = {"metrics": metrics.summary(config, prep, values, y, query)}
+    metric = config.resolved_metric
+    best = next(iter(scored))
+    for name in scored:
+        if metrics.better(metric, scored[name]["metrics"][metric]["value"], scored[best]["metrics"][metric]["value"]):
+            best = name
+    run.result |= {"metric": metric, "baselines": scored, "best": best, "human_score": config.human_score, "seconds": seconds}
+    run.result["ledger"] = {"metric": metric, "model": best, **scored[best]["metrics"][metric]}
+    project.say(table(scored, metric, best, config.human_score))
+    run.add(signal(config, prep, outputs, (y, query), best))
+
+
+def trivial(config: Config, prep: dict[str, Any], y: np.ndarray, n: int) -> dict[str, np.ndarray]:
+    """Models that ignore the input: the class shares; mean and median; one score for every row of a query."""
+    if prep["prior"]:
+        log_prior = np.log(np.clip(prep["prior"], 1e-12, None))
+        constant = log_prior[1:] - log_prior[:1] if prep["outputs"] == 1 else log_prior
+        return {"majority": np.tile(constant.astype(np.float32), (n, 1))}
+    if config.task == "ranking":
+        return {"constant": np.zeros((n, 1), dtype=np.float32)}
+    return {name: np.full((n, 1), value, dtype=np.float32) for name, value in (("mean", y.mean()), ("median", np.median(y)))}
+
+
+def signal(config: Config, prep: dict[str, Any], outputs: dict[str, np.ndarray], truth: tuple[np.ndarray, np.ndarray | None],
+           best: str) -> Finding:  # fmt: skip
+    """Whether the best simple model is better than the best that ignores the input, by a paired interval."""
+    dumb = next(iter(outputs))
+    difference = metrics.difference(config, prep, outputs[best], outputs[dumb], *truth)
+    edge = -difference["high"] if config.resolved_metric in metrics.LOWER_IS_BETTER else difference["low"]
+    weak = best == dumb or edge <= 0
+    return Finding(
+        "signal", verdict(False, weak),
+        f"the best simple model is {best}: {config.resolved_metric} {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against {dumb}",
+        "a simple model that is better than one that ignores the input, beyond its 95 % interval",
+        (Cause("data", "the features say little about the target, or labels are wrong or shifted"), Cause("split", "validation is unlike train, or too small to tell"),
+         Cause("preprocessing", "the informative columns are dropped or encoded away")) if weak else (),
+        "recipe audit" if weak else "", evidence=difference,
+    )  # fmt: skip
+
+
+def table(scored: dict[str, dict[str, Any]], metric: str, best: str, human: float | None) -> str:
+    """One line a model, with its interval on validation."""
+    lines = [f"  {'model':<24} {metric} on validation [95 %]"]
+    for name, entry in scored.items():
+        value = entry["metrics"][metric]
+        lines.append(f"  {name:<24} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]{'  <- the number to beat' if name == best else ''}")
+    return "\n".join([*lines, *([f"  {'human':<24} {human:.4f} (declared)"] if human is not None else [])])

@@ -1,0 +1,202 @@
+"""Simple models on the same encoded features: the numbers to beat, and LightGBM as a final model in its own right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..engine.files import read_json, to_json
+from ..errors import UserError
+from ..task import Baseline, Data
+from .data import Rows, encode, examples
+
+if TYPE_CHECKING:
+    from .recipe import Config
+
+SVC_ROWS = 10_000  # an RBF kernel machine costs the square of the rows
+LINEAR_ROWS = 200_000
+
+
+def baselines(config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+    """Linear model, RBF-SVC on small data, LightGBM; XGBoost and CatBoost where they are installed. Simplest first."""
+    part = examples(config, prep, train)
+    fitted: dict[str, Baseline] = {"ridge" if config.task in ("regression", "ranking") else "logistic": fit_linear(config, prep, part)}
+    if config.task in ("binary", "multiclass") and len(part) < SVC_ROWS:
+        fitted["rbf_svc"] = fit_svc(config, prep, part)
+    fitted["lightgbm"] = fit_lightgbm(config, prep, part)
+    for name, fit in (("xgboost", fit_xgboost), ("catboost", fit_catboost)):
+        if find_spec(name) and config.task != "ranking":
+            fitted[name] = fit(config, prep, part)
+    return fitted
+
+
+def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
+    """The LightGBM model saved in `folder`."""
+    import lightgbm
+
+    path = folder / "lightgbm.txt"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; train again: recipe train model=lightgbm")
+    rounds = read_json(folder / "lightgbm.json", "LightGBM's settings", "train again: recipe train model=lightgbm")["rounds"]
+    return LightGBM(prep, lightgbm.Booster(model_file=str(path)), rounds)
+
+
+def flat(x: dict[str, Any], prep: dict[str, Any]) -> np.ndarray:
+    """All features as one matrix [n, d]: numbers as they are, embedded categories as codes in the last columns."""
+    return np.concatenate([np.asarray(x[name], dtype=np.float32) for name in ("numeric", "categorical") if name in x], axis=1)
+
+
+def flat_onehot(x: dict[str, Any], prep: dict[str, Any]) -> Any:
+    """All features as one sparse matrix [n, d]: numbers, and one column per value of an embedded category."""
+    from scipy import sparse
+
+    parts = [sparse.csr_matrix(np.asarray(x["numeric"], dtype=np.float64))] if "numeric" in x else []
+    for i, vocabulary in enumerate(prep["embedded"].values()):
+        codes = np.asarray(x["categorical"])[:, i]
+        seen = codes > 0
+        rows = np.flatnonzero(seen)
+        parts.append(sparse.csr_matrix((np.ones(len(rows)), (rows, codes[seen] - 1)), shape=(len(codes), len(vocabulary))))
+    return sparse.hstack(parts, format="csr")
+
+
+@dataclass
+class Linear:
+    """Logistic or ridge regression: outputs = x @ weights + bias. weights [d, k], bias [k]."""
+
+    prep: dict[str, Any]
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def predict(self, data: Data) -> np.ndarray:
+        return np.asarray(flat_onehot(encode(self.prep, data.frame), self.prep) @ self.weights + self.bias, dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        (folder / "linear.json").write_text(to_json({"weights": self.weights, "bias": self.bias}, indent=None))
+
+
+def fit_linear(config: Config, prep: dict[str, Any], part: Rows) -> Linear:
+    """L2-regularised, its strength chosen by cross-validation inside the training part."""
+    from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+
+    x, y = flat_onehot(part.x, prep)[:LINEAR_ROWS], part.y.numpy()[:LINEAR_ROWS]
+    if config.task in ("regression", "ranking"):
+        ridge = RidgeCV(alphas=np.logspace(-3, 4, 15)).fit(x.toarray() if x.shape[1] < 2000 else x, y)
+        return Linear(prep, ridge.coef_.reshape(-1, 1), np.atleast_1d(ridge.intercept_))
+    folds = int(min(5, np.bincount(y.astype(int)).min()))
+    weight = "balanced" if config.class_weights == "balanced" else None
+    strengths = np.logspace(-3, 2, 6) if len(y) < 20_000 else np.array([0.01, 0.1, 1.0])
+    if folds < 2:
+        from sklearn.linear_model import LogisticRegression
+
+        model: Any = LogisticRegression(max_iter=1000, class_weight=weight).fit(x, y)
+    else:
+        model = LogisticRegressionCV(Cs=strengths, cv=folds, max_iter=1000, class_weight=weight, scoring="neg_log_loss",
+                                     l1_ratios=(0.0,), use_legacy_attributes=False).fit(x, y)  # fmt: skip
+    return Linear(prep, model.coef_.T, np.atleast_1d(model.intercept_))
+
+
+@dataclass
+class Plain:
+    """A fitted model known by its function alone: x [n, d] -> outputs [n, k]. It is refitted where it is needed again."""
+
+    prep: dict[str, Any]
+    function: Any
+
+    def predict(self, data: Data) -> np.ndarray:
+        return np.asarray(self.function(flat(encode(self.prep, data.frame), self.prep)), dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        raise UserError("this baseline cannot be a final model; set model = 'mlp' or 'lightgbm'")
+
+
+def fit_svc(config: Config, prep: dict[str, Any], part: Rows) -> Plain:
+    """RBF support vector machine with the usual scale; its decision values serve as logits."""
+    from sklearn.svm import SVC
+
+    svc = SVC(C=1.0, class_weight="balanced" if config.class_weights == "balanced" else None).fit(flat(part.x, prep), part.y.numpy())
+    return Plain(prep, lambda x: 2.0 * svc.decision_function(x).reshape(len(x), -1))
+
+
+@dataclass
+class LightGBM:
+    """Gradient-boosted trees, stopped early on an inner part of the training rows."""
+
+    prep: dict[str, Any]
+    booster: Any
+    rounds: int
+
+    def predict(self, data: Data) -> np.ndarray:
+        raw = self.booster.predict(flat(encode(self.prep, data.frame), self.prep), raw_score=True, num_iteration=self.rounds)
+        return np.asarray(raw, dtype=np.float32).reshape(len(data), -1)
+
+    def save(self, folder: Path) -> None:
+        (folder / "lightgbm.txt").write_text(self.booster.model_to_string(num_iteration=self.rounds))
+        (folder / "lightgbm.json").write_text(json.dumps({"rounds": self.rounds}))
+
+
+def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows) -> LightGBM:
+    """Number of trees from an inner tenth of train, then refitted on all of train with that number (never validation)."""
+    import lightgbm
+
+    x, y = flat(part.x, prep), part.y.numpy()
+    categorical = list(range(x.shape[1] - len(prep["embedded"]), x.shape[1]))
+    inner = inner_split(part)
+    settings = {
+        "objective": {"binary": "binary", "multiclass": "multiclass", "regression": "regression", "ranking": "lambdarank"}[config.task],
+        "learning_rate": 0.05, "num_leaves": 31, "min_data_in_leaf": max(5, min(20, len(y) // 50)), "verbosity": -1, "seed": config.seed,
+        "deterministic": True, "force_row_wise": True, "max_cat_to_onehot": 4, "feature_pre_filter": False,
+        "num_class": prep["outputs"] if config.task == "multiclass" else 1, "eval_at": [10], "num_threads": 2,
+        "is_unbalance": config.task == "binary" and config.class_weights == "balanced",
+    }  # fmt: skip
+
+    def dataset(rows: np.ndarray, reference: Any = None) -> Any:
+        rows, sizes = (rows, None) if part.query is None else by_query(part.query.numpy(), rows)
+        return lightgbm.Dataset(x[rows], y[rows], group=sizes, categorical_feature=categorical, reference=reference, free_raw_data=False)
+
+    train = dataset(np.flatnonzero(~inner))
+    stop = lightgbm.early_stopping(30, verbose=False)
+    first = lightgbm.train(settings, train, 1000, valid_sets=[dataset(np.flatnonzero(inner), train)], callbacks=[stop])
+    rounds = max(first.best_iteration, 1)
+    return LightGBM(prep, lightgbm.train(settings, dataset(np.arange(len(y))), rounds), rounds)
+
+
+def inner_split(part: Rows) -> np.ndarray:
+    """Which training rows decide the number of trees, bool [n]: a tenth, whole queries for ranking."""
+    random = np.random.default_rng(0)
+    if part.query is None:
+        return random.random(len(part)) < 0.1 if len(part) > 200 else random.permutation(len(part)) % 5 == 0
+    queries = np.unique(part.query.numpy())
+    return np.isin(part.query.numpy(), random.permutation(queries)[: max(len(queries) // 10, 1)])
+
+
+def by_query(query: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows ordered by query, and the number of rows of each query."""
+    ordered = rows[np.argsort(query[rows], kind="stable")]
+    return ordered, np.unique(query[ordered], return_counts=True)[1]
+
+
+def fit_xgboost(config: Config, prep: dict[str, Any], part: Rows) -> Plain:
+    """XGBoost with 300 shallow trees; optional."""
+    import xgboost
+
+    regression = config.task == "regression"
+    model = (xgboost.XGBRegressor if regression else xgboost.XGBClassifier)(n_estimators=300, learning_rate=0.05, max_depth=6, random_state=config.seed)
+    model.fit(flat(part.x, prep), part.y.numpy())
+    return Plain(prep, lambda x: np.asarray(model.predict(x, output_margin=True)).reshape(len(x), -1))
+
+
+def fit_catboost(config: Config, prep: dict[str, Any], part: Rows) -> Plain:
+    """CatBoost with 300 trees; optional."""
+    import catboost
+
+    regression = config.task == "regression"
+    model = (catboost.CatBoostRegressor if regression else catboost.CatBoostClassifier)(
+        iterations=300, random_seed=config.seed, verbose=False, allow_writing_files=False
+    )
+    model.fit(flat(part.x, prep), part.y.numpy())
+    return Plain(prep, lambda x: np.asarray(model.predict(x, prediction_type="RawFormulaVal")).reshape(len(x), -1))
