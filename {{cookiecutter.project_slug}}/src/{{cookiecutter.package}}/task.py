@@ -138,6 +138,10 @@ class Task:
         """Name of the baseline that is to be the final model instead of a network; '' for a network."""
         return ""
 
+    def simple_features(self, config: Config, data: Data) -> Any:
+        """A quick matrix [n, d], dense or sparse, for the audit's model-based evidence; None where there is none."""
+        return None
+
     def audit(self, config: Config, data: Data) -> list[Finding]:
         """Checks on the raw data that only this modality has."""
         return []

@@ -255,6 +255,13 @@ def targets(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
     return codes.astype(np.float32) if config.task == "binary" else codes
 
 
+def simple_features(config: Config, data: Data) -> np.ndarray:
+    """Numbers as they are and categories as codes [n, d], NaN for missing: enough for trees."""
+    columns = data.columns("numeric", "categorical", "ordinal")
+    series = [data.frame[c].cast(pl.Float64, strict=False) if data.roles[c] == "numeric" else _text(data.frame[c]).rank("dense").cast(pl.Float64) for c in columns]
+    return np.stack([s.to_numpy() for s in series], axis=1)
+
+
 def feature_names(prep: dict[str, Any]) -> list[str]:
     """Names of the columns of "numeric", in order."""
     names = []

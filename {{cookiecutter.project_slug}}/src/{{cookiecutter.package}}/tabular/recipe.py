@@ -77,6 +77,11 @@ class Tabular(Task):
     def final_baseline(self, config: Config) -> str:
         return "lightgbm" if config.model == "lightgbm" else ""
 
+    def simple_features(self, config: Config, data: Data) -> Any:
+        from .data import simple_features
+
+        return simple_features(config, data)
+
     def show(self, prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
         from .data import show
 
