@@ -85,13 +85,15 @@ def _touches(rest: pl.Series, value: float) -> bool:
 
 
 def odd_columns(config: Config, data: Data) -> Finding:
-    """Constant columns and columns that name a row."""
-    constant = [c for c in data.columns(*FEATURES) if data.frame[c].n_unique() == 1]
-    ids = data.columns("id")
+    """Constant columns (harmless: they are encoded as zero), and columns that name a row and stay out."""
+    columns = data.columns(*FEATURES)
+    constant = [c for c in columns if data.frame[c].n_unique() == 1]
+    bad = bool(columns) and len(constant) > len(columns) / 2
     return Finding(
-        "constant and id columns", verdict(False, bool(constant)), f"constant: {', '.join(constant) or 'none'}; read as id and left out: {', '.join(ids) or 'none'}", "no constant column among the features",
-        (Cause("data", f"{constant[0]} has one value"), Cause("preprocessing", "a filter left one value")) if constant else (),
-        "in recipe.toml: drop = [" + ", ".join(f'"{c}"' for c in [*config.drop, *constant]) + "]" if constant else "",
+        "constant and id columns", verdict(False, bad), f"constant: {', '.join(constant) or 'none'}; read as id and left out: {', '.join(data.columns('id')) or 'none'}",
+        "fewer than half of the features constant",
+        (Cause("data", f"{constant[0]} has one value"), Cause("preprocessing", "a filter left one value, or the file was read wrongly")) if bad else (),
+        "in recipe.toml: drop = [" + ", ".join(f'"{c}"' for c in [*config.drop, *constant]) + "]" if bad else "",
     )  # fmt: skip
 
 

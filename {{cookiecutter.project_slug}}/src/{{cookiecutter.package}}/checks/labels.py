@@ -68,13 +68,11 @@ def suspects(config: Config, data: Data, features: Any, path: Path) -> Finding:
     expected = "under 5 % of labels contradicted by a model that is otherwise sure"
     if config.task not in ("binary", "multiclass") or features is None:
         return Finding("label suspects", "NOT APPLICABLE", "needs classes and simple features", expected)
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
     rows = np.random.default_rng(0).permutation(len(data))[:SAMPLE]
     names, y = np.unique(data.frame[data.target][rows].cast(pl.String).to_numpy().astype(str), return_inverse=True)
     if np.bincount(y).min() < 5:
         return Finding("label suspects", "NOT APPLICABLE", "a class has fewer than 5 rows", expected)
-    chance = cross_val_predict(_model(features), features[rows], y, cv=StratifiedKFold(5, shuffle=True, random_state=0), method="predict_proba")
+    chance = out_of_fold(features[rows], y)
     from cleanlab.filter import find_label_issues
 
     order = find_label_issues(y, chance, return_indices_ranked_by="self_confidence", n_jobs=1)
@@ -92,15 +90,19 @@ def suspects(config: Config, data: Data, features: Any, path: Path) -> Finding:
     )  # fmt: skip
 
 
-def _model(features: Any) -> Any:
-    """Logistic regression for sparse text, boosted trees for a table."""
+def out_of_fold(features: Any, y: np.ndarray) -> np.ndarray:
+    """Class probabilities [n, k] from models that did not see the row: a forest's out-of-bag votes, or for sparse text
+    five folds of logistic regression."""
     if hasattr(features, "tocsr"):
         from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-        return LogisticRegression(max_iter=200)
-    from sklearn.ensemble import HistGradientBoostingClassifier
+        return np.asarray(cross_val_predict(LogisticRegression(max_iter=200), features, y, cv=StratifiedKFold(5, shuffle=True, random_state=0), method="predict_proba"))
+    from sklearn.ensemble import RandomForestClassifier
 
-    return HistGradientBoostingClassifier(max_iter=50, random_state=0)
+    forest = RandomForestClassifier(200, min_samples_leaf=2, max_features="sqrt", oob_score=True, random_state=0, n_jobs=2).fit(features, y)
+    votes = np.nan_to_num(forest.oob_decision_function_, nan=1 / (y.max() + 1))
+    return votes / votes.sum(axis=1, keepdims=True)
 
 
 def learnable(config: Config, data: Data, features: Any) -> Finding:

@@ -95,26 +95,28 @@ def missing_tells(config: Config, data: Data) -> Finding:
 
 
 def order_tells(config: Config, data: Data) -> Finding:
-    """Whether the position of a row in the file, or an id column, predicts the target."""
-    expected = "a position and ids that say nothing of the target (score under 0.55 plus three null deviations)"
-    if config.task == "ranking" or config.time:
-        return Finding("row order tells", "NOT APPLICABLE", "rows are ordered by time or query on purpose", expected)
+    """Whether a feature counts rows while the file is sorted by the target: the row number then gives the answer away.
+
+    A sorted file alone is harmless (iris is one): splits and batches are shuffled.
+    """
+    expected = "no feature that counts rows; or rows whose position says nothing of the target (score under 0.55 plus three null deviations)"
+    counters = [c for c in data.columns("numeric") if is_counter(data.frame[c]) and c not in config.known_at_prediction]
+    if config.task == "ranking":
+        return Finding("row number as feature", "NOT APPLICABLE", "rows are ordered by query on purpose", expected)
     rows = np.sort(_sample(data))
-    y = _target(config, data, rows)
-    value = _skill(config, rows[:, None].astype(float), y, small=True)
+    value = _skill(config, rows[:, None].astype(float), _target(config, data, rows), small=True)
     limit = 0.55 + 3 * _null_deviation(config, data, rows)
-    counters = [c for c in data.columns("numeric") if is_counter(data.frame[c])]
-    bad, used = value > limit, value > limit and bool(counters)
+    tells = value > limit
     return Finding(
-        "row order tells", verdict(used, bad or bool(counters)), f"the row number predicts {data.target} with {value:.3f} (0.5 = chance)" + (f"; {', '.join(counters)} counts rows" if counters else ""), expected,
-        (Cause("data", "rows are sorted by the target or by source: a row number or id among the features leaks it"), Cause("split", "neighbouring rows belong together: declare a group or a time"))
-        if bad or counters else (), (f'in recipe.toml: id = ["{counters[0]}"]' if counters else "declare group or time in recipe.toml, or shuffle the file") if bad or counters else "",
-        evidence={"score": value, "limit": limit, "counters": counters},
+        "row number as feature", verdict(tells and bool(counters), bool(counters)),
+        f"{', '.join(counters) or 'no column'} counts rows; the row number predicts {data.target} with {value:.3f} (0.5 = chance)", expected,
+        (Cause("data", f"{counters[0]} is a row number or id: it leaks the order of the file"), Cause("split", "neighbouring rows belong together: declare a group or a time")) if counters else (),
+        f'in recipe.toml: id = ["{counters[0]}"]' if counters else "", evidence={"score": value, "limit": limit, "counters": counters},
     )  # fmt: skip
 
 
 def is_counter(column: pl.Series) -> bool:
-    """Whole numbers, each once, rising or falling through the file with no large gaps: a row number."""
+    """Whole numbers that only rise, or only fall, through the file, with no large gaps: a row number."""
     if not column.dtype.is_integer() or column.null_count() or len(column) < 20:
         return False
     steps = column.cast(pl.Int64).diff().drop_nulls()
