@@ -184,7 +184,7 @@ def fit(project: Project, run: Run, prep: dict[str, Any], train: Examples, val: 
     progress = restore(project, run, model, optimiser) if resume else Progress()
     steps = config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
     watch = Watch(run, model, steps)
-    track = make_tracker(config, run.folder, {"fingerprint": project.fingerprint, "run": run.id})
+    track = make_tracker(run)
 
     with stop.on_signals() as signals:
         while progress.epoch < config.epochs and not progress.stopped:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import Config
+from .project import Run
 
 
 class Tracker(Protocol):
@@ -72,8 +73,9 @@ class Careful:
             self.tracker = Nothing()
 
 
-def make_tracker(config: Config, folder: Path, extra: dict[str, Any]) -> Tracker:
-    """The configured tracker for a run folder; `extra` (fingerprint, versions) is logged beside the knobs."""
+def make_tracker(run: Run) -> Tracker:
+    """The configured tracker of a run; the run's fingerprint is logged beside the knobs."""
+    config = run.project.config
     if config.tracker == "none":
         return Nothing()
-    return Careful(lambda: WandB(config, folder, extra))
+    return Careful(lambda: WandB(config, run.folder, {"fingerprint": run.project.fingerprint, "run": run.id}))

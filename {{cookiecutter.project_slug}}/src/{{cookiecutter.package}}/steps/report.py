@@ -150,7 +150,7 @@ def training_section(project: Project, records: dict[str, Any]) -> Section:
     if records["lr_range"]:
         result = records["lr_range"]["result"]
         series = {f"seed {c['seed']}": (c["lr"], c["loss"]) for c in result["curves"]}
-        drawn.append(plots.lines("Learning-rate range test", series, "learning rate", "smoothed loss", log_x=True, marks={"suggested": result["suggestion"], "used": record["config"]["lr"]}))
+        drawn.append(plots.lines("Learning-rate range test", series, "learning rate", "loss of a fixed batch", log_x=True, marks={"suggested": result["suggestion"], "used": record["config"]["lr"]}))
     drawn += prediction_plots(project, record, folder)
     result = record["result"]
     text = f"Run {record['id']}: {result['model']}, {result['parameters']:,} parameters, {result['steps']:,} steps in {record['seconds']:.0f} s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import sha256
+from ..engine.table import read_table, require_columns
+from ..engine.target import as_text, check_target, codes, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
 
@@ -20,50 +21,40 @@ if TYPE_CHECKING:
 
     from .recipe import Config
 
+EMPTY = ["", "NA", "NaN", "nan", "null"]  # what an empty cell may look like
 UNKNOWN = 0  # slot of a category that training never saw, and of a missing one
 
 
 def load(config: Config, root: Path) -> Data:
     """Read the file, give every column a role, and set rows without a target aside. Raises UserError for bad input."""
     path = root / config.data
-    frame = _read(path)
+    frame = read_table(path)
     _require_columns(config, frame, path)
     frame = _clean_floats(frame, path)
     labelled = frame.filter(pl.col(config.target).is_not_null())
     unlabelled = frame.filter(pl.col(config.target).is_null())
-    _check_target(config, labelled, path)
+    check_target(config, labelled, path)
     roles = infer_roles(config, labelled)
     return Data(labelled, config.target, roles, sha256(path), unlabelled if unlabelled.height else None)
 
 
-def _read(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise UserError(f"data = {str(path)!r} is not a file; set data in recipe.toml to a CSV or Parquet file")
-    try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        names = path.open(encoding="utf-8").readline().strip().split(",")
-        if repeated := sorted({n for n in names if names.count(n) > 1}):
-            raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one")
-        return pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, null_values=["", "NA", "NaN", "nan", "null"])
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}; is it UTF-8 with a header line?") from None
+def _parse_dates(frame: pl.DataFrame, guessed: pl.Schema) -> pl.DataFrame:
+    """Text columns that look like dates at the top of the file become dates, unless that loses a value further down."""
+    for name, kind in guessed.items():
+        if kind.is_temporal() and frame.schema[name] == pl.String:
+            parsed = frame[name].str.to_date(strict=False) if kind == pl.Date else frame[name].str.to_datetime(strict=False, time_zone="UTC")
+            if parsed.null_count() == frame[name].null_count():
+                frame = frame.with_columns(parsed)
+    return frame
 
 
 def _require_columns(config: Config, frame: pl.DataFrame, path: Path) -> None:
-    if not frame.height:
-        raise UserError(f"{path} has a header but no rows")
     named = {
         "target": [config.target], "group": [config.group], "time": [config.time], "query": [config.query], "drop": config.drop,
         "numeric": config.numeric, "categorical": config.categorical, "id": config.id, "slices": config.slices,
         "ordinal": [parse_ordinal(text)[0] for text in config.ordinal],
     }  # fmt: skip
-    for knob, names in named.items():
-        for name in names:
-            if name and name not in frame.columns:
-                close = difflib.get_close_matches(name, frame.columns, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(frame.columns[:8])}"
-                raise UserError(f"{knob} names column {name!r}, which {path} does not have; {hint}")
+    require_columns(named, frame, path)
 
 
 def parse_ordinal(text: str) -> tuple[str, list[str]]:
@@ -82,29 +73,6 @@ def _clean_floats(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
         if (count := int(frame[name].is_infinite().sum())) > 0:
             raise UserError(f"{path} has {count} infinite values in column {name!r}; replace them by an empty cell or a number")
     return frame
-
-
-def _check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
-    target = frame[config.target]
-    if len(target) < 10:
-        raise UserError(f"{path} has {len(target)} rows with a target; at least 10 are needed")
-    if config.task in ("regression", "ranking"):
-        if not target.dtype.is_numeric():
-            raise UserError(f"target {config.target!r} holds text such as {target[0]!r}; task = {config.task!r} needs numbers")
-        if config.task == "regression" and target.n_unique() == 1:
-            raise UserError(f"target {config.target!r} is {target[0]!r} in every row; there is nothing to predict")
-        if config.task == "ranking" and (float(target.min()) < 0 or float(target.max()) > 30):  # type: ignore[arg-type]
-            raise UserError(f"target {config.target!r} must be a relevance from 0 to 30; it runs from {target.min()} to {target.max()}")
-        return
-    classes = target.n_unique()
-    if classes < 2:
-        raise UserError(f"target {config.target!r} is {target[0]!r} in every row; there is nothing to predict")
-    if config.task == "binary" and classes != 2:
-        raise UserError(f"target {config.target!r} has {classes} values; task = 'binary' needs 2: use 'multiclass' or 'regression'")
-    if classes > 0.5 * len(target) and classes > 20:
-        raise UserError(f"target {config.target!r} has {classes} values in {len(target)} rows; is the task 'regression'?")
-    if config.positive and config.task == "binary" and config.positive not in target.cast(pl.String).to_list():
-        raise UserError(f"positive = {config.positive!r} is not among the values of {config.target!r}: {', '.join(map(str, target.unique().sort()))}")
 
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
@@ -140,11 +108,11 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
             numeric[name] = {**_fit_numeric(config, _ordinal(train.frame[name], levels)), "levels": levels}
     onehot, embedded = {}, {}
     for name in train.columns("categorical"):
-        vocabulary = _text(train.frame[name]).drop_nulls().unique().sort().to_list()
+        vocabulary = as_text(train.frame[name]).drop_nulls().unique().sort().to_list()
         (onehot if len(vocabulary) <= config.onehot_max else embedded)[name] = vocabulary
     if not numeric and not onehot and not embedded:
         raise UserError(f"no feature column is left: {', '.join(f'{n} is {r}' for n, r in train.roles.items())[:300]}; look at drop and id")
-    return {**_fit_target(config, train), "task": config.task, "numeric": numeric, "onehot": onehot, "embedded": embedded}
+    return {**fit_target(config, train), "task": config.task, "numeric": numeric, "onehot": onehot, "embedded": embedded}
 
 
 def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
@@ -165,28 +133,9 @@ def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
     return {"fill": fill, "centre": centre, "scale": scale or 1.0, "missing": bool(x.null_count()), "edges": edges}
 
 
-def _fit_target(config: Config, train: Data) -> dict[str, Any]:
-    column = train.frame[config.target]
-    fitted: dict[str, Any] = {"classes": [], "outputs": 1, "prior": [], "target_mean": 0.0, "target_scale": 1.0}
-    if config.task in ("binary", "multiclass"):
-        classes = _text(column).unique().sort().to_list() if not column.dtype.is_numeric() else [str(c) for c in column.unique().sort()]
-        if config.positive and config.task == "binary":
-            classes = [*(c for c in classes if c != config.positive), config.positive]
-        counts = [int((_text(column) == name).sum()) for name in classes]
-        fitted |= {"classes": classes, "outputs": len(classes) if config.task == "multiclass" else 1, "prior": [c / len(column) for c in counts]}
-    elif config.task == "regression":
-        values = column.cast(pl.Float64).to_numpy()
-        fitted |= {"target_mean": float(values.mean()), "target_scale": float(values.std()) or 1.0}
-    return fitted
-
-
-def _text(column: pl.Series) -> pl.Series:
-    return column.cast(pl.String)
-
-
 def _ordinal(column: pl.Series, levels: list[str]) -> pl.Series:
     """Positions of the levels; values outside the declared order are missing."""
-    return _text(column).replace_strict(levels, list(range(len(levels))), default=None, return_dtype=pl.Float64)
+    return as_text(column).replace_strict(levels, list(range(len(levels))), default=None, return_dtype=pl.Float64)
 
 
 @dataclass
@@ -213,10 +162,7 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Rows:
     import torch
 
     x = {name: torch.from_numpy(array) for name, array in encode(prep, data.frame).items()}
-    query = None
-    if config.query:
-        query = torch.from_numpy(_text(data.frame[config.query]).fill_null("").rank("dense").to_numpy().astype(np.int64))
-    return Rows(x, torch.from_numpy(targets(config, prep, data)), query)
+    return Rows(x, torch.from_numpy(targets(config, prep, data)), query_numbers(config, data))
 
 
 def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
@@ -228,37 +174,20 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
         if fitted["missing"]:
             columns.append(raw.is_null().to_numpy().astype(np.float64))
     for name, vocabulary in prep["onehot"].items():
-        codes = _codes(frame[name], vocabulary)
-        columns += [(codes == i + 1).astype(np.float64) for i in range(len(vocabulary))]
+        found = codes(frame[name], vocabulary)
+        columns += [(found == i + 1).astype(np.float64) for i in range(len(vocabulary))]
     encoded = {}
     if columns:
         encoded["numeric"] = np.clip(np.stack(columns, axis=1), -1e6, 1e6).astype(np.float32)
     if prep["embedded"]:
-        encoded["categorical"] = np.stack([_codes(frame[name], vocabulary) for name, vocabulary in prep["embedded"].items()], axis=1)
+        encoded["categorical"] = np.stack([codes(frame[name], vocabulary) for name, vocabulary in prep["embedded"].items()], axis=1)
     return encoded
-
-
-def _codes(column: pl.Series, vocabulary: list[str]) -> np.ndarray:
-    """Position in the vocabulary plus one, int64 [n]; UNKNOWN for anything else."""
-    return _text(column).replace_strict(vocabulary, list(range(1, len(vocabulary) + 1)), default=UNKNOWN, return_dtype=pl.Int64).to_numpy().copy()
-
-
-def targets(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
-    """Encoded targets [n]: float32 0/1, int64 class numbers, float32 standardised values, or float32 relevance."""
-    column = data.frame[data.target]
-    if not prep["classes"]:
-        return ((column.cast(pl.Float64).to_numpy() - prep["target_mean"]) / prep["target_scale"]).astype(np.float32)
-    codes = _codes(column, prep["classes"]) - 1
-    if (codes < 0).any():
-        unseen = _text(column).to_list()[int((codes < 0).argmax())]
-        raise UserError(f"class {unseen!r} of {data.target!r} does not occur in the training part; a stratified split keeps every class in every part")
-    return codes.astype(np.float32) if config.task == "binary" else codes
 
 
 def simple_features(config: Config, data: Data) -> np.ndarray:
     """Numbers as they are and categories as codes [n, d], NaN for missing: enough for trees."""
     columns = data.columns("numeric", "categorical", "ordinal")
-    series = [data.frame[c].cast(pl.Float64, strict=False) if data.roles[c] == "numeric" else _text(data.frame[c]).rank("dense").cast(pl.Float64) for c in columns]
+    series = [data.frame[c].cast(pl.Float64, strict=False) if data.roles[c] == "numeric" else as_text(data.frame[c]).rank("dense").cast(pl.Float64) for c in columns]
     return np.stack([s.to_numpy() for s in series], axis=1)
 
 

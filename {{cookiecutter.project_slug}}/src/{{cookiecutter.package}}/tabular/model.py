@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..engine.target import prior_logits
+
 if TYPE_CHECKING:
     from .recipe import Config
 
@@ -23,14 +25,6 @@ def make_model(config: Config, prep: dict[str, Any]) -> MLP:
     with torch.no_grad():
         model.head.bias.copy_(prior_logits(prep))
     return model
-
-
-def prior_logits(prep: dict[str, Any]) -> Tensor:
-    """Output [k] of a model that knows only the class shares; 0 for regression and ranking."""
-    if not prep["prior"]:
-        return torch.zeros(prep["outputs"])
-    log_prior = torch.tensor(prep["prior"]).clamp(min=1e-6).log()
-    return log_prior[1:] - log_prior[:1] if prep["outputs"] == 1 else log_prior
 
 
 def numeric_positions(prep: dict[str, Any]) -> list[int]:

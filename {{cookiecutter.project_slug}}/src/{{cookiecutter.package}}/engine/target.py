@@ -1,0 +1,103 @@
+"""The target: refused where nothing can be learned from it, fitted on the training part, encoded for the loss.
+
+The same for every modality: only what lies in front of it differs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ..config import Config
+from ..errors import UserError
+from ..task import Data
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
+    """Refuse a target that does not fit the task, or that is the same in every row."""
+    target = frame[config.target]
+    if len(target) < 10:
+        raise UserError(f"{path} has {len(target)} rows with a target; at least 10 are needed")
+    if config.task in ("regression", "ranking"):
+        return _check_number(config, target)
+    classes = target.n_unique()
+    if classes < 2:
+        raise UserError(f"target {config.target!r} is {target[0]!r} in every row; there is nothing to predict")
+    if config.task == "binary" and classes != 2:
+        raise UserError(f"target {config.target!r} has {classes} values; task = 'binary' needs 2: use 'multiclass' or 'regression'")
+    if classes > 0.5 * len(target) and classes > 20:
+        raise UserError(f"target {config.target!r} has {classes} values in {len(target)} rows; is the task 'regression'?")
+    if config.positive and config.task == "binary" and config.positive not in as_text(target).to_list():
+        raise UserError(f"positive = {config.positive!r} is not among the values of {config.target!r}: {', '.join(map(str, target.unique().sort()))}")
+
+
+def _check_number(config: Config, target: pl.Series) -> None:
+    if not target.dtype.is_numeric():
+        raise UserError(f"target {config.target!r} holds text such as {target[0]!r}; task = {config.task!r} needs numbers")
+    if config.task == "regression" and target.n_unique() == 1:
+        raise UserError(f"target {config.target!r} is {target[0]!r} in every row; there is nothing to predict")
+    if config.task == "ranking" and (float(target.min()) < 0 or float(target.max()) > 30):  # type: ignore[arg-type]
+        raise UserError(f"target {config.target!r} must be a relevance from 0 to 30; it runs from {target.min()} to {target.max()}")
+
+
+def fit_target(config: Config, train: Data) -> dict[str, Any]:
+    """What every prep holds of the target: classes, outputs, prior, target_mean and target_scale."""
+    column = train.frame[config.target]
+    fitted: dict[str, Any] = {"classes": [], "outputs": 1, "prior": [], "target_mean": 0.0, "target_scale": 1.0}
+    if config.task in ("binary", "multiclass"):
+        classes = as_text(column).unique().sort().to_list() if not column.dtype.is_numeric() else [str(c) for c in column.unique().sort()]
+        if config.positive and config.task == "binary":
+            classes = [*(c for c in classes if c != config.positive), config.positive]
+        counts = [int((as_text(column) == name).sum()) for name in classes]
+        fitted |= {"classes": classes, "outputs": len(classes) if config.task == "multiclass" else 1, "prior": [c / len(column) for c in counts]}
+    elif config.task == "regression":
+        values = column.cast(pl.Float64).to_numpy()
+        fitted |= {"target_mean": float(values.mean()), "target_scale": float(values.std()) or 1.0}
+    return fitted
+
+
+def targets(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
+    """Encoded targets [n]: float32 0/1, int64 class numbers, float32 standardised values, or float32 relevance."""
+    column = data.frame[data.target]
+    if not prep["classes"]:
+        return ((column.cast(pl.Float64).to_numpy() - prep["target_mean"]) / prep["target_scale"]).astype(np.float32)
+    numbers = codes(column, prep["classes"]) - 1
+    if (numbers < 0).any():
+        unseen = as_text(column).to_list()[int((numbers < 0).argmax())]
+        raise UserError(f"class {unseen!r} of {data.target!r} does not occur in the training part; a stratified split keeps every class in every part")
+    return numbers.astype(np.float32) if config.task == "binary" else numbers
+
+
+def query_numbers(config: Config, data: Data) -> Tensor | None:
+    """Number of the query of each row, int64 [n]; None when no query is declared."""
+    if not config.query:
+        return None
+    import torch
+
+    return torch.from_numpy(as_text(data.frame[config.query]).fill_null("").rank("dense").to_numpy().astype(np.int64))
+
+
+def prior_logits(prep: dict[str, Any]) -> Tensor:
+    """Output [k] of a model that knows only the class shares; 0 for regression and ranking."""
+    import torch
+
+    if not prep["prior"]:
+        return torch.zeros(prep["outputs"])
+    log_prior = torch.tensor(prep["prior"]).clamp(min=1e-6).log()
+    return log_prior[1:] - log_prior[:1] if prep["outputs"] == 1 else log_prior
+
+
+def as_text(column: pl.Series) -> pl.Series:
+    """The values as strings, nulls as they are."""
+    return column.cast(pl.String)
+
+
+def codes(column: pl.Series, vocabulary: list[str]) -> np.ndarray:
+    """Position in the vocabulary plus one, int64 [n]; 0 for anything else."""
+    return as_text(column).replace_strict(vocabulary, list(range(1, len(vocabulary) + 1)), default=0, return_dtype=pl.Int64).to_numpy().copy()
