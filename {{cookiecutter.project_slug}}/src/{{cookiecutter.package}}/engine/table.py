@@ -26,8 +26,8 @@ def read_table(path: Path) -> pl.DataFrame:
             raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one")
         return pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
-        kind = path.suffix[1:] or "CSV"
-        raise UserError(f"{path} cannot be read as {kind}: {str(error).splitlines()[0]}; is it UTF-8{' with a header line' if kind == 'csv' else ''}?") from None
+        hint = " with a header line" if path.suffix == ".csv" else ""
+        raise UserError(f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}; is it UTF-8{hint}?") from None
 
 
 def require_columns(named: dict[str, list[str]], frame: pl.DataFrame, path: Path) -> None:

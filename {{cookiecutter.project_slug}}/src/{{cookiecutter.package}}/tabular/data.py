@@ -187,8 +187,8 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
 def simple_features(config: Config, data: Data) -> np.ndarray:
     """Numbers as they are and categories as codes [n, d], NaN for missing: enough for trees."""
     columns = data.columns("numeric", "categorical", "ordinal")
-    series = [data.frame[c].cast(pl.Float64, strict=False) if data.roles[c] == "numeric" else as_text(data.frame[c]).rank("dense").cast(pl.Float64) for c in columns]
-    return np.stack([s.to_numpy() for s in series], axis=1)
+    numbers = [data.frame[c] if data.roles[c] == "numeric" else as_text(data.frame[c]).rank("dense") for c in columns]
+    return np.stack([column.cast(pl.Float64, strict=False).to_numpy() for column in numbers], axis=1)
 
 
 def feature_names(prep: dict[str, Any]) -> list[str]:
