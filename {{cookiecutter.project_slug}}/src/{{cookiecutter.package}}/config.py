@@ -70,7 +70,6 @@ class Config(BaseModel):
     class_weights: Literal["none", "balanced"] = knob("none", "loss", "balanced = inverse frequency, mean one")
     label_smoothing: float = knob(0.0, "loss", "Share of the target spread over all classes", ge=0, le=0.5)
     focal_gamma: float = knob(2.0, "loss", "Focusing parameter of the focal loss", ge=0, le=10)
-    huber_delta: float = knob(1.0, "loss", "Huber: where squared turns linear, in target standard deviations", gt=0)
 
     optimiser: Literal["adamw", "sgd"] = knob("adamw", "optimiser", "AdamW, or SGD with Nesterov momentum")
     lr: float = knob(1e-3, "optimiser", "Peak learning rate", gt=0, le=10)

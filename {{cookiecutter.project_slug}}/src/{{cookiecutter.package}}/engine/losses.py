@@ -31,7 +31,7 @@ def make_loss(config: Config, prep: dict[str, Any]) -> Loss:
             assert batch.query is not None, "pairwise loss without query numbers"
             return pairwise(output.squeeze(1), batch.y, batch.query)
         if name in ("mse", "mae", "huber"):
-            return REGRESSION[name](output.squeeze(1), batch.y, config.huber_delta)
+            return REGRESSION[name](output.squeeze(1), batch.y)
         shares = class_shares(batch.y, max(outputs, 2))
         value = classification(output, smooth(shares, config.label_smoothing), config.focal_gamma if name == "focal" else 0.0)
         return value if weights is None else value * (shares @ weights.to(shares))
@@ -78,10 +78,11 @@ def pairwise(score: Tensor, relevance: Tensor, query: Tensor) -> Tensor:
     return (same @ pairs.sum(dim=1)) / (same @ above.sum(dim=1)).clamp(min=1)
 
 
-REGRESSION: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "mse": lambda output, y, _: (output - y) ** 2,
-    "mae": lambda output, y, _: (output - y).abs(),
-    "huber": lambda output, y, delta: F.huber_loss(output, y, reduction="none", delta=delta),
+REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": lambda output, y: (output - y) ** 2,
+    "mae": lambda output, y: (output - y).abs(),
+    # Squared up to one standard deviation of the target, linear beyond (Huber 1964).
+    "huber": lambda output, y: F.huber_loss(output, y, reduction="none", delta=1.0),
 }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .recipe import Config
 
 EMPTY = ["", "NA", "NaN", "nan", "null"]  # what an empty cell may look like
+BINS = 16  # quantile bins of a piecewise-linear embedding
 UNKNOWN = 0  # slot of a category that training never saw, and of a missing one
 
 
@@ -128,7 +129,7 @@ def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
         centre, scale = float(filled.min()), float(filled.max() - filled.min())
     else:
         centre, scale = 0.0, 1.0
-    edges = np.unique(np.quantile((filled - centre) / (scale or 1.0), np.linspace(0, 1, config.bins + 1))).tolist()
+    edges = np.unique(np.quantile((filled - centre) / (scale or 1.0), np.linspace(0, 1, BINS + 1))).tolist()
     # A constant column has scale 0; dividing by 1 keeps it at 0 everywhere.
     return {"fill": fill, "centre": centre, "scale": scale or 1.0, "missing": bool(x.null_count()), "edges": edges}
 

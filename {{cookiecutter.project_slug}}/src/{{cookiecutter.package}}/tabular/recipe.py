@@ -23,7 +23,6 @@ class Config(shared.Config):
     numeric_embedding: Literal["none", "piecewise"] = knob(
         "none", "model", "piecewise = each number as its position among quantile bins of the training part"
     )
-    bins: int = knob(16, "model", "Quantile bins of a piecewise embedding", ge=2, le=256)
     scaling: Literal["standard", "minmax", "none"] = knob("standard", "preprocessing", "Scaling of numbers, fitted on train")
     missing: Literal["median", "mean", "zero"] = knob("median", "preprocessing", "What fills a missing number; a 0/1 indicator is added")
     onehot_max: int = knob(20, "preprocessing", "Categories up to which a column is one-hot; above, an embedding", ge=0, le=1000)

@@ -211,7 +211,7 @@ def test_wrong_losses_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
 
 def test_broadcast_regression_loss_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make_bench(toy_project(tmp_path, k=1))
-    monkeypatch.setitem(losses.REGRESSION, "mse", lambda output, y, _: (output[:, None] - y[None, :]) ** 2)
+    monkeypatch.setitem(losses.REGRESSION, "mse", lambda output, y: (output[:, None] - y[None, :]) ** 2)
     assert verdicts(loss.known_outputs(bench)) == {"loss of known outputs": "FAIL"}
 
 

@@ -1,0 +1,158 @@
+"""What comes out of the template: every choice, hostile answers, exact files, valid syntax, nothing left over."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import QUESTIONS, ROOT, TEMPLATE, bake, matrix
+
+MODALITIES = QUESTIONS["modality"]
+
+
+def expected_files(answers: dict[str, str], package: str = "my_model") -> set[str]:
+    """The template's files under version control, less the modalities and licences not chosen."""
+    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", TEMPLATE.name], capture_output=True, text=True, check=True).stdout.split("\0")
+    found = set()
+    for path in filter(None, tracked):
+        inner = path.removeprefix(f"{TEMPLATE.name}/").replace("{{cookiecutter.package}}", package)
+        if inner.startswith("LICENSES/"):
+            if inner == f"LICENSES/{answers['license']}":
+                found.add("LICENSE")
+            continue
+        others = [m for m in ("tabular", "image", "text") if m != answers["modality"]]
+        if not any(inner.startswith(f"src/{package}/{m}/") for m in others):
+            found.add(inner)
+    return found
+
+
+@pytest.mark.parametrize("answers", matrix(), ids=lambda a: "-".join(a.values()))
+def test_exact_files_with_valid_syntax(tmp_path: Path, answers: dict[str, str]) -> None:
+    project = bake(tmp_path, **answers)
+    files = {str(p.relative_to(project)) for p in project.rglob("*") if p.is_file()}
+    assert files == expected_files(answers)
+    for name in files:
+        parse(project / name)
+
+
+def parse(path: Path) -> None:
+    """Read a file the way its reader will; leftovers of the template are an error everywhere but in workflows and pages."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        ast.parse(text)
+    elif path.suffix == ".toml":
+        tomllib.loads(text)
+    elif path.suffix in (".yml", ".yaml"):
+        yaml.safe_load(text)
+    elif path.suffix == ".json":
+        json.loads(text)
+    assert "cookiecutter" not in text.replace('"cookiecutter"', ""), path
+    if path.suffix not in (".py", ".html", ".yml", ".lock"):
+        assert "{{" not in text and "{%" not in text, path
+    assert "\r" not in text, path
+
+
+HOSTILE = [
+    {"project_name": "Ärzte & Söhne, Nr. 7"},
+    {"author": "O'Brien \"Bob\" \\ <bob@example.org>"},
+    {"author": "名前"},
+    {"description": "Says \"yes\" or 'no' \\ costs 5 % — déjà vu #1 ${HOME} `id`"},
+    {"description": "x" * 120},
+    {"description": "]]] = \"\"\" ''' [tool]"},
+]
+
+
+@pytest.mark.parametrize("answers", HOSTILE, ids=str)
+def test_awkward_answers_survive(tmp_path: Path, answers: dict[str, str]) -> None:
+    project = bake(tmp_path, project_slug="my-model", package="my_model", **answers)
+    settings = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    if "description" in answers:
+        assert settings["description"] == answers["description"]
+    if "author" in answers:
+        assert settings["authors"][0]["name"] == answers["author"]
+        assert answers["author"] in (project / "LICENSE").read_text()
+    for path in project.rglob("*"):
+        if path.is_file():
+            parse(path)
+
+
+REFUSED = [
+    ({"project_slug": "../evil"}, "project_slug"), ({"project_slug": ""}, "already exists"), ({"project_slug": "Caps"}, "project_slug"),
+    ({"project_slug": "x" * 200}, "project_slug"), ({"project_slug": "-rf"}, "project_slug"), ({"project_slug": "a b"}, "project_slug"),
+    ({"package": "class"}, "keyword"), ({"package": "match"}, "keyword"), ({"package": "torch"}, "hide"), ({"package": "json"}, "hide"), ({"package": "1st"}, "package"),
+    ({"package": "a-b"}, "package"), ({"package": ""}, "package"), ({"package": "x" * 200}, "package"), ({"package": "../x"}, "package"), ({"package": "os; import x"}, "package"),
+    ({"project_name": "a\nb", "project_slug": "ab"}, "line break"), ({"project_name": 'say "hi"', "project_slug": "ab"}, "quote"), ({"project_name": " ", "project_slug": "ab"}, "empty"),
+    ({"project_name": "n" * 200, "project_slug": "ab"}, "200 characters"), ({"description": "one\ntwo"}, "line break"), ({"description": ""}, "empty"), ({"author": "a\x00b"}, "control"),
+    ({"description": "d" * 121}, "121 characters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answers", "words"), REFUSED, ids=[str(a)[:60] for a, _ in REFUSED])
+def test_bad_answers_are_refused_with_one_sentence(tmp_path: Path, answers: dict[str, str], words: str) -> None:
+    inside = tmp_path / "out"
+    inside.mkdir()
+    done = cookiecutter_process(inside, answers)
+    # An empty slug is refused by cookiecutter itself, before any hook: it would write into the folder above.
+    errors = [line for line in (done.stdout + done.stderr).splitlines() if line.lower().startswith("error: ") and "hook script" not in line]
+    assert done.returncode != 0 and len(errors) == 1 and words in errors[0], done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.rglob("*")] == ["out"]
+
+
+def test_a_nested_slug_is_refused(tmp_path: Path) -> None:
+    """cookiecutter has made the outer folder before any hook runs and removes only the inner one: an empty folder stays."""
+    done = cookiecutter_process(tmp_path, {"project_slug": "a/b"})
+    assert done.returncode != 0 and "project_slug" in done.stderr
+    assert [p.name for p in tmp_path.rglob("*")] == ["a"]
+
+
+def test_template_marks_in_an_answer_do_not_run(tmp_path: Path) -> None:
+    done = cookiecutter_process(tmp_path, {"description": "{{ 7 * 7 }} {{x}}"})
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("*")) == []
+
+
+def cookiecutter_process(folder: Path, answers: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Bake as a user would, in a process of its own; answers go through a replay-like JSON file, so any character can."""
+    script = "import json, sys; from cookiecutter.cli import main; a = json.loads(sys.argv[1]); main([sys.argv[2], '--no-input', '--default-config', '-o', sys.argv[3], *[f'{k}={v}' for k, v in a.items()]])"
+    return subprocess.run([sys.executable, "-c", script, json.dumps(answers), str(ROOT), str(folder)], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_cruft_makes_the_same_project(tmp_path: Path) -> None:
+    """cruft needs a git repository: a copy of the files under version control."""
+    source = tmp_path / "template"
+    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, tracked):
+        if (ROOT / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    git = ["git", "-C", str(source), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], check=True)
+    subprocess.run([sys.executable, "-m", "cruft", "create", str(source), "--no-input", "--default-config", "--output-dir", str(tmp_path / "cruft")], check=True, capture_output=True, timeout=120)
+    plain = bake(tmp_path / "plain")
+    stamped = tmp_path / "cruft" / plain.name
+    theirs = {str(p.relative_to(stamped)): p.read_bytes() for p in stamped.rglob("*") if p.is_file() and p.name != ".cruft.json"}
+    ours = {str(p.relative_to(plain)): p.read_bytes() for p in plain.rglob("*") if p.is_file()}
+    assert theirs == ours
+
+
+def test_at_most_eight_questions_and_no_caches() -> None:
+    assert len([q for q in QUESTIONS if not q.startswith("_")]) <= 8
+    litter = [p for p in TEMPLATE.rglob("*") if p.name in ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache") or p.suffix == ".pyc"]
+    assert litter == []
+
+
+def test_locks_are_hashed_and_name_no_registry() -> None:
+    for path in (ROOT / "requirements.lock", TEMPLATE / "requirements.lock"):
+        text = path.read_text()
+        assert "://" not in text and "index-url" not in text
+        pinned = [line for line in text.splitlines() if line and line[0].isalpha()]
+        assert pinned and all("==" in line for line in pinned)
+        assert text.count("--hash=sha256:") >= len(pinned)

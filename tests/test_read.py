@@ -1,0 +1,112 @@
+"""The reading test: the package can be read in an hour, imports point one way, help comes in a blink."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import QUESTIONS, TEMPLATE, run
+
+PACKAGE = TEMPLATE / "src" / "{{cookiecutter.package}}"
+MODALITIES = QUESTIONS["modality"]
+# A layer may import from its own and from the ones after it; `finding`, `task`, `config`, `errors` are below everything.
+LAYERS = {"cli": 0, "modality": 1, "steps": 2, "report": 3, "checks": 3, "engine": 4, "base": 5}
+
+
+def sources(folder: Path = PACKAGE) -> list[Path]:
+    """Python files, tests left out."""
+    return [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith(("test_", "conftest", "toy"))]
+
+
+def layer(path: Path) -> str:
+    """Which layer a file belongs to."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if parts in (("checks", "finding"), ("config",), ("task",), ("errors",), ("__init__",)):
+        return "base"
+    if parts[0] in ("cli", "__main__"):
+        return "cli"
+    return parts[0] if parts[0] in LAYERS else "modality"
+
+
+def imports(path: Path) -> list[Path]:
+    """The package's own files that a file imports, at any depth of the code; type-checking imports left out."""
+    tree = ast.parse(path.read_text())
+    skipped = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING" for n in ast.walk(node)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in skipped:
+            base = path.parents[node.level - 1].joinpath(*(node.module or "").split(".")) if node.module else path.parents[node.level - 1]
+            for name in node.names:
+                target = base / f"{name.name}.py" if (base / f"{name.name}.py").exists() else base.with_suffix(".py")
+                found.append(target if target.exists() else base / "__init__.py")
+    return found
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [f"{p.relative_to(PACKAGE)} -> {q.relative_to(PACKAGE)}" for p in sources() for q in imports(p) if q.exists() and LAYERS[layer(p)] > LAYERS[layer(q)]]
+    assert wrong == []
+
+
+def test_shared_code_names_no_modality() -> None:
+    for path in sources():
+        if layer(path) != "modality":
+            assert not [q for q in imports(path) if q.exists() and layer(q) == "modality"], path
+
+
+def test_no_template_marks_in_python() -> None:
+    for path in TEMPLATE.rglob("*.py"):
+        assert "cookiecutter" not in path.read_text(), path
+
+
+def lines(paths: list[Path]) -> int:
+    return sum(len(p.read_text().splitlines()) for p in paths)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_sizes(modality: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Printed always. The limits stop growth: whoever passes one thinks about what to take out before raising it."""
+    whole = [p for p in sources() if layer(p) != "modality" or p.relative_to(PACKAGE).parts[0] == modality]
+    reached, todo = set(), [PACKAGE / "steps" / "train.py", PACKAGE / modality / "recipe.py"]
+    while todo:
+        path = todo.pop()
+        if path not in reached and path.exists():
+            reached.add(path)
+            todo += imports(path)
+    functions = [n for p in whole for n in ast.walk(ast.parse(p.read_text())) if isinstance(n, ast.FunctionDef)]
+    lengths = [n.end_lineno - n.lineno + 1 for n in functions]  # type: ignore[operator]
+    arguments = [len(n.args.args) + len(n.args.kwonlyargs) for n in functions]
+    with capsys.disabled():
+        print(f"\n{modality}: package {lines(whole)} lines, train reaches {lines(sorted(reached))}; longest file {max(lines([p]) for p in whole)}, "
+              f"longest function {max(lengths)}, mean {sum(lengths) / len(lengths):.1f}, most arguments {max(arguments)}")  # fmt: skip
+    assert lines(whole) <= 6500
+    assert lines(sorted(reached)) <= 2500
+    assert sum(lengths) / len(lengths) <= 16
+
+
+def test_help_is_instant_and_imports_nothing_heavy(project: Path) -> None:
+    script = "import sys; sys.argv = ['recipe', '--help']\ntry:\n import my_model.cli as c; c.main()\nexcept SystemExit: pass\nprint([m for m in ('numpy', 'torch', 'polars', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(project / "src")}, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+    def fastest(*command: str) -> float:
+        times = []
+        for _ in range(5):
+            before = time.perf_counter()
+            subprocess.run(command, env={"PYTHONPATH": str(project / "src")}, capture_output=True, check=True)
+            times.append(time.perf_counter() - before)
+        return min(times)
+
+    beyond = fastest(sys.executable, "-m", "my_model", "--help") - fastest(sys.executable, "-c", "pass")
+    assert beyond < 0.1
+
+
+def test_every_knob_is_documented_and_few(project: Path) -> None:
+    done = run(project, "knobs")
+    assert done.returncode == 0, done.stderr
+    knobs = done.stdout.strip().splitlines()
+    assert len(knobs) // 2 <= 60
+    assert all(line.startswith("    ") and len(line) > 20 for line in knobs[1::2])

@@ -1,0 +1,107 @@
+"""Stamped projects at work: their own tests and lint, and the whole recipe on real data by configuration alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QUESTIONS, ROOT, bake, run
+
+sys.path.insert(0, str(ROOT / "demo"))
+import data
+
+BREAST = {"task": "binary", "iid": "one row a patient", "metric": "accuracy"}
+SETS: dict[str, dict[str, Any]] = {
+    "breast_cancer": BREAST,
+    "wine": {"task": "multiclass", "iid": "one row a bottle"},
+    "diabetes": {"task": "regression", "iid": "one row a patient"},
+    "flight_ranking": {"task": "ranking", "query": "day_and_hour", "target": "relevance", "iid": "days are compared as a whole"},
+}
+
+
+@pytest.mark.parametrize("modality", QUESTIONS["modality"])
+def test_own_tests_lint_and_types_pass(tmp_path: Path, modality: str) -> None:
+    project = bake(tmp_path, modality=modality)
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    for words in (["ruff", "check", "."], ["mypy"], ["pytest", "-p", "no:cacheprovider"]):
+        done = subprocess.run([sys.executable, "-m", *words], cwd=project, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+        assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-2000:]}"
+
+
+def stamped(folder: Path, name: str) -> Path:
+    """A project on one of the real sets; its recipe.toml holds nothing but what an owner would set."""
+    project = bake(folder, task=SETS[name]["task"])
+    getattr(data, name)(project / "data" / "train.csv")
+    text = (project / "recipe.toml").read_text()
+    kept = [line for line in text.splitlines() if line.split(" = ")[0] not in SETS[name]]
+    (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in SETS[name].items()), ""]))
+    return project
+
+
+def records(project: Path, step: str) -> list[dict[str, Any]]:
+    return [json.loads(p.read_text()) for p in sorted((project / "runs").glob(f"*-{step}/record.json"))]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_whole_recipe_on_real_data(tmp_path: Path, name: str) -> None:
+    project = stamped(tmp_path, name)
+    done = run(project, "all")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    steps = [json.loads(line)["step"] for line in (project / "EXPERIMENTS.jsonl").read_text().splitlines()]
+    assert steps == ["audit", "split", "baseline", "check", "lr_range", "train", "open_test", "evaluate", "report"]
+    assert "Traceback" not in done.stderr
+    keys = {tuple(json.loads(p.read_text())) for p in (project / "runs").glob("*/record.json")}
+    assert len(keys) == 1, "every step writes the same schema"
+    assert (project / "report.html").stat().st_size < 5_000_000
+
+
+def test_same_seed_same_curve_and_gates(tmp_path: Path) -> None:
+    """The gates in order, one sentence each; two runs with one seed are equal; the test opens once."""
+    project = stamped(tmp_path, "breast_cancer")
+    for step, words in (("baseline", "recipe split"), ("check", "recipe split"), ("train", "recipe split"), ("evaluate", "recipe train")):
+        done = run(project, step)
+        assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, (step, done.stderr)
+    assert run(project, "split").returncode == 0
+    assert "recipe baseline" in run(project, "train").stderr
+    assert run(project, "baseline").returncode == 0
+    assert "recipe check" in run(project, "train").stderr
+    assert run(project, "check").returncode == 0
+    assert "model changed" in run(project, "train", "hidden=64").stderr
+    for _ in range(2):
+        done = run(project, "train", "epochs=5")
+        assert done.returncode == 0, done.stderr
+    first, second = records(project, "train")
+    curves = [json.loads((project / "runs" / r["id"] / "curves.json").read_text()) for r in (first, second)]
+    for a, b in zip(*curves, strict=True):
+        assert {k: v for k, v in a.items() if "seconds" not in k} == {k: v for k, v in b.items() if "seconds" not in k}
+    weights = [next((project / "runs" / r["id"] / "checkpoints").glob("best-*")) / "weights.safetensors" for r in (first, second)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert run(project, "evaluate").returncode == 0
+    again = run(project, "evaluate")
+    assert again.returncode == 2 and "opened on" in again.stderr
+    (project / "TEST_OPENED.json").unlink()
+    assert "ledger says" in run(project, "evaluate").stderr
+    ledger = project / "EXPERIMENTS.jsonl"
+    ledger.write_text(ledger.read_text().replace('"accuracy"', '"auc"', 1))
+    assert "does not follow" in run(project, "evaluate").stderr
+
+
+BAD_KNOBS = [
+    (["lr=fast"], "a number"), (["lr=-1"], "above 0"), (["learning_rate=1"], "did you mean"), (["lr"], "not knob=value"), (["layers=9"], "at most 5"), (["loss=mse"], "does not fit task"),
+    (["batch_size=0"], "at least 1"), (["epochs=1.5"], "whole number"), (["schedule=cosin"], "one of cosine"), (["target=diagnose"], "does not have"), (["data=data/none.csv"], "not a file"),
+    (["time=mean_radius", "split=random"], "contradicts"), (["folds=1"], "nothing to train on"), (["modality=sound"], "not in this project"), (["drop=[\"target\"]"], "holds the target"), (["device=tpu"], "of the form"),
+]  # fmt: skip
+
+
+def test_bad_knobs_get_one_sentence(tmp_path: Path) -> None:
+    project = stamped(tmp_path, "breast_cancer")
+    for words, expected in BAD_KNOBS:
+        done = run(project, "split", *words)
+        assert done.returncode == 2, (words, done.stdout, done.stderr)
+        assert expected in done.stderr and done.stderr.strip().count("\n") == 0 and "Traceback" not in done.stderr, (words, done.stderr)
+    assert not list((project / "runs").glob("*/record.json")) and not (project / "EXPERIMENTS.jsonl").exists()

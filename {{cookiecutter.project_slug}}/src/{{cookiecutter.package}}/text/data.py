@@ -1,0 +1,200 @@
+"""From a file of texts to tokens: read, tokenised once by the encoder's own tokenizer, padded batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ..engine.files import sha256
+from ..engine.table import read_table, require_columns
+from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
+from ..errors import UserError
+from ..task import Batch, Data
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .recipe import Config
+
+LETTERS = 40  # characters kept for each token that may be read: a text of a million is cut before it is tokenised
+CHUNK = 2_000  # texts tokenised at a time, to bound memory
+UNKNOWN = 0.5  # share of unknown tokens at which a tokenizer plainly does not fit the texts
+
+
+def load(config: Config, root: Path) -> Data:
+    """Read the file, check the text columns, and set rows without a target aside. Raises UserError for bad input."""
+    path = root / config.data
+    frame = read_table(path)
+    named = {"text": [config.text], "text_pair": [config.text_pair], "target": [config.target], "group": [config.group], "time": [config.time],
+             "query": [config.query], "drop": config.drop, "slices": config.slices}  # fmt: skip
+    require_columns(named, frame, path)
+    for name in text_columns(config):
+        frame = frame.with_columns(_texts(frame[name], path))
+    labelled = frame.filter(pl.col(config.target).is_not_null())
+    unlabelled = frame.filter(pl.col(config.target).is_null())
+    check_target(config, labelled, path)
+    return Data(labelled, config.target, infer_roles(config, labelled), sha256(path), unlabelled if unlabelled.height else None)
+
+
+def text_columns(config: Config) -> list[str]:
+    """The text column, and that of the second text where there is one."""
+    return [name for name in (config.text, config.text_pair) if name]
+
+
+def _texts(column: pl.Series, path: Path) -> pl.Series:
+    if column.dtype.is_nested() or column.dtype.is_numeric():
+        raise UserError(f"column {column.name!r} of {path} holds {column.dtype}, not text; set text in recipe.toml to the column of the texts")
+    column = as_text(column)
+    if not column.fill_null("").str.strip_chars().str.len_bytes().any():
+        raise UserError(f"column {column.name!r} of {path} is empty in every row; set text in recipe.toml to the column that holds the texts")
+    return column
+
+
+def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
+    """What the knobs name has that role; every other column is dropped: the encoder reads texts alone."""
+    roles = dict.fromkeys(frame.columns, "drop")
+    special = {config.group: "group", config.time: "time", config.query: "query", config.text: "text", config.text_pair: "text", config.target: "target"}
+    return roles | {name: role for name, role in special.items() if name}
+
+
+def prepare(config: Config, train: Data) -> dict[str, Any]:
+    """The target, and all that ties a model to its tokenizer. Nothing is learned from the texts themselves."""
+    from .model import load_tokenizer, longest, weights_hash
+
+    tokenizer = load_tokenizer(config.encoder)
+    if config.max_length > (most := longest(config.encoder)):
+        raise UserError(f"max_length = {config.max_length} is more than the {most} positions of the encoder; use at most {most}")
+    prep = {
+        **fit_target(config, train), "task": config.task, "texts": text_columns(config), "encoder": config.encoder, "max_length": config.max_length,
+        "weights": weights_hash(config.encoder, config.weights), "tokenizer": tokenizer_hash(tokenizer),
+        "pad": tokenizer.pad_token_id, "mask": tokenizer.mask_token_id, "unknown": tokenizer.unk_token_id,
+        "special": sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), "kinds": bool(config.text_pair) and "token_type_ids" in tokenizer.model_input_names,
+    }  # fmt: skip
+    share = unknown_share(prep, encode(prep, train.frame.head(1000)).ids)
+    if share > UNKNOWN:
+        raise UserError(f"{share:.0%} of the tokens of {config.text!r} are unknown to the tokenizer of {config.encoder!r}: it is not made for these texts")
+    if config.token_masking and prep["mask"] is None:
+        raise UserError(f"token_masking = {config.token_masking}, but the tokenizer of {config.encoder!r} has no mask token; set it to 0")
+    return prep
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """First 16 hex digits of sha256 over the vocabulary and the special tokens."""
+    content = json.dumps([sorted(tokenizer.get_vocab().items()), sorted(tokenizer.special_tokens_map.items())], default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def unknown_share(prep: dict[str, Any], ids: np.ndarray) -> float:
+    """Share of unknown tokens among those that are not special."""
+    real = ~np.isin(ids, prep["special"])
+    return float((ids[real] == prep["unknown"]).mean()) if real.any() else 0.0
+
+
+@dataclass
+class Tokens:
+    """Texts as one long row of tokens. ids, kinds [total]; starts [n + 1]; cut [n]: whether a text lost its end.
+
+    end [n]: characters of the (first) text that are read.
+    """
+
+    ids: np.ndarray
+    kinds: np.ndarray
+    starts: np.ndarray
+    cut: np.ndarray
+    end: np.ndarray
+
+
+def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
+    """Tokenise the text columns of a frame, each text once."""
+    from .model import load_tokenizer
+
+    tokenizer, most = load_tokenizer(prep["encoder"]), prep["max_length"]
+    if tokenizer_hash(tokenizer) != prep["tokenizer"]:
+        raise UserError(f"the tokenizer of encoder = {prep['encoder']!r} has changed since this was prepared; put the old one back, or train again")
+    whole = [frame[name].fill_null("") for name in prep["texts"]]
+    texts = [column.str.head(LETTERS * most).to_list() for column in whole]
+    ids, kinds, cut, end = [], [], [], []
+    for at in range(0, frame.height, CHUNK):
+        for encoding in tokenizer(*(column[at : at + CHUNK] for column in texts), truncation=True, max_length=most).encodings:
+            ids.append(np.array(encoding.ids, dtype=np.int32))
+            kinds.append(np.array(encoding.type_ids, dtype=np.int8))
+            cut.append(bool(encoding.overflowing))
+            end.append(max((o[1] for o, s in zip(encoding.offsets, encoding.sequence_ids, strict=True) if s == 0), default=0))
+    long = np.any([(column.str.len_chars() > LETTERS * most).to_numpy() for column in whole], axis=0)
+    starts = np.cumsum([0, *map(len, ids)])
+    return Tokens(np.concatenate(ids), np.concatenate(kinds), starts, np.array(cut) | long, np.array(end))
+
+
+@dataclass
+class Texts:
+    """A part as tokens. A batch is padded to its own longest text; `lengths` lets the loop put like lengths together."""
+
+    tokens: Tokens
+    prep: dict[str, Any]
+    y: Tensor
+    query: Tensor | None
+    lengths: Tensor | None
+    masking: float
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
+        """x: "input_ids", "attention_mask" and, for pairs, "token_type_ids", each int64 [b, longest of the batch]."""
+        for rows in plan:
+            x = self._padded(rows.cpu().numpy())
+            if augment and self.masking:
+                self._mask(x["input_ids"], rows.tolist(), epoch)
+            yield Batch(x, self.y[rows], rows, None if self.query is None else self.query[rows])
+
+    def _padded(self, rows: np.ndarray) -> dict[str, Tensor]:
+        import torch
+
+        start = self.tokens.starts[rows]
+        length = self.tokens.starts[rows + 1] - start
+        place = np.arange(length.max())
+        real = place < length[:, None]  # [b, t]
+        at = np.where(real, start[:, None] + place, 0)
+        x = {"input_ids": np.where(real, self.tokens.ids[at], self.prep["pad"]), "attention_mask": real}
+        if self.prep["kinds"]:
+            x["token_type_ids"] = np.where(real, self.tokens.kinds[at], 0)
+        return {name: torch.from_numpy(array.astype(np.int64)) for name, array in x.items()}
+
+    def _mask(self, ids: Tensor, rows: list[int], epoch: int) -> None:
+        """Replace a share of the ordinary tokens by the mask token, in place; drawn from (seed, epoch, row) alone."""
+        import torch
+
+        from ..engine.seed import generator
+
+        special = torch.tensor(self.prep["special"])
+        for i, row in enumerate(rows):
+            length = int(self.tokens.starts[row + 1] - self.tokens.starts[row])
+            chosen = torch.rand(length, generator=generator(self.seed, epoch, row)) < self.masking
+            chosen &= ~torch.isin(ids[i, :length], special)
+            ids[i, :length][chosen] = self.prep["mask"]
+
+
+def examples(config: Config, prep: dict[str, Any], data: Data) -> Texts:
+    """Tokenise a part. Classes unseen in training raise UserError."""
+    import torch
+
+    tokens = encode(prep, data.frame)
+    y = torch.from_numpy(targets(config, prep, data))
+    return Texts(tokens, prep, y, query_numbers(config, data), torch.from_numpy(np.diff(tokens.starts)), config.token_masking, config.seed)
+
+
+def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
+    """One example decoded back from its tokens, special ones included, as the encoder reads it."""
+    from .model import load_tokenizer
+
+    ids = batch.x["input_ids"][row][batch.x["attention_mask"][row].bool()].tolist()
+    words = load_tokenizer(prep["encoder"]).decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return {"tokens": words, "length": len(ids), "unknown": ids.count(prep["unknown"])}

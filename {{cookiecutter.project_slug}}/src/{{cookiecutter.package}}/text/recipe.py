@@ -1,0 +1,134 @@
+"""The text recipe: its knobs and its Task. Edit here first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from .. import config as shared
+from ..checks.finding import Finding
+from ..config import knob
+from ..task import Baseline, Batch, Data, Examples, Task
+
+
+class Config(shared.Config):
+    """Knobs of text projects, beside the shared ones. The first five are shared knobs with the defaults of fine-tuning."""
+
+    modality: str = knob("text", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
+    lr: float = knob(5e-5, "optimiser", "Peak learning rate of the encoder; its head and LoRA learn ten times as fast", gt=0, le=10)
+    epochs: int = knob(5, "loop", "Most passes over the training part", ge=1, le=100_000)
+    batch_size: int = knob(32, "loop", "Examples per forward pass", ge=1)
+    patience: int = knob(3, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
+
+    text: str = knob("text", "data", "Column that holds the text", min_length=1)
+    text_pair: str = knob("", "data", "Column of a second text, read together with the first (question and answer, ...)")
+    encoder: str = knob(
+        "sentence-transformers/all-MiniLM-L6-v2", "model", "A BERT-family encoder: hub id, or folder with config, tokenizer, safetensors", min_length=1
+    )
+    weights: Literal["pretrained", "none"] = knob("pretrained", "model", "none = the encoder's architecture from its config, weights drawn at random")
+    max_length: int = knob(128, "preprocessing", "Tokens read of a text, special ones included; the rest is cut off", ge=8, le=8192)
+    adapt: Literal["full", "lora", "early", "frozen"] = knob(
+        "full", "model", "full = train all; lora = low-rank updates; early = freeze embeddings and the first half; frozen = train the head only"
+    )
+    layer_decay: float = knob(1.0, "optimiser", "Factor on the learning rate from each layer to the one below it", gt=0, le=1)
+    lora_rank: int = knob(8, "model", "Rank of the low-rank updates", ge=1, le=1024)
+    lora_alpha: float = knob(16.0, "model", "LoRA updates count alpha / rank times", gt=0)
+    lora_targets: list[str] = knob([], "model", "Names of the layers that LoRA updates, as in [\"query\", \"value\"]; [] = all linear layers")
+    dropout: float = knob(0.0, "model", "Dropout before the head and LoRA; the encoder keeps its own", ge=0, le=0.9)
+    token_masking: float = knob(0.0, "preprocessing", "Training only: share of tokens replaced by the mask token", ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Config:
+        if self.weights == "none" and self.adapt != "full":
+            raise ValueError(f"adapt = {self.adapt!r} with weights = 'none' would freeze random weights; use adapt = 'full'")
+        if self.text == self.text_pair:
+            raise ValueError(f"text and text_pair both name column {self.text!r}; leave text_pair empty for single texts")
+        if self.target in (self.text, self.text_pair):
+            raise ValueError(f"target = {self.target!r} is also a text column; the answer would be in the question")
+        return self
+
+
+class Text(Task):
+    """Texts, or pairs of texts, in a CSV, JSONL or Parquet file."""
+
+    Config = Config
+
+    def load(self, config: Config, root: Path) -> Data:
+        from .data import load
+
+        return load(config, root)
+
+    def prepare(self, config: Config, train: Data) -> dict[str, Any]:
+        from .data import prepare
+
+        return prepare(config, train)
+
+    def examples(self, config: Config, prep: dict[str, Any], data: Data) -> Examples:
+        from .data import examples
+
+        return examples(config, prep, data)
+
+    def model(self, config: Config, prep: dict[str, Any]) -> Any:
+        from .model import make_model
+
+        return make_model(config, prep)
+
+    def baselines(self, config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+        from .baseline import baselines
+
+        return baselines(config, prep, train)
+
+    def load_baseline(self, config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
+        from .baseline import load_baseline
+
+        return load_baseline(config, prep, folder)
+
+    def simple_features(self, config: Config, data: Data) -> Any:
+        from .baseline import simple_features
+
+        return simple_features(config, data)
+
+    def audit(self, config: Config, data: Data) -> list[Finding]:
+        from .audit import audit
+
+        return audit(config, data)
+
+    def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+        from .audit import checks
+
+        return checks(config, prep, train, val)
+
+    def show(self, prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
+        from .data import show
+
+        return show(prep, batch, row)
+
+    def explain(self, config: Config, prep: dict[str, Any], model: Any, batch: Batch, row: int) -> dict[str, Any]:
+        from .model import explain
+
+        return explain(prep, model, batch, row)
+
+    def state(self, model: Any) -> dict[str, Any]:
+        from .model import state
+
+        return state(model)
+
+    def load_state(self, model: Any, tensors: dict[str, Any]) -> None:
+        from .model import load_state
+
+        load_state(model, tensors)
+
+    def rate_scale(self, config: Config, name: str) -> float:
+        from .model import rate_scale
+
+        return rate_scale(config, name)
+
+    def frozen(self, config: Config, name: str) -> bool:
+        from .model import frozen
+
+        return frozen(config, name)
+
+
+TASK = Text()
