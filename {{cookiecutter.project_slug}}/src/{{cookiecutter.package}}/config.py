@@ -212,7 +212,8 @@ def _sentence(cls: type[Config], error: ValidationError) -> str:
         return str(first["ctx"]["error"])
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.6)
+        close += [k for k, f in cls.model_fields.items() if name.replace("_", " ").lower() in (f.description or "").lower()]
         return f"unknown knob {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; `recipe knobs` lists them all")
     return f"{name} = {first['input']!r} is refused: it must be {allowed(cls, name)}"
 

@@ -144,7 +144,8 @@ def duplicates(config: Config, data: Data) -> Finding:
     columns = data.columns(*FEATURES)
     if not columns or _chance_of_repeats(data, columns):
         return Finding("duplicate rows", "NOT APPLICABLE", "too few distinct rows are possible to call repeats copies", "under 1 % copies")
-    keyed = pl.DataFrame({"key": data.frame.select(columns).hash_rows(), "y": data.frame[data.target].cast(pl.String)})
+    key = [*columns, *(c for c in (config.query, config.time, config.group) if c)]  # the same offer on another day is no copy
+    keyed = pl.DataFrame({"key": data.frame.select(dict.fromkeys(key)).hash_rows(), "y": data.frame[data.target].cast(pl.String)})
     groups = keyed.group_by("key").agg(pl.len().alias("n"), pl.col("y").n_unique().alias("labels"))
     copies = int((groups["n"] - 1).sum())
     conflict = int(groups.filter((pl.col("labels") > 1) & (pl.col("n") > 1))["n"].sum()) if config.task in ("binary", "multiclass") else 0

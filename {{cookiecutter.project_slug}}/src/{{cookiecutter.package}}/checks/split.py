@@ -82,7 +82,8 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     columns = data.columns(*FEATURES)
     if not columns:
         return Finding("duplicates across parts", "NOT APPLICABLE", "no column to compare rows by", "no equal rows across parts")
-    key = data.frame.select(columns).hash_rows().to_numpy()
+    names = dict.fromkeys([*columns, *(c for c in (config.query, config.time, config.group) if c)])  # the same offer on another day is no copy
+    key = data.frame.select(names).hash_rows().to_numpy()
     seen = np.isin(key, key[part == 0])
     shares = {name: float(seen[part == i].mean()) for i, name in enumerate(PARTS) if i}
     worst = max(shares.values())

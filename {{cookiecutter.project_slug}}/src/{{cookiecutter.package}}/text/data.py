@@ -52,7 +52,7 @@ def _texts(column: pl.Series, path: Path) -> pl.Series:
     if column.dtype.is_nested() or column.dtype.is_numeric():
         raise UserError(f"column {column.name!r} of {path} holds {column.dtype}, not text; set text in recipe.toml to the column of the texts")
     column = as_text(column)
-    if not column.fill_null("").str.strip_chars().str.len_bytes().any():
+    if not (column.fill_null("").str.strip_chars() != "").any():
         raise UserError(f"column {column.name!r} of {path} is empty in every row; set text in recipe.toml to the column that holds the texts")
     return column
 
@@ -101,7 +101,7 @@ def unknown_share(prep: dict[str, Any], ids: np.ndarray) -> float:
 class Tokens:
     """Texts as one long row of tokens. ids, kinds [total]; starts [n + 1]; cut [n]: whether a text lost its end.
 
-    end [n]: characters of the (first) text that are read.
+    end [n]: at most this many characters of the (first) text are read.
     """
 
     ids: np.ndarray
@@ -126,10 +126,14 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
             ids.append(np.array(encoding.ids, dtype=np.int32))
             kinds.append(np.array(encoding.type_ids, dtype=np.int8))
             cut.append(bool(encoding.overflowing))
-            end.append(max((o[1] for o, s in zip(encoding.offsets, encoding.sequence_ids, strict=True) if s == 0), default=0))
+            end.append(_end(encoding) if encoding.overflowing else LETTERS * most)
     long = np.any([(column.str.len_chars() > LETTERS * most).to_numpy() for column in whole], axis=0)
     starts = np.cumsum([0, *map(len, ids)])
     return Tokens(np.concatenate(ids), np.concatenate(kinds), starts, np.array(cut) | long, np.array(end))
+
+
+def _end(encoding: Any) -> int:
+    return max((span[1] for span, text in zip(encoding.offsets, encoding.sequence_ids, strict=True) if text == 0), default=0)
 
 
 @dataclass

@@ -231,8 +231,8 @@ def merge(model: Classifier) -> Classifier:
 
 def state(model: Classifier) -> dict[str, Tensor]:
     """What a checkpoint holds: all but the frozen pretrained tensors, so that a LoRA checkpoint is its adapter alone."""
-    trained = {name for name, p in model.named_parameters() if p.requires_grad or not model.pretrained}
-    return {name: tensor for name, tensor in model.state_dict().items() if name in trained}
+    given = {name for name, p in model.named_parameters() if model.pretrained and not p.requires_grad}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in given}
 
 
 def load_state(model: Classifier, tensors: dict[str, Tensor]) -> None:

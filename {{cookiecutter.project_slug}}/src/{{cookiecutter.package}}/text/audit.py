@@ -1,0 +1,187 @@
+"""What only texts can have wrong: empty ones, unknown tokens, a cut-off end that mattered, a word that is the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ..checks.finding import Cause, Finding, verdict
+from ..errors import UserError
+from ..task import Data
+from .baseline import joined
+from .data import Tokens, encode, prepare, text_columns, unknown_share
+
+if TYPE_CHECKING:
+    from .recipe import Config
+
+ROWS = 5_000  # texts that are tokenised and modelled
+GIVEAWAY = 0.9  # F1 of a single word for a single class from which it is shown
+FAR = 2.0  # tokens per word; English prose has about 1.3 in BERT's vocabulary
+
+
+def audit(config: Config, data: Data) -> list[Finding]:
+    """Checks on the raw texts, on their tokens, and advice on how to adapt the encoder to this many of them."""
+    found = [empty_texts(config, data), giveaway_words(config, data)]
+    rows = np.sort(np.random.default_rng(0).permutation(len(data))[:ROWS])
+    sample = data.take(rows)
+    try:
+        prep = prepare(config, sample)
+    except UserError as error:
+        causes = (Cause("preprocessing", "the encoder or its tokenizer is not there, or is not made for these texts"), Cause("model", "encoder names the wrong model"))
+        return [*found, Finding("tokenizer", "FAIL", str(error), "the encoder's own tokenizer, fit for these texts", causes, "mend encoder in recipe.toml")]
+    tokens = encode(prep, sample.frame)
+    return [*found, unknown_tokens(prep, tokens), truncation(config, prep, sample, tokens), advice(config, prep, data, sample, tokens)]
+
+
+def empty_texts(config: Config, data: Data) -> Finding:
+    """Texts that are missing, blank or undecodable, and texts of absurd length."""
+    texts = [data.frame[name].fill_null("") for name in text_columns(config)]
+    blank = np.any([(t.str.strip_chars().str.len_bytes() == 0).to_numpy() for t in texts], axis=0)
+    broken = np.any([t.str.contains("\ufffd", literal=True).to_numpy() for t in texts], axis=0)
+    letters = np.max([t.str.len_chars().to_numpy() for t in texts], axis=0)
+    share = float((blank | broken).mean())
+    bad = share > 0.001
+    return Finding(
+        "texts", verdict(share > 0.1, bad),
+        f"{int(blank.sum()):,} of {len(data):,} are empty, {int(broken.sum()):,} hold undecodable characters; median {np.median(letters):.0f} characters, longest {letters.max():,}",
+        "at most 1 in 1,000 empty or undecodable",
+        (Cause("data", "texts were lost in an export or a join, or the file was read in the wrong encoding"), Cause("preprocessing", "cleaning removed everything")) if bad else (),
+        f"drop or mend the rows whose {config.text} is empty" if bad else "", share=share,
+        evidence={"empty": int(blank.sum()), "broken": int(broken.sum()), "characters": np.quantile(letters, [0, 0.5, 0.9, 0.99, 1]).tolist()},
+    )  # fmt: skip
+
+
+def giveaway_words(config: Config, data: Data) -> Finding:
+    """A single word that all but names the class: often the label itself, copied into the text."""
+    expected = f"no word with F1 above {GIVEAWAY} for a class"
+    if config.task not in ("binary", "multiclass"):
+        return Finding("one word knows it all", "NOT APPLICABLE", f"task = {config.task!r} has no classes", expected)
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    rows = np.random.default_rng(0).permutation(len(data))[: 4 * ROWS]
+    names, y = np.unique(data.frame[data.target][rows].cast(pl.String).to_numpy().astype(str), return_inverse=True)
+    counter = CountVectorizer(binary=True, min_df=2 if len(rows) > 100 else 1, max_features=20_000)
+    try:
+        x = counter.fit_transform(joined(text_columns(config), data.frame[rows]))
+    except ValueError:
+        return Finding("one word knows it all", "NOT APPLICABLE", "the texts hold no words", expected)
+    both = x.T @ np.eye(len(names), dtype=np.float32)[y]  # [words, classes]: texts of the class with the word
+    f1 = 2 * both / (np.asarray(x.sum(axis=0)).reshape(-1, 1) + np.bincount(y))
+    best = f1.argmax(axis=0)
+    top = sorted(((float(f1[w, k]), str(counter.get_feature_names_out()[w]), names[k]) for k, w in enumerate(best)), reverse=True)
+    bad = top[0][0] > GIVEAWAY
+    return Finding(
+        "one word knows it all", verdict(False, bad), "strongest: " + ", ".join(f"{word!r} for {name} (F1 {score:.2f})" for score, word, name in top[:4]), expected,
+        (Cause("data", f"the text quotes the label: {top[0][1]!r} was written after the answer was known"), Cause("data", "a legitimately decisive word: TF-IDF will do, no network is needed"))
+        if bad else (), f"remove {top[0][1]!r} from the texts if it would not be there when you predict" if bad else "", evidence={"words": top[:20]},
+    )  # fmt: skip
+
+
+def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> Finding:
+    """Share of tokens that the tokenizer does not know: what they said is lost."""
+    share = unknown_share(prep, tokens.ids)
+    bad = share > 0.02
+    return Finding(
+        "unknown tokens", verdict(share > 0.2, bad), f"{share:.2%} of the tokens are unknown to the tokenizer of {prep['encoder']}", "under 2 %",
+        (Cause("preprocessing", "the tokenizer was made for another language or script"), Cause("data", "the texts are in a wrong encoding, or hold codes instead of words")) if bad else (),
+        "choose an encoder that was trained on texts like these" if bad else "", evidence={"share": share},
+    )  # fmt: skip
+
+
+def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens) -> Finding:
+    """How many texts lose their end, and whether a linear model misses it."""
+    share, length = float(tokens.cut.mean()), np.diff(tokens.starts)
+    saw = f"{share:.1%} of the texts lose their end at {config.max_length} tokens (median {np.median(length):.0f}, 90 % within {np.quantile(length, 0.9):.0f})"
+    loss = error = 0.0
+    if share > 0.01 and config.task in ("binary", "multiclass"):
+        loss, error = _worth_of_the_rest(config, prep, data, tokens)
+        saw += f"; a linear model is right {loss:+.1%} more often with the whole text (standard error {error:.1%})"
+    bad = loss > 0.01 + 2 * error
+    return Finding(
+        "truncation", verdict(False, bad), saw, "an end that can be missed: a gain under 1 % plus two standard errors",
+        (Cause("preprocessing", f"max_length = {config.max_length} cuts off what tells the classes apart"), Cause("data", "texts begin with the same boilerplate: remove it")) if bad else (),
+        f"recipe audit max_length={2 * config.max_length}" if bad else "", share=0.0, evidence={"share": share, "gain": loss, "error": error},
+    )  # fmt: skip
+
+
+def _worth_of_the_rest(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens) -> tuple[float, float]:
+    """(gain in out-of-fold accuracy from the whole text, its standard error over the rows where the two disagree)."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+
+    y = data.frame[data.target].cast(pl.String).to_numpy().astype(str)
+    whole = joined(prep["texts"], data.frame)
+    read = [text[:end] for text, end in zip(whole, tokens.end.tolist(), strict=True)]
+    vectoriser = HashingVectorizer(n_features=2**16)
+    right = [cross_val_predict(LogisticRegression(C=10.0, max_iter=100), vectoriser.transform([t[:100_000] for t in texts]), y, cv=3) == y for texts in (whole, read)]
+    difference = right[0].astype(float) - right[1].astype(float)
+    return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
+
+
+def advice(config: Config, prep: dict[str, Any], data: Data, sample: Data, tokens: Tokens) -> Finding:
+    """Frozen, LoRA or full, from the number of examples and how foreign the texts are; and what would change it."""
+    words = sum(len(text.split()) for text in joined(prep["texts"], sample.frame[~tokens.cut]))
+    pieces = float((np.diff(tokens.starts)[~tokens.cut] - 2).sum()) / max(words, 1)
+    adapt, reason = recommend(len(data), max(len(prep["classes"]), 1), pieces)
+    rival = {"frozen": "lora", "lora": "full", "full": "lora"}[adapt]
+    same = "as configured" if config.adapt == adapt else f"configured is {config.adapt}"
+    return Finding(
+        "how to adapt", "PASS",
+        f"{len(data):,} texts, {pieces:.2f} tokens a word: {adapt} ({same}), because {reason}; to test it: recipe train adapt={adapt}, then adapt={rival}, "
+        f"over 3 seeds; {rival} if it is better in all",
+        "advice, no judgement: your own experiment outweighs it", evidence={"advice": adapt, "tokens_per_word": pieces, "rows": len(data)},
+    )  # fmt: skip
+
+
+def recommend(rows: int, classes: int, pieces: float) -> tuple[str, str]:
+    """(adapt, reason). Rules of thumb; docs/adapt.md of the template measures them.
+
+    Full fine-tuning is unstable on few examples (Mosbach et al. 2021); LoRA learns nearly as much as full on mid-sized
+    data, and less on large or far-off data (Biderman et al. 2024).
+    """
+    if rows < 50 * classes or rows < 200:
+        return "frozen", f"{rows / classes:.0f} examples a class are too few to move millions of weights safely"
+    if pieces > FAR:
+        return "full", f"words fall apart into over {FAR:g} tokens: texts unlike those the encoder was trained on need more than a low-rank change"
+    if rows < 20_000:
+        return "lora", "this many examples suit a low-rank change: nearly the score of full at a fortieth of the stored weights"
+    return "full", "this many examples can move all weights, and LoRA learns less from large data"
+
+
+def checks(config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+    """Before training: what the tokens of both parts look like, and how much of the network will be trained."""
+    return [tokens_fit(prep, train, val), trained_share(config, prep)]
+
+
+def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> Finding:
+    """Unknown and cut-off shares in what enters the network, in training and validation alike."""
+    parts = {name: encode(prep, part.frame.head(ROWS)) for name, part in (("train", train), ("val", val))}
+    unknown = {name: unknown_share(prep, tokens.ids) for name, tokens in parts.items()}
+    alike = {name: 1 - len({tokens.ids[a:b].tobytes() for a, b in zip(tokens.starts, tokens.starts[1:], strict=False)}) / len(tokens.cut) for name, tokens in parts.items()}
+    lost, same = max(unknown.values()) > 0.2, max(alike.values()) > 0.5
+    return Finding(
+        "tokens", verdict(lost or same), ", ".join(f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} repeated, {tokens.cut.mean():.1%} cut" for name, tokens in parts.items()),
+        "under 20 % of the tokens unknown, and texts that differ from each other once they are tokens",
+        (Cause("preprocessing", "the tokenizer is not the encoder's, or not made for these texts"), Cause("data", "the texts are empty, or all alike"),
+         Cause("preprocessing", "max_length cuts texts down to a beginning that they share")) if lost or same else (),
+        "recipe audit" if lost or same else "", evidence={"unknown": unknown, "repeated": alike},
+    )  # fmt: skip
+
+
+def trained_share(config: Config, prep: dict[str, Any]) -> Finding:
+    """How many parameters are trained and stored; LoRA that trains over a tenth of them is no longer low-rank."""
+    from .model import make_model, state
+
+    model = make_model(config, prep)
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    size = sum(t.numel() * t.element_size() for t in state(model).values())
+    bad = config.adapt == "lora" and trained > 0.1 * total
+    return Finding(
+        "trained share", verdict(False, bad), f"adapt = {config.adapt!r} trains {trained:,} of {total:,} parameters ({trained / total:.1%}) and stores {size / 1e6:.1f} MB",
+        "with LoRA under a tenth", (Cause("model", f"lora_rank = {config.lora_rank} is high for an encoder this small"), Cause("model", "lora_targets names more than it should"))
+        if bad else (), f"recipe check lora_rank={max(config.lora_rank // 4, 1)}" if bad else "", evidence={"trained": trained, "total": total, "bytes": size},
+    )  # fmt: skip

@@ -1,0 +1,178 @@
+"""What a network has to beat on texts: words counted and weighed, and a linear model on the encoder as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ..engine.files import read_json, to_json
+from ..engine.target import targets
+from ..errors import UserError
+from ..task import Baseline, Data
+
+if TYPE_CHECKING:
+    from .recipe import Config
+
+WORDS = 50_000  # most words and word pairs that TF-IDF keeps
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularisation tried on an inner part of the training rows
+SPACE = "\n"  # between the texts of a pair: no word pair reaches across
+
+
+def baselines(config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+    """TF-IDF and a linear model; and, where the weights are pretrained, the frozen encoder and a linear model."""
+    y = targets(config, prep, train)
+    fitted: dict[str, Baseline] = {"tfidf": fit_tfidf(config, prep, train, y)}
+    if config.weights != "none":
+        fitted["frozen_embedding"] = fit_probe(config, prep, train, y)
+    return fitted
+
+
+def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
+    """The baseline that was saved in `folder`."""
+    try:
+        arrays = dict(np.load(folder / "linear.npz", allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'linear.npz'} cannot be read: {error}; run: recipe baseline") from None
+    if (folder / "words.json").is_file():
+        return TfIdf(prep, read_json(folder / "words.json", "words of TF-IDF", "run: recipe baseline"), **arrays)
+    return Probe(config, prep, **arrays)
+
+
+@dataclass
+class TfIdf:
+    """Weighted counts of words and word pairs -> outputs [n, k]. idf [d], weights [d, k], bias [k]."""
+
+    prep: dict[str, Any]
+    words: list[str]
+    idf: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def predict(self, data: Data) -> np.ndarray:
+        vectoriser = make_vectoriser(vocabulary=self.words)
+        vectoriser.idf_ = self.idf
+        return np.asarray(vectoriser.transform(joined(self.prep["texts"], data.frame)) @ self.weights + self.bias, dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        (folder / "words.json").write_text(to_json(self.words, indent=None), encoding="utf-8")
+        np.savez_compressed(folder / "linear.npz", idf=self.idf, weights=self.weights, bias=self.bias)
+
+
+def fit_tfidf(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> TfIdf:
+    """Words and word pairs in at least two texts; logistic or ridge regression."""
+    texts = joined(prep["texts"], train.frame)
+    try:
+        vectoriser = make_vectoriser(min_df=2 if len(texts) > 100 else 1, max_features=WORDS).fit(texts)
+    except ValueError as error:
+        raise UserError(f"the texts in {', '.join(prep['texts'])} hold no words to count ({error}); look at a few rows of the file") from None
+    weights, bias = fit_linear(config, prep, vectoriser.transform(texts), y)
+    return TfIdf(prep, [str(word) for word in vectoriser.get_feature_names_out()], vectoriser.idf_, weights, bias)
+
+
+def make_vectoriser(**settings: Any) -> Any:
+    """Lower-cased words and pairs of neighbours, with logarithmic counts."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, **settings)
+
+
+def joined(names: list[str], frame: pl.DataFrame) -> list[str]:
+    """The text, or both texts of a pair, as one string for each row."""
+    return frame.select(pl.concat_str([pl.col(name).fill_null("") for name in names], separator=SPACE)).to_series().to_list()
+
+
+def simple_features(config: Config, data: Data) -> Any:
+    """TF-IDF of single words, sparse [n, at most 5,000]; None where the texts hold no words."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    from .data import text_columns
+
+    try:
+        return TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=5_000).fit_transform(joined(text_columns(config), data.frame))
+    except ValueError:
+        return None
+
+
+@dataclass
+class Probe:
+    """The frozen encoder's embedding, scaled -> outputs [n, k]: a linear probe. centre, scale [d], weights [d, k], bias [k]."""
+
+    config: Config
+    prep: dict[str, Any]
+    centre: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def predict(self, data: Data) -> np.ndarray:
+        x = (embed(self.config, self.prep, data) - self.centre) / self.scale
+        return np.asarray(x @ self.weights + self.bias, dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        np.savez(folder / "linear.npz", centre=self.centre, scale=self.scale, weights=self.weights, bias=self.bias)
+
+
+def fit_probe(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Probe:
+    """Logistic or ridge regression on the embeddings of the pretrained encoder."""
+    x = embed(config, prep, train)
+    centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
+    return Probe(config, prep, centre, scale, *fit_linear(config, prep, (x - centre) / scale, y))
+
+
+def embed(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
+    """Pooled output of the pretrained encoder [n, d], in the order of the rows."""
+    import torch
+
+    from ..engine.loop import find_device, plan
+    from .data import encode
+    from .data import Texts
+    from .model import Classifier, load_encoder, pooling
+
+    device = find_device(config)
+    model = Classifier(load_encoder(config), pooling(config.encoder), 0.0, 1, True).to(device).eval()
+    tokens = encode(prep, data.frame)
+    texts = Texts(tokens, prep, torch.zeros(len(data)), None, torch.from_numpy(np.diff(tokens.starts)), 0.0, 0)
+    batches = plan(texts, 4 * config.batch_size)
+    with torch.inference_mode():
+        parts = [model.embed(batch.to(device).x).float().cpu() for batch in texts.batches(batches)]
+    return torch.cat(parts)[torch.cat(batches).argsort()].numpy()
+
+
+def fit_linear(config: Config, prep: dict[str, Any], x: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [d, k] and bias [k] of logistic or ridge regression; its strength is chosen on an inner fifth of the rows."""
+    random = np.random.default_rng(0)
+    inner = random.permutation(len(y)) % 5 == 0
+    make = _logistic(config) if prep["classes"] else _ridge
+    enough = not prep["classes"] or set(y[inner]) <= set(y[~inner])
+    scores = [_fits(make(c).fit(x[~inner], y[~inner]), x[inner], y[inner]) for c in STRENGTHS] if enough else [0.0, 1.0]
+    model = make(STRENGTHS[int(np.argmax(scores))]).fit(x, y)
+    weights, bias = np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_)
+    if prep["outputs"] == 2 and weights.shape[1] == 1:  # two classes come as one logit; as two, the first is always 0
+        weights, bias = np.hstack([0 * weights, weights]), np.array([0.0, bias[0]])
+    return weights.astype(np.float32), bias.astype(np.float32)
+
+
+def _logistic(config: Config) -> Callable[[float], Any]:
+    from sklearn.linear_model import LogisticRegression
+
+    weight = "balanced" if config.class_weights == "balanced" else None
+    return lambda c: LogisticRegression(C=c, max_iter=300, class_weight=weight)
+
+
+def _ridge(c: float) -> Any:
+    from sklearn.linear_model import Ridge
+
+    return Ridge(alpha=1.0 / c, solver="lsqr")
+
+
+def _fits(model: Any, x: Any, y: np.ndarray) -> float:
+    """Mean log-likelihood of a classifier, or minus the squared error of a regression: higher is better."""
+    if not hasattr(model, "predict_log_proba"):
+        return -float(np.mean((model.predict(x) - y) ** 2))
+    log_p = np.clip(model.predict_log_proba(x), -30, 0)
+    return float(log_p[np.arange(len(y)), np.searchsorted(model.classes_, y)].mean())
