@@ -20,7 +20,7 @@ def balance(config: Config, data: Data) -> Finding:
     if config.task not in ("binary", "multiclass"):
         column = data.frame[data.target].cast(pl.Float64)
         skew = float(column.skew() or 0.0)
-        return Finding("class balance", "NOT APPLICABLE", f"a number from {column.min():.4g} to {column.max():.4g}, skew {skew:.1f}", expected)
+        return Finding("class balance", "NOT APPLICABLE", f"a number from {float(column.min()):.4g} to {float(column.max()):.4g}, skew {skew:.1f}", expected)
     counts = data.frame[data.target].cast(pl.String).value_counts().sort("count", descending=True)
     most, least = int(counts["count"][0]), int(counts["count"][-1])
     handled = config.class_weights != "none" or config.resolved_metric != "accuracy" or config.cost_false_negative != config.cost_false_positive
@@ -32,10 +32,10 @@ def balance(config: Config, data: Data) -> Finding:
     return Finding(
         "class balance", verdict(False, bad or few), f"{shown}; {most / least:.1f}:1" + (f"; {names[-1]} has {least} rows" if few else ""), expected + "; 10 rows and more of each class",
         (Cause("data", f"{names[-1]} is rare by nature: weigh it, or judge by auc, average_precision or balanced_accuracy"), Cause("data", "rows of it were lost on the way"),
-         Cause("evaluation", "accuracy looks good for a model that never says it")) if bad or few else (),
-        'recipe train class_weights=balanced metric=balanced_accuracy, or acknowledge = ["class balance"]' if bad or few else "",
+         Cause("evaluation", "accuracy looks good for a model that never says it")),
+        'recipe train class_weights=balanced metric=balanced_accuracy, or acknowledge = ["class balance"]',
         evidence={"counts": dict(zip(names, counts["count"].to_list(), strict=True))},
-    )  # fmt: skip
+    )
 
 
 def missing(config: Config, data: Data) -> Finding:
@@ -50,7 +50,7 @@ def missing(config: Config, data: Data) -> Finding:
         "no column over 95 % empty; the rest is filled with a value from the training part and a 0/1 indicator",
         (Cause("data", f"{empty[0]} is hardly ever filled in"), Cause("preprocessing", "a join did not match")) if empty else (),
         f'in recipe.toml: drop = ["{empty[0]}"]' if empty else "", evidence={"share": share},
-    )  # fmt: skip
+    )
 
 
 def sentinels(config: Config, data: Data) -> Finding:
@@ -75,7 +75,7 @@ def sentinels(config: Config, data: Data) -> Finding:
         "no single value far more frequent than its neighbours in a continuous column",
         (Cause("data", "missing values were written as a number"), Cause("preprocessing", "values were clipped or filled before they came here")) if found else (),
         "empty these cells in the file if they mean missing" if found else "", share=share, evidence={"columns": {c: list(v) for c, v in found.items()}},
-    )  # fmt: skip
+    )
 
 
 def _touches(rest: pl.Series, value: float) -> bool:
@@ -92,9 +92,9 @@ def odd_columns(config: Config, data: Data) -> Finding:
     return Finding(
         "constant and id columns", verdict(False, bad), f"constant: {', '.join(constant) or 'none'}; read as id and left out: {', '.join(data.columns('id')) or 'none'}",
         "fewer than half of the features constant",
-        (Cause("data", f"{constant[0]} has one value"), Cause("preprocessing", "a filter left one value, or the file was read wrongly")) if bad else (),
-        "in recipe.toml: drop = [" + ", ".join(f'"{c}"' for c in [*config.drop, *constant]) + "]" if bad else "",
-    )  # fmt: skip
+        (Cause("data", f"{', '.join(constant[:3])} have one value each"), Cause("preprocessing", "a filter left one value, or the file was read wrongly")),
+        "in recipe.toml: drop = [" + ", ".join(f'"{c}"' for c in [*config.drop, *constant]) + "]",
+    )
 
 
 def cardinality(config: Config, data: Data) -> Finding:
@@ -107,7 +107,7 @@ def cardinality(config: Config, data: Data) -> Finding:
         "20 rows and more for each value on average (embeddings learn nothing from fewer)",
         (Cause("data", f"{next(iter(thin))} names a thing rather than a kind: is it a group?"), Cause("model", "an embedding of rare values overfits")) if thin else (),
         f'in recipe.toml: group = "{next(iter(thin))}" if rows of one belong together, or drop it, or merge rare values' if thin else "", evidence={"values": found},
-    )  # fmt: skip
+    )
 
 
 def tails(config: Config, data: Data) -> Finding:
@@ -131,7 +131,7 @@ def tails(config: Config, data: Data) -> Finding:
         "distributions", verdict(False, bool(absurd)), f"heavy tails: {', '.join(heavy[:6]) or 'none'}; two humps: {', '.join(humps[:6]) or 'none'}" + (f"; absurd: {absurd}" if absurd else ""),
         "values within 1,000 quartile distances of the median", (Cause("data", "a unit was mixed up, or a digit lost"), Cause("preprocessing", "an overflow or a default value")) if absurd else (),
         f"look at {next(iter(absurd))} in the file" if absurd else "", share=share, evidence=described,
-    )  # fmt: skip
+    )
 
 
 def _moments(x: np.ndarray) -> tuple[float, float]:
@@ -145,7 +145,7 @@ def duplicates(config: Config, data: Data) -> Finding:
     if not columns or _chance_of_repeats(data, columns):
         return Finding("duplicate rows", "NOT APPLICABLE", "too few distinct rows are possible to call repeats copies", "under 1 % copies")
     key = [*columns, *(c for c in (config.query, config.time, config.group) if c)]  # the same offer on another day is no copy
-    keyed = pl.DataFrame({"key": data.frame.select(dict.fromkeys(key)).hash_rows(), "y": data.frame[data.target].cast(pl.String)})
+    keyed = pl.DataFrame({"key": data.frame.select(list(dict.fromkeys(key))).hash_rows(), "y": data.frame[data.target].cast(pl.String)})
     groups = keyed.group_by("key").agg(pl.len().alias("n"), pl.col("y").n_unique().alias("labels"))
     copies = int((groups["n"] - 1).sum())
     conflict = int(groups.filter((pl.col("labels") > 1) & (pl.col("n") > 1))["n"].sum()) if config.task in ("binary", "multiclass") else 0
@@ -154,9 +154,8 @@ def duplicates(config: Config, data: Data) -> Finding:
     return Finding(
         "duplicate rows", verdict(share > 0.05 and config.duplicates == "keep", bad or conflict > 0), f"{copies:,} rows ({share:.1%}) repeat an earlier one; {conflict:,} rows share features but not the label",
         "under 1 % copies, and none that disagree",
-        (Cause("data", "a join or an export repeated rows"), Cause("split", "copies on both sides of a split make every score too good"), Cause("data", "the column that tells the copies apart is missing"))
-        if bad or conflict else (), 'in recipe.toml: duplicates = "drop"' if bad or conflict else "", share=max(share, conflict / len(data)), evidence={"copies": copies, "conflicts": conflict},
-    )  # fmt: skip
+        (Cause("data", "a join or an export repeated rows"), Cause("split", "copies on both sides of a split make every score too good"), Cause("data", "the column that tells the copies apart is missing")), 'in recipe.toml: duplicates = "drop"', share=max(share, conflict / len(data)), evidence={"copies": copies, "conflicts": conflict},
+    )
 
 
 def who_and_when(config: Config, data: Data) -> Finding:
@@ -169,7 +168,7 @@ def who_and_when(config: Config, data: Data) -> Finding:
         "time and group columns declared, or iid = the reason why rows are independent",
         (Cause("split", "a random split would train on the future, or on the same thing it is tested on"), Cause("data", "the rows really are independent: say why in iid")) if named else (),
         (f'in recipe.toml: time = "{times[0]}"' if times else f'in recipe.toml: group = "{groups[0]}"') if named else "", evidence={"times": times, "groups": groups},
-    )  # fmt: skip
+    )
 
 
 def one_percent(findings: list[Finding]) -> Finding:
@@ -179,9 +178,9 @@ def one_percent(findings: list[Finding]) -> Finding:
     bad = total > 0.01
     return Finding(
         "fix the data first", verdict(False, bad), f"problems touch up to {total:.1%} of the rows" + (": " + ", ".join(f"{n} {s:.1%}" for n, s in touched.items()) if touched else ""), "at most 1 %",
-        (Cause("data", "no knob makes up for this many bad rows"), Cause("preprocessing", "an import step damages rows")) if bad else (),
-        "mend or drop these rows before training" if bad else "", evidence=touched,
-    )  # fmt: skip
+        (Cause("data", "no knob makes up for this many bad rows"), Cause("preprocessing", "an import step damages rows")),
+        "mend or drop these rows before training", evidence=touched,
+    )
 
 
 CHECKS = (balance, missing, sentinels, odd_columns, cardinality, tails, duplicates, who_and_when)

@@ -46,9 +46,9 @@ def read_sheet(config: Config, path: Path) -> Finding:
     low, high = wilson(wrong, n)
     return Finding(
         "label review", verdict(low > 0.05, high > 0.01 and wrong > 0), f"{wrong} of {n} reviewed labels are wrong: {wrong / n:.1%} [{low:.1%}, {high:.1%}]", "an error rate that is at most 1 %",
-        (Cause("data", "labels are wrong: they cap what any model can reach"), Cause("data", "the labelling guide is unclear: let two people label the same rows")) if wrong else (),
-        "mend the wrong labels, then look at suspects.csv of the newest audit" if wrong else "", share=wrong / n, evidence={"wrong": wrong, "n": n, "low": low, "high": high},
-    )  # fmt: skip
+        (Cause("data", "labels are wrong: they cap what any model can reach"), Cause("data", "the labelling guide is unclear: let two people label the same rows")),
+        "mend the wrong labels, then look at suspects.csv of the newest audit", share=wrong / n, evidence={"wrong": wrong, "n": n, "low": low, "high": high},
+    )
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -85,9 +85,9 @@ def suspects(config: Config, data: Data, features: Any, path: Path) -> Finding:
     bad = sure and share > 0.05
     return Finding(
         "label suspects", verdict(False, bad), f"{len(order):,} of {len(rows):,} labels ({share:.1%}) are contradicted by an out-of-fold model that is right on {accuracy:.1%}" + ("; it has learned nothing, so this says nothing" if useless else ""),
-        expected, (Cause("data", "labels are wrong: about half of the suspects usually are"), Cause("data", "classes overlap, or a decisive feature is missing")) if bad else (),
-        f"review {path.name} in this run's folder from the top" if bad else "", share=share / 2 if bad else 0.0, evidence={"suspects": len(order), "accuracy": accuracy},
-    )  # fmt: skip
+        expected, (Cause("data", "labels are wrong: about half of the suspects usually are"), Cause("data", "classes overlap, or a decisive feature is missing")),
+        f"review {path.name} in this run's folder from the top", share=share / 2 if bad else 0.0, evidence={"suspects": len(order), "accuracy": accuracy},
+    )
 
 
 def out_of_fold(features: Any, y: np.ndarray) -> np.ndarray:
@@ -120,6 +120,5 @@ def learnable(config: Config, data: Data, features: Any) -> Finding:
     bad = value < limit
     return Finding(
         "something to learn", verdict(False, bad), f"trees reach {value:.3f} (0.5 = chance, 1 = perfect)", f"{expected}: over {limit:.3f}",
-        (Cause("data", "labels are shuffled or shifted against the rows"), Cause("data", "the features say nothing about this target"), Cause("preprocessing", "features were damaged on import"))
-        if bad else (), "compare a few rows of the file with their source" if bad else "", evidence={"score": value, "limit": limit},
-    )  # fmt: skip
+        (Cause("data", "labels are shuffled or shifted against the rows"), Cause("data", "the features say nothing about this target"), Cause("preprocessing", "features were damaged on import")), "compare a few rows of the file with their source", evidence={"score": value, "limit": limit},
+    )

@@ -35,7 +35,7 @@ def after_outcome(config: Config, data: Data) -> Finding:
         (Cause("data", "the column is filled in when the outcome is known, so it is not there when you predict"),
          Cause("data", "rows without a target come from another source")) if late else (),
         _drop_command(config, list(late)) if late else "", evidence={"columns": list(late), "empty": gaps},
-    )  # fmt: skip
+    )
 
 
 def _drop_command(config: Config, names: list[str]) -> str:
@@ -73,7 +73,7 @@ def single_column_power(config: Config, data: Data) -> Finding:
         (Cause("data", f"{suspects[0]} is computed from the target, or is recorded after it"), Cause("data", "a legitimately decisive column: confirm that it is known when predicting"),
          Cause("preprocessing", "an encoding used the target")) if suspects else (),
         (_drop_command(config, drop) if drop else f'if it is known when predicting: known_at_prediction = ["{suspects[0]}"]') if suspects else "", evidence=evidence,
-    )  # fmt: skip
+    )
 
 
 def missing_tells(config: Config, data: Data) -> Finding:
@@ -89,9 +89,9 @@ def missing_tells(config: Config, data: Data) -> Finding:
     bad = value > limit
     return Finding(
         "missing values tell", verdict(False, bad), f"which values are missing predicts {data.target} with {value:.3f} (0.5 = chance)", expected,
-        (Cause("data", "the column is filled in differently once the outcome is known"), Cause("data", "a legitimate sign: a test that was not ordered")) if bad else (),
+        (Cause("data", "the column is filled in differently once the outcome is known"), Cause("data", "a legitimate sign: a test that was not ordered")),
         f"look at {columns[0]}; drop it, or name it in known_at_prediction" if bad else "", evidence={"score": value, "limit": limit},
-    )  # fmt: skip
+    )
 
 
 def order_tells(config: Config, data: Data) -> Finding:
@@ -112,7 +112,7 @@ def order_tells(config: Config, data: Data) -> Finding:
         f"{', '.join(counters) or 'no column'} counts rows; the row number predicts {data.target} with {value:.3f} (0.5 = chance)", expected,
         (Cause("data", f"{counters[0]} is a row number or id: it leaks the order of the file"), Cause("split", "neighbouring rows belong together: declare a group or a time")) if counters else (),
         f'in recipe.toml: id = ["{counters[0]}"]' if counters else "", evidence={"score": value, "limit": limit, "counters": counters},
-    )  # fmt: skip
+    )
 
 
 def is_counter(column: pl.Series) -> bool:

@@ -31,7 +31,7 @@ def independence(config: Config, data: Data) -> Finding:
         ),
         "" if answered else (f'set time = "{suspects[0]}" in recipe.toml' if time_like(data) else 'set group, time or iid = "why the rows are independent" in recipe.toml'),
         evidence={"suspects": suspects},
-    )  # fmt: skip
+    )
 
 
 def time_like(data: Data) -> list[str]:
@@ -55,9 +55,9 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
     bad = sum(counts) != len(data) or len(part) != len(data) or min(counts) == 0
     return Finding(
         "every row in one part", verdict(bad), ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True)), f"{len(data):,} rows in all, no part empty",
-        (Cause("split", "the assignment loses or repeats rows"), Cause("data", "too few rows or groups for three parts")) if bad else (),
-        "read assign in engine/parts.py" if bad else "",
-    )  # fmt: skip
+        (Cause("split", "the assignment loses or repeats rows"), Cause("data", "too few rows or groups for three parts")),
+        "read assign in engine/parts.py",
+    )
 
 
 def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
@@ -74,7 +74,7 @@ def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
         "every class in every part",
         (Cause("split", f"a {config.split_kind} split leaves rare classes out"), Cause("data", "a class has too few rows: merge it, drop it, or collect more")) if missing else (),
         "bring more rows of these classes, merge them, or change val_share and test_share" if missing else "", evidence={"missing": missing},
-    )  # fmt: skip
+    )
 
 
 def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
@@ -82,7 +82,7 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     columns = data.columns(*FEATURES)
     if not columns:
         return Finding("duplicates across parts", "NOT APPLICABLE", "no column to compare rows by", "no equal rows across parts")
-    names = dict.fromkeys([*columns, *(c for c in (config.query, config.time, config.group) if c)])  # the same offer on another day is no copy
+    names = list(dict.fromkeys([*columns, *(c for c in (config.query, config.time, config.group) if c)]))  # the same offer on another day is no copy
     key = data.frame.select(names).hash_rows().to_numpy()
     seen = np.isin(key, key[part == 0])
     shares = {name: float(seen[part == i].mean()) for i, name in enumerate(PARTS) if i}
@@ -93,9 +93,9 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
         "duplicates across parts", verdict(bad, worst > 0 and not chance),
         ", ".join(f"{share:.2%} of {name}" for name, share in shares.items()) + " have the features of a training row",
         "none; above 1 % the score is worth nothing" + (" (few distinct rows are possible here, so repeats are no copies)" if chance else ""),
-        (Cause("split", "copies of a row went to both sides"), Cause("data", "rows were repeated by a join or by oversampling before the split")) if worst > 0 and not chance else (),
-        'set duplicates = "drop" in recipe.toml, then: recipe split' if worst > 0 and not chance else "", share=max(worst, 0.0) if not chance else 0.0, evidence=shares,
-    )  # fmt: skip
+        (Cause("split", "copies of a row went to both sides"), Cause("data", "rows were repeated by a join or by oversampling before the split")),
+        'set duplicates = "drop" in recipe.toml, then: recipe split', share=max(worst, 0.0) if not chance else 0.0, evidence=shares,
+    )
 
 
 def _chance_of_repeats(data: Data, columns: list[str]) -> bool:
@@ -115,9 +115,9 @@ def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
         shared += int((sides["part"] > 1).sum())
     return Finding(
         "groups apart", verdict(shared > 0), f"{shared} values of {' and '.join(columns)} lie in two parts", "0",
-        (Cause("split", f"split = {config.split!r} does not keep groups together"), Cause("data", "the same group goes by two names")) if shared else (),
-        'set split = "group" in recipe.toml, then: recipe split' if shared else "",
-    )  # fmt: skip
+        (Cause("split", f"split = {config.split!r} does not keep groups together"), Cause("data", "the same group goes by two names")),
+        'set split = "group" in recipe.toml, then: recipe split',
+    )
 
 
 def time_order(config: Config, data: Data, part: np.ndarray) -> Finding:
@@ -131,9 +131,9 @@ def time_order(config: Config, data: Data, part: np.ndarray) -> Finding:
     words = ", ".join(f"{name} {text.filter(pl.Series(part == i)).min()} to {text.filter(pl.Series(part == i)).max()}" for i, name in enumerate(PARTS))
     return Finding(
         "time in order", verdict(bad), words, "train before validation before test, no moment in two",
-        (Cause("split", "rows were split at random although they have a time"), Cause("data", "the time column is not the time of the prediction")) if bad else (),
-        'set split = "time" in recipe.toml, then: recipe split' if bad else "",
-    )  # fmt: skip
+        (Cause("split", "rows were split at random although they have a time"), Cause("data", "the time column is not the time of the prediction")),
+        'set split = "time" in recipe.toml, then: recipe split',
+    )
 
 
 def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
@@ -163,9 +163,9 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
         "parts alike", verdict(False, bad), f"a model tells train from validation with AUC {value:.3f}",
         f"under {limit:.3f} for {n1} and {n2} rows" + (f"; a {config.split_kind} split may differ: this only informs" if informs else ""),
         (Cause("split", "the parts were drawn from different sources or times"), Cause("data", "a row number, id or time column is among the features"),
-         Cause("preprocessing", "one part was processed differently")) if bad else (),
-        "recipe audit" if bad else "", evidence={"auc": value, "limit": limit},
-    )  # fmt: skip
+         Cause("preprocessing", "one part was processed differently")),
+        "recipe audit", evidence={"auc": value, "limit": limit},
+    )
 
 
 def _codes(column: pl.Series) -> np.ndarray:
