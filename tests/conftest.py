@@ -22,7 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def bake(folder: Path, **answers: str) -> Path:
     """Stamp a project. Unknown answers are refused here, since cookiecutter ignores them silently."""
     assert set(answers) <= set(QUESTIONS), set(answers) - set(QUESTIONS)
-    return Path(cookiecutter(str(ROOT), no_input=True, default_config=True, extra_context=answers, output_dir=str(folder)))
+    return Path(
+        cookiecutter(str(ROOT), no_input=True, default_config=True, extra_context=answers, output_dir=str(folder))
+    )
 
 
 def matrix() -> list[dict[str, str]]:
@@ -34,8 +36,21 @@ def matrix() -> list[dict[str, str]]:
 
 def run(project: Path, *words: str, package: str = "my_model", timeout: int = 600) -> subprocess.CompletedProcess[str]:
     """`recipe ...` in a stamped project, as its own process with one thread."""
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", package, *words], cwd=project, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(project / "src"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", package, *words],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="session")

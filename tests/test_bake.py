@@ -18,7 +18,9 @@ MODALITIES = QUESTIONS["modality"]
 
 def expected_files(answers: dict[str, str], package: str = "my_model") -> set[str]:
     """The template's files under version control, less the modalities and licences not chosen."""
-    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", TEMPLATE.name], capture_output=True, text=True, check=True).stdout.split("\0")
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", TEMPLATE.name], capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     found = set()
     for path in filter(None, tracked):
         inner = path.removeprefix(f"{TEMPLATE.name}/").replace("{{cookiecutter.package}}", package)
@@ -60,7 +62,7 @@ def parse(path: Path) -> None:
 
 HOSTILE = [
     {"project_name": "Ärzte & Söhne, Nr. 7"},
-    {"author": "O'Brien \"Bob\" \\ <bob@example.org>"},
+    {"author": 'O\'Brien "Bob" \\ <bob@example.org>'},
     {"author": "名前"},
     {"description": "Says \"yes\" or 'no' \\ costs 5 % — déjà vu #1 ${HOME} `id`"},
     {"description": "x" * 120},
@@ -99,7 +101,11 @@ def test_bad_answers_are_refused_with_one_sentence(tmp_path: Path, answers: dict
     inside.mkdir()
     done = cookiecutter_process(inside, answers)
     # An empty slug is refused by cookiecutter itself, before any hook: it would write into the folder above.
-    errors = [line for line in (done.stdout + done.stderr).splitlines() if line.lower().startswith("error: ") and "hook script" not in line]
+    errors = [
+        line
+        for line in (done.stdout + done.stderr).splitlines()
+        if line.lower().startswith("error: ") and "hook script" not in line
+    ]
     assert done.returncode != 0 and len(errors) == 1 and words in errors[0], done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.rglob("*")] == ["out"]
@@ -121,13 +127,21 @@ def test_template_marks_in_an_answer_do_not_run(tmp_path: Path) -> None:
 def cookiecutter_process(folder: Path, answers: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Bake as a user would, in a process of its own; answers go through a replay-like JSON file, so any character can."""
     script = "import json, sys; from cookiecutter.cli import main; a = json.loads(sys.argv[1]); main([sys.argv[2], '--no-input', '--default-config', '-o', sys.argv[3], *[f'{k}={v}' for k, v in a.items()]])"
-    return subprocess.run([sys.executable, "-c", script, json.dumps(answers), str(ROOT), str(folder)], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", script, json.dumps(answers), str(ROOT), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_cruft_makes_the_same_project(tmp_path: Path) -> None:
     """cruft needs a git repository: a copy of the files under version control."""
     source = tmp_path / "template"
-    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True).stdout.split("\0")
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     for name in filter(None, tracked):
         if (ROOT / name).exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -135,17 +149,40 @@ def test_cruft_makes_the_same_project(tmp_path: Path) -> None:
     git = ["git", "-C", str(source), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], check=True)
-    subprocess.run([sys.executable, "-m", "cruft", "create", str(source), "--no-input", "--default-config", "--output-dir", str(tmp_path / "cruft")], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "cruft",
+            "create",
+            str(source),
+            "--no-input",
+            "--default-config",
+            "--output-dir",
+            str(tmp_path / "cruft"),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     plain = bake(tmp_path / "plain")
     stamped = tmp_path / "cruft" / plain.name
-    theirs = {str(p.relative_to(stamped)): p.read_bytes() for p in stamped.rglob("*") if p.is_file() and p.name != ".cruft.json"}
+    theirs = {
+        str(p.relative_to(stamped)): p.read_bytes()
+        for p in stamped.rglob("*")
+        if p.is_file() and p.name != ".cruft.json"
+    }
     ours = {str(p.relative_to(plain)): p.read_bytes() for p in plain.rglob("*") if p.is_file()}
     assert theirs == ours
 
 
 def test_at_most_eight_questions_and_no_caches() -> None:
     assert len([q for q in QUESTIONS if not q.startswith("_")]) <= 8
-    litter = [p for p in TEMPLATE.rglob("*") if p.name in ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache") or p.suffix == ".pyc"]
+    litter = [
+        p
+        for p in TEMPLATE.rglob("*")
+        if p.name in ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache") or p.suffix == ".pyc"
+    ]
     assert litter == []
 
 

@@ -35,11 +35,20 @@ def layer(path: Path) -> str:
 def imports(path: Path) -> list[Path]:
     """The package's own files that a file imports, at any depth of the code; type-checking imports left out."""
     tree = ast.parse(path.read_text())
-    skipped = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING" for n in ast.walk(node)}
+    skipped = {
+        id(n)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for n in ast.walk(node)
+    }
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level and id(node) not in skipped:
-            base = path.parents[node.level - 1].joinpath(*(node.module or "").split(".")) if node.module else path.parents[node.level - 1]
+            base = (
+                path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                if node.module
+                else path.parents[node.level - 1]
+            )
             for name in node.names:
                 target = base / f"{name.name}.py" if (base / f"{name.name}.py").exists() else base.with_suffix(".py")
                 found.append(target if target.exists() else base / "__init__.py")
@@ -47,7 +56,12 @@ def imports(path: Path) -> list[Path]:
 
 
 def test_imports_point_one_way() -> None:
-    wrong = [f"{p.relative_to(PACKAGE)} -> {q.relative_to(PACKAGE)}" for p in sources() for q in imports(p) if q.exists() and LAYERS[layer(p)] > LAYERS[layer(q)]]
+    wrong = [
+        f"{p.relative_to(PACKAGE)} -> {q.relative_to(PACKAGE)}"
+        for p in sources()
+        for q in imports(p)
+        if q.exists() and LAYERS[layer(p)] > LAYERS[layer(q)]
+    ]
     assert wrong == []
 
 
@@ -89,7 +103,13 @@ def test_sizes(modality: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_is_instant_and_imports_nothing_heavy(project: Path) -> None:
     script = "import sys; sys.argv = ['recipe', '--help']\ntry:\n import my_model.cli as c; c.main()\nexcept SystemExit: pass\nprint([m for m in ('numpy', 'torch', 'polars', 'pydantic') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(project / "src")}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.splitlines()[-1] == "[]"
 
     def fastest(*command: str) -> float:

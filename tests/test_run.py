@@ -20,16 +20,34 @@ SETS: dict[str, dict[str, Any]] = {
     "breast_cancer": BREAST,
     "wine": {"task": "multiclass", "iid": "one row a bottle"},
     "diabetes": {"task": "regression", "iid": "one row a patient"},
-    "flight_ranking": {"task": "ranking", "query": "day_and_hour", "target": "relevance", "iid": "days are compared as a whole"},
+    "flight_ranking": {
+        "task": "ranking",
+        "query": "day_and_hour",
+        "target": "relevance",
+        "iid": "days are compared as a whole",
+    },
 }
 
 
 @pytest.mark.parametrize("modality", QUESTIONS["modality"])
 def test_own_tests_lint_and_types_pass(tmp_path: Path, modality: str) -> None:
     project = bake(tmp_path, modality=modality)
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(project / "src"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     for words in (["ruff", "check", "."], ["mypy"], ["pytest", "-p", "no:cacheprovider"]):
-        done = subprocess.run([sys.executable, "-m", *words], cwd=project, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=1200,
+            check=False,
+        )
         assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-2000:]}"
 
 
@@ -39,7 +57,9 @@ def stamped(folder: Path, name: str) -> Path:
     getattr(data, name)(project / "data" / "train.csv")
     text = (project / "recipe.toml").read_text()
     kept = [line for line in text.splitlines() if line.split(" = ")[0] not in SETS[name]]
-    (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in SETS[name].items()), ""]))
+    (project / "recipe.toml").write_text(
+        "\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in SETS[name].items()), ""])
+    )
     return project
 
 
@@ -63,7 +83,12 @@ def test_whole_recipe_on_real_data(tmp_path: Path, name: str) -> None:
 def test_same_seed_same_curve_and_gates(tmp_path: Path) -> None:
     """The gates in order, one sentence each; two runs with one seed are equal; the test opens once."""
     project = stamped(tmp_path, "breast_cancer")
-    for step, words in (("baseline", "recipe split"), ("check", "recipe split"), ("train", "recipe split"), ("evaluate", "recipe train")):
+    for step, words in (
+        ("baseline", "recipe split"),
+        ("check", "recipe split"),
+        ("train", "recipe split"),
+        ("evaluate", "recipe train"),
+    ):
         done = run(project, step)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, (step, done.stderr)
     assert run(project, "split").returncode == 0
@@ -79,7 +104,10 @@ def test_same_seed_same_curve_and_gates(tmp_path: Path) -> None:
     curves = [json.loads((project / "runs" / r["id"] / "curves.json").read_text()) for r in (first, second)]
     for a, b in zip(*curves, strict=True):
         assert {k: v for k, v in a.items() if "seconds" not in k} == {k: v for k, v in b.items() if "seconds" not in k}
-    weights = [next((project / "runs" / r["id"] / "checkpoints").glob("best-*")) / "weights.safetensors" for r in (first, second)]
+    weights = [
+        next((project / "runs" / r["id"] / "checkpoints").glob("best-*")) / "weights.safetensors"
+        for r in (first, second)
+    ]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert run(project, "evaluate").returncode == 0
     again = run(project, "evaluate")
@@ -103,5 +131,8 @@ def test_bad_knobs_get_one_sentence(tmp_path: Path) -> None:
     for words, expected in BAD_KNOBS:
         done = run(project, "split", *words)
         assert done.returncode == 2, (words, done.stdout, done.stderr)
-        assert expected in done.stderr and done.stderr.strip().count("\n") == 0 and "Traceback" not in done.stderr, (words, done.stderr)
+        assert expected in done.stderr and done.stderr.strip().count("\n") == 0 and "Traceback" not in done.stderr, (
+            words,
+            done.stderr,
+        )
     assert not list((project / "runs").glob("*/record.json")) and not (project / "EXPERIMENTS.jsonl").exists()

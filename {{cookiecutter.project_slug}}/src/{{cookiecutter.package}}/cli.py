@@ -36,15 +36,23 @@ def parser() -> argparse.ArgumentParser:
     width = max(map(len, (*STEPS, *OTHERS)))
     commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in {**STEPS, **OTHERS}.items())
     cli = argparse.ArgumentParser(
-        prog="recipe", usage="recipe <step> [knob=value ...] [flags]", formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="recipe",
+        usage="recipe <step> [knob=value ...] [flags]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description=f"The training recipe, one command a step:\n\n{commands}",
         epilog="A knob=value overrides recipe.toml for this command; `recipe knobs` lists all of them.",
-    )  # fmt: skip
+    )
     cli.add_argument("step", choices=[*STEPS, *OTHERS], metavar="step", help="one of the steps above")
     cli.add_argument("overrides", nargs="*", metavar="knob=value", help="set a knob for this command only")
-    cli.add_argument("--because", default="", metavar="WHY", help="pass a red gate for this reason; the ledger keeps it")
-    cli.add_argument("--project", type=Path, default=Path(), metavar="DIR", help="project folder (default: here or above)")
-    cli.add_argument("--run", default="", metavar="ID", help="evaluate or report: this run instead of the best or newest")
+    cli.add_argument(
+        "--because", default="", metavar="WHY", help="pass a red gate for this reason; the ledger keeps it"
+    )
+    cli.add_argument(
+        "--project", type=Path, default=Path(), metavar="DIR", help="project folder (default: here or above)"
+    )
+    cli.add_argument(
+        "--run", default="", metavar="ID", help="evaluate or report: this run instead of the best or newest"
+    )
     cli.add_argument("--review", type=Path, metavar="CSV", help="audit: read a reviewed label sheet back")
     cli.add_argument("--resume", action="store_true", help="train: go on from the newest valid checkpoint")
     cli.add_argument("--quiet", action="store_true", help="print only errors and the last line")
@@ -91,7 +99,7 @@ def open_project(args: argparse.Namespace) -> Project:
     overrides = dict(parse_override(text) for text in args.overrides)
     values: dict[str, Any] = {**read_toml(root / "recipe.toml"), **overrides}
     task = find_task(str(values.get("modality", "tabular")))
-    config = make_config(task.Config, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
+    config = make_config(task.knobs, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
     return Project(root, config, task, overrides, args.because, args.quiet)
 
 

@@ -31,7 +31,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
-    modality: str = knob("tabular", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
+    modality: str = knob(
+        "tabular", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$"
+    )
     task: Literal["binary", "multiclass", "regression", "ranking"] = knob("binary", "data", "What is predicted")
     data: str = knob("data/train.csv", "data", "Path of the data, relative to recipe.toml", min_length=1)
     target: str = knob("target", "data", "Name of the column to predict", min_length=1)
@@ -50,14 +52,27 @@ class Config(BaseModel):
     )
     val_share: float = knob(0.0, "split", "Share of validation rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
     test_share: float = knob(0.0, "split", "Share of test rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
-    folds: int = knob(0, "split", "k-fold: the rows outside test in k parts, of which one validates; 0 = off", ge=0, le=50)
+    folds: int = knob(
+        0, "split", "k-fold: the rows outside test in k parts, of which one validates; 0 = off", ge=0, le=50
+    )
     fold: int = knob(0, "split", "Which of the folds validates", ge=0, le=49)
     split_seed: int = knob(0, "split", "Seed of the split; leave it alone", ge=0, lt=2**32)
 
     metric: Literal[
-        "auto", "auc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", "f1", "log_loss", "cost",
-        "rmse", "mae", "r2", "ndcg"
-    ] = knob("auto", "evaluation", "What decides; auto = auc, accuracy, rmse or ndcg by task")  # fmt: skip
+        "auto",
+        "auc",
+        "average_precision",
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "f1",
+        "log_loss",
+        "cost",
+        "rmse",
+        "mae",
+        "r2",
+        "ndcg",
+    ] = knob("auto", "evaluation", "What decides; auto = auc, accuracy, rmse or ndcg by task")
     cost_false_positive: float = knob(1.0, "evaluation", "Binary: cost of a false alarm", ge=0)
     cost_false_negative: float = knob(1.0, "evaluation", "Binary: cost of a miss", ge=0)
     slices: list[str] = knob([], "evaluation", "Columns whose values are reported one by one (deployment slices)")
@@ -83,7 +98,9 @@ class Config(BaseModel):
 
     epochs: int = knob(30, "loop", "Most passes over the training part", ge=1, le=100_000)
     batch_size: int = knob(128, "loop", "Examples per forward pass; 32-256 balances noise and speed", ge=1)
-    accumulate: int = knob(1, "loop", "Forward passes per optimiser step; equal to the batch that many times larger", ge=1)
+    accumulate: int = knob(
+        1, "loop", "Forward passes per optimiser step; equal to the batch that many times larger", ge=1
+    )
     patience: int = knob(8, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
     precision: Literal["fp32", "bf16"] = knob("fp32", "loop", "bf16 = autocast matrix products to bfloat16")
     compile: bool = knob(False, "loop", "torch.compile the model; pays on long runs only")
@@ -92,7 +109,9 @@ class Config(BaseModel):
     seed: int = knob(0, "loop", "Seed of initialisation, order and augmentation", ge=0, lt=2**32)
     deterministic: bool = knob(True, "loop", "Ask torch for deterministic kernels")
 
-    tracker: Literal["none", "wandb"] = knob("wandb", "tracking", "Where curves also go; wandb stays offline by default")
+    tracker: Literal["none", "wandb"] = knob(
+        "wandb", "tracking", "Where curves also go; wandb stays offline by default"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Config:
@@ -107,7 +126,9 @@ class Config(BaseModel):
             raise ValueError(f"loss = {self.loss!r} does not fit task = {self.task!r}; use one of {', '.join(losses)}")
         metrics = METRICS[self.task]
         if self.metric != "auto" and self.metric not in metrics:
-            raise ValueError(f"metric = {self.metric!r} does not fit task = {self.task!r}; use one of {', '.join(metrics)}")
+            raise ValueError(
+                f"metric = {self.metric!r} does not fit task = {self.task!r}; use one of {', '.join(metrics)}"
+            )
         if self.task == "ranking" and not self.query:
             raise ValueError("task = 'ranking' needs query = the column that names the query of a row")
         if self.split == "time" and not self.time:
@@ -115,7 +136,9 @@ class Config(BaseModel):
         if self.split == "group" and not self.group:
             raise ValueError("split = 'group' needs group = the column that must stay on one side")
         if self.time and self.split in ("random", "stratified"):
-            raise ValueError(f"split = {self.split!r} contradicts time = {self.time!r}; a declared time is never split at random")
+            raise ValueError(
+                f"split = {self.split!r} contradicts time = {self.time!r}; a declared time is never split at random"
+            )
         if self.folds == 1:
             raise ValueError("folds = 1 leaves nothing to train on; use 0 (off) or at least 2")
         if self.folds and self.fold >= self.folds:
@@ -123,7 +146,9 @@ class Config(BaseModel):
         if self.folds and self.split_kind == "time":
             raise ValueError("folds cannot be used with a time split: a fold would train on the future; set folds = 0")
         if self.label_smoothing and self.resolved_loss not in ("cross_entropy", "bce"):
-            raise ValueError(f"label_smoothing = {self.label_smoothing} has no meaning for loss = {self.resolved_loss!r}; set it to 0")
+            raise ValueError(
+                f"label_smoothing = {self.label_smoothing} has no meaning for loss = {self.resolved_loss!r}; set it to 0"
+            )
         roles = [name for name in (self.target, self.group, self.time, self.query) if name]
         if len(set(roles)) < len(roles) and self.group != self.query:
             raise ValueError(f"target, group, time and query must be different columns; got {', '.join(roles)}")
@@ -158,7 +183,7 @@ class Config(BaseModel):
         chosen = {
             name: getattr(self, name)
             for name, field in type(self).model_fields.items()
-            if not groups or field.json_schema_extra["group"] in groups  # type: ignore[index,call-overload]
+            if not groups or field.json_schema_extra["group"] in groups  # type: ignore[index,call-overload,operator]
         }
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -183,7 +208,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read as TOML: {error}") from None
     nested = [name for name, value in values.items() if isinstance(value, dict)]
     if nested:
-        raise UserError(f"{path} has a table [{nested[0]}]; the recipe is one flat table: write its keys at the top level")
+        raise UserError(
+            f"{path} has a table [{nested[0]}]; the recipe is one flat table: write its keys at the top level"
+        )
     return values
 
 
@@ -213,8 +240,12 @@ def _sentence(cls: type[Config], error: ValidationError) -> str:
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.6)
-        close += [k for k, f in cls.model_fields.items() if name.replace("_", " ").lower() in (f.description or "").lower()]
-        return f"unknown knob {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; `recipe knobs` lists them all")
+        close += [
+            k for k, f in cls.model_fields.items() if name.replace("_", " ").lower() in (f.description or "").lower()
+        ]
+        return f"unknown knob {name!r}" + (
+            f"; did you mean {close[0]!r}?" if close else "; `recipe knobs` lists them all"
+        )
     return f"{name} = {first['input']!r} is refused: it must be {allowed(cls, name)}"
 
 
@@ -226,12 +257,25 @@ def allowed(cls: type[Config], name: str) -> str:
         return "one of " + ", ".join(choices)
     words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
     kind = words.get(getattr(annotation, "__name__", ""), "") or {
-        "list[str]": "a list of texts, as in [\"a\", \"b\"]", "list[int]": "a list of whole numbers", "float | None": "a number",
-    }.get(str(annotation), str(annotation))  # fmt: skip
-    signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "pattern": "of the form",
-             "min_length": "of length at least", "max_length": "of length at most"}  # fmt: skip
-    bounds = [f"{words} {getattr(m, sign)}" for m in field.metadata for sign, words in signs.items()
-              if getattr(m, sign, None) is not None]  # fmt: skip
+        "list[str]": 'a list of texts, as in ["a", "b"]',
+        "list[int]": "a list of whole numbers",
+        "float | None": "a number",
+    }.get(str(annotation), str(annotation))
+    signs = {
+        "ge": "at least",
+        "gt": "above",
+        "le": "at most",
+        "lt": "below",
+        "pattern": "of the form",
+        "min_length": "of length at least",
+        "max_length": "of length at most",
+    }
+    bounds = [
+        f"{words} {getattr(m, sign)}"
+        for m in field.metadata
+        for sign, words in signs.items()
+        if getattr(m, sign, None) is not None
+    ]
     return f"{kind} {' and '.join(bounds)}".strip()
 
 

@@ -59,12 +59,16 @@ class Batch(NamedTuple):
 
     x: Any
     y: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no one asks of a batch
     query: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`; free where it is there already."""
-        x = {k: v.to(device, non_blocking=True) for k, v in self.x.items()} if isinstance(self.x, dict) else self.x.to(device, non_blocking=True)
+        x = (
+            {k: v.to(device, non_blocking=True) for k, v in self.x.items()}
+            if isinstance(self.x, dict)
+            else self.x.to(device, non_blocking=True)
+        )
         query = None if self.query is None else self.query.to(device, non_blocking=True)
         return Batch(x, self.y.to(device, non_blocking=True), self.index, query)
 
@@ -105,48 +109,48 @@ class Task:
     `prep` is a JSON-able dict: all that was learned from the training part (vocabularies, scales, class names). Every
     prep holds "classes" (list of str; [] for regression and ranking), "outputs" (width of the network's output: 1 for
     binary, k for multiclass, 1 for regression and ranking), "prior" (class shares in the training part; [] otherwise),
-    "target_mean" and "target_scale" (0 and 1 for classification and ranking).
+    "target_mean" and "target_scale" (0 and 1 for classification and ranking). `config` is an instance of `knobs`.
     """
 
-    Config: type[Config]
+    knobs: type[Config]
 
-    def load(self, config: Config, root: Path) -> Data:
+    def load(self, config: Any, root: Path) -> Data:
         """Read the labelled data. Raises UserError naming the file, column and value for bad input."""
         raise NotImplementedError
 
-    def prepare(self, config: Config, train: Data) -> dict[str, Any]:
+    def prepare(self, config: Any, train: Data) -> dict[str, Any]:
         """Learn the preprocessing from the training part, and from nothing else."""
         raise NotImplementedError
 
-    def examples(self, config: Config, prep: dict[str, Any], data: Data) -> Examples:
+    def examples(self, config: Any, prep: dict[str, Any], data: Data) -> Examples:
         """Encode a part with a fitted preprocessing."""
         raise NotImplementedError
 
-    def model(self, config: Config, prep: dict[str, Any]) -> nn.Module:
+    def model(self, config: Any, prep: dict[str, Any]) -> nn.Module:
         """A fresh network: model(x) -> outputs [b, prep["outputs"]]. Its last bias starts at the prior."""
         raise NotImplementedError
 
-    def baselines(self, config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+    def baselines(self, config: Any, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
         """Simple models fitted on the training part, by name, simplest first (the trivial one is added by the step)."""
         raise NotImplementedError
 
-    def load_baseline(self, config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
+    def load_baseline(self, config: Any, prep: dict[str, Any], folder: Path) -> Baseline:
         """The baseline that `save` wrote into `folder`; only called when `final_baseline` names one."""
         raise NotImplementedError
 
-    def final_baseline(self, config: Config) -> str:
+    def final_baseline(self, config: Any) -> str:
         """Name of the baseline that is to be the final model instead of a network; '' for a network."""
         return ""
 
-    def simple_features(self, config: Config, data: Data) -> Any:
+    def simple_features(self, config: Any, data: Data) -> Any:
         """A quick matrix [n, d], dense or sparse, for the audit's model-based evidence; None where there is none."""
         return None
 
-    def audit(self, config: Config, data: Data) -> list[Finding]:
+    def audit(self, config: Any, data: Data) -> list[Finding]:
         """Checks on the raw data that only this modality has."""
         return []
 
-    def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+    def checks(self, config: Any, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
         """Checks before training that only this modality has."""
         return []
 
@@ -163,13 +167,13 @@ class Task:
         """Put back what `state` returned. Raises RuntimeError when names or shapes differ."""
         model.load_state_dict(tensors)
 
-    def rate_scale(self, config: Config, name: str) -> float:
+    def rate_scale(self, config: Any, name: str) -> float:
         """Factor on the learning rate of the parameter called `name` (discriminative learning rates)."""
         return 1.0
 
-    def frozen(self, config: Config, name: str) -> bool:
+    def frozen(self, config: Any, name: str) -> bool:
         """Whether the knobs freeze the parameter called `name` for the whole run."""
         return False
 
-    def set_trainable(self, config: Config, model: nn.Module, epoch: int) -> None:
+    def set_trainable(self, config: Any, model: nn.Module, epoch: int) -> None:
         """Called as each epoch starts: freeze or thaw parameters by requires_grad (head first, then all)."""

@@ -24,8 +24,11 @@ class Rows:
     rows: Tensor
 
     def __post_init__(self) -> None:
-        pick = lambda tensor: None if tensor is None else tensor[self.rows.to(tensor.device)]  # noqa: E731
-        self.y, self.query, self.lengths = pick(self.whole.y), pick(self.whole.query), pick(self.whole.lengths)
+        self.y: Tensor = self.whole.y[self.rows.to(self.whole.y.device)]
+        self.query = None if self.whole.query is None else self.whole.query[self.rows.to(self.whole.query.device)]
+        self.lengths = (
+            None if self.whole.lengths is None else self.whole.lengths[self.rows.to(self.whole.lengths.device)]
+        )
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -23,18 +23,38 @@ def after_outcome(config: Config, data: Data) -> Finding:
     Needs rows without a target; they say what is known before the outcome.
     """
     name = "recorded after the outcome"
-    expected = f"columns as complete on rows without a target as on rows with one (at most {EARLY:.0%} more of them empty)"
+    expected = (
+        f"columns as complete on rows without a target as on rows with one (at most {EARLY:.0%} more of them empty)"
+    )
     if data.unlabelled is None or data.unlabelled.height < 20:
         return Finding(name, "NOT APPLICABLE", "fewer than 20 rows without a target", expected)
-    columns = [c for c in data.columns("numeric", "categorical", "ordinal", "text") if c not in config.known_at_prediction]
-    gaps = {c: (float(data.unlabelled[c].null_count() / data.unlabelled.height), float(data.frame[c].null_count() / len(data))) for c in columns}
+    columns = [
+        c for c in data.columns("numeric", "categorical", "ordinal", "text") if c not in config.known_at_prediction
+    ]
+    gaps = {
+        c: (
+            float(data.unlabelled[c].null_count() / data.unlabelled.height),
+            float(data.frame[c].null_count() / len(data)),
+        )
+        for c in columns
+    }
     late = {c: gap for c, gap in gaps.items() if gap[0] - gap[1] > EARLY}
-    words = "; ".join(f"{c} is empty on {a:.0%} of rows without a target and {b:.1%} of rows with one" for c, (a, b) in late.items())
+    words = "; ".join(
+        f"{c} is empty on {a:.0%} of rows without a target and {b:.1%} of rows with one" for c, (a, b) in late.items()
+    )
     return Finding(
-        name, verdict(bool(late)), words or f"no column goes missing together with {data.target}", expected,
-        (Cause("data", "the column is filled in when the outcome is known, so it is not there when you predict"),
-         Cause("data", "rows without a target come from another source")) if late else (),
-        _drop_command(config, list(late)) if late else "", evidence={"columns": list(late), "empty": gaps},
+        name,
+        verdict(bool(late)),
+        words or f"no column goes missing together with {data.target}",
+        expected,
+        (
+            Cause("data", "the column is filled in when the outcome is known, so it is not there when you predict"),
+            Cause("data", "rows without a target come from another source"),
+        )
+        if late
+        else (),
+        _drop_command(config, list(late)) if late else "",
+        evidence={"columns": list(late), "empty": gaps},
     )
 
 
@@ -69,10 +89,25 @@ def single_column_power(config: Config, data: Data) -> Finding:
     if suspects:
         saw += f"; with all columns {evidence['with']:.3f}, without {', '.join(suspects)} {evidence['without']:.3f} (score 0.5 = chance, 1 = perfect)"
     return Finding(
-        "one column knows it all", verdict(bool(drop), bool(suspects)), saw, expected,
-        (Cause("data", f"{suspects[0]} is computed from the target, or is recorded after it"), Cause("data", "a legitimately decisive column: confirm that it is known when predicting"),
-         Cause("preprocessing", "an encoding used the target")) if suspects else (),
-        (_drop_command(config, drop) if drop else f'if it is known when predicting: known_at_prediction = ["{suspects[0]}"]') if suspects else "", evidence=evidence,
+        "one column knows it all",
+        verdict(bool(drop), bool(suspects)),
+        saw,
+        expected,
+        (
+            Cause("data", f"{suspects[0]} is computed from the target, or is recorded after it"),
+            Cause("data", "a legitimately decisive column: confirm that it is known when predicting"),
+            Cause("preprocessing", "an encoding used the target"),
+        )
+        if suspects
+        else (),
+        (
+            _drop_command(config, drop)
+            if drop
+            else f'if it is known when predicting: known_at_prediction = ["{suspects[0]}"]'
+        )
+        if suspects
+        else "",
+        evidence=evidence,
     )
 
 
@@ -88,9 +123,16 @@ def missing_tells(config: Config, data: Data) -> Finding:
     limit = 0.6 + 3 * _null_deviation(config, data, rows)
     bad = value > limit
     return Finding(
-        "missing values tell", verdict(False, bad), f"which values are missing predicts {data.target} with {value:.3f} (0.5 = chance)", expected,
-        (Cause("data", "the column is filled in differently once the outcome is known"), Cause("data", "a legitimate sign: a test that was not ordered")),
-        f"look at {columns[0]}; drop it, or name it in known_at_prediction" if bad else "", evidence={"score": value, "limit": limit},
+        "missing values tell",
+        verdict(False, bad),
+        f"which values are missing predicts {data.target} with {value:.3f} (0.5 = chance)",
+        expected,
+        (
+            Cause("data", "the column is filled in differently once the outcome is known"),
+            Cause("data", "a legitimate sign: a test that was not ordered"),
+        ),
+        f"look at {columns[0]}; drop it, or name it in known_at_prediction" if bad else "",
+        evidence={"score": value, "limit": limit},
     )
 
 
@@ -108,10 +150,18 @@ def order_tells(config: Config, data: Data) -> Finding:
     limit = 0.55 + 3 * _null_deviation(config, data, rows)
     tells = value > limit
     return Finding(
-        "row number as feature", verdict(tells and bool(counters), bool(counters)),
-        f"{', '.join(counters) or 'no column'} counts rows; the row number predicts {data.target} with {value:.3f} (0.5 = chance)", expected,
-        (Cause("data", f"{counters[0]} is a row number or id: it leaks the order of the file"), Cause("split", "neighbouring rows belong together: declare a group or a time")) if counters else (),
-        f'in recipe.toml: id = ["{counters[0]}"]' if counters else "", evidence={"score": value, "limit": limit, "counters": counters},
+        "row number as feature",
+        verdict(tells and bool(counters), bool(counters)),
+        f"{', '.join(counters) or 'no column'} counts rows; the row number predicts {data.target} with {value:.3f} (0.5 = chance)",
+        expected,
+        (
+            Cause("data", f"{counters[0]} is a row number or id: it leaks the order of the file"),
+            Cause("split", "neighbouring rows belong together: declare a group or a time"),
+        )
+        if counters
+        else (),
+        f'in recipe.toml: id = ["{counters[0]}"]' if counters else "",
+        evidence={"score": value, "limit": limit, "counters": counters},
     )
 
 
@@ -130,13 +180,18 @@ def _sample(data: Data) -> np.ndarray:
 
 def _target(config: Config, data: Data, rows: np.ndarray) -> np.ndarray:
     column = data.frame[data.target][rows]
-    return column.cast(pl.Float64).to_numpy() if config.task == "regression" else column.cast(pl.String).rank("dense").to_numpy().astype(int) - 1
+    return (
+        column.cast(pl.Float64).to_numpy()
+        if config.task == "regression"
+        else column.cast(pl.String).rank("dense").to_numpy().astype(int) - 1
+    )
 
 
 def _matrix(config: Config, data: Data, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
     rows = _sample(data)
     numbers = [
-        s.cast(pl.Float64) if s.dtype.is_numeric() else s.cast(pl.String).rank("dense").cast(pl.Float64) for s in (data.frame[c][rows] for c in columns)
+        s.cast(pl.Float64) if s.dtype.is_numeric() else s.cast(pl.String).rank("dense").cast(pl.Float64)
+        for s in (data.frame[c][rows] for c in columns)
     ]
     return np.stack([n.to_numpy() for n in numbers], axis=1).astype(np.float64), _target(config, data, rows)
 
@@ -154,9 +209,13 @@ def _skill(config: Config, x: np.ndarray, y: np.ndarray, small: bool = False) ->
     regression = config.task == "regression"
     leaf = max(5, len(y) // 200)
     if small:
-        model: Any = (DecisionTreeRegressor if regression else DecisionTreeClassifier)(max_depth=6, min_samples_leaf=leaf, random_state=0)
+        model: Any = (DecisionTreeRegressor if regression else DecisionTreeClassifier)(
+            max_depth=6, min_samples_leaf=leaf, random_state=0
+        )
     else:
-        model = (HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier)(max_iter=60, min_samples_leaf=min(leaf, 20), random_state=0)
+        model = (HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier)(
+            max_iter=60, min_samples_leaf=min(leaf, 20), random_state=0
+        )
     if regression:
         guess = cross_val_predict(model, x, y, cv=KFold(3, shuffle=True, random_state=0))
         return (1 + float(np.nan_to_num(np.corrcoef(_ranks(guess), _ranks(y))[0, 1]))) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,7 +13,14 @@ from .bench import Bench, has_batch_norm
 from .finding import Cause, Finding, verdict
 
 LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
-TRANSPARENT = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.dropout._DropoutNd, nn.Identity, nn.Flatten)
+TRANSPARENT = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.modules.dropout._DropoutNd,
+    nn.Identity,
+    nn.Flatten,
+)
 SMALL_BATCH = 16  # under this BatchNorm's statistics are too noisy (Wu and He 2018, figure 1)
 
 
@@ -47,13 +55,21 @@ def activations(bench: Bench) -> Finding:
     for handle in hooks:
         handle.remove()
     return Finding(
-        "activations", verdict(bool(pairs)),
-        f"{pairs[0][0]} feeds {pairs[0][1]} with no activation between" if pairs else "every hidden layer is followed by a non-linearity",
+        "activations",
+        verdict(bool(pairs)),
+        f"{pairs[0][0]} feeds {pairs[0][1]} with no activation between"
+        if pairs
+        else "every hidden layer is followed by a non-linearity",
         "a non-linearity between any two linear layers (a narrow middle, as in LoRA, excepted)",
-        (Cause("model", "an activation was removed or forgotten: the two layers act as one"),
-         Cause("model", "the second layer is not needed")) if pairs else (),
-        f"put the activation back after {pairs[0][0]} in model.py" if pairs else "", evidence={"pairs": pairs},
-    )  # fmt: skip
+        (
+            Cause("model", "an activation was removed or forgotten: the two layers act as one"),
+            Cause("model", "the second layer is not needed"),
+        )
+        if pairs
+        else (),
+        f"put the activation back after {pairs[0][0]} in model.py" if pairs else "",
+        evidence={"pairs": pairs},
+    )
 
 
 def _width(module: nn.Module, end: str) -> int:
@@ -80,13 +96,29 @@ def parameters_stepped(bench: Bench) -> Finding:
         saw = f"{len(stray)} trainable tensors are no parameters of the model (shapes {', '.join(str(tuple(t.shape)) for t in stray[:3])})"
     bad = bool(missing or stray)
     return Finding(
-        "parameters stepped", verdict(bad), saw, "what the loss depends on is what the optimiser steps",
-        (Cause("optimiser", "the optimiser was built before a layer was replaced, or from a part of the model"),
-         Cause("model", "a layer is kept in a plain list, dict or tensor: use nn.ModuleList, nn.ModuleDict, nn.Parameter")) if missing else
-        (Cause("model", "a layer is kept in a plain list, dict or tensor: use nn.ModuleList, nn.ModuleDict, nn.Parameter"),
-         Cause("optimiser", "a tensor of another model is used")) if stray else (),
-        "look at __init__ in model.py and at make_optimiser" if bad else "",
-    )  # fmt: skip
+        "parameters stepped",
+        verdict(bad),
+        saw,
+        "what the loss depends on is what the optimiser steps",
+        (
+            Cause("optimiser", "the optimiser was built before a layer was replaced, or from a part of the model"),
+            Cause(
+                "model",
+                "a layer is kept in a plain list, dict or tensor: use nn.ModuleList, nn.ModuleDict, nn.Parameter",
+            ),
+        )
+        if missing
+        else (
+            Cause(
+                "model",
+                "a layer is kept in a plain list, dict or tensor: use nn.ModuleList, nn.ModuleDict, nn.Parameter",
+            ),
+            Cause("optimiser", "a tensor of another model is used"),
+        )
+        if stray
+        else (),
+        "look at __init__ in model.py and at make_optimiser",
+    )
 
 
 def _leaves(loss: Tensor) -> list[Tensor]:
@@ -114,21 +146,36 @@ def output_kind(bench: Bench) -> Finding:
     causes: tuple[Cause, ...] = ()
     if tuple(output.shape) != shape:
         problem = f"output of shape {tuple(output.shape)}"
-        causes = (Cause("model", f"the last layer should have {shape[1]} outputs"), Cause("loss", "another task's head is in use"))
+        causes = (
+            Cause("model", f"the last layer should have {shape[1]} outputs"),
+            Cause("loss", "another task's head is in use"),
+        )
     elif not bool(output.isfinite().all()):
         problem = "outputs that are not finite"
-        causes = (Cause("preprocessing", "an input is not finite, or hugely scaled"), Cause("model", "a division by zero or a log of zero"))
+        causes = (
+            Cause("preprocessing", "an input is not finite, or hugely scaled"),
+            Cause("model", "a division by zero or a log of zero"),
+        )
     elif bench.prep["classes"] and _probabilities(output):
         problem = "outputs that are probabilities already"
-        causes = (Cause("loss", "softmax or sigmoid is applied twice: in the model and in the loss"), Cause("model", "remove the last activation: the loss takes logits"))
+        causes = (
+            Cause("loss", "softmax or sigmoid is applied twice: in the model and in the loss"),
+            Cause("model", "remove the last activation: the loss takes logits"),
+        )
     elif bench.config.task == "regression" and _bounded(model):
         problem = "a last activation that bounds a regression output"
-        causes = (Cause("model", "remove the last activation"), Cause("loss", "the loss and the output activation do not agree"))
+        causes = (
+            Cause("model", "remove the last activation"),
+            Cause("loss", "the loss and the output activation do not agree"),
+        )
     return Finding(
-        "output kind", verdict(bool(problem)), problem or f"logits or values of shape {shape}, finite",
-        f"finite outputs of shape {shape}, before any softmax, sigmoid or other last activation", causes,
-        "look at the end of forward in model.py" if problem else "",
-    )  # fmt: skip
+        "output kind",
+        verdict(bool(problem)),
+        problem or f"logits or values of shape {shape}, finite",
+        f"finite outputs of shape {shape}, before any softmax, sigmoid or other last activation",
+        causes,
+        "look at the end of forward in model.py",
+    )
 
 
 def _probabilities(output: Tensor) -> bool:
@@ -137,7 +184,11 @@ def _probabilities(output: Tensor) -> bool:
 
 
 def _bounded(model: nn.Module) -> bool:
-    last = [m for m in model.modules() if not list(m.children()) and not isinstance(m, (nn.Identity, nn.modules.dropout._DropoutNd))]
+    last = [
+        m
+        for m in model.modules()
+        if not list(m.children()) and not isinstance(m, (nn.Identity, nn.modules.dropout._DropoutNd))
+    ]
     return bool(last) and isinstance(last[-1], nn.Sigmoid | nn.Tanh | nn.Softmax | nn.ReLU)
 
 
@@ -145,21 +196,46 @@ def normalisation(bench: Bench) -> Finding:
     """BatchNorm wants batches of 16 and more; a bias before it is dead weight; dropout before it shifts its statistics."""
     model = bench.fresh()
     layers = [m for m in model.modules() if not list(m.children())]
-    before = list(zip(layers, layers[1:], strict=False))
+    before = list(pairwise(layers))
     norms = [m for m in layers if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
-        return Finding("normalisation", "NOT APPLICABLE", "the network has no BatchNorm", "batches of 16 and more for BatchNorm")
+        return Finding(
+            "normalisation", "NOT APPLICABLE", "the network has no BatchNorm", "batches of 16 and more for BatchNorm"
+        )
     small = has_batch_norm(model) and bench.config.batch_size < SMALL_BATCH
-    bias = [b for a, b in before if isinstance(b, nn.modules.batchnorm._BatchNorm) and isinstance(a, LINEAR) and a.bias is not None]
-    dropout = [b for a, b in before if isinstance(b, nn.modules.batchnorm._BatchNorm) and isinstance(a, nn.modules.dropout._DropoutNd)]
-    problems = [text for bad, text in (
-        (small, f"BatchNorm with batch_size = {bench.config.batch_size}"), (bias, f"{len(bias)} layers with a bias before BatchNorm"),
-        (dropout, f"{len(dropout)} dropouts right before BatchNorm")) if bad]  # fmt: skip
+    bias = [
+        b
+        for a, b in before
+        if isinstance(b, nn.modules.batchnorm._BatchNorm) and isinstance(a, LINEAR) and a.bias is not None
+    ]
+    dropout = [
+        b
+        for a, b in before
+        if isinstance(b, nn.modules.batchnorm._BatchNorm) and isinstance(a, nn.modules.dropout._DropoutNd)
+    ]
+    problems = [
+        text
+        for bad, text in (
+            (small, f"BatchNorm with batch_size = {bench.config.batch_size}"),
+            (bias, f"{len(bias)} layers with a bias before BatchNorm"),
+            (dropout, f"{len(dropout)} dropouts right before BatchNorm"),
+        )
+        if bad
+    ]
     alone = has_batch_norm(model) and bench.config.batch_size == 1
     return Finding(
-        "normalisation", verdict(alone, bool(problems)), "; ".join(problems) or f"{len(norms)} BatchNorm layers, batches of {bench.config.batch_size}",
+        "normalisation",
+        verdict(alone, bool(problems)),
+        "; ".join(problems) or f"{len(norms)} BatchNorm layers, batches of {bench.config.batch_size}",
         f"batches of {SMALL_BATCH} and more, no bias and no dropout right before BatchNorm",
-        (Cause("model", "BatchNorm does not suit batches this small: use GroupNorm or LayerNorm"), Cause("loop", "the batch is too small; accumulation does not help BatchNorm"))
-        if small else (Cause("model", "the order of layers: linear without bias, BatchNorm, activation, dropout"), Cause("optimiser", "a bias that BatchNorm cancels only adds decay")) if problems else (),
-        "recipe check norm=group" if small else "mend the order of layers in model.py" if problems else "",
-    )  # fmt: skip
+        (
+            Cause("model", "BatchNorm does not suit batches this small: use GroupNorm or LayerNorm"),
+            Cause("loop", "the batch is too small; accumulation does not help BatchNorm"),
+        )
+        if small
+        else (
+            Cause("model", "the order of layers: linear without bias, BatchNorm, activation, dropout"),
+            Cause("optimiser", "a bias that BatchNorm cancels only adds decay"),
+        ),
+        "recipe check norm=group" if small else "mend the order of layers in model.py",
+    )

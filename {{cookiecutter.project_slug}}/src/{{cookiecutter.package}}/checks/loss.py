@@ -38,10 +38,12 @@ def known_outputs(bench: Bench) -> Finding:
     batch = Batch(None, y.float() if one else y, y)
     gamma = config.focal_gamma if config.resolved_loss == "focal" else 0.0
     even = math.log(k) * (1 - 1 / k) ** gamma * weights
-    problems = _problems({
-        "undecided outputs": (plain(torch.zeros(k, bench.prep["outputs"]), batch), even),
-        "right and sure outputs": (plain(sure, batch), weights * 24 * config.label_smoothing * (k - 1) / k),
-    })  # fmt: skip
+    problems = _problems(
+        {
+            "undecided outputs": (plain(torch.zeros(k, bench.prep["outputs"]), batch), even),
+            "right and sure outputs": (plain(sure, batch), weights * 24 * config.label_smoothing * (k - 1) / k),
+        }
+    )
     wrong = plain(-sure if one else sure.roll(1, dims=0), batch)
     if wrong.shape == (k,) and bool((wrong < 5 * weights).any()):
         problems.append(f"sure and wrong outputs cost only {float(wrong.min()):.3g}")
@@ -54,12 +56,16 @@ def _known_values(bench: Bench) -> Finding:
     batch = Batch(None, y, torch.arange(4), query)
     name = bench.config.resolved_loss
     if name == "pairwise":
-        cases = {"equal scores": (bench.loss(torch.zeros(4, 1), batch), torch.full((4,), math.log(2))),
-                 "right order": (bench.loss(20 * y[:, None], batch), torch.zeros(4))}  # fmt: skip
+        cases = {
+            "equal scores": (bench.loss(torch.zeros(4, 1), batch), torch.full((4,), math.log(2))),
+            "right order": (bench.loss(20 * y[:, None], batch), torch.zeros(4)),
+        }
     else:
         off = {"mse": 4.0, "mae": 2.0, "huber": 1.5}[name]
-        cases = {"perfect outputs": (bench.loss(y[:, None], batch), torch.zeros(4)),
-                 "outputs off by 2": (bench.loss(y[:, None] + 2, batch), torch.full((4,), off))}  # fmt: skip
+        cases = {
+            "perfect outputs": (bench.loss(y[:, None], batch), torch.zeros(4)),
+            "outputs off by 2": (bench.loss(y[:, None] + 2, batch), torch.full((4,), off)),
+        }
     return _finding(_problems(cases), "0 when right, the known value when off by 2 (pairs: ln 2 for equal scores)")
 
 
@@ -67,15 +73,23 @@ def _problems(cases: dict[str, tuple[Tensor, Tensor]]) -> list[str]:
     problems = []
     for name, (value, expected) in cases.items():
         if value.shape != expected.shape:
-            problems.append(f"{name}: the loss has shape {tuple(value.shape)}, not one value per example {tuple(expected.shape)}")
+            problems.append(
+                f"{name}: the loss has shape {tuple(value.shape)}, not one value per example {tuple(expected.shape)}"
+            )
         elif not torch.allclose(value.float(), expected.float(), rtol=1e-3, atol=1e-3):
             problems.append(f"{name}: {float(value.mean()):.4f} instead of {float(expected.mean()):.4f}")
     return problems
 
 
 def _finding(problems: list[str], expected: str) -> Finding:
-    return Finding("loss of known outputs", verdict(bool(problems)), "; ".join(problems) or "as computed by hand", expected,
-                   WRONG_LOSS if problems else (), "read make_loss in engine/losses.py" if problems else "")  # fmt: skip
+    return Finding(
+        "loss of known outputs",
+        verdict(bool(problems)),
+        "; ".join(problems) or "as computed by hand",
+        expected,
+        WRONG_LOSS if problems else (),
+        "read make_loss in engine/losses.py",
+    )
 
 
 def mean_not_sum(bench: Bench) -> Finding:
@@ -85,27 +99,48 @@ def mean_not_sum(bench: Bench) -> Finding:
     ratio = float(twice.norm() / once.norm().clamp(min=1e-12))
     bad = not 0.9 < ratio < 1.1
     return Finding(
-        "mean, not sum", verdict(bad), f"doubling the batch multiplies the gradient by {ratio:.3f}", "1: the loss is a mean over examples",
-        (Cause("loss", "the loss is summed over the batch, so the rate depends on the batch size"), Cause("loop", "the sum is divided by the wrong count"))
-        if bad else (), "read step in engine/loop.py" if bad else "", evidence={"ratio": ratio},
-    )  # fmt: skip
+        "mean, not sum",
+        verdict(bad),
+        f"doubling the batch multiplies the gradient by {ratio:.3f}",
+        "1: the loss is a mean over examples",
+        (
+            Cause("loss", "the loss is summed over the batch, so the rate depends on the batch size"),
+            Cause("loop", "the sum is divided by the wrong count"),
+        ),
+        "read step in engine/loop.py",
+        evidence={"ratio": ratio},
+    )
 
 
 def accumulation(bench: Bench) -> Finding:
     """Two uneven micro-batches accumulated must give the gradient of both together."""
     if has_batch_norm(bench.fresh()):
-        return Finding("accumulation", "NOT APPLICABLE", "BatchNorm sees each micro-batch by itself", "the gradient of the large batch")
+        return Finding(
+            "accumulation",
+            "NOT APPLICABLE",
+            "BatchNorm sees each micro-batch by itself",
+            "the gradient of the large batch",
+        )
     rows = bench.rows(15)
     cut = _cut(bench, rows)
     whole, parts = _gradient(bench, [rows]), _gradient(bench, [rows[:cut], rows[cut:]])
     apart = float((whole - parts).norm() / whole.norm().clamp(min=1e-12))
     bad = apart > (0.05 if bench.config.precision == "bf16" else 1e-3)
     return Finding(
-        "accumulation", verdict(bad), f"gradients differ by {apart:.1e} of their size", "under 1e-3: accumulation equals the large batch",
-        (Cause("loop", "the loss is not divided by the number of examples in the whole step, or gradients are cleared between"),
-         Cause("loss", "the loss is a mean per batch, so uneven batches weigh alike")) if bad else (),
-        "read step in engine/loop.py" if bad else "", evidence={"difference": apart},
-    )  # fmt: skip
+        "accumulation",
+        verdict(bad),
+        f"gradients differ by {apart:.1e} of their size",
+        "under 1e-3: accumulation equals the large batch",
+        (
+            Cause(
+                "loop",
+                "the loss is not divided by the number of examples in the whole step, or gradients are cleared between",
+            ),
+            Cause("loss", "the loss is a mean per batch, so uneven batches weigh alike"),
+        ),
+        "read step in engine/loop.py",
+        evidence={"difference": apart},
+    )
 
 
 def fresh_gradients(bench: Bench) -> Finding:
@@ -114,10 +149,17 @@ def fresh_gradients(bench: Bench) -> Finding:
     ratio = float(_gradient(bench, [rows], times=2).norm() / _gradient(bench, [rows]).norm().clamp(min=1e-12))
     bad = not 0.9 < ratio < 1.1
     return Finding(
-        "fresh gradients", verdict(bad), f"the second of two equal steps has {ratio:.3f} times the gradient of the first", "1: gradients are cleared before each step",
-        (Cause("optimiser", "zero_grad is missing, so gradients pile up"), Cause("loop", "zero_grad is called in the wrong place")) if bad else (),
-        "read step in engine/loop.py" if bad else "", evidence={"ratio": ratio},
-    )  # fmt: skip
+        "fresh gradients",
+        verdict(bad),
+        f"the second of two equal steps has {ratio:.3f} times the gradient of the first",
+        "1: gradients are cleared before each step",
+        (
+            Cause("optimiser", "zero_grad is missing, so gradients pile up"),
+            Cause("loop", "zero_grad is called in the wrong place"),
+        ),
+        "read step in engine/loop.py",
+        evidence={"ratio": ratio},
+    )
 
 
 def downhill(bench: Bench) -> Finding:
@@ -130,11 +172,18 @@ def downhill(bench: Bench) -> Finding:
     rise = values[-1] - values[0]
     bad = rise > 1e-6 * max(abs(values[0]), 1.0)
     return Finding(
-        "downhill", verdict(bad), f"ten steps at a tenth of lr change the loss of their own batch from {values[0]:.5f} to {values[-1]:.5f}", "a lower loss",
-        (Cause("optimiser", "the step goes uphill: the sign of the loss or of the update is wrong"), Cause("optimiser", "even a tenth of lr is too high"),
-         Cause("loss", "the loss has the wrong sign")) if bad else (), "read step in engine/loop.py and make_optimiser" if bad else "",
+        "downhill",
+        verdict(bad),
+        f"ten steps at a tenth of lr change the loss of their own batch from {values[0]:.5f} to {values[-1]:.5f}",
+        "a lower loss",
+        (
+            Cause("optimiser", "the step goes uphill: the sign of the loss or of the update is wrong"),
+            Cause("optimiser", "even a tenth of lr is too high"),
+            Cause("loss", "the loss has the wrong sign"),
+        ),
+        "read step in engine/loop.py and make_optimiser",
         evidence={"losses": values},
-    )  # fmt: skip
+    )
 
 
 def _cut(bench: Bench, rows: Tensor) -> int:

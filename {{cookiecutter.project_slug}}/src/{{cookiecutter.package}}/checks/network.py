@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.losses import expected_initial_loss
 from ..engine.loop import plan, step
+from ..engine.losses import expected_initial_loss
 from ..engine.optim import make_optimiser
 from ..engine.seed import generator
 from ..task import Batch
@@ -34,10 +34,16 @@ def init_loss(bench: Bench) -> Finding:
         expected = float(bench.loss(torch.zeros_like(output), batch).mean())
     ratio = loss / max(expected, 1e-12)
     bad = not 0.5 <= ratio <= 2.0
-    vacuous = " (the outputs are all alike, a zero head: this says nothing about the loss, see the loss tests)" if spread < 1e-7 else ""
+    vacuous = (
+        " (the outputs are all alike, a zero head: this says nothing about the loss, see the loss tests)"
+        if spread < 1e-7
+        else ""
+    )
     causes = (
         Cause("model", "the output layer is initialised too large, or its bias does not start at the class shares"),
-        Cause("loss", "the loss does not fit the output: softmax applied twice, a sum instead of a mean, the wrong task"),
+        Cause(
+            "loss", "the loss does not fit the output: softmax applied twice, a sum instead of a mean, the wrong task"
+        ),
         Cause("preprocessing", "inputs are not scaled, so the first outputs are huge"),
     )
     low = (
@@ -46,19 +52,24 @@ def init_loss(bench: Bench) -> Finding:
         Cause("model", "pretrained head weights were loaded for another task"),
     )
     return Finding(
-        "init loss", verdict(bad), f"{loss:.4f}, {ratio:.2f} times the expected; outputs spread {spread:.2g}{vacuous}",
+        "init loss",
+        verdict(bad),
+        f"{loss:.4f}, {ratio:.2f} times the expected; outputs spread {spread:.2g}{vacuous}",
         f"{expected:.4f} = {_expected_words(bench)}, within a factor of 2",
-        (causes if ratio > 1 else low) if bad else (), "look at the last layer in model.py and at the loss" if bad else "",
+        (causes if ratio > 1 else low),
+        "look at the last layer in model.py and at the loss",
         evidence={"loss": loss, "expected": expected, "spread": spread},
-    )  # fmt: skip
+    )
 
 
 def _expected_words(bench: Bench) -> str:
     k = len(bench.prep["classes"])
     return {
-        "pairwise": "ln 2, a coin flip per pair", "mse": "variance of the standardised target",
-        "mae": "loss of predicting the mean", "huber": "loss of predicting the mean",
-    }.get(bench.config.resolved_loss, f"entropy of the class shares (ln {k} = {math.log(max(k, 1)):.4f} when balanced)")  # fmt: skip
+        "pairwise": "ln 2, a coin flip per pair",
+        "mse": "variance of the standardised target",
+        "mae": "loss of predicting the mean",
+        "huber": "loss of predicting the mean",
+    }.get(bench.config.resolved_loss, f"entropy of the class shares (ln {k} = {math.log(max(k, 1)):.4f} when balanced)")
 
 
 def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
@@ -71,7 +82,9 @@ def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
     rows = _distinct(bench, bench.rows(4 * examples))[:examples]
     best = math.inf
     for factor in (1, 10):
-        config = bench.config.model_copy(update={"weight_decay": 0.0, "label_smoothing": 0.0, "lr": bench.config.lr * factor})
+        config = bench.config.model_copy(
+            update={"weight_decay": 0.0, "label_smoothing": 0.0, "lr": bench.config.lr * factor}
+        )
         calm = Bench(config, bench.task, bench.prep, bench.data, bench.train, bench.val)
         model = quiet(calm.fresh())
         optimiser = make_optimiser(config, calm.task, model)
@@ -82,11 +95,16 @@ def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
             best = min(best, value) if math.isfinite(value) else best
             if value < floor and _all_right(calm, model, batch):
                 return Finding(
-                    "overfit a batch", "PASS", f"{len(batch.y)} examples memorised in {taken} steps at lr {config.lr:g} (loss {value:.4f})",
-                    f"loss under {floor:.3g} and every example right within {steps} steps", evidence={"steps": taken, "loss": value},
-                )  # fmt: skip
+                    "overfit a batch",
+                    "PASS",
+                    f"{len(batch.y)} examples memorised in {taken} steps at lr {config.lr:g} (loss {value:.4f})",
+                    f"loss under {floor:.3g} and every example right within {steps} steps",
+                    evidence={"steps": taken, "loss": value},
+                )
     return Finding(
-        "overfit a batch", "FAIL", f"lowest loss {best:.4f} on {len(rows)} examples, at lr {bench.config.lr:g} and ten times that",
+        "overfit a batch",
+        "FAIL",
+        f"lowest loss {best:.4f} on {len(rows)} examples, at lr {bench.config.lr:g} and ten times that",
         f"loss under 0.05 and every example right within {steps} steps",
         (
             Cause("model", "a layer is detached, frozen, dead, or the input does not reach the output"),
@@ -96,7 +114,7 @@ def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
         ),
         "read forward in model.py next to the decoded batch in batch.json of this run",
         evidence={"loss": best},
-    )  # fmt: skip
+    )
 
 
 def _all_right(bench: Bench, model: nn.Module, batch: Batch) -> bool:
@@ -111,7 +129,9 @@ def _all_right(bench: Bench, model: nn.Module, batch: Batch) -> bool:
 def _distinct(bench: Bench, rows: Tensor) -> Tensor:
     """Drop rows whose inputs repeat an earlier row's: no network can tell them apart."""
     x = bench.batch(rows).x
-    flat = torch.cat([part.reshape(len(rows), -1).double() for part in (x.values() if isinstance(x, dict) else [x])], dim=1).cpu()
+    flat = torch.cat(
+        [part.reshape(len(rows), -1).double() for part in (x.values() if isinstance(x, dict) else [x])], dim=1
+    ).cpu()
     kept: list[int] = []
     seen: set[bytes] = set()
     for i, row in enumerate(flat.numpy()):
@@ -177,20 +197,33 @@ def _never_updated(bench: Bench, model: nn.Module, late: dict[str, list[float]],
     bad = undeclared + no_gradient + no_step
     saw = f"{len(late) - len(frozen)} tensors train, {len(frozen)} are frozen on purpose"
     if bad:
-        saw = "; ".join(f"{words}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}" for words, names in (
-            ("frozen, though no knob says so", undeclared), ("no gradient ever", no_gradient), ("gradients, but never moved", no_step),
-        ) if names)  # fmt: skip
+        saw = "; ".join(
+            f"{words}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+            for words, names in (
+                ("frozen, though no knob says so", undeclared),
+                ("no gradient ever", no_gradient),
+                ("gradients, but never moved", no_step),
+            )
+            if names
+        )
     return Finding(
-        "every layer learns", verdict(bool(bad)), saw, "every parameter that is not frozen on purpose gets a gradient and moves",
+        "every layer learns",
+        verdict(bool(bad)),
+        saw,
+        "every parameter that is not frozen on purpose gets a gradient and moves",
         (
-            (Cause("optimiser", "the optimiser was built before a layer was replaced, or skips parameters"),) if no_step and not no_gradient else ()
-        ) + (
+            (Cause("optimiser", "the optimiser was built before a layer was replaced, or skips parameters"),)
+            if no_step and not no_gradient
+            else ()
+        )
+        + (
             Cause("model", "a layer is detached, frozen by mistake, initialised to zero, dead, or not used in forward"),
             Cause("optimiser", "the optimiser does not hold these parameters"),
             Cause("loss", "the loss does not depend on what these layers compute"),
-        ) if bad else (),
-        f"look at {bad[0].rsplit('.', 1)[0]} in model.py" if bad else "", evidence={"bad": bad},
-    )  # fmt: skip
+        ),
+        f"look at {bad[0].rsplit('.', 1)[0]} in model.py" if bad else "",
+        evidence={"bad": bad},
+    )
 
 
 def _sizes(bench: Bench, totals: list[float], losses: list[float], late: dict[str, list[float]]) -> Finding:
@@ -206,18 +239,30 @@ def _sizes(bench: Bench, totals: list[float], losses: list[float], late: dict[st
     crushed = bool(bench.config.clip) and middle > 100 * bench.config.clip
     bad = bool(low) or explodes
     causes = (
-        (Cause("optimiser", f"clip = {bench.config.clip:g} cuts a typical gradient of {middle:.2g} by over 100 times"),) if crushed else ()
-    ) + ((
-        Cause("model", "the initialisation is too large or too small, or normalisation is missing in a deep stack"),
-        Cause("optimiser", f"the learning rate is too high for this network: try lr={bench.config.lr / 10:g}"),
-        Cause("preprocessing", "inputs are not scaled"),
-    ) if bad else (Cause("loss", "the loss is summed instead of averaged, so that gradients grow with the batch"),) if crushed else ())  # fmt: skip
+        (Cause("optimiser", f"clip = {bench.config.clip:g} cuts a typical gradient of {middle:.2g} by over 100 times"),)
+        if crushed
+        else ()
+    ) + (
+        (
+            Cause("model", "the initialisation is too large or too small, or normalisation is missing in a deep stack"),
+            Cause("optimiser", f"the learning rate is too high for this network: try lr={bench.config.lr / 10:g}"),
+            Cause("preprocessing", "inputs are not scaled"),
+        )
+        if bad
+        else (Cause("loss", "the loss is summed instead of averaged, so that gradients grow with the batch"),)
+        if crushed
+        else ()
+    )
     saw = f"median gradient norm {middle:.3g}, clipped on {clipped:.0%} of steps"
     return Finding(
-        "gradient size", verdict(bad, crushed), saw + (f"; next to nothing reaches {', '.join(low[:3])}" if low else ""),
+        "gradient size",
+        verdict(bad, crushed),
+        saw + (f"; next to nothing reaches {', '.join(low[:3])}" if low else ""),
         "norms not over 10 with a rising loss, no layer below 1e-7 of the largest while the loss is high, clipping under 100 times",
-        causes, "recipe lr-range" if causes else "", evidence={"norms": totals, "losses": losses},
-    )  # fmt: skip
+        causes,
+        "recipe lr-range" if causes else "",
+        evidence={"norms": totals, "losses": losses},
+    )
 
 
 def _movement(bench: Bench, moved: list[float], losses: list[float]) -> Finding:
@@ -229,16 +274,26 @@ def _movement(bench: Bench, moved: list[float], losses: list[float]) -> Finding:
     rate = bench.config.lr
     causes: tuple[Cause, ...] = ()
     if small:
-        causes = (Cause("optimiser", f"lr = {rate:g} is too small, or clipping leaves nothing"), Cause("schedule", "warm-up never ends"),
-                  Cause("model", "almost all weights are frozen"))  # fmt: skip
+        causes = (
+            Cause("optimiser", f"lr = {rate:g} is too small, or clipping leaves nothing"),
+            Cause("schedule", "warm-up never ends"),
+            Cause("model", "almost all weights are frozen"),
+        )
     elif large:
-        causes = (Cause("optimiser", f"lr = {rate:g} is too high, decay is too strong, or steps go uphill"),
-                  Cause("model", "the initialisation is far too small or large"), Cause("loss", "the loss has the wrong sign or scale"))  # fmt: skip
+        causes = (
+            Cause("optimiser", f"lr = {rate:g} is too high, decay is too strong, or steps go uphill"),
+            Cause("model", "the initialisation is far too small or large"),
+            Cause("loss", "the loss has the wrong sign or scale"),
+        )
     return Finding(
-        "update size", verdict(small or large), f"weights move {typical:.1e} of their first norm a step; loss {start:.4f} -> {end:.4f} in {len(losses)} steps",
+        "update size",
+        verdict(small or large),
+        f"weights move {typical:.1e} of their first norm a step; loss {start:.4f} -> {end:.4f} in {len(losses)} steps",
         "between 1e-6 and 0.3 a step (1e-3 is typical), and a loss that does not double",
-        causes, "recipe lr-range" if causes else "", evidence={"moved": moved, "losses": losses},
-    )  # fmt: skip
+        causes,
+        "recipe lr-range" if causes else "",
+        evidence={"moved": moved, "losses": losses},
+    )
 
 
 def _dead_units(bench: Bench, model: nn.Module) -> Finding:
@@ -247,12 +302,16 @@ def _dead_units(bench: Bench, model: nn.Module) -> Finding:
     hooks = []
     for name, module in model.named_modules():
         if isinstance(module, nn.ReLU | nn.ReLU6):
+
             def hook(_m: nn.Module, _i: Any, out: Tensor, name: str = name) -> None:
                 alive = (out.detach() > 0).flatten(2).any(2).any(0) if out.ndim > 2 else (out.detach() > 0).any(0)
                 dead[name] = min(dead.get(name, 1.0), 1.0 - float(alive.float().mean()))
-            hooks.append(module.register_forward_hook(hook))  # fmt: skip
+
+            hooks.append(module.register_forward_hook(hook))
     if not hooks:
-        return Finding("dead units", "NOT APPLICABLE", "the network has no ReLU module", "fewer than half of a layer's units dead")
+        return Finding(
+            "dead units", "NOT APPLICABLE", "the network has no ReLU module", "fewer than half of a layer's units dead"
+        )
     with torch.no_grad():
         model.eval()(bench.batch(bench.rows(4 * bench.config.batch_size)).x)
     for handle in hooks:
@@ -260,12 +319,18 @@ def _dead_units(bench: Bench, model: nn.Module) -> Finding:
     worst = max(dead, key=lambda name: dead[name])
     bad = dead[worst] > 0.5
     return Finding(
-        "dead units", verdict(dead[worst] > 0.9, bad), f"{dead[worst]:.0%} of the units of {worst} are zero for every example",
+        "dead units",
+        verdict(dead[worst] > 0.9, bad),
+        f"{dead[worst]:.0%} of the units of {worst} are zero for every example",
         "fewer than half of a layer's units dead after 60 steps",
-        (Cause("model", "a bias far below zero or a poor initialisation; try another activation"), Cause("optimiser", "one huge step killed them: lower lr, or warm up"),
-         Cause("preprocessing", "inputs are not scaled or not centred")) if bad else (),
-        f"recipe check lr={bench.config.lr / 10:g}" if bad else "", evidence={"dead": dead},
-    )  # fmt: skip
+        (
+            Cause("model", "a bias far below zero or a poor initialisation; try another activation"),
+            Cause("optimiser", "one huge step killed them: lower lr, or warm up"),
+            Cause("preprocessing", "inputs are not scaled or not centred"),
+        ),
+        f"recipe check lr={bench.config.lr / 10:g}",
+        evidence={"dead": dead},
+    )
 
 
 def input_matters(bench: Bench, steps: int = 150) -> Finding:
@@ -283,15 +348,21 @@ def input_matters(bench: Bench, steps: int = 150) -> Finding:
             break
     unsure = not mean > 2 * error
     return Finding(
-        "input matters", verdict(ignored, unsure),
+        "input matters",
+        verdict(ignored, unsure),
         f"another example's input raises the loss by {mean:.4f} +/- {error:.4f}; a blank one moves the output by {blank:.2g}",
         f"a rise of more than two standard errors after {steps} steps on examples the network has seen",
-        (Cause("model", "the input does not reach the output: a broken forward, a dead layer, an overwritten tensor"),
-         Cause("preprocessing", "all inputs are encoded alike: unknown tokens, zero scale, blank images"),
-         Cause("data", "the features say nothing about the target"), Cause("optimiser", "the network has not learned yet: lr is too low"))
-        if ignored or unsure else (), "look at batch.json of this run: what the network sees" if ignored or unsure else "",
+        (
+            Cause(
+                "model", "the input does not reach the output: a broken forward, a dead layer, an overwritten tensor"
+            ),
+            Cause("preprocessing", "all inputs are encoded alike: unknown tokens, zero scale, blank images"),
+            Cause("data", "the features say nothing about the target"),
+            Cause("optimiser", "the network has not learned yet: lr is too low"),
+        ),
+        "look at batch.json of this run: what the network sees",
         evidence={"difference": mean, "error": error},
-    )  # fmt: skip
+    )
 
 
 def _train_briefly(bench: Bench, config: Any, part: Rows, steps: int) -> nn.Module:
@@ -342,13 +413,18 @@ def no_mixing(bench: Bench) -> Finding:
     apart = max(float((together - turned).abs().max()), float((together[: len(alone)] - alone).abs().max())) / scale
     bad = apart > (1e-2 if bench.config.precision == "bf16" else 1e-3)
     return Finding(
-        "no mixing", verdict(bad), f"outputs differ by up to {apart:.1e} of their size when the neighbours change",
+        "no mixing",
+        verdict(bad),
+        f"outputs differ by up to {apart:.1e} of their size when the neighbours change",
         "under 1e-3 in evaluation mode (rounding and padding only)",
-        (Cause("model", "an operation runs over the batch axis (softmax, mean, attention or reshape over dim 0)"),
-         Cause("loop", "evaluation runs in training mode, so BatchNorm uses the batch"),
-         Cause("preprocessing", "padding is not masked")) if bad else (),
-        "look for dim=0 and reshape in model.py" if bad else "", evidence={"difference": apart},
-    )  # fmt: skip
+        (
+            Cause("model", "an operation runs over the batch axis (softmax, mean, attention or reshape over dim 0)"),
+            Cause("loop", "evaluation runs in training mode, so BatchNorm uses the batch"),
+            Cause("preprocessing", "padding is not masked"),
+        ),
+        "look for dim=0 and reshape in model.py",
+        evidence={"difference": apart},
+    )
 
 
 def train_against_eval(bench: Bench, steps: int = 60) -> Finding:
@@ -365,9 +441,15 @@ def train_against_eval(bench: Bench, steps: int = 60) -> Finding:
     expected = expected_initial_loss(bench.config, bench.prep) or 1.0
     bad = evaluated > 2 * train + 0.5 * expected
     return Finding(
-        "train against eval", verdict(False, bad), f"loss {train:.4f} in training mode, {evaluated:.4f} in evaluation mode, same batch",
+        "train against eval",
+        verdict(False, bad),
+        f"loss {train:.4f} in training mode, {evaluated:.4f} in evaluation mode, same batch",
         "evaluation no more than twice the training loss plus half the initial loss",
-        (Cause("model", "BatchNorm statistics are poor: batches too small, or momentum too low"), Cause("loop", "evaluation uses other inputs or weights than training"),
-         Cause("preprocessing", "inputs are scaled differently in evaluation")) if bad else (),
-        "recipe check norm=layer (tabular) or norm=group (image)" if bad else "", evidence={"train": train, "eval": evaluated, "batch_norm": has_batch_norm(model.train())},
-    )  # fmt: skip
+        (
+            Cause("model", "BatchNorm statistics are poor: batches too small, or momentum too low"),
+            Cause("loop", "evaluation uses other inputs or weights than training"),
+            Cause("preprocessing", "inputs are scaled differently in evaluation"),
+        ),
+        "recipe check norm=layer (tabular) or norm=group (image)",
+        evidence={"train": train, "eval": evaluated, "batch_norm": has_batch_norm(model.train())},
+    )

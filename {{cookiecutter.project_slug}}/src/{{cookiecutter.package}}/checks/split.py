@@ -23,20 +23,32 @@ def independence(config: Config, data: Data) -> Finding:
     saw = f"group = {config.group!r}, time = {config.time!r}, iid = {config.iid!r}"
     hint = f"; columns to think about: {', '.join(suspects[:6])}" if suspects else ""
     return Finding(
-        "independence", verdict(not answered), saw + ("" if answered else hint),
+        "independence",
+        verdict(not answered),
+        saw + ("" if answered else hint),
         "group = the column of what repeats (patient, user, machine), time = the column of when, or iid = the reason why neither exists",
-        () if answered else (
+        ()
+        if answered
+        else (
             Cause("split", "rows of one group on both sides, or the future in train, make every score too good"),
             Cause("data", "the column that says who or when is missing from the data"),
         ),
-        "" if answered else (f'set time = "{suspects[0]}" in recipe.toml' if time_like(data) else 'set group, time or iid = "why the rows are independent" in recipe.toml'),
+        ""
+        if answered
+        else (
+            f'set time = "{suspects[0]}" in recipe.toml'
+            if time_like(data)
+            else 'set group, time or iid = "why the rows are independent" in recipe.toml'
+        ),
         evidence={"suspects": suspects},
     )
 
 
 def time_like(data: Data) -> list[str]:
     """Columns that hold dates or times."""
-    return [name for name in data.frame.columns if data.frame[name].dtype.is_temporal() and data.roles.get(name) != "target"]
+    return [
+        name for name in data.frame.columns if data.frame[name].dtype.is_temporal() and data.roles.get(name) != "target"
+    ]
 
 
 def group_like(data: Data) -> list[str]:
@@ -54,8 +66,14 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
     counts = [int((part == i).sum()) for i in range(3)]
     bad = sum(counts) != len(data) or len(part) != len(data) or min(counts) == 0
     return Finding(
-        "every row in one part", verdict(bad), ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True)), f"{len(data):,} rows in all, no part empty",
-        (Cause("split", "the assignment loses or repeats rows"), Cause("data", "too few rows or groups for three parts")),
+        "every row in one part",
+        verdict(bad),
+        ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True)),
+        f"{len(data):,} rows in all, no part empty",
+        (
+            Cause("split", "the assignment loses or repeats rows"),
+            Cause("data", "too few rows or groups for three parts"),
+        ),
         "read assign in engine/parts.py",
     )
 
@@ -63,17 +81,32 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
 def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Every class in every part."""
     if config.task not in ("binary", "multiclass"):
-        return Finding("classes in every part", "NOT APPLICABLE", f"task = {config.task!r} has no classes", "every class in every part")
+        return Finding(
+            "classes in every part",
+            "NOT APPLICABLE",
+            f"task = {config.task!r} has no classes",
+            "every class in every part",
+        )
     target = data.frame[data.target].cast(pl.String)
     everywhere = set(target.unique())
-    missing = {name: sorted(everywhere - set(target.filter(pl.Series(part == i)).unique())) for i, name in enumerate(PARTS)}
+    missing = {
+        name: sorted(everywhere - set(target.filter(pl.Series(part == i)).unique())) for i, name in enumerate(PARTS)
+    }
     missing = {name: values for name, values in missing.items() if values}
     return Finding(
-        "classes in every part", verdict("train" in missing or "val" in missing, bool(missing)),
-        "; ".join(f"{name} lacks {', '.join(values[:5])}" for name, values in missing.items()) or f"all {len(everywhere)} classes in each of the three parts",
+        "classes in every part",
+        verdict("train" in missing or "val" in missing, bool(missing)),
+        "; ".join(f"{name} lacks {', '.join(values[:5])}" for name, values in missing.items())
+        or f"all {len(everywhere)} classes in each of the three parts",
         "every class in every part",
-        (Cause("split", f"a {config.split_kind} split leaves rare classes out"), Cause("data", "a class has too few rows: merge it, drop it, or collect more")) if missing else (),
-        "bring more rows of these classes, merge them, or change val_share and test_share" if missing else "", evidence={"missing": missing},
+        (
+            Cause("split", f"a {config.split_kind} split leaves rare classes out"),
+            Cause("data", "a class has too few rows: merge it, drop it, or collect more"),
+        )
+        if missing
+        else (),
+        "bring more rows of these classes, merge them, or change val_share and test_share" if missing else "",
+        evidence={"missing": missing},
     )
 
 
@@ -81,8 +114,12 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Rows with equal features in train and in another part: the answer was seen in training."""
     columns = data.columns(*FEATURES)
     if not columns:
-        return Finding("duplicates across parts", "NOT APPLICABLE", "no column to compare rows by", "no equal rows across parts")
-    names = list(dict.fromkeys([*columns, *(c for c in (config.query, config.time, config.group) if c)]))  # the same offer on another day is no copy
+        return Finding(
+            "duplicates across parts", "NOT APPLICABLE", "no column to compare rows by", "no equal rows across parts"
+        )
+    names = list(
+        dict.fromkeys([*columns, *(c for c in (config.query, config.time, config.group) if c)])
+    )  # the same offer on another day is no copy
     key = data.frame.select(names).hash_rows().to_numpy()
     seen = np.isin(key, key[part == 0])
     shares = {name: float(seen[part == i].mean()) for i, name in enumerate(PARTS) if i}
@@ -90,11 +127,18 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     chance = _chance_of_repeats(data, columns)
     bad = worst > 0.01 and not chance
     return Finding(
-        "duplicates across parts", verdict(bad, worst > 0 and not chance),
+        "duplicates across parts",
+        verdict(bad, worst > 0 and not chance),
         ", ".join(f"{share:.2%} of {name}" for name, share in shares.items()) + " have the features of a training row",
-        "none; above 1 % the score is worth nothing" + (" (few distinct rows are possible here, so repeats are no copies)" if chance else ""),
-        (Cause("split", "copies of a row went to both sides"), Cause("data", "rows were repeated by a join or by oversampling before the split")),
-        'set duplicates = "drop" in recipe.toml, then: recipe split', share=max(worst, 0.0) if not chance else 0.0, evidence=shares,
+        "none; above 1 % the score is worth nothing"
+        + (" (few distinct rows are possible here, so repeats are no copies)" if chance else ""),
+        (
+            Cause("split", "copies of a row went to both sides"),
+            Cause("data", "rows were repeated by a join or by oversampling before the split"),
+        ),
+        'set duplicates = "drop" in recipe.toml, then: recipe split',
+        share=max(worst, 0.0) if not chance else 0.0,
+        evidence=shares,
     )
 
 
@@ -114,8 +158,14 @@ def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
         sides = data.frame.select(pl.col(name), pl.Series("part", part)).group_by(name).agg(pl.col("part").n_unique())
         shared += int((sides["part"] > 1).sum())
     return Finding(
-        "groups apart", verdict(shared > 0), f"{shared} values of {' and '.join(columns)} lie in two parts", "0",
-        (Cause("split", f"split = {config.split!r} does not keep groups together"), Cause("data", "the same group goes by two names")),
+        "groups apart",
+        verdict(shared > 0),
+        f"{shared} values of {' and '.join(columns)} lie in two parts",
+        "0",
+        (
+            Cause("split", f"split = {config.split!r} does not keep groups together"),
+            Cause("data", "the same group goes by two names"),
+        ),
         'set split = "group" in recipe.toml, then: recipe split',
     )
 
@@ -127,11 +177,17 @@ def time_order(config: Config, data: Data, part: np.ndarray) -> Finding:
     moment = data.frame[config.time].rank("dense").fill_null(0).to_numpy()
     spans = [(moment[part == i].min(), moment[part == i].max()) for i in range(3)]
     bad = any(spans[i][1] >= spans[i + 1][0] for i in range(2))
-    text = data.frame[config.time].cast(pl.String)
-    words = ", ".join(f"{name} {text.filter(pl.Series(part == i)).min()} to {text.filter(pl.Series(part == i)).max()}" for i, name in enumerate(PARTS))
+    text = data.frame[config.time].cast(pl.String).to_numpy().astype(str)
+    words = ", ".join(f"{name} {min(text[part == i])} to {max(text[part == i])}" for i, name in enumerate(PARTS))
     return Finding(
-        "time in order", verdict(bad), words, "train before validation before test, no moment in two",
-        (Cause("split", "rows were split at random although they have a time"), Cause("data", "the time column is not the time of the prediction")),
+        "time in order",
+        verdict(bad),
+        words,
+        "train before validation before test, no moment in two",
+        (
+            Cause("split", "rows were split at random although they have a time"),
+            Cause("data", "the time column is not the time of the prediction"),
+        ),
         'set split = "time" in recipe.toml, then: recipe split',
     )
 
@@ -144,7 +200,9 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
     """
     columns = data.columns("numeric", "ordinal", "categorical")
     if not columns:
-        return Finding("parts alike", "NOT APPLICABLE", "no table columns to compare", "train and validation look alike")
+        return Finding(
+            "parts alike", "NOT APPLICABLE", "no table columns to compare", "train and validation look alike"
+        )
     from sklearn.ensemble import RandomForestClassifier
 
     random = np.random.default_rng(0)
@@ -160,16 +218,25 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
     informs = config.split_kind in ("time", "group")
     bad = value > limit and not informs
     return Finding(
-        "parts alike", verdict(False, bad), f"a model tells train from validation with AUC {value:.3f}",
-        f"under {limit:.3f} for {n1} and {n2} rows" + (f"; a {config.split_kind} split may differ: this only informs" if informs else ""),
-        (Cause("split", "the parts were drawn from different sources or times"), Cause("data", "a row number, id or time column is among the features"),
-         Cause("preprocessing", "one part was processed differently")),
-        "recipe audit", evidence={"auc": value, "limit": limit},
+        "parts alike",
+        verdict(False, bad),
+        f"a model tells train from validation with AUC {value:.3f}",
+        f"under {limit:.3f} for {n1} and {n2} rows"
+        + (f"; a {config.split_kind} split may differ: this only informs" if informs else ""),
+        (
+            Cause("split", "the parts were drawn from different sources or times"),
+            Cause("data", "a row number, id or time column is among the features"),
+            Cause("preprocessing", "one part was processed differently"),
+        ),
+        "recipe audit",
+        evidence={"auc": value, "limit": limit},
     )
 
 
 def _codes(column: pl.Series) -> np.ndarray:
-    numbers = column.cast(pl.Float64) if column.dtype.is_numeric() else column.cast(pl.String).rank("dense").cast(pl.Float64)
+    numbers = (
+        column.cast(pl.Float64) if column.dtype.is_numeric() else column.cast(pl.String).rank("dense").cast(pl.Float64)
+    )
     return numbers.fill_null(-1e9).to_numpy()
 
 

@@ -24,7 +24,9 @@ def reliability(chance: np.ndarray, truth: np.ndarray) -> list[dict[str, float]]
     """Equally full bins of confidence: mean confidence, share that was right, number of rows."""
     sure, right = confidence(chance, truth)
     parts = np.array_split(np.argsort(sure, kind="stable"), min(BINS, max(len(sure) // 10, 1)))
-    return [{"confidence": float(sure[p].mean()), "right": float(right[p].mean()), "n": len(p)} for p in parts if len(p)]
+    return [
+        {"confidence": float(sure[p].mean()), "right": float(right[p].mean()), "n": len(p)} for p in parts if len(p)
+    ]
 
 
 def ece(chance: np.ndarray, truth: np.ndarray) -> float:
@@ -41,7 +43,10 @@ def ece_null(chance: np.ndarray, draws: int = 200) -> float:
     """
     random = np.random.default_rng(0)
     edges = chance.cumsum(axis=1)
-    drawn = [ece(chance, (random.random((len(chance), 1)) > edges).sum(axis=1).clip(max=chance.shape[1] - 1)) for _ in range(draws)]
+    drawn = [
+        ece(chance, (random.random((len(chance), 1)) > edges).sum(axis=1).clip(max=chance.shape[1] - 1))
+        for _ in range(draws)
+    ]
     return float(np.quantile(drawn, 0.95))
 
 
@@ -63,7 +68,12 @@ def temperature(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth
 def describe(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """ECE with its null, Brier score, and the reliability bins."""
     chance = metrics.probabilities(config, prep, outputs)
-    return {"ece": ece(chance, truth), "ece_null": ece_null(chance), "brier": brier(chance, truth), "bins": reliability(chance, truth)}
+    return {
+        "ece": ece(chance, truth),
+        "ece_null": ece_null(chance),
+        "brier": brier(chance, truth),
+        "bins": reliability(chance, truth),
+    }
 
 
 def cheapest_threshold(config: Config, positive: np.ndarray, truth: np.ndarray) -> float:

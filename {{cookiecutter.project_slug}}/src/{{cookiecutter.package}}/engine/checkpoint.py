@@ -34,14 +34,23 @@ class Checkpoint:
     state: dict[str, Any] | None
 
 
-def save(folder: Path, kind: str, step: int, weights: dict[str, Tensor], progress: dict[str, Any],
-         state: dict[str, Any] | None = None) -> Path:  # fmt: skip
+def save(
+    folder: Path,
+    kind: str,
+    step: int,
+    weights: dict[str, Tensor],
+    progress: dict[str, Any],
+    state: dict[str, Any] | None = None,
+) -> Path:
     """Write a checkpoint and remove all but the newest KEEP of its kind. Raises UserError when the disk refuses."""
     final = folder / f"{kind}-{step:09d}"
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}, temporary / "weights.safetensors")
+        save_file(
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()},
+            temporary / "weights.safetensors",
+        )
         (temporary / "progress.json").write_text(to_json(progress), encoding="utf-8")
         if state is not None:
             torch.save(state, temporary / "state.pt")

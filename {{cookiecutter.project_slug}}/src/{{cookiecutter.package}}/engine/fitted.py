@@ -38,7 +38,7 @@ class Fitted:
 def load_fitted(project: Project, record: dict[str, Any]) -> Fitted:
     """The best model of a finished training run. Raises UserError when its files are missing or broken."""
     folder: Path = project.root / "runs" / record["id"]
-    config = make_config(project.task.Config, record["config"], f"the config of {record['id']}")
+    config = make_config(project.task.knobs, record["config"], f"the config of {record['id']}")
     prep = read_json(folder / "prep.json", "the preprocessing of a run", "train again: recipe train")
     name, task = record["result"]["model"], project.task
     if name != "network":

@@ -26,7 +26,9 @@ def openings(project: Project) -> list[dict[str, Any]]:
     rows = [row for row in ledger.read(project.ledger) if row["step"] == "open_test"]
     if not path.exists():
         if rows:
-            raise UserError(f"{LOCK} is gone, but the ledger says that the test part was opened on {rows[-1]['started']} for {rows[-1]['id']}; restore it from git")
+            raise UserError(
+                f"{LOCK} is gone, but the ledger says that the test part was opened on {rows[-1]['started']} for {rows[-1]['id']}; restore it from git"
+            )
         return []
     content = read_json(path, "the record that the test part was opened", "restore it from git")
     if not isinstance(content, dict) or content.get("hash") != _hash(content.get("openings")):

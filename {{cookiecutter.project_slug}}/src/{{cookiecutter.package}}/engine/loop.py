@@ -60,10 +60,14 @@ class Progress:
 def find_device(config: Config) -> torch.device:
     """The configured device. Raises UserError when it is not there."""
     if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     device = torch.device(config.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device = {config.device!r}, but torch {torch.__version__} sees no CUDA device; use device = 'auto'")
+        raise UserError(
+            f"device = {config.device!r}, but torch {torch.__version__} sees no CUDA device; use device = 'auto'"
+        )
     return device
 
 
@@ -95,7 +99,9 @@ def _plan_queries(query: Tensor, batch_size: int, seed: int | None, epoch: int) 
     rows = list(order.split(torch.unique_consecutive(query[order], return_counts=True)[1].tolist()))
     if seed is not None:
         rows = [rows[i] for i in torch.randperm(len(rows), generator=generator(seed, epoch)).tolist()]
-    batches, current, size = [], [], 0
+    batches: list[Tensor] = []
+    current: list[Tensor] = []
+    size = 0
     for members in rows:
         if current and size + len(members) > batch_size:
             batches.append(torch.cat(current))
@@ -110,8 +116,14 @@ def autocast(config: Config, device: torch.device) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else contextlib.nullcontext()
 
 
-def step(model: nn.Module, batches: list[Batch], loss: Loss, optimiser: torch.optim.Optimizer, config: Config,
-         observe: Callable[[], None] = lambda: None) -> Tensor:  # fmt: skip
+def step(
+    model: nn.Module,
+    batches: list[Batch],
+    loss: Loss,
+    optimiser: torch.optim.Optimizer,
+    config: Config,
+    observe: Callable[[], None] = lambda: None,
+) -> Tensor:
     """One optimiser step over all examples of `batches` together; returns their summed loss, still on the device.
 
     The gradient is that of the mean over all examples, however they are cut into batches. `observe` sees the gradients
@@ -169,7 +181,9 @@ def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray
     return value.numpy()
 
 
-def fit(project: Project, run: Run, prep: dict[str, Any], train: Examples, val: Examples, resume: bool = False) -> tuple[nn.Module, Progress]:
+def fit(
+    project: Project, run: Run, prep: dict[str, Any], train: Examples, val: Examples, resume: bool = False
+) -> tuple[nn.Module, Progress]:
     """Train the project's model; returns it with its best weights, and the progress with its curves.
 
     Checkpoints go to run.folder/checkpoints: `last` after every epoch and on SIGTERM or SIGINT, `best` whenever the
@@ -180,7 +194,7 @@ def fit(project: Project, run: Run, prep: dict[str, Any], train: Examples, val: 
     device = find_device(config)
     model = task.model(config, prep).to(device)
     loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
-    forward = torch.compile(model) if config.compile else model
+    forward: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
     progress = restore(project, run, model, optimiser) if resume else Progress()
     steps = config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
     watch = Watch(run, model, steps)
@@ -208,17 +222,19 @@ def fit(project: Project, run: Run, prep: dict[str, Any], train: Examples, val: 
                     raise stop.Stopped(signals.received)
             outputs = predict(model, val, config)
             each = losses_of(loss, outputs, val)
-            progress.curves.append({
-                "epoch": progress.epoch,
-                "train_loss": float(summed) / max(progress.seen, 1),
-                "val_loss": float(each.mean(dtype=np.float64)),
-                "val_metric": metrics.score(config, prep, outputs, val.y.cpu().numpy(), query_of(val)),
-                "lr": optimiser.param_groups[0]["lr"] / optimiser.param_groups[0]["scale"],
-                "grad_norm": watch.norm,
-                "seen": progress.seen,
-                "seconds": time.perf_counter() - started,
-                "loader_seconds": waited,
-            })  # fmt: skip
+            progress.curves.append(
+                {
+                    "epoch": progress.epoch,
+                    "train_loss": float(summed) / max(progress.seen, 1),
+                    "val_loss": float(each.mean(dtype=np.float64)),
+                    "val_metric": metrics.score(config, prep, outputs, val.y.cpu().numpy(), query_of(val)),
+                    "lr": optimiser.param_groups[0]["lr"] / optimiser.param_groups[0]["scale"],
+                    "grad_norm": watch.norm,
+                    "seen": progress.seen,
+                    "seconds": time.perf_counter() - started,
+                    "loader_seconds": waited,
+                }
+            )
             progress.losses.append(np.round(each, 5).tolist())
             improved = close_epoch(config, progress)
             if improved:

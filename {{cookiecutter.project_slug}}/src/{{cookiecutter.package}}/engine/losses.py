@@ -33,7 +33,9 @@ def make_loss(config: Config, prep: dict[str, Any]) -> Loss:
         if name in ("mse", "mae", "huber"):
             return REGRESSION[name](output.squeeze(1), batch.y)
         shares = class_shares(batch.y, max(outputs, 2))
-        value = classification(output, smooth(shares, config.label_smoothing), config.focal_gamma if name == "focal" else 0.0)
+        value = classification(
+            output, smooth(shares, config.label_smoothing), config.focal_gamma if name == "focal" else 0.0
+        )
         return value if weights is None else value * (shares @ weights.to(shares))
 
     return loss

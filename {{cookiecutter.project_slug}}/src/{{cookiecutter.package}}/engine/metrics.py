@@ -40,23 +40,40 @@ def better(metric: str, a: float, b: float) -> bool:
     return a < b if metric in LOWER_IS_BETTER else a > b
 
 
-def score(config: Config, prep: dict[str, Any], outputs: np.ndarray, y: np.ndarray, query: np.ndarray | None = None,
-          metric: str | None = None) -> float:  # fmt: skip
+def score(
+    config: Config,
+    prep: dict[str, Any],
+    outputs: np.ndarray,
+    y: np.ndarray,
+    query: np.ndarray | None = None,
+    metric: str | None = None,
+) -> float:
     """One metric over the whole split; the configured one when `metric` is None."""
     weighted, units = _weighted(config, prep, metric or config.resolved_metric, outputs, y, query)
     return float(weighted(np.ones((1, units)))[0])
 
 
-def summary(config: Config, prep: dict[str, Any], outputs: np.ndarray, y: np.ndarray,
-            query: np.ndarray | None = None) -> dict[str, dict[str, float]]:  # fmt: skip
+def summary(
+    config: Config, prep: dict[str, Any], outputs: np.ndarray, y: np.ndarray, query: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
     """Every metric of the task: name -> value with its 95 % percentile bootstrap interval."""
-    return {name: _with_interval(config, *_weighted(config, prep, name, outputs, y, query)) for name in METRICS[config.task]}
+    return {
+        name: _with_interval(config, *_weighted(config, prep, name, outputs, y, query)) for name in METRICS[config.task]
+    }
 
 
-def difference(config: Config, prep: dict[str, Any], outputs_a: np.ndarray, outputs_b: np.ndarray, y: np.ndarray,
-               query: np.ndarray | None = None) -> dict[str, float]:  # fmt: skip
+def difference(
+    config: Config,
+    prep: dict[str, Any],
+    outputs_a: np.ndarray,
+    outputs_b: np.ndarray,
+    y: np.ndarray,
+    query: np.ndarray | None = None,
+) -> dict[str, float]:
     """The main metric of a minus that of b, with a paired bootstrap interval: both see the same resamples."""
-    (of_a, units), (of_b, _) = (_weighted(config, prep, config.resolved_metric, o, y, query) for o in (outputs_a, outputs_b))
+    (of_a, units), (of_b, _) = (
+        _weighted(config, prep, config.resolved_metric, o, y, query) for o in (outputs_a, outputs_b)
+    )
     return _with_interval(config, lambda weights: of_a(weights) - of_b(weights), units)
 
 
@@ -68,14 +85,21 @@ def _with_interval(config: Config, weighted: Weighted, units: int) -> dict[str, 
     for start in range(0, resamples, chunk):
         picks = random.integers(0, units, size=(min(chunk, resamples - start), units))
         rows = np.arange(len(picks))[:, None] * units
-        drawn.append(weighted(np.bincount((picks + rows).ravel(), minlength=len(picks) * units).reshape(len(picks), units).astype(np.float64)))
+        drawn.append(
+            weighted(
+                np.bincount((picks + rows).ravel(), minlength=len(picks) * units)
+                .reshape(len(picks), units)
+                .astype(np.float64)
+            )
+        )
     sample = np.concatenate(drawn)
     low, high = np.nanquantile(sample, [0.025, 0.975]) if np.isfinite(sample).any() else (np.nan, np.nan)
     return {"value": float(weighted(np.ones((1, units)))[0]), "low": float(low), "high": float(high)}
 
 
-def _weighted(config: Config, prep: dict[str, Any], metric: str, outputs: np.ndarray, y: np.ndarray,
-              query: np.ndarray | None) -> tuple[Weighted, int]:  # fmt: skip
+def _weighted(
+    config: Config, prep: dict[str, Any], metric: str, outputs: np.ndarray, y: np.ndarray, query: np.ndarray | None
+) -> tuple[Weighted, int]:
     """The metric as a function of weights, and the number of things weighted (rows, or queries for ranking)."""
     if config.task == "regression":
         return _regression(metric, values(prep, outputs), y * prep["target_scale"] + prep["target_mean"]), len(y)
@@ -94,7 +118,11 @@ def _weighted(config: Config, prep: dict[str, Any], metric: str, outputs: np.nda
         guess = (chance[:, 1] >= bayes_threshold(config)).astype(int)
         return _mean(costs(config, guess, truth)), len(y)
     guess = chance.argmax(axis=1)
-    return (_mean((guess == truth).astype(float)) if metric == "accuracy" else _by_class(metric, guess, truth, chance.shape[1])), len(y)
+    return (
+        _mean((guess == truth).astype(float))
+        if metric == "accuracy"
+        else _by_class(metric, guess, truth, chance.shape[1])
+    ), len(y)
 
 
 def bayes_threshold(config: Config) -> float:

@@ -44,7 +44,9 @@ def assign(config: Config, data: Data) -> np.ndarray:
         part = _by_stratum(config, strata)
     empty = [name for number, name in enumerate(PARTS) if not (part == number).any()]
     if empty:
-        raise UserError(f"a {kind} split of {n} rows leaves {empty[0]} empty; raise val_share or test_share, or bring more data")
+        raise UserError(
+            f"a {kind} split of {n} rows leaves {empty[0]} empty; raise val_share or test_share, or bring more data"
+        )
     return part
 
 
@@ -88,7 +90,9 @@ def _by_group(config: Config, groups: np.ndarray) -> np.ndarray:
 def _groups(config: Config, data: Data) -> np.ndarray:
     """Number of the group of each row. With both a group and a query column, rows that share either belong together."""
     columns = [c for c in dict.fromkeys((config.group, config.query)) if c]
-    numbers = [data.frame[c].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1 for c in columns]
+    numbers = [
+        data.frame[c].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1 for c in columns
+    ]
     if len(numbers) == 1:
         return numbers[0]
     from scipy.sparse import coo_matrix
@@ -106,8 +110,8 @@ def _by_time(config: Config, time: pl.Series) -> np.ndarray:
     val, test = shares(config, len(moment))
     ordered = np.sort(moment)
     n = len(ordered)
-    first_test = ordered[min(int(round((1 - test) * n)), n - 1)]
-    first_val = ordered[min(int(round((1 - test - val) * n)), n - 1)]
+    first_test = ordered[min(round((1 - test) * n), n - 1)]
+    first_val = ordered[min(round((1 - test - val) * n), n - 1)]
     return np.where(moment >= first_test, 2, np.where(moment >= first_val, 1, 0)).astype(np.int8)
 
 
@@ -117,7 +121,12 @@ def manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
     described = {}
     for number, name in enumerate(PARTS):
         rows = np.flatnonzero(part == number)
-        described[name] = {"rows": len(rows), "share": round(len(rows) / len(data), 4), "sha256": _hash(rows), **_facts(config, data.take(rows))}
+        described[name] = {
+            "rows": len(rows),
+            "share": round(len(rows) / len(data), 4),
+            "sha256": _hash(rows),
+            **_facts(config, data.take(rows)),
+        }
     return {
         "kind": config.split_kind,
         "seed": config.split_seed,
@@ -155,7 +164,11 @@ def write_manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
 def read_manifest(project: Project) -> dict[str, Any]:
     """The content of split.json. Raises UserError when it is absent or not one."""
     content = read_json(project.root / MANIFEST, "the pinned split", "run: recipe split")
-    if not isinstance(content, dict) or not isinstance(content.get("parts"), dict) or set(content["parts"]) != set(PARTS):
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("parts"), dict)
+        or set(content["parts"]) != set(PARTS)
+    ):
         raise UserError(f"{project.root / MANIFEST} is not a split manifest; delete it and run: recipe split")
     return content
 
@@ -170,11 +183,15 @@ def _derive(project: Project) -> np.ndarray:
     pinned = read_manifest(project)
     for what in ("data", "split"):
         if pinned.get(what) != project.fingerprint[what]:
-            raise UserError(f"{MANIFEST} was made for other {what} (the {what} or its knobs changed since); run: recipe split")
+            raise UserError(
+                f"{MANIFEST} was made for other {what} (the {what} or its knobs changed since); run: recipe split"
+            )
     part = assign(project.config, project.data)
     for number, name in enumerate(PARTS):
         if _hash(np.flatnonzero(part == number)) != pinned["parts"][name]["sha256"]:
-            raise UserError(f"the {name} part no longer has the hash in {MANIFEST}; restore that file from git, or run: recipe split")
+            raise UserError(
+                f"the {name} part no longer has the hash in {MANIFEST}; restore that file from git, or run: recipe split"
+            )
     return part
 
 

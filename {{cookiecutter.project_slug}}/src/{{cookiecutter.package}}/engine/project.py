@@ -114,7 +114,9 @@ class Project:
                 number += 1
             folder.mkdir()
         except OSError as error:
-            raise UserError(f"{runs} cannot be written: {error.strerror}; mend its permissions or free some space") from None
+            raise UserError(
+                f"{runs} cannot be written: {error.strerror}; mend its permissions or free some space"
+            ) from None
         return Run(self, step, folder)
 
 
@@ -161,7 +163,7 @@ class Run:
     def finish(self) -> dict[str, Any]:
         """Write record.json, then the ledger line. Returns the record. The schema is the same for every step and modality."""
         project = self.project
-        record = {
+        record: dict[str, Any] = {
             "schema": SCHEMA,
             "id": self.id,
             "step": self.step,
@@ -177,9 +179,14 @@ class Run:
             "result": self.result,
         }
         self.save("record.json", record)
-        summary = {key: record[key] for key in ("id", "step", "started", "seconds", "status", "because", "overrides", "fingerprint")}
+        summary = {
+            key: record[key]
+            for key in ("id", "step", "started", "seconds", "status", "because", "overrides", "fingerprint")
+        }
         commit = {key: record["environment"][key] for key in ("commit", "dirty")}
-        ledger.append(project.ledger, {**summary, **commit, "seed": project.config.seed, **self.result.get("ledger", {})})
+        ledger.append(
+            project.ledger, {**summary, **commit, "seed": project.config.seed, **self.result.get("ledger", {})}
+        )
         return record
 
     def discard(self) -> None:

@@ -27,7 +27,9 @@ def read_table(path: Path) -> pl.DataFrame:
         return pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
         hint = " with a header line" if path.suffix == ".csv" else ""
-        raise UserError(f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}; is it UTF-8{hint}?") from None
+        raise UserError(
+            f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}; is it UTF-8{hint}?"
+        ) from None
 
 
 def require_columns(named: dict[str, list[str]], frame: pl.DataFrame, path: Path) -> None:

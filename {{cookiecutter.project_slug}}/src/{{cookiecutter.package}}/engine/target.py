@@ -30,20 +30,30 @@ def check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
     if classes < 2:
         raise UserError(f"target {config.target!r} is {target[0]!r} in every row; there is nothing to predict")
     if config.task == "binary" and classes != 2:
-        raise UserError(f"target {config.target!r} has {classes} values; task = 'binary' needs 2: use 'multiclass' or 'regression'")
+        raise UserError(
+            f"target {config.target!r} has {classes} values; task = 'binary' needs 2: use 'multiclass' or 'regression'"
+        )
     if classes > 0.5 * len(target) and classes > 20:
-        raise UserError(f"target {config.target!r} has {classes} values in {len(target)} rows; is the task 'regression'?")
+        raise UserError(
+            f"target {config.target!r} has {classes} values in {len(target)} rows; is the task 'regression'?"
+        )
     if config.positive and config.task == "binary" and config.positive not in as_text(target).to_list():
-        raise UserError(f"positive = {config.positive!r} is not among the values of {config.target!r}: {', '.join(map(str, target.unique().sort()))}")
+        raise UserError(
+            f"positive = {config.positive!r} is not among the values of {config.target!r}: {', '.join(map(str, target.unique().sort()))}"
+        )
 
 
 def _check_number(config: Config, target: pl.Series) -> None:
     if not target.dtype.is_numeric():
-        raise UserError(f"target {config.target!r} holds text such as {target[0]!r}; task = {config.task!r} needs numbers")
+        raise UserError(
+            f"target {config.target!r} holds text such as {target[0]!r}; task = {config.task!r} needs numbers"
+        )
     if config.task == "regression" and target.n_unique() == 1:
         raise UserError(f"target {config.target!r} is {target[0]!r} in every row; there is nothing to predict")
     if config.task == "ranking" and (float(target.min()) < 0 or float(target.max()) > 30):  # type: ignore[arg-type]
-        raise UserError(f"target {config.target!r} must be a relevance from 0 to 30; it runs from {target.min()} to {target.max()}")
+        raise UserError(
+            f"target {config.target!r} must be a relevance from 0 to 30; it runs from {target.min()!r} to {target.max()!r}"
+        )
 
 
 def fit_target(config: Config, train: Data) -> dict[str, Any]:
@@ -51,11 +61,19 @@ def fit_target(config: Config, train: Data) -> dict[str, Any]:
     column = train.frame[config.target]
     fitted: dict[str, Any] = {"classes": [], "outputs": 1, "prior": [], "target_mean": 0.0, "target_scale": 1.0}
     if config.task in ("binary", "multiclass"):
-        classes = as_text(column).unique().sort().to_list() if not column.dtype.is_numeric() else [str(c) for c in column.unique().sort()]
+        classes = (
+            as_text(column).unique().sort().to_list()
+            if not column.dtype.is_numeric()
+            else [str(c) for c in column.unique().sort()]
+        )
         if config.positive and config.task == "binary":
             classes = [*(c for c in classes if c != config.positive), config.positive]
         counts = [int((as_text(column) == name).sum()) for name in classes]
-        fitted |= {"classes": classes, "outputs": len(classes) if config.task == "multiclass" else 1, "prior": [c / len(column) for c in counts]}
+        fitted |= {
+            "classes": classes,
+            "outputs": len(classes) if config.task == "multiclass" else 1,
+            "prior": [c / len(column) for c in counts],
+        }
     elif config.task == "regression":
         values = column.cast(pl.Float64).to_numpy()
         fitted |= {"target_mean": float(values.mean()), "target_scale": float(values.std()) or 1.0}
@@ -70,7 +88,9 @@ def targets(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
     numbers = codes(column, prep["classes"]) - 1
     if (numbers < 0).any():
         unseen = as_text(column).to_list()[int((numbers < 0).argmax())]
-        raise UserError(f"class {unseen!r} of {data.target!r} does not occur in the training part; a stratified split keeps every class in every part")
+        raise UserError(
+            f"class {unseen!r} of {data.target!r} does not occur in the training part; a stratified split keeps every class in every part"
+        )
     return numbers.astype(np.float32) if config.task == "binary" else numbers
 
 
@@ -100,4 +120,9 @@ def as_text(column: pl.Series) -> pl.Series:
 
 def codes(column: pl.Series, vocabulary: list[str]) -> np.ndarray:
     """Position in the vocabulary plus one, int64 [n]; 0 for anything else."""
-    return as_text(column).replace_strict(vocabulary, list(range(1, len(vocabulary) + 1)), default=0, return_dtype=pl.Int64).to_numpy().copy()
+    return (
+        as_text(column)
+        .replace_strict(vocabulary, list(range(1, len(vocabulary) + 1)), default=0, return_dtype=pl.Int64)
+        .to_numpy()
+        .copy()
+    )

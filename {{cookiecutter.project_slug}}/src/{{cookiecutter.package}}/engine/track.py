@@ -37,8 +37,13 @@ class WandB:
         import wandb
 
         settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True)
-        self.run = wandb.init(project=folder.parents[1].name, name=folder.name, dir=str(folder),
-                              config={**config.model_dump(), **extra}, settings=settings)  # fmt: skip
+        self.run = wandb.init(
+            project=folder.parents[1].name,
+            name=folder.name,
+            dir=str(folder),
+            config={**config.model_dump(), **extra},
+            settings=settings,
+        )
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Send one row of a curve."""

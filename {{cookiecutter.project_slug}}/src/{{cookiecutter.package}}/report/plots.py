@@ -12,9 +12,20 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 40
 Series = dict[str, tuple[Sequence[float], Sequence[float]]]
 
 
-def lines(title: str, series: Series, x: str, y: str, log_x: bool = False, log_y: bool = False, marks: dict[str, float] | None = None) -> str:
+def lines(
+    title: str,
+    series: Series,
+    x: str,
+    y: str,
+    log_x: bool = False,
+    log_y: bool = False,
+    marks: dict[str, float] | None = None,
+) -> str:
     """Curves: name -> (xs, ys). marks: name -> x position of a vertical line. Non-finite points are left out."""
-    clean = {n: [(a, b) for a, b in zip(xs, ys, strict=False) if _usable(a, log_x) and _usable(b, log_y)] for n, (xs, ys) in series.items()}
+    clean = {
+        n: [(a, b) for a, b in zip(xs, ys, strict=False) if _usable(a, log_x) and _usable(b, log_y)]
+        for n, (xs, ys) in series.items()
+    }
     points = [p for ps in clean.values() for p in ps]
     if not points:
         return ""
@@ -24,11 +35,17 @@ def lines(title: str, series: Series, x: str, y: str, log_x: bool = False, log_y
     for i, (name, ps) in enumerate(clean.items()):
         if ps:
             path = " ".join(f"{'ML'[j > 0]}{to_x(a):.1f} {to_y(b):.1f}" for j, (a, b) in enumerate(ps))
-            dots = f"<circle class='f{i % 8}' cx='{to_x(ps[0][0]):.1f}' cy='{to_y(ps[0][1]):.1f}' r='3'/>" if len(ps) == 1 else ""
+            dots = (
+                f"<circle class='f{i % 8}' cx='{to_x(ps[0][0]):.1f}' cy='{to_y(ps[0][1]):.1f}' r='3'/>"
+                if len(ps) == 1
+                else ""
+            )
             parts.append(f"<path class='s{i % 8}' d='{path}'><title>{escape(name)}</title></path>{dots}")
     for name, at in (marks or {}).items():
         if _usable(at, log_x):
-            parts.append(f"<path class='mark' d='M{to_x(at):.1f} {TOP}V{HEIGHT - BOTTOM}'/><text class='t' x='{to_x(at) + 4:.1f}' y='{TOP + 10}'>{escape(name)}</text>")
+            parts.append(
+                f"<path class='mark' d='M{to_x(at):.1f} {TOP}V{HEIGHT - BOTTOM}'/><text class='t' x='{to_x(at) + 4:.1f}' y='{TOP + 10}'>{escape(name)}</text>"
+            )
     return _figure(title, parts, list(clean) if len(clean) <= 8 else [])
 
 
@@ -78,10 +95,18 @@ def matrix(title: str, table: Sequence[Sequence[float]], names: Sequence[str], x
         parts.append(label)
         for j, count in enumerate(row):
             share = count / total
-            number = f"<text class='t' x='{left + cell * j + cell / 2:.0f}' y='{30 + cell * i + cell / 2 + 4:.0f}' text-anchor='middle'>{count:g}</text>" if cell >= 24 else ""
-            parts.append(f"<rect class='f{0 if i == j else 1}' opacity='{0.08 + 0.72 * share:.2f}' x='{left + cell * j}' y='{30 + cell * i}' width='{cell - 1}' height='{cell - 1}'>"
-                         f"<title>{escape(str(names[i]))} called {escape(str(names[j]))}: {count:g} ({share:.0%})</title></rect>{number}")  # fmt: skip
-    parts.append(f"<text class='t' x='{left}' y='20'>{escape(x)} across, {escape(y)} down: {escape(', '.join(str(n)[:10] for n in names[:8]))}{' ...' if k > 8 else ''}</text>")
+            number = (
+                f"<text class='t' x='{left + cell * j + cell / 2:.0f}' y='{30 + cell * i + cell / 2 + 4:.0f}' text-anchor='middle'>{count:g}</text>"
+                if cell >= 24
+                else ""
+            )
+            parts.append(
+                f"<rect class='f{0 if i == j else 1}' opacity='{0.08 + 0.72 * share:.2f}' x='{left + cell * j}' y='{30 + cell * i}' width='{cell - 1}' height='{cell - 1}'>"
+                f"<title>{escape(str(names[i]))} called {escape(str(names[j]))}: {count:g} ({share:.0%})</title></rect>{number}"
+            )
+    parts.append(
+        f"<text class='t' x='{left}' y='20'>{escape(x)} across, {escape(y)} down: {escape(', '.join(str(n)[:10] for n in names[:8]))}{' ...' if k > 8 else ''}</text>"
+    )
     return _figure(title, parts, [], size + 44)
 
 
@@ -133,11 +158,18 @@ def _axes(title: str, x: str, y: str, to_x: _scale, to_y: _scale) -> str:
 
 def _x_axis(x: str, to_x: _scale, height: float, left: float) -> str:
     base = height - BOTTOM
-    ticks = [f"<path class='grid' d='M{to_x(v):.1f} {base}v5'/><text class='t' x='{to_x(v):.1f}' y='{base + 17}' text-anchor='middle'>{label}</text>" for v, label in to_x.ticks()]
+    ticks = [
+        f"<path class='grid' d='M{to_x(v):.1f} {base}v5'/><text class='t' x='{to_x(v):.1f}' y='{base + 17}' text-anchor='middle'>{label}</text>"
+        for v, label in to_x.ticks()
+    ]
     return f"<path class='axis' d='M{left} {base}H{WIDTH - RIGHT}'/>{''.join(ticks)}<text class='t' x='{(left + WIDTH - RIGHT) / 2}' y='{base + 33}' text-anchor='middle'>{escape(x)}</text>"
 
 
 def _figure(title: str, parts: list[str], names: list[str], height: float = HEIGHT) -> str:
-    legend = "".join(f"<span class='key'><i class='b{i % 8}'></i>{escape(n)}</span>" for i, n in enumerate(names)) if len(names) > 1 else ""
+    legend = (
+        "".join(f"<span class='key'><i class='b{i % 8}'></i>{escape(n)}</span>" for i, n in enumerate(names))
+        if len(names) > 1
+        else ""
+    )
     body = f"<svg viewBox='0 0 {WIDTH} {height:.0f}' role='img' aria-label='{escape(title, quote=True)}'><title>{escape(title)}</title>{''.join(parts)}</svg>"
     return f"<figure><figcaption>{escape(title)}</figcaption>{body}<div class='legend'>{legend}</div></figure>"

@@ -20,7 +20,10 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         run.add(labels.read_sheet(project.config, args.review))
         return
     config, data = project.config, rows_to_look_at(project)
-    project.say(f"  {len(data):,} rows, target {data.target!r}; roles: " + ", ".join(f"{name} {role}" for name, role in data.roles.items()))
+    project.say(
+        f"  {len(data):,} rows, target {data.target!r}; roles: "
+        + ", ".join(f"{name} {role}" for name, role in data.roles.items())
+    )
     features = project.task.simple_features(config, data)
     for check in (*data_checks.CHECKS, *leakage.CHECKS):
         run.timed(accepting(config.acknowledge, check), config, data)
@@ -31,8 +34,15 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.add(accept(config.acknowledge, data_checks.one_percent(run.findings)))
     sheet = run.folder / "review.csv"
     n = labels.write_sheet(config, data, sheet)
-    project.say(f"  {n} rows to review by hand: fill in {sheet.relative_to(project.root)}, then: recipe audit --review {sheet.relative_to(project.root)}")
-    run.result |= {"rows": len(data), "unlabelled": data.unlabelled.height if data.unlabelled is not None else 0, "roles": data.roles, "review": n}
+    project.say(
+        f"  {n} rows to review by hand: fill in {sheet.relative_to(project.root)}, then: recipe audit --review {sheet.relative_to(project.root)}"
+    )
+    run.result |= {
+        "rows": len(data),
+        "unlabelled": data.unlabelled.height if data.unlabelled is not None else 0,
+        "roles": data.roles,
+        "review": n,
+    }
 
 
 def rows_to_look_at(project: Project) -> Data:

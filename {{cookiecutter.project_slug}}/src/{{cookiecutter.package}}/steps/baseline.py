@@ -42,7 +42,13 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     for name in scored:
         if metrics.better(metric, scored[name]["metrics"][metric]["value"], scored[best]["metrics"][metric]["value"]):
             best = name
-    run.result |= {"metric": metric, "baselines": scored, "best": best, "human_score": config.human_score, "seconds": seconds}
+    run.result |= {
+        "metric": metric,
+        "baselines": scored,
+        "best": best,
+        "human_score": config.human_score,
+        "seconds": seconds,
+    }
     run.result["ledger"] = {"metric": metric, "model": best, **scored[best]["metrics"][metric]}
     project.say(table(scored, metric, best, config.human_score))
     run.add(signal(config, prep, outputs, (y, query), best))
@@ -56,24 +62,36 @@ def trivial(config: Config, prep: dict[str, Any], y: np.ndarray, n: int) -> dict
         return {"majority": np.tile(constant.astype(np.float32), (n, 1))}
     if config.task == "ranking":
         return {"constant": np.zeros((n, 1), dtype=np.float32)}
-    return {name: np.full((n, 1), value, dtype=np.float32) for name, value in (("mean", y.mean()), ("median", np.median(y)))}
+    return {
+        name: np.full((n, 1), value, dtype=np.float32) for name, value in (("mean", y.mean()), ("median", np.median(y)))
+    }
 
 
-def signal(config: Config, prep: dict[str, Any], outputs: dict[str, np.ndarray], truth: tuple[np.ndarray, np.ndarray | None],
-           best: str) -> Finding:  # fmt: skip
+def signal(
+    config: Config,
+    prep: dict[str, Any],
+    outputs: dict[str, np.ndarray],
+    truth: tuple[np.ndarray, np.ndarray | None],
+    best: str,
+) -> Finding:
     """Whether the best simple model is better than the best that ignores the input, by a paired interval."""
     dumb = next(iter(outputs))
     difference = metrics.difference(config, prep, outputs[best], outputs[dumb], *truth)
     edge = -difference["high"] if config.resolved_metric in metrics.LOWER_IS_BETTER else difference["low"]
     weak = best == dumb or edge <= 0
     return Finding(
-        "signal", verdict(False, weak),
+        "signal",
+        verdict(False, weak),
         f"the best simple model is {best}: {config.resolved_metric} {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against {dumb}",
         "a simple model that is better than one that ignores the input, beyond its 95 % interval",
-        (Cause("data", "the features say little about the target, or labels are wrong or shifted"), Cause("split", "validation is unlike train, or too small to tell"),
-         Cause("preprocessing", "the informative columns are dropped or encoded away")) if weak else (),
-        "recipe audit" if weak else "", evidence=difference,
-    )  # fmt: skip
+        (
+            Cause("data", "the features say little about the target, or labels are wrong or shifted"),
+            Cause("split", "validation is unlike train, or too small to tell"),
+            Cause("preprocessing", "the informative columns are dropped or encoded away"),
+        ),
+        "recipe audit",
+        evidence=difference,
+    )
 
 
 def table(scored: dict[str, dict[str, Any]], metric: str, best: str, human: float | None) -> str:
@@ -81,5 +99,7 @@ def table(scored: dict[str, dict[str, Any]], metric: str, best: str, human: floa
     lines = [f"  {'model':<24} {metric} on validation [95 %]"]
     for name, entry in scored.items():
         value = entry["metrics"][metric]
-        lines.append(f"  {name:<24} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]{'  <- the number to beat' if name == best else ''}")
+        lines.append(
+            f"  {name:<24} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]{'  <- the number to beat' if name == best else ''}"
+        )
     return "\n".join([*lines, *([f"  {'human':<24} {human:.4f} (declared)"] if human is not None else [])])

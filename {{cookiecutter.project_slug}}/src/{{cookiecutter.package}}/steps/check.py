@@ -64,11 +64,17 @@ def guarded(check: Callable[..., Finding | list[Finding]]) -> Callable[..., Find
         except Exception as error:
             name = check.__name__.replace("_", " ")
             return Finding(
-                name, "FAIL", f"it could not run: {type(error).__name__}: {error}", "a check that runs to its end",
-                (Cause("model", "forward does not accept the batch, or returns the wrong shape"),
-                 Cause("loss", "the loss refuses the outputs"), Cause("loop", "the step or the optimiser fails")),
+                name,
+                "FAIL",
+                f"it could not run: {type(error).__name__}: {error}",
+                "a check that runs to its end",
+                (
+                    Cause("model", "forward does not accept the batch, or returns the wrong shape"),
+                    Cause("loss", "the loss refuses the outputs"),
+                    Cause("loop", "the step or the optimiser fails"),
+                ),
                 "read the error above; it comes from your model, loss or loop",
-            )  # fmt: skip
+            )
 
     return call
 

@@ -44,15 +44,28 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     np.save(run.folder / "y.npy", y)
     scores = metrics.summary(config, model.prep, outputs, y, query)
     metric = config.resolved_metric
-    run.result |= {"run": record["id"], "model": model.name, "metric": metric, "openings": opened, "rows": len(y), "metrics": scores}
+    run.result |= {
+        "run": record["id"],
+        "model": model.name,
+        "metric": metric,
+        "openings": opened,
+        "rows": len(y),
+        "metrics": scores,
+    }
     run.result["ledger"] = {"metric": metric, "model": model.name, **scores[metric]}
     project.say(f"  {record['id']} ({model.name}) on {len(y):,} test rows: {metric} {_interval(scores[metric])}")
     run.add(opened_once(opened))
     if name in rivals:
         theirs = rivals[name].predict(test_data)
         difference = metrics.difference(config, model.prep, outputs, theirs, y, query)
-        run.result["baseline"] = {"name": name, "metrics": metrics.summary(config, model.prep, theirs, y, query), "difference": difference}
-        project.say(f"  {name} on the same rows: {metric} {_interval(run.result['baseline']['metrics'][metric])}; difference {_interval(difference)}")
+        run.result["baseline"] = {
+            "name": name,
+            "metrics": metrics.summary(config, model.prep, theirs, y, query),
+            "difference": difference,
+        }
+        project.say(
+            f"  {name} on the same rows: {metric} {_interval(run.result['baseline']['metrics'][metric])}; difference {_interval(difference)}"
+        )
     run.add(val_to_test(config, record["result"]["metrics"][metric], scores[metric]))
     if model.prep["classes"]:
         run.result |= classification(config, model.prep, (val_outputs, val_y.astype(int)), (outputs, y.astype(int)))
@@ -65,7 +78,9 @@ def choose(project: Project, wanted: str) -> dict[str, Any]:
     if wanted:
         found = [r for r in records if r["id"] == wanted]
         if not found:
-            raise UserError(f"--run {wanted!r} is not a finished training run; there are: {', '.join(r['id'] for r in records) or 'none'}")
+            raise UserError(
+                f"--run {wanted!r} is not a finished training run; there are: {', '.join(r['id'] for r in records) or 'none'}"
+            )
         return found[0]
     current = [r for r in records if all(r["fingerprint"][k] == project.fingerprint[k] for k in ("data", "split"))]
     if not current:
@@ -74,32 +89,43 @@ def choose(project: Project, wanted: str) -> dict[str, Any]:
     usable = [r for r in current if metric in r["result"]["metrics"]]
     best = usable[0]
     for record in usable[1:]:
-        if metrics.better(metric, record["result"]["metrics"][metric]["value"], best["result"]["metrics"][metric]["value"]):
+        if metrics.better(
+            metric, record["result"]["metrics"][metric]["value"], best["result"]["metrics"][metric]["value"]
+        ):
             best = record
     project.say(f"  {best['id']} is the best of {len(usable)} runs on validation ({metric})")
     return best
 
 
-def classification(config: Config, prep: dict[str, Any], val: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
+def classification(
+    config: Config, prep: dict[str, Any], val: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
     """Per-class table, confusion, calibration before and after a temperature from validation, and the threshold."""
     outputs, truth = test
     heat = calibration.temperature(config, prep, *val)
     chance = metrics.probabilities(config, prep, outputs / heat)
     result: dict[str, Any] = {
         "classes": prep["classes"],
-        "confusion": confusion(metrics.probabilities(config, prep, outputs).argmax(axis=1), truth, len(prep["classes"])).tolist(),
+        "confusion": confusion(
+            metrics.probabilities(config, prep, outputs).argmax(axis=1), truth, len(prep["classes"])
+        ).tolist(),
         "temperature": heat,
-        "calibration": {"before": calibration.describe(config, prep, outputs, truth), "after": calibration.describe(config, prep, outputs / heat, truth)},
+        "calibration": {
+            "before": calibration.describe(config, prep, outputs, truth),
+            "after": calibration.describe(config, prep, outputs / heat, truth),
+        },
     }
     if config.task == "binary":
         cut = calibration.cheapest_threshold(config, metrics.probabilities(config, prep, val[0] / heat)[:, 1], val[1])
         guess = (chance[:, 1] >= cut).astype(int)
         half = (chance[:, 1] >= 0.5).astype(int)
         result["threshold"] = {
-            "value": cut, "costs": [config.cost_false_positive, config.cost_false_negative],
-            "cost": float(metrics.costs(config, guess, truth).mean()), "cost_at_half": float(metrics.costs(config, half, truth).mean()),
+            "value": cut,
+            "costs": [config.cost_false_positive, config.cost_false_negative],
+            "cost": float(metrics.costs(config, guess, truth).mean()),
+            "cost_at_half": float(metrics.costs(config, half, truth).mean()),
             "confusion": confusion(guess, truth, 2).tolist(),
-        }  # fmt: skip
+        }
     result["per_class"] = per_class(np.array(result["confusion"]), prep["classes"])
     return result
 
@@ -115,11 +141,27 @@ def per_class(table: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
     for i, name in enumerate(classes):
         hit, called, support = table[i, i], table[:, i].sum(), table[i].sum()
         precision, recall = (hit / called if called else math.nan), (hit / support if support else math.nan)
-        rows.append({"class": name, "precision": float(precision), "recall": float(recall), "f1": float(2 * hit / (called + support)) if called + support else math.nan, "support": int(support)})
+        rows.append(
+            {
+                "class": name,
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(2 * hit / (called + support)) if called + support else math.nan,
+                "support": int(support),
+            }
+        )
     return rows
 
 
-def slices(config: Config, prep: dict[str, Any], data: Data, outputs: np.ndarray, y: np.ndarray, least: int = 20, most: int = 20) -> list[dict[str, Any]]:
+def slices(
+    config: Config,
+    prep: dict[str, Any],
+    data: Data,
+    outputs: np.ndarray,
+    y: np.ndarray,
+    least: int = 20,
+    most: int = 20,
+) -> list[dict[str, Any]]:
     """The main metric for each frequent value of the declared slice columns, with intervals. Not for ranking."""
     found = []
     for column in config.slices if config.task != "ranking" else []:
@@ -129,7 +171,9 @@ def slices(config: Config, prep: dict[str, Any], data: Data, outputs: np.ndarray
             rows = values == name
             if rows.sum() >= least and len(np.unique(y[rows])) > 1:
                 scores = metrics.summary(config, prep, outputs[rows], y[rows])
-                found.append({"column": column, "value": str(name), "n": int(rows.sum()), **scores[config.resolved_metric]})
+                found.append(
+                    {"column": column, "value": str(name), "n": int(rows.sum()), **scores[config.resolved_metric]}
+                )
     return found
 
 
@@ -137,15 +181,22 @@ def opened_once(opened: list[dict[str, Any]]) -> Finding:
     """Whether this is the first look at the test part."""
     again = len(opened) > 1
     return Finding(
-        "test opened once", verdict(False, again), f"opening number {len(opened)}" + (f"; earlier: {', '.join(o['id'] for o in opened[:-1])}" if again else ""),
+        "test opened once",
+        verdict(False, again),
+        f"opening number {len(opened)}" + (f"; earlier: {', '.join(o['id'] for o in opened[:-1])}"),
         "1: a second look chooses on the test part, and its score is no longer an estimate of anything new",
-        (Cause("evaluation", "the test part was used to choose"), Cause("split", "the data is too small to afford a new test part")) if again else (),
-        "collect new data for a clean test" if again else "", evidence={"openings": len(opened)},
-    )  # fmt: skip
+        (
+            Cause("evaluation", "the test part was used to choose"),
+            Cause("split", "the data is too small to afford a new test part"),
+        ),
+        "collect new data for a clean test",
+        evidence={"openings": len(opened)},
+    )
 
 
 def val_to_test(config: Config, val: dict[str, float], test: dict[str, float]) -> Finding:
     """The drop from validation to test against what their intervals allow: more than 2.6 standard errors is no chance."""
+
     def error(score: dict[str, float]) -> float:
         return (score["high"] - score["low"]) / (2 * 1.96)
 
@@ -154,12 +205,21 @@ def val_to_test(config: Config, val: dict[str, float], test: dict[str, float]) -
     allowed = 2.6 * math.hypot(error(val), error(test))
     bad = drop > allowed + 1e-9
     return Finding(
-        "validation to test", verdict(False, bad), f"{config.resolved_metric} {val['value']:.4f} on validation, {test['value']:.4f} on test: a drop of {drop:.4f}",
+        "validation to test",
+        verdict(False, bad),
+        f"{config.resolved_metric} {val['value']:.4f} on validation, {test['value']:.4f} on test: a drop of {drop:.4f}",
         f"a drop of at most {allowed:.4f}, 2.6 standard errors of the difference (1 in 100 by chance)",
-        (Cause("split", "the test part is from another time, group or source than validation: expected in a time split, and what deployment will see"),
-         Cause("evaluation", "many runs were compared on validation, so the best of them is too good there"), Cause("data", "validation holds copies of training rows"))
-        if bad else (), "recipe audit; look at the slices in the report" if bad else "", evidence={"drop": drop, "allowed": allowed},
-    )  # fmt: skip
+        (
+            Cause(
+                "split",
+                "the test part is from another time, group or source than validation: expected in a time split, and what deployment will see",
+            ),
+            Cause("evaluation", "many runs were compared on validation, so the best of them is too good there"),
+            Cause("data", "validation holds copies of training rows"),
+        ),
+        "recipe audit; look at the slices in the report",
+        evidence={"drop": drop, "allowed": allowed},
+    )
 
 
 def _interval(value: dict[str, float]) -> str:

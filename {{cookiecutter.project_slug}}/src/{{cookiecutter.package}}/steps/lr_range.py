@@ -88,11 +88,23 @@ def agreement(rate: float, result: dict[str, Any]) -> Finding:
     outside = rate > 10 * high or rate < low / 30
     disagree = apart > 1
     return Finding(
-        "learning rate", verdict(False, outside or disagree),
+        "learning rate",
+        verdict(False, outside or disagree),
         f"{SEEDS} seeds suggest {low:.1e} to {high:.1e}; lr = {rate:g}",
         "seeds within a decade of each other, and lr between a thirtieth and ten times what they suggest",
-        ((Cause("optimiser", "the loss is too noisy to choose a rate from: use a larger batch"), Cause("data", "nothing is learned in 120 steps")) if disagree
-         else (Cause("optimiser", f"lr = {rate:g} is far from the suggestion {suggestion:.1e}"), Cause("model", "the scale of the network is unusual"))) if outside or disagree else (),
-        ("recipe lr-range batch_size=256" if disagree else f"recipe train lr={suggestion:.1e}") if outside or disagree else "",
+        (
+            (
+                Cause("optimiser", "the loss is too noisy to choose a rate from: use a larger batch"),
+                Cause("data", "nothing is learned in 120 steps"),
+            )
+            if disagree
+            else (
+                Cause("optimiser", f"lr = {rate:g} is far from the suggestion {suggestion:.1e}"),
+                Cause("model", "the scale of the network is unusual"),
+            )
+        ),
+        ("recipe lr-range batch_size=256" if disagree else f"recipe train lr={suggestion:.1e}")
+        if outside or disagree
+        else "",
         evidence={"low": low, "high": high},
-    )  # fmt: skip
+    )

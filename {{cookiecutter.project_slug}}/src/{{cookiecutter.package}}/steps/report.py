@@ -29,13 +29,27 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     records = {step: latest(project, step) for step in ("audit", "split", "baseline", "check", "lr_range", "evaluate")}
     records["train"] = trained(project, records["evaluate"], args.run)
     sections = [*result_sections(project, records), *data_sections(records), *book_sections(project, records)]
-    page = Environment(loader=PackageLoader(__package__.rpartition(".")[0], "report"), autoescape=True, trim_blocks=True).get_template("page.html").render(
-        name=project.root.name, task=project.config.task, target=project.config.target, metric=project.config.resolved_metric,
-        made=datetime.now().strftime("%Y-%m-%d %H:%M"), verdict=verdict_lines(project, records), sections=sections,
-    )  # fmt: skip
+    page = (
+        Environment(loader=PackageLoader(__package__.rpartition(".")[0], "report"), autoescape=True, trim_blocks=True)
+        .get_template("page.html")
+        .render(
+            name=project.root.name,
+            task=project.config.task,
+            target=project.config.target,
+            metric=project.config.resolved_metric,
+            made=datetime.now().strftime("%Y-%m-%d %H:%M"),
+            verdict=verdict_lines(project, records),
+            sections=sections,
+        )
+    )
     write_atomic(run.folder / "report.html", page)
     shutil.copyfile(run.folder / "report.html", project.root / "report.html")
-    run.result |= {"page": "report.html", "bytes": len(page.encode()), "sections": [s["title"] for s in sections], "of": {k: r["id"] for k, r in records.items() if r}}
+    run.result |= {
+        "page": "report.html",
+        "bytes": len(page.encode()),
+        "sections": [s["title"] for s in sections],
+        "of": {k: r["id"] for k, r in records.items() if r},
+    }
     project.say(f"  {len(sections)} sections, {len(page) // 1024} kB -> {project.root / 'report.html'}")
 
 
@@ -68,14 +82,18 @@ def verdict_lines(project: Project, records: dict[str, Any]) -> list[str]:
         elif gain_high < 0:
             lines.append(f"{who} is not worth having: {against['name']} is better {words} on validation.")
         else:
-            lines.append(f"{who} is not worth having over {against['name']} on this evidence: the difference {against['value']:+.4f} {metric} [{low:.4f}, {high:.4f}] includes 0.")
+            lines.append(
+                f"{who} is not worth having over {against['name']} on this evidence: the difference {against['value']:+.4f} {metric} [{low:.4f}, {high:.4f}] includes 0."
+            )
     else:
         lines.append("No model is trained yet." if not train else "No baseline was run: the result cannot be judged.")
     if evaluated:
         score = evaluated["result"]["metrics"][metric]
         times = len(evaluated["result"]["openings"])
         clean = "opened once" if times == 1 else f"opened {times} times, so this is no clean test"
-        lines.append(f"Test ({clean}, {evaluated['result']['rows']:,} rows): {metric} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}].")
+        lines.append(
+            f"Test ({clean}, {evaluated['result']['rows']:,} rows): {metric} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]."
+        )
     else:
         lines.append("The test part is still shut.")
     red = [f"{r['id']}: {f['check']}" for r in records.values() if r for f in r["findings"] if f["verdict"] == "FAIL"]
@@ -91,7 +109,7 @@ def section(title: str, text: str = "", **parts: Any) -> Section:
 
 def result_sections(project: Project, records: dict[str, Any]) -> list[Section]:
     """Model against baselines, curves, gradients, losses, calibration, per class, slices, worst examples."""
-    found = [against_section(project, records)]
+    found: list[Section | None] = [against_section(project, records)]
     if records["train"]:
         found += [training_section(project, records), worst_section(project, records["train"])]
     if records["evaluate"]:
@@ -103,33 +121,79 @@ def against_section(project: Project, records: dict[str, Any]) -> Section:
     """Forest plot of all models on validation."""
     metric, rows = project.config.resolved_metric, {}
     if records["baseline"]:
-        rows = {name: entry["metrics"][metric] for name, entry in records["baseline"]["result"]["baselines"].items() if metric in entry["metrics"]}
+        rows = {
+            name: entry["metrics"][metric]
+            for name, entry in records["baseline"]["result"]["baselines"].items()
+            if metric in entry["metrics"]
+        }
     for record in project.records("train"):
         result = record["result"]
-        if metric in result.get("metrics", {}) and records["train"] and record["fingerprint"]["split"] == records["train"]["fingerprint"]["split"]:
+        if (
+            metric in result.get("metrics", {})
+            and records["train"]
+            and record["fingerprint"]["split"] == records["train"]["fingerprint"]["split"]
+        ):
             rows[f"{result['model']} {record['id'][:4]}"] = result["metrics"][metric]
     mine = f"{records['train']['result']['model']} {records['train']['id'][:4]}" if records["train"] else ""
-    return section("Model against baselines", "Validation, 95 % bootstrap intervals. The orange one is the model of this page." if mine else "Validation, 95 % bootstrap intervals.",
-                   plots=[plots.intervals(f"{metric} on validation", rows, metric, mine)],
-                   tables=[{"title": "scores", "head": ["model", metric, "low", "high"], "rows": [[n, f"{r['value']:.4f}", f"{r['low']:.4f}", f"{r['high']:.4f}"] for n, r in rows.items()]}] if rows else [])  # fmt: skip
+    return section(
+        "Model against baselines",
+        "Validation, 95 % bootstrap intervals. The orange one is the model of this page."
+        if mine
+        else "Validation, 95 % bootstrap intervals.",
+        plots=[plots.intervals(f"{metric} on validation", rows, metric, mine)],
+        tables=[
+            {
+                "title": "scores",
+                "head": ["model", metric, "low", "high"],
+                "rows": [[n, f"{r['value']:.4f}", f"{r['low']:.4f}", f"{r['high']:.4f}"] for n, r in rows.items()],
+            }
+        ]
+        if rows
+        else [],
+    )
 
 
 def test_section(project: Project, record: dict[str, Any]) -> Section:
     """What the opened test part said."""
     result = record["result"]
     drawn = []
-    tables = [{"title": "test scores", "head": ["metric", "value", "low", "high"], "rows": [[n, f"{s['value']:.4f}", f"{s['low']:.4f}", f"{s['high']:.4f}"] for n, s in result["metrics"].items()]}]
+    tables = [
+        {
+            "title": "test scores",
+            "head": ["metric", "value", "low", "high"],
+            "rows": [
+                [n, f"{s['value']:.4f}", f"{s['low']:.4f}", f"{s['high']:.4f}"] for n, s in result["metrics"].items()
+            ],
+        }
+    ]
     if "confusion" in result:
         after = result["calibration"]["after"]
         before = result["calibration"]["before"]
         drawn = [
             plots.matrix("Confusion on test", result["confusion"], result["classes"], "called", "truth"),
-            plots.reliability(f"Reliability: ECE {before['ece']:.3f} (chance alone up to {before['ece_null']:.3f}), after temperature {result['temperature']:.2f}: {after['ece']:.3f}",
-                              {"as trained": before["bins"], "after temperature": after["bins"]}),
-        ]  # fmt: skip
-        tables.append({"title": "per class", "head": ["class", "precision", "recall", "F1", "rows"], "rows": [[c["class"], *(_number(c[k]) for k in ("precision", "recall", "f1")), c["support"]] for c in result["per_class"]]})
+            plots.reliability(
+                f"Reliability: ECE {before['ece']:.3f} (chance alone up to {before['ece_null']:.3f}), after temperature {result['temperature']:.2f}: {after['ece']:.3f}",
+                {"as trained": before["bins"], "after temperature": after["bins"]},
+            ),
+        ]
+        tables.append(
+            {
+                "title": "per class",
+                "head": ["class", "precision", "recall", "F1", "rows"],
+                "rows": [
+                    [c["class"], *(_number(c[k]) for k in ("precision", "recall", "f1")), c["support"]]
+                    for c in result["per_class"]
+                ],
+            }
+        )
     if result.get("slices"):
-        drawn.append(plots.intervals("Slices of the test part", {f"{s['column']} {s['value']} ({s['n']})": s for s in result["slices"]}, result["metric"]))
+        drawn.append(
+            plots.intervals(
+                "Slices of the test part",
+                {f"{s['column']} {s['value']} ({s['n']})": s for s in result["slices"]},
+                result["metric"],
+            )
+        )
     text = f"Run {result['run']} ({result['model']})."
     if "threshold" in result:
         cut = result["threshold"]
@@ -150,11 +214,25 @@ def training_section(project: Project, records: dict[str, Any]) -> Section:
     if records["lr_range"]:
         result = records["lr_range"]["result"]
         series = {f"seed {c['seed']}": (c["lr"], c["loss"]) for c in result["curves"]}
-        drawn.append(plots.lines("Learning-rate range test", series, "learning rate", "loss of a fixed batch", log_x=True, marks={"suggested": result["suggestion"], "used": record["config"]["lr"]}))
+        drawn.append(
+            plots.lines(
+                "Learning-rate range test",
+                series,
+                "learning rate",
+                "loss of a fixed batch",
+                log_x=True,
+                marks={"suggested": result["suggestion"], "used": record["config"]["lr"]},
+            )
+        )
     drawn += prediction_plots(project, record, folder)
     result = record["result"]
     text = f"Run {record['id']}: {result['model']}, {result['parameters']:,} parameters, {result['steps']:,} steps in {record['seconds']:.0f} s"
-    return section("Training", f"{text}; {result['stopped']}." if result["stopped"] else f"{text}.", plots=drawn, findings=record["findings"])
+    return section(
+        "Training",
+        f"{text}; {result['stopped']}." if result["stopped"] else f"{text}.",
+        plots=drawn,
+        findings=record["findings"],
+    )
 
 
 def curve_plots(folder: Path, metric: str, best: int) -> list[str]:
@@ -166,7 +244,13 @@ def curve_plots(folder: Path, metric: str, best: int) -> list[str]:
         return epochs, [row[key] if row[key] is not None else float("nan") for row in curves]
 
     drawn = [
-        plots.lines("Loss", {"train (while training)": column("train_loss"), "validation": column("val_loss")}, "epoch", "loss", marks={"best": best}),
+        plots.lines(
+            "Loss",
+            {"train (while training)": column("train_loss"), "validation": column("val_loss")},
+            "epoch",
+            "loss",
+            marks={"best": best},
+        ),
         plots.lines(f"Validation {metric}", {metric: column("val_metric")}, "epoch", metric, marks={"best": best}),
         plots.lines("Learning rate", {"lr": column("lr")}, "epoch", "rate"),
     ]
@@ -174,11 +258,34 @@ def curve_plots(folder: Path, metric: str, best: int) -> list[str]:
         gradients = read_json(folder / "gradients.json", "a run's gradients", "train again")
         weights = {n: v for n, v in gradients["layers"].items() if "weight" in n and v["update"]} or gradients["layers"]
         shown = list(weights)[:: max(len(weights) // 7, 1)][:8]
-        drawn.append(plots.lines("Gradient norm by layer", {n: (gradients["step"], weights[n]["norm"]) for n in shown}, "step", "norm", log_y=True))
-        drawn.append(plots.lines("Update size by layer (of the weights' norm)", {n: (gradients["step"], weights[n]["update"]) for n in shown}, "step", "update / weight", log_y=True))
+        drawn.append(
+            plots.lines(
+                "Gradient norm by layer",
+                {n: (gradients["step"], weights[n]["norm"]) for n in shown},
+                "step",
+                "norm",
+                log_y=True,
+            )
+        )
+        drawn.append(
+            plots.lines(
+                "Update size by layer (of the weights' norm)",
+                {n: (gradients["step"], weights[n]["update"]) for n in shown},
+                "step",
+                "update / weight",
+                log_y=True,
+            )
+        )
     losses = np.load(folder / "losses.npy", allow_pickle=False)
     levels = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "worst": 1.0}
-    drawn.append(plots.lines("Loss of single validation examples", {n: (epochs, np.quantile(losses, q, axis=1).tolist()) for n, q in levels.items()}, "epoch", "loss"))
+    drawn.append(
+        plots.lines(
+            "Loss of single validation examples",
+            {n: (epochs, np.quantile(losses, q, axis=1).tolist()) for n, q in levels.items()},
+            "epoch",
+            "loss",
+        )
+    )
     return drawn
 
 
@@ -192,11 +299,27 @@ def prediction_plots(project: Project, record: dict[str, Any], folder: Path) -> 
         chance = metrics.probabilities(fitted.config, fitted.prep, outputs)
         each = -np.log(np.clip(chance[np.arange(len(y)), y.astype(int)], 1e-12, None))
         counts, edges = np.histogram(chance.max(axis=1), bins=20, range=(1 / chance.shape[1], 1))
-        drawn.append(plots.bars("Confidence on validation", edges.tolist(), counts.tolist(), "probability of the called class", "examples"))
+        drawn.append(
+            plots.bars(
+                "Confidence on validation",
+                edges.tolist(),
+                counts.tolist(),
+                "probability of the called class",
+                "examples",
+            )
+        )
     else:
         each = metrics.values(fitted.prep, outputs) - (y * fitted.prep["target_scale"] + fitted.prep["target_mean"])
     counts, edges = np.histogram(each, bins=30)
-    drawn.append(plots.bars("Loss of each validation example" if fitted.prep["classes"] else "Error of each validation example", edges.tolist(), counts.tolist(), "log loss" if fitted.prep["classes"] else "predicted - true", "examples"))
+    drawn.append(
+        plots.bars(
+            "Loss of each validation example" if fitted.prep["classes"] else "Error of each validation example",
+            edges.tolist(),
+            counts.tolist(),
+            "log loss" if fitted.prep["classes"] else "predicted - true",
+            "examples",
+        )
+    )
     return drawn
 
 
@@ -207,16 +330,28 @@ def worst_section(project: Project, record: dict[str, Any]) -> Section | None:
         return None
     rows = read_json(path, "a run's worst examples", "train again")
     prep = read_json(path.parent / "prep.json", "the preprocessing of a run", "train again")
-    return section("Worst validation examples", "Decoded back from the tensors that entered the model. Wrong labels and broken inputs show here first.", examples=[example(row, prep) for row in rows])
+    return section(
+        "Worst validation examples",
+        "Decoded back from the tensors that entered the model. Wrong labels and broken inputs show here first.",
+        examples=[example(row, prep) for row in rows],
+    )
 
 
 def example(row: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
     """One example for the page: an image when it has one, else its values."""
     shown = dict(row["shown"])
     image = png(np.array(shown.pop("image"), dtype=np.uint8)) if "image" in shown else ""
-    truth = prep["classes"][int(row["y"])] if prep["classes"] else f"{row['y'] * prep['target_scale'] + prep['target_mean']:.4g}"
+    truth = (
+        prep["classes"][int(row["y"])]
+        if prep["classes"]
+        else f"{row['y'] * prep['target_scale'] + prep['target_mean']:.4g}"
+    )
     text = "; ".join(f"{name}: {value}" for name, value in shown.items())
-    return {"title": f"truth {truth}, loss {row['loss']:.2f}", "text": text if len(text) < 700 else text[:700] + " ...", "image": image}
+    return {
+        "title": f"truth {truth}, loss {row['loss']:.2f}",
+        "text": text if len(text) < 700 else text[:700] + " ...",
+        "image": image,
+    }
 
 
 def png(pixels: np.ndarray) -> str:
@@ -237,21 +372,27 @@ def data_sections(records: dict[str, Any]) -> list[Section]:
         if record := records[step]:
             findings = sorted(record["findings"], key=lambda f: order[f["verdict"]])
             sizes = record["result"].get("sizes")
-            text = f"{record['id']}, {record['started']}" + (": " + ", ".join(f"{n} {c:,}" for n, c in sizes.items()) if sizes else "")
+            text = f"{record['id']}, {record['started']}" + (
+                ": " + ", ".join(f"{n} {c:,}" for n, c in sizes.items()) if sizes else ""
+            )
             found.append(section(title, text, findings=findings))
     return found
 
 
 def book_sections(project: Project, records: dict[str, Any]) -> list[Section]:
     """The ledger, the knobs and the environment."""
-    newest = next((records[s] for s in ("train", "evaluate", "check", "baseline", "split", "audit") if records.get(s)), None)
+    newest = next(
+        (records[s] for s in ("train", "evaluate", "check", "baseline", "split", "audit") if records.get(s)), None
+    )
     found = [section("Ledger", details=[("Every step so far", ledger.table(ledger.read(project.ledger)))])]
     if newest:
         environment = newest["environment"]
         libraries = "\n".join(f"{n} {v}" for n, v in environment["libraries"].items() if v)
         rest = "\n".join(f"{k}: {v}" for k, v in environment.items() if k != "libraries")
         knobs = "\n".join(f"{k} = {v!r}" for k, v in newest["config"].items())
-        found.append(section("Environment and knobs", details=[("Environment", f"{rest}\n{libraries}"), ("Knobs", knobs)]))
+        found.append(
+            section("Environment and knobs", details=[("Environment", f"{rest}\n{libraries}"), ("Knobs", knobs)])
+        )
     return found
 
 

@@ -23,10 +23,16 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     for check in checks.CHECKS:
         run.timed(check, config, data, part)
     if (project.root / "TEST_OPENED.json").exists() and not project.because:
-        raise UserError('the test part was opened already (TEST_OPENED.json); a new split needs --because "your reason", which the ledger keeps')
+        raise UserError(
+            'the test part was opened already (TEST_OPENED.json); a new split needs --because "your reason", which the ledger keeps'
+        )
     pinned = write_manifest(project, part)
     if before and path.read_bytes() != before:
         project.say("  the split changed: baselines, checks and runs made before no longer count")
     sizes = {name: pinned["parts"][name]["rows"] for name in PARTS}
-    project.say(f"  {pinned['kind']}: " + ", ".join(f"{name} {rows:,}" for name, rows in sizes.items()) + f" -> {MANIFEST} (commit it)")
+    project.say(
+        f"  {pinned['kind']}: "
+        + ", ".join(f"{name} {rows:,}" for name, rows in sizes.items())
+        + f" -> {MANIFEST} (commit it)"
+    )
     run.result |= {"kind": pinned["kind"], "sizes": sizes, "split": split_hash(pinned), "parts": pinned["parts"]}

@@ -44,8 +44,9 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         _save_worst(project, run, prep, val, outputs)
 
 
-def _fit_network(project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples],
-                 resume: bool) -> tuple[np.ndarray, dict[str, Any]]:  # fmt: skip
+def _fit_network(
+    project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples], resume: bool
+) -> tuple[np.ndarray, dict[str, Any]]:
     model, progress = fit(project, run, prep, *examples, resume=resume)
     outputs = predict(model, examples[1], project.config)
     run.add(best_restored(project, prep, examples[1], outputs, progress))
@@ -62,7 +63,9 @@ def _fit_network(project: Project, run: Run, prep: dict[str, Any], examples: tup
     }
 
 
-def _fit_baseline(project: Project, run: Run, prep: dict[str, Any], data: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+def _fit_baseline(
+    project: Project, run: Run, prep: dict[str, Any], data: dict[str, Any]
+) -> tuple[np.ndarray, dict[str, Any]]:
     """The final model is a plain one: fit it by itself, save it, and use it like the network."""
     name = project.task.final_baseline(project.config)
     before = time.perf_counter()
@@ -72,11 +75,26 @@ def _fit_baseline(project: Project, run: Run, prep: dict[str, Any], data: dict[s
     fitted.save(folder)
     project.say(f"  {name} fitted in {time.perf_counter() - before:.1f} s")
     outputs = Fitted(name, project.task, project.config, prep, baseline=fitted).outputs(data["val"])[0]
-    return outputs, {"model": name, "parameters": 0, "trainable": 0, "epochs": 0, "best_epoch": 0, "steps": 0, "stopped": ""}
+    return outputs, {
+        "model": name,
+        "parameters": 0,
+        "trainable": 0,
+        "epochs": 0,
+        "best_epoch": 0,
+        "steps": 0,
+        "stopped": "",
+    }
 
 
-def _record(project: Project, run: Run, prep: dict[str, Any], val: Examples, outputs: np.ndarray, summary: dict[str, Any],
-            baseline: dict[str, Any]) -> None:  # fmt: skip
+def _record(
+    project: Project,
+    run: Run,
+    prep: dict[str, Any],
+    val: Examples,
+    outputs: np.ndarray,
+    summary: dict[str, Any],
+    baseline: dict[str, Any],
+) -> None:
     config = project.config
     y, query = val.y.cpu().numpy(), query_of(val)
     for name, array in (("outputs", outputs), ("y", y), ("query", query)):
@@ -91,8 +109,14 @@ def _record(project: Project, run: Run, prep: dict[str, Any], val: Examples, out
         run.add(against_baseline(project, run, prep, outputs, (y, query), baseline))
 
 
-def against_baseline(project: Project, run: Run, prep: dict[str, Any], outputs: np.ndarray,
-                     truth: tuple[np.ndarray, np.ndarray | None], baseline: dict[str, Any]) -> Finding:  # fmt: skip
+def against_baseline(
+    project: Project,
+    run: Run,
+    prep: dict[str, Any],
+    outputs: np.ndarray,
+    truth: tuple[np.ndarray, np.ndarray | None],
+    baseline: dict[str, Any],
+) -> Finding:
     """Whether the model is worth having over the best simple one: paired difference on the same validation rows."""
     config, best = project.config, baseline["result"]["best"]
     theirs = np.load(project.root / "runs" / baseline["id"] / f"outputs-{best}.npy", allow_pickle=False)
@@ -110,14 +134,18 @@ def against_baseline(project: Project, run: Run, prep: dict[str, Any], outputs: 
         (
             Cause("data", f"{best} finds all there is in these features; the network is then not worth having"),
             Cause("optimiser", "the learning rate or the number of epochs is off: run lr-range and look at the curves"),
-            Cause("model", "the network is too small, or lacks what the simple model has (interactions, monotone splits)"),
-        ) if high < 0 else (),
-        "recipe lr-range" if high < 0 else "",
+            Cause(
+                "model", "the network is too small, or lacks what the simple model has (interactions, monotone splits)"
+            ),
+        ),
+        "recipe lr-range",
         evidence=difference,
-    )  # fmt: skip
+    )
 
 
-def best_restored(project: Project, prep: dict[str, Any], val: Examples, outputs: np.ndarray, progress: Progress) -> Finding:
+def best_restored(
+    project: Project, prep: dict[str, Any], val: Examples, outputs: np.ndarray, progress: Progress
+) -> Finding:
     """Replay of the best checkpoint: its validation loss must be the lowest of the curve."""
     losses = [row["val_loss"] for row in progress.curves]
     now = float(losses_of(make_loss(project.config, prep), outputs, val).mean(dtype=np.float64))
@@ -128,13 +156,15 @@ def best_restored(project: Project, prep: dict[str, Any], val: Examples, outputs
         verdict(not same),
         f"validation loss {now:.5f} from the restored weights, lowest of the curve {low:.5f} (epoch {progress.best_epoch})",
         "the same number: the model that is kept is the one that was best",
-        () if same else (
+        ()
+        if same
+        else (
             Cause("loop", "the last weights are used instead of the best ones"),
             Cause("evaluation", "evaluation changes the model or its inputs: the wrong mode, augmentation left on"),
         ),
         "" if same else "read engine/loop.py where `best` is saved and restored",
         evidence={"restored": now, "lowest": low},
-    )  # fmt: skip
+    )
 
 
 def non_finite(config: Config, broken: NonFinite) -> Finding:
@@ -155,18 +185,28 @@ def non_finite(config: Config, broken: NonFinite) -> Finding:
     )
 
 
-def _save_worst(project: Project, run: Run, prep: dict[str, Any], val: Examples, outputs: np.ndarray, count: int = 12) -> None:
+def _save_worst(
+    project: Project, run: Run, prep: dict[str, Any], val: Examples, outputs: np.ndarray, count: int = 12
+) -> None:
     """The validation examples with the highest loss, decoded back from what entered the model."""
     import torch
 
     each = losses_of(make_loss(project.config, prep), outputs, val)
     rows = np.argsort(-each)[:count].copy()
     batch: Batch = next(iter(val.batches([torch.from_numpy(rows)])))
-    run.save("worst.json", [
-        {"index": int(row), "y": float(batch.y[i]), "loss": float(each[row]), "output": outputs[row].tolist(),
-         "shown": project.task.show(prep, batch, i)}
-        for i, row in enumerate(rows)
-    ])  # fmt: skip
+    run.save(
+        "worst.json",
+        [
+            {
+                "index": int(row),
+                "y": float(batch.y[i]),
+                "loss": float(each[row]),
+                "output": outputs[row].tolist(),
+                "shown": project.task.show(prep, batch, i),
+            }
+            for i, row in enumerate(rows)
+        ],
+    )
 
 
 def _interval(value: dict[str, float]) -> str:

@@ -25,7 +25,9 @@ LINEAR_ROWS = 200_000
 def baselines(config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
     """Linear model, RBF-SVC on small data, LightGBM; XGBoost and CatBoost where they are installed. Simplest first."""
     part = examples(config, prep, train)
-    fitted: dict[str, Baseline] = {"ridge" if config.task in ("regression", "ranking") else "logistic": fit_linear(config, prep, part)}
+    fitted: dict[str, Baseline] = {
+        "ridge" if config.task in ("regression", "ranking") else "logistic": fit_linear(config, prep, part)
+    }
     if config.task in ("binary", "multiclass") and len(part) < SVC_ROWS:
         fitted["rbf_svc"] = fit_svc(config, prep, part)
     fitted["lightgbm"] = fit_lightgbm(config, prep, part)
@@ -42,13 +44,17 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
     path = folder / "lightgbm.txt"
     if not path.is_file():
         raise UserError(f"{path} does not exist; train again: recipe train model=lightgbm")
-    rounds = read_json(folder / "lightgbm.json", "LightGBM's settings", "train again: recipe train model=lightgbm")["rounds"]
+    rounds = read_json(folder / "lightgbm.json", "LightGBM's settings", "train again: recipe train model=lightgbm")[
+        "rounds"
+    ]
     return LightGBM(prep, lightgbm.Booster(model_file=str(path)), rounds)
 
 
 def flat(x: dict[str, Any], prep: dict[str, Any]) -> np.ndarray:
     """All features as one matrix [n, d]: numbers as they are, embedded categories as codes in the last columns."""
-    return np.concatenate([np.asarray(x[name], dtype=np.float32) for name in ("numeric", "categorical") if name in x], axis=1)
+    return np.concatenate(
+        [np.asarray(x[name], dtype=np.float32) for name in ("numeric", "categorical") if name in x], axis=1
+    )
 
 
 def flat_onehot(x: dict[str, Any], prep: dict[str, Any]) -> Any:
@@ -60,7 +66,9 @@ def flat_onehot(x: dict[str, Any], prep: dict[str, Any]) -> Any:
         codes = np.asarray(x["categorical"])[:, i]
         seen = codes > 0
         rows = np.flatnonzero(seen)
-        parts.append(sparse.csr_matrix((np.ones(len(rows)), (rows, codes[seen] - 1)), shape=(len(codes), len(vocabulary))))
+        parts.append(
+            sparse.csr_matrix((np.ones(len(rows)), (rows, codes[seen] - 1)), shape=(len(codes), len(vocabulary)))
+        )
     return sparse.hstack(parts, format="csr")
 
 
@@ -73,7 +81,9 @@ class Linear:
     bias: np.ndarray
 
     def predict(self, data: Data) -> np.ndarray:
-        return np.asarray(flat_onehot(encode(self.prep, data.frame), self.prep) @ self.weights + self.bias, dtype=np.float32)
+        return np.asarray(
+            flat_onehot(encode(self.prep, data.frame), self.prep) @ self.weights + self.bias, dtype=np.float32
+        )
 
     def save(self, folder: Path) -> None:
         (folder / "linear.json").write_text(to_json({"weights": self.weights, "bias": self.bias}, indent=None))
@@ -95,8 +105,15 @@ def fit_linear(config: Config, prep: dict[str, Any], part: Rows) -> Linear:
 
         model: Any = LogisticRegression(max_iter=1000, class_weight=weight).fit(x, y)
     else:
-        model = LogisticRegressionCV(Cs=strengths, cv=folds, max_iter=1000, class_weight=weight, scoring="neg_log_loss",
-                                     l1_ratios=(0.0,), use_legacy_attributes=False).fit(x, y)  # fmt: skip
+        model = LogisticRegressionCV(
+            Cs=strengths,
+            cv=folds,
+            max_iter=1000,
+            class_weight=weight,
+            scoring="neg_log_loss",
+            l1_ratios=(0.0,),
+            use_legacy_attributes=False,
+        ).fit(x, y)
     return Linear(prep, model.coef_.T, np.atleast_1d(model.intercept_))
 
 
@@ -118,7 +135,9 @@ def fit_svc(config: Config, prep: dict[str, Any], part: Rows) -> Plain:
     """RBF support vector machine with the usual scale; its decision values serve as logits."""
     from sklearn.svm import SVC
 
-    svc = SVC(C=1.0, class_weight="balanced" if config.class_weights == "balanced" else None).fit(flat(part.x, prep), part.y.numpy())
+    svc = SVC(C=1.0, class_weight="balanced" if config.class_weights == "balanced" else None).fit(
+        flat(part.x, prep), part.y.numpy()
+    )
     return Plain(prep, lambda x: 2.0 * svc.decision_function(x).reshape(len(x), -1))
 
 
@@ -131,7 +150,9 @@ class LightGBM:
     rounds: int
 
     def predict(self, data: Data) -> np.ndarray:
-        raw = self.booster.predict(flat(encode(self.prep, data.frame), self.prep), raw_score=True, num_iteration=self.rounds)
+        raw = self.booster.predict(
+            flat(encode(self.prep, data.frame), self.prep), raw_score=True, num_iteration=self.rounds
+        )
         return np.asarray(raw, dtype=np.float32).reshape(len(data), -1)
 
     def save(self, folder: Path) -> None:
@@ -147,16 +168,32 @@ def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows) -> LightGBM:
     categorical = list(range(x.shape[1] - len(prep["embedded"]), x.shape[1]))
     inner = inner_split(part)
     settings = {
-        "objective": {"binary": "binary", "multiclass": "multiclass", "regression": "regression", "ranking": "lambdarank"}[config.task],
-        "learning_rate": 0.05, "num_leaves": 31, "min_data_in_leaf": max(5, min(20, len(y) // 50)), "verbosity": -1, "seed": config.seed,
-        "deterministic": True, "force_row_wise": True, "max_cat_to_onehot": 4, "feature_pre_filter": False,
-        "num_class": prep["outputs"] if config.task == "multiclass" else 1, "eval_at": [10], "num_threads": 2,
+        "objective": {
+            "binary": "binary",
+            "multiclass": "multiclass",
+            "regression": "regression",
+            "ranking": "lambdarank",
+        }[config.task],
+        "learning_rate": 0.05,
+        "num_leaves": 31,
+        "min_data_in_leaf": max(5, min(20, len(y) // 50)),
+        "verbosity": -1,
+        "seed": config.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "max_cat_to_onehot": 4,
+        "feature_pre_filter": False,
+        "num_class": prep["outputs"] if config.task == "multiclass" else 1,
+        "eval_at": [10],
+        "num_threads": 2,
         "is_unbalance": config.task == "binary" and config.class_weights == "balanced",
-    }  # fmt: skip
+    }
 
     def dataset(rows: np.ndarray, reference: Any = None) -> Any:
         rows, sizes = (rows, None) if part.query is None else by_query(part.query.numpy(), rows)
-        return lightgbm.Dataset(x[rows], y[rows], group=sizes, categorical_feature=categorical, reference=reference, free_raw_data=False)
+        return lightgbm.Dataset(
+            x[rows], y[rows], group=sizes, categorical_feature=categorical, reference=reference, free_raw_data=False
+        )
 
     train = dataset(np.flatnonzero(~inner))
     stop = lightgbm.early_stopping(30, verbose=False)
@@ -185,7 +222,9 @@ def fit_xgboost(config: Config, prep: dict[str, Any], part: Rows) -> Plain:
     import xgboost
 
     regression = config.task == "regression"
-    model = (xgboost.XGBRegressor if regression else xgboost.XGBClassifier)(n_estimators=300, learning_rate=0.05, max_depth=6, random_state=config.seed)
+    model = (xgboost.XGBRegressor if regression else xgboost.XGBClassifier)(
+        n_estimators=300, learning_rate=0.05, max_depth=6, random_state=config.seed
+    )
     model.fit(flat(part.x, prep), part.y.numpy())
     return Plain(prep, lambda x: np.asarray(model.predict(x, output_margin=True)).reshape(len(x), -1))
 

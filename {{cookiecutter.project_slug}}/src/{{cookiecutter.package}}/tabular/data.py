@@ -43,7 +43,11 @@ def _parse_dates(frame: pl.DataFrame, guessed: pl.Schema) -> pl.DataFrame:
     """Text columns that look like dates at the top of the file become dates, unless that loses a value further down."""
     for name, kind in guessed.items():
         if kind.is_temporal() and frame.schema[name] == pl.String:
-            parsed = frame[name].str.to_date(strict=False) if kind == pl.Date else frame[name].str.to_datetime(strict=False, time_zone="UTC")
+            parsed = (
+                frame[name].str.to_date(strict=False)
+                if kind == pl.Date
+                else frame[name].str.to_datetime(strict=False, time_zone="UTC")
+            )
             if parsed.null_count() == frame[name].null_count():
                 frame = frame.with_columns(parsed)
     return frame
@@ -51,10 +55,17 @@ def _parse_dates(frame: pl.DataFrame, guessed: pl.Schema) -> pl.DataFrame:
 
 def _require_columns(config: Config, frame: pl.DataFrame, path: Path) -> None:
     named = {
-        "target": [config.target], "group": [config.group], "time": [config.time], "query": [config.query], "drop": config.drop,
-        "numeric": config.numeric, "categorical": config.categorical, "id": config.id, "slices": config.slices,
+        "target": [config.target],
+        "group": [config.group],
+        "time": [config.time],
+        "query": [config.query],
+        "drop": config.drop,
+        "numeric": config.numeric,
+        "categorical": config.categorical,
+        "id": config.id,
+        "slices": config.slices,
         "ordinal": [parse_ordinal(text)[0] for text in config.ordinal],
-    }  # fmt: skip
+    }
     require_columns(named, frame, path)
 
 
@@ -63,7 +74,9 @@ def parse_ordinal(text: str) -> tuple[str, list[str]]:
     name, colon, order = text.partition(":")
     levels = [level.strip() for level in order.split("<")]
     if not colon or len(levels) < 2 or not all(levels) or len(set(levels)) < len(levels):
-        raise UserError(f"ordinal = {text!r} is not of the form \"column: low < middle < high\" with two or more different levels")
+        raise UserError(
+            f'ordinal = {text!r} is not of the form "column: low < middle < high" with two or more different levels'
+        )
     return name.strip(), levels
 
 
@@ -72,7 +85,9 @@ def _clean_floats(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     frame = frame.with_columns(pl.col(name).fill_nan(None) for name in floats)
     for name in floats:
         if (count := int(frame[name].is_infinite().sum())) > 0:
-            raise UserError(f"{path} has {count} infinite values in column {name!r}; replace them by an empty cell or a number")
+            raise UserError(
+                f"{path} has {count} infinite values in column {name!r}; replace them by an empty cell or a number"
+            )
     return frame
 
 
@@ -83,9 +98,16 @@ def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
     from the features: a network cannot extrapolate them, and the audit asks about them.
     """
     declared = {config.target: "target"}
-    for role, names in (("numeric", config.numeric), ("categorical", config.categorical), ("id", config.id),
-                        ("ordinal", [parse_ordinal(text)[0] for text in config.ordinal]), ("drop", config.drop),
-                        ("group", [config.group]), ("time", [config.time]), ("query", [config.query])):  # fmt: skip
+    for role, names in (
+        ("numeric", config.numeric),
+        ("categorical", config.categorical),
+        ("id", config.id),
+        ("ordinal", [parse_ordinal(text)[0] for text in config.ordinal]),
+        ("drop", config.drop),
+        ("group", [config.group]),
+        ("time", [config.time]),
+        ("query", [config.query]),
+    ):
         declared |= {name: role for name in names if name and name != config.target}
     return {name: declared.get(name) or _guess(frame[name]) for name in frame.columns}
 
@@ -107,13 +129,22 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
         name, levels = parse_ordinal(text)
         if name in train.columns("ordinal"):
             numeric[name] = {**_fit_numeric(config, _ordinal(train.frame[name], levels)), "levels": levels}
-    onehot, embedded = {}, {}
+    onehot: dict[str, list[str]] = {}
+    embedded: dict[str, list[str]] = {}
     for name in train.columns("categorical"):
         vocabulary = as_text(train.frame[name]).drop_nulls().unique().sort().to_list()
         (onehot if len(vocabulary) <= config.onehot_max else embedded)[name] = vocabulary
     if not numeric and not onehot and not embedded:
-        raise UserError(f"no feature column is left: {', '.join(f'{n} is {r}' for n, r in train.roles.items())[:300]}; look at drop and id")
-    return {**fit_target(config, train), "task": config.task, "numeric": numeric, "onehot": onehot, "embedded": embedded}
+        raise UserError(
+            f"no feature column is left: {', '.join(f'{n} is {r}' for n, r in train.roles.items())[:300]}; look at drop and id"
+        )
+    return {
+        **fit_target(config, train),
+        "task": config.task,
+        "numeric": numeric,
+        "onehot": onehot,
+        "embedded": embedded,
+    }
 
 
 def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
@@ -170,7 +201,11 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
     """Features of a frame: "numeric" [n, d] (numbers, missing indicators, one-hot) and "categorical" [n, c] codes."""
     columns = []
     for name, fitted in prep["numeric"].items():
-        raw = _ordinal(frame[name], fitted["levels"]) if "levels" in fitted else frame[name].cast(pl.Float64, strict=False)
+        raw = (
+            _ordinal(frame[name], fitted["levels"])
+            if "levels" in fitted
+            else frame[name].cast(pl.Float64, strict=False)
+        )
         columns.append((raw.fill_null(fitted["fill"]).to_numpy() - fitted["centre"]) / fitted["scale"])
         if fitted["missing"]:
             columns.append(raw.is_null().to_numpy().astype(np.float64))
@@ -181,7 +216,9 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
     if columns:
         encoded["numeric"] = np.clip(np.stack(columns, axis=1), -1e6, 1e6).astype(np.float32)
     if prep["embedded"]:
-        encoded["categorical"] = np.stack([codes(frame[name], vocabulary) for name, vocabulary in prep["embedded"].items()], axis=1)
+        encoded["categorical"] = np.stack(
+            [codes(frame[name], vocabulary) for name, vocabulary in prep["embedded"].items()], axis=1
+        )
     return encoded
 
 

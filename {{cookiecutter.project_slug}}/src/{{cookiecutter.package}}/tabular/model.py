@@ -44,13 +44,16 @@ def embedding_width(categories: int) -> int:
 class MLP(nn.Module):
     """x: {"numeric": [b, d], "categorical": [b, c]} -> outputs [b, k]."""
 
-    def __init__(self, config: Config, width: int, edges: dict[int, list[float]], vocabularies: list[int], outputs: int) -> None:
+    def __init__(
+        self, config: Config, width: int, edges: dict[int, list[float]], vocabularies: list[int], outputs: int
+    ) -> None:
         super().__init__()
-        self.embeddings = nn.ModuleList(nn.Embedding(size, embedding_width(size)) for size in vocabularies)
-        for table in self.embeddings:
+        tables = [nn.Embedding(size, embedding_width(size)) for size in vocabularies]
+        for table in tables:
             nn.init.normal_(table.weight, std=0.1)  # the default of 1 drowns the scaled numbers
+        self.embeddings = nn.ModuleList(tables)
         self.piecewise = PiecewiseLinear(edges) if edges else None
-        width += sum(table.embedding_dim for table in self.embeddings) + (self.piecewise.extra if self.piecewise else 0)
+        width += sum(table.embedding_dim for table in tables) + (self.piecewise.extra if self.piecewise else 0)
         blocks: list[nn.Module] = []
         for _ in range(config.layers - 1):
             blocks += block(config, width)
@@ -69,9 +72,13 @@ class MLP(nn.Module):
 
 def block(config: Config, width: int) -> list[nn.Module]:
     """Linear, norm, ReLU, dropout. No bias before BatchNorm, which would cancel it; dropout comes after, never before."""
-    norm = {"none": [], "layer": [nn.LayerNorm(config.hidden)], "batch": [nn.BatchNorm1d(config.hidden)]}[config.norm]
+    norms: dict[str, list[nn.Module]] = {
+        "none": [],
+        "layer": [nn.LayerNorm(config.hidden)],
+        "batch": [nn.BatchNorm1d(config.hidden)],
+    }
     dropout = [nn.Dropout(config.dropout)] if config.dropout else []
-    return [nn.Linear(width, config.hidden, bias=config.norm != "batch"), *norm, nn.ReLU(), *dropout]
+    return [nn.Linear(width, config.hidden, bias=config.norm != "batch"), *norms[config.norm], nn.ReLU(), *dropout]
 
 
 class PiecewiseLinear(nn.Module):
@@ -86,6 +93,9 @@ class PiecewiseLinear(nn.Module):
         columns = [column for column, values in edges.items() for _ in values[1:]]
         starts = [start for values in edges.values() for start in values[:-1]]
         ends = [end for values in edges.values() for end in values[1:]]
+        self.columns: Tensor
+        self.starts: Tensor
+        self.widths: Tensor
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64))
         self.register_buffer("starts", torch.tensor(starts))
         self.register_buffer("widths", torch.tensor(ends) - torch.tensor(starts))

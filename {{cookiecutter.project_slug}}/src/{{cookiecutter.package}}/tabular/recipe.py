@@ -15,33 +15,45 @@ from ..task import Baseline, Batch, Data, Examples, Task
 class Config(shared.Config):
     """Knobs of tabular projects, beside the shared ones."""
 
-    model: Literal["mlp", "lightgbm"] = knob("mlp", "model", "Final model: a network, or LightGBM through the same steps")
+    model: Literal["mlp", "lightgbm"] = knob(
+        "mlp", "model", "Final model: a network, or LightGBM through the same steps"
+    )
     hidden: int = knob(128, "model", "Width of the hidden layers", ge=1, le=8192)
     layers: int = knob(3, "model", "Linear layers, the last one included; beyond 5 rarely earns its keep", ge=2, le=5)
-    dropout: float = knob(0.0, "model", "Dropout after each activation; only against overfitting (0.1-0.5)", ge=0, le=0.9)
+    dropout: float = knob(
+        0.0, "model", "Dropout after each activation; only against overfitting (0.1-0.5)", ge=0, le=0.9
+    )
     norm: Literal["none", "layer", "batch"] = knob("none", "model", "Normalisation before each activation")
     numeric_embedding: Literal["none", "piecewise"] = knob(
         "none", "model", "piecewise = each number as its position among quantile bins of the training part"
     )
-    scaling: Literal["standard", "minmax", "none"] = knob("standard", "preprocessing", "Scaling of numbers, fitted on train")
-    missing: Literal["median", "mean", "zero"] = knob("median", "preprocessing", "What fills a missing number; a 0/1 indicator is added")
-    onehot_max: int = knob(20, "preprocessing", "Categories up to which a column is one-hot; above, an embedding", ge=0, le=1000)
+    scaling: Literal["standard", "minmax", "none"] = knob(
+        "standard", "preprocessing", "Scaling of numbers, fitted on train"
+    )
+    missing: Literal["median", "mean", "zero"] = knob(
+        "median", "preprocessing", "What fills a missing number; a 0/1 indicator is added"
+    )
+    onehot_max: int = knob(
+        20, "preprocessing", "Categories up to which a column is one-hot; above, an embedding", ge=0, le=1000
+    )
     numeric: list[str] = knob([], "data", "Columns to read as numbers whatever they look like")
     categorical: list[str] = knob([], "data", "Columns to read as categories whatever they look like")
-    ordinal: list[str] = knob([], "data", "Ordered categories, as in \"size: small < medium < large\"")
+    ordinal: list[str] = knob([], "data", 'Ordered categories, as in "size: small < medium < large"')
     id: list[str] = knob([], "data", "Columns that name a row; never a feature")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Config:
         if self.model == "mlp" and self.norm == "batch" and self.batch_size < 16:
-            raise ValueError(f"norm = 'batch' with batch_size = {self.batch_size}: BatchNorm needs 16 and more; use norm = 'layer'")
+            raise ValueError(
+                f"norm = 'batch' with batch_size = {self.batch_size}: BatchNorm needs 16 and more; use norm = 'layer'"
+            )
         return self
 
 
 class Tabular(Task):
     """Rows of a CSV or Parquet file."""
 
-    Config = Config
+    knobs = Config
 
     def load(self, config: Config, root: Path) -> Data:
         from .data import load

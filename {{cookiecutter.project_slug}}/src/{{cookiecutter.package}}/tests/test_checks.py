@@ -43,11 +43,25 @@ def with_model(build: Callable[[], nn.Module]) -> Toy:
     return task
 
 
-@pytest.mark.parametrize("knobs", [
-    {"k": 2}, {"k": 3}, {"k": 1}, {"k": 1, "loss": "mae"}, {"k": 1, "loss": "huber"}, {"k": 3, "loss": "focal"}, {"k": 2, "loss": "focal"},
-    {"k": 3, "class_weights": "balanced", "label_smoothing": 0.1}, {"k": 2, "optimiser": "sgd", "lr": 0.1}, {"k": 2, "schedule": "plateau"},
-    {"k": 2, "schedule": "one_cycle"}, {"k": 3, "accumulate": 3, "batch_size": 16}, {"k": 2, "batch_size": 7},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"k": 2},
+        {"k": 3},
+        {"k": 1},
+        {"k": 1, "loss": "mae"},
+        {"k": 1, "loss": "huber"},
+        {"k": 3, "loss": "focal"},
+        {"k": 2, "loss": "focal"},
+        {"k": 3, "class_weights": "balanced", "label_smoothing": 0.1},
+        {"k": 2, "optimiser": "sgd", "lr": 0.1},
+        {"k": 2, "schedule": "plateau"},
+        {"k": 2, "schedule": "one_cycle"},
+        {"k": 3, "accumulate": 3, "batch_size": 16},
+        {"k": 2, "batch_size": 7},
+    ],
+    ids=str,
+)
 def test_healthy_projects_are_all_green(tmp_path: Path, knobs: dict[str, Any]) -> None:
     project = toy_project(tmp_path, **knobs)
     bench = make_bench(project)
@@ -112,7 +126,7 @@ class Stubborn(nn.Sequential):
         return self
 
 
-def mlp(change: Callable[[nn.Sequential], Any] = lambda m: None) -> Callable[[], nn.Module]:
+def mlp(change: Callable[[Any], Any] = lambda m: None) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
         with torch.no_grad():
@@ -134,16 +148,28 @@ NETWORK_FAULTS = [
     ("dead units", network.gradient_flow, mlp(lambda m: m[0].bias.fill_(-100)), "FAIL"),
     ("output kind", lint.output_kind, lambda: nn.Sequential(mlp()(), nn.Sigmoid()), "FAIL"),
     ("output kind", lint.output_kind, lambda: nn.Linear(4, 3), "FAIL"),
-    ("activations", lint.activations, lambda: nn.Sequential(nn.Linear(4, 32), nn.Dropout(0.0), nn.Linear(32, 1)), "FAIL"),
+    (
+        "activations",
+        lint.activations,
+        lambda: nn.Sequential(nn.Linear(4, 32), nn.Dropout(0.0), nn.Linear(32, 1)),
+        "FAIL",
+    ),
     ("parameters stepped", lint.parameters_stepped, Hidden, "FAIL"),
-    ("normalisation", lint.normalisation, lambda: nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 1)), "WARN"),
+    (
+        "normalisation",
+        lint.normalisation,
+        lambda: nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 1)),
+        "WARN",
+    ),
     ("no mixing", network.no_mixing, Mixing, "FAIL"),
     ("input matters", network.input_matters, Deaf, "FAIL"),
     ("train against eval", network.train_against_eval, lambda: Differs(), "WARN"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("name", "check", "build", "expected"), NETWORK_FAULTS, ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("name", "check", "build", "expected"), NETWORK_FAULTS, ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_network_faults_are_red(tmp_path: Path, name: str, check: Any, build: Any, expected: str) -> None:
     project = toy_project(tmp_path)
     project.task = with_model(build)
@@ -151,14 +177,18 @@ def test_network_faults_are_red(tmp_path: Path, name: str, check: Any, build: An
     assert found[name] == expected
 
 
-@pytest.mark.parametrize(("name", "check", "knobs", "expected"), [
-    ("update size", network.gradient_flow, {"lr": 1e-9}, "FAIL"),
-    ("update size", network.gradient_flow, {"lr": 10.0, "clip": 0.0}, "FAIL"),
-    ("weight decay", loop.decay, {"weight_decay": 1.0}, "WARN"),
-    ("gradient size", network.gradient_flow, {"clip": 1e-5}, "WARN"),
-    ("patience", loop.patience, {"patience": 1, "epochs": 30}, "WARN"),
-    ("schedule", loop.schedule, {"warmup": 0.999, "epochs": 30}, "FAIL"),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "check", "knobs", "expected"),
+    [
+        ("update size", network.gradient_flow, {"lr": 1e-9}, "FAIL"),
+        ("update size", network.gradient_flow, {"lr": 10.0, "clip": 0.0}, "FAIL"),
+        ("weight decay", loop.decay, {"weight_decay": 1.0}, "WARN"),
+        ("gradient size", network.gradient_flow, {"clip": 1e-5}, "WARN"),
+        ("patience", loop.patience, {"patience": 1, "epochs": 30}, "WARN"),
+        ("schedule", loop.schedule, {"warmup": 0.999, "epochs": 30}, "FAIL"),
+    ],
+    ids=str,
+)
 def test_knob_faults_are_red(tmp_path: Path, name: str, check: Any, knobs: dict[str, Any], expected: str) -> None:
     found = verdicts(check(make_bench(toy_project(tmp_path, **knobs))))
     assert found[name] == expected
@@ -174,7 +204,9 @@ def faulty_step(fault: str) -> Callable[..., Tensor]:
         total = torch.zeros((), dtype=torch.float64)
         for batch in batches:
             part = loss(model(batch.x).float(), batch)
-            scale = {"sum": part.sum(), "mean per batch": part.mean(), "uphill": -part.sum() / examples}.get(fault, part.sum() / examples)
+            scale = {"sum": part.sum(), "mean per batch": part.mean(), "uphill": -part.sum() / examples}.get(
+                fault, part.sum() / examples
+            )
             scale.backward()
             total += part.sum().detach()
         observe()
@@ -184,13 +216,18 @@ def faulty_step(fault: str) -> Callable[..., Tensor]:
     return step
 
 
-@pytest.mark.parametrize(("name", "check", "fault"), [
-    ("mean, not sum", loss.mean_not_sum, "sum"),
-    ("accumulation", loss.accumulation, "mean per batch"),
-    ("fresh gradients", loss.fresh_gradients, "no zero_grad"),
-    ("downhill", loss.downhill, "uphill"),
-])  # fmt: skip
-def test_step_faults_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, check: Any, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "check", "fault"),
+    [
+        ("mean, not sum", loss.mean_not_sum, "sum"),
+        ("accumulation", loss.accumulation, "mean per batch"),
+        ("fresh gradients", loss.fresh_gradients, "no zero_grad"),
+        ("downhill", loss.downhill, "uphill"),
+    ],
+)
+def test_step_faults_are_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, check: Any, fault: str
+) -> None:
     bench = make_bench(toy_project(tmp_path))
     monkeypatch.setattr(loss, "step", faulty_step("none"))
     assert verdicts(check(bench))[name] == "PASS"
@@ -198,12 +235,21 @@ def test_step_faults_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
     assert verdicts(check(bench))[name] == "FAIL"
 
 
-@pytest.mark.parametrize(("knobs", "name", "wrong"), [
-    ({"k": 3}, "classification", lambda output, shares, gamma: F.cross_entropy(output.softmax(1), shares, reduction="none")),
-    ({"k": 2}, "classification", lambda output, shares, gamma: (output[:, 0] - shares[:, 1]) ** 2),
-    ({"k": 3}, "classification", lambda output, shares, gamma: F.cross_entropy(output, shares)),
-])  # fmt: skip
-def test_wrong_losses_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], name: str, wrong: Any) -> None:
+@pytest.mark.parametrize(
+    ("knobs", "name", "wrong"),
+    [
+        (
+            {"k": 3},
+            "classification",
+            lambda output, shares, gamma: F.cross_entropy(output.softmax(1), shares, reduction="none"),
+        ),
+        ({"k": 2}, "classification", lambda output, shares, gamma: (output[:, 0] - shares[:, 1]) ** 2),
+        ({"k": 3}, "classification", lambda output, shares, gamma: F.cross_entropy(output, shares)),
+    ],
+)
+def test_wrong_losses_are_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], name: str, wrong: Any
+) -> None:
     bench = make_bench(toy_project(tmp_path, **knobs))
     monkeypatch.setattr(losses, name, wrong)
     assert verdicts(guarded(loss.known_outputs)(bench)) == {"loss of known outputs": "FAIL"}
@@ -250,13 +296,19 @@ def test_lost_optimiser_state_breaks_resume(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_rate_stepped_per_epoch_is_not_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_loop, "rate_factor", lambda config, step, steps: optim.rate_factor(config, step // 4, steps))
+    monkeypatch.setattr(
+        engine_loop, "rate_factor", lambda config, step, steps: optim.rate_factor(config, step // 4, steps)
+    )
     assert short_runs(toy_project(tmp_path))["rate as planned"] == "FAIL"
 
 
 def test_skipped_batches_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = engine_loop.plan
-    monkeypatch.setattr(engine_loop, "plan", lambda e, size, seed=None, epoch=0: real(e, size, seed, epoch)[: 2 if seed is not None else None])
+    monkeypatch.setattr(
+        engine_loop,
+        "plan",
+        lambda e, size, seed=None, epoch=0: real(e, size, seed, epoch)[: 2 if seed is not None else None],
+    )
     assert short_runs(toy_project(tmp_path))["examples seen"] == "FAIL"
 
 
@@ -285,15 +337,27 @@ def test_slow_loader_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert verdicts(loop.short_runs(bench, project))["loader"] == "WARN"
 
 
-@pytest.mark.parametrize(("seeding", "expected"), [("(epoch, index)", "PASS"), ("nothing", "FAIL"), ("index only", "FAIL")])
-def test_augmentation_is_a_function_of_epoch_and_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeding: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("seeding", "expected"), [("(epoch, index)", "PASS"), ("nothing", "FAIL"), ("index only", "FAIL")]
+)
+def test_augmentation_is_a_function_of_epoch_and_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeding: str, expected: str
+) -> None:
     bench = make_bench(toy_project(tmp_path))
     real = bench.train.batches
 
     def noisy(plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Any:
         for batch in real(plan, epoch):
-            seeds = {"(epoch, index)": [[epoch, int(i)] for i in batch.index], "index only": [[int(i)] for i in batch.index]}
-            noise = np.stack([np.random.default_rng(seeds[seeding][i] if seeding in seeds else None).normal(size=4) for i in range(len(batch.y))])
+            seeds = {
+                "(epoch, index)": [[epoch, int(i)] for i in batch.index],
+                "index only": [[int(i)] for i in batch.index],
+            }
+            noise = np.stack(
+                [
+                    np.random.default_rng(seeds[seeding][i] if seeding in seeds else None).normal(size=4)
+                    for i in range(len(batch.y))
+                ]
+            )
             yield batch._replace(x=batch.x + torch.tensor(noise, dtype=torch.float32)) if augment else batch
 
     monkeypatch.setattr(bench.train, "batches", noisy)

@@ -51,7 +51,7 @@ class Constant:
 class Toy(Task):
     """Numeric features only; binary, multiclass, regression and ranking."""
 
-    Config = Config
+    knobs = Config
 
     def load(self, config: Config, root: Path) -> Data:
         path = root / config.data
@@ -70,8 +70,8 @@ class Toy(Task):
             "classes": classes,
             "outputs": len(classes) if config.task == "multiclass" else 1,
             "prior": [c / len(y) for c in counts],
-            "target_mean": float(y.mean()) if regression else 0.0,
-            "target_scale": float(y.std()) if regression else 1.0,
+            "target_mean": float(y.to_numpy().mean()) if regression else 0.0,
+            "target_scale": float(y.to_numpy().std()) if regression else 1.0,
             "mean": features.mean(0).tolist(),
             "scale": (features.std(0) + 1e-12).tolist(),
         }
@@ -85,7 +85,9 @@ class Toy(Task):
             y = y.float() if config.task == "binary" else y
         else:
             y = torch.tensor((column.to_numpy() - prep["target_mean"]) / prep["target_scale"], dtype=torch.float32)
-        query = torch.tensor(data.frame[config.query].rank("dense").to_numpy().astype(np.int64)) if config.query else None
+        query = (
+            torch.tensor(data.frame[config.query].rank("dense").to_numpy().astype(np.int64)) if config.query else None
+        )
         return ToyExamples(x, y, query)
 
     def model(self, config: Config, prep: dict[str, Any]) -> nn.Module:
@@ -117,5 +119,7 @@ def toy_project(root: Path, n: int = 300, k: int = 2, seed: int = 0, **knobs: An
     frame.write_csv(root / "data" / "train.csv")
     task = {1: "regression", 2: "binary"}.get(k, "multiclass")
     (root / "recipe.toml").write_text("")
-    config = Config(**{"task": task, "iid": "drawn independently", "tracker": "none", "device": "cpu", "epochs": 3, **knobs})
+    config = Config(
+        **{"task": task, "iid": "drawn independently", "tracker": "none", "device": "cpu", "epochs": 3, **knobs}
+    )
     return Project(root, config, Toy(), quiet=True)

@@ -29,7 +29,7 @@ def audit(config: Config, data: Data) -> list[Finding]:
     try:
         prep = prepare(config, sample)
     except UserError as error:
-        causes = (Cause("preprocessing", "the encoder or its tokenizer is not there, or is not made for these texts"), Cause("model", "encoder names the wrong model"))
+        causes = (Cause("preprocessing", "the tokenizer is not there, or is not made for these texts"), Cause("model", "encoder names the wrong model"))
         return [*found, Finding("tokenizer", "FAIL", str(error), "the encoder's own tokenizer, fit for these texts", causes, "mend encoder in recipe.toml")]
     tokens = encode(prep, sample.frame)
     return [*found, unknown_tokens(prep, tokens), truncation(config, prep, sample, tokens), advice(config, prep, data, sample, tokens)]
@@ -45,9 +45,11 @@ def empty_texts(config: Config, data: Data) -> Finding:
     bad = share > 0.001
     return Finding(
         "texts", verdict(share > 0.1, bad),
-        f"{int(blank.sum()):,} of {len(data):,} are empty, {int(broken.sum()):,} hold undecodable characters; median {np.median(letters):.0f} characters, longest {letters.max():,}",
+        f"{int(blank.sum()):,} of {len(data):,} are empty, {int(broken.sum()):,} hold undecodable characters; "
+        f"median {np.median(letters):.0f} characters, longest {letters.max():,}",
         "at most 1 in 1,000 empty or undecodable",
-        (Cause("data", "texts were lost in an export or a join, or the file was read in the wrong encoding"), Cause("preprocessing", "cleaning removed everything")) if bad else (),
+        (Cause("data", "texts were lost in an export or a join, or the file was read in the wrong encoding"),
+         Cause("preprocessing", "cleaning removed everything")) if bad else (),
         f"drop or mend the rows whose {config.text} is empty" if bad else "", share=share,
         evidence={"empty": int(blank.sum()), "broken": int(broken.sum()), "characters": np.quantile(letters, [0, 0.5, 0.9, 0.99, 1]).tolist()},
     )  # fmt: skip
@@ -73,8 +75,10 @@ def giveaway_words(config: Config, data: Data) -> Finding:
     top = sorted(((float(f1[w, k]), str(counter.get_feature_names_out()[w]), names[k]) for k, w in enumerate(best)), reverse=True)
     bad = top[0][0] > GIVEAWAY
     return Finding(
-        "one word knows it all", verdict(False, bad), "strongest: " + ", ".join(f"{word!r} for {name} (F1 {score:.2f})" for score, word, name in top[:4]), expected,
-        (Cause("data", f"the text quotes the label: {top[0][1]!r} was written after the answer was known"), Cause("data", "a legitimately decisive word: TF-IDF will do, no network is needed"))
+        "one word knows it all", verdict(False, bad), "strongest: " + ", ".join(f"{word!r} for {name} (F1 {score:.2f})" for score, word, name in top[:4]),
+        expected,
+        (Cause("data", f"the text quotes the label: {top[0][1]!r} was written after the answer was known"),
+         Cause("data", "a legitimately decisive word: TF-IDF will do, no network is needed"))
         if bad else (), f"remove {top[0][1]!r} from the texts if it would not be there when you predict" if bad else "", evidence={"words": top[:20]},
     )  # fmt: skip
 
@@ -85,7 +89,8 @@ def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> Finding:
     bad = share > 0.02
     return Finding(
         "unknown tokens", verdict(share > 0.2, bad), f"{share:.2%} of the tokens are unknown to the tokenizer of {prep['encoder']}", "under 2 %",
-        (Cause("preprocessing", "the tokenizer was made for another language or script"), Cause("data", "the texts are in a wrong encoding, or hold codes instead of words")) if bad else (),
+        (Cause("preprocessing", "the tokenizer was made for another language or script"),
+         Cause("data", "the texts are in a wrong encoding, or hold codes instead of words")) if bad else (),
         "choose an encoder that was trained on texts like these" if bad else "", evidence={"share": share},
     )  # fmt: skip
 
@@ -101,7 +106,8 @@ def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens)
     bad = loss > 0.01 + 2 * error
     return Finding(
         "truncation", verdict(False, bad), saw, "an end that can be missed: a gain under 1 % plus two standard errors",
-        (Cause("preprocessing", f"max_length = {config.max_length} cuts off what tells the classes apart"), Cause("data", "texts begin with the same boilerplate: remove it")) if bad else (),
+        (Cause("preprocessing", f"max_length = {config.max_length} cuts off what tells the classes apart"),
+         Cause("data", "texts begin with the same boilerplate: remove it")) if bad else (),
         f"recipe audit max_length={2 * config.max_length}" if bad else "", share=0.0, evidence={"share": share, "gain": loss, "error": error},
     )  # fmt: skip
 
@@ -115,15 +121,15 @@ def _worth_of_the_rest(config: Config, prep: dict[str, Any], data: Data, tokens:
     y = data.frame[data.target].cast(pl.String).to_numpy().astype(str)
     whole = joined(prep["texts"], data.frame)
     read = [text[:end] for text, end in zip(whole, tokens.end.tolist(), strict=True)]
-    vectoriser = HashingVectorizer(n_features=2**16)
-    right = [cross_val_predict(LogisticRegression(C=10.0, max_iter=100), vectoriser.transform([t[:100_000] for t in texts]), y, cv=3) == y for texts in (whole, read)]
+    counts = [HashingVectorizer(n_features=2**16).transform([text[:100_000] for text in texts]) for texts in (whole, read)]
+    right = [cross_val_predict(LogisticRegression(C=3.0, max_iter=300), x, y, cv=3) == y for x in counts]
     difference = right[0].astype(float) - right[1].astype(float)
     return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
 
 
 def advice(config: Config, prep: dict[str, Any], data: Data, sample: Data, tokens: Tokens) -> Finding:
     """Frozen, LoRA or full, from the number of examples and how foreign the texts are; and what would change it."""
-    words = sum(len(text.split()) for text in joined(prep["texts"], sample.frame[~tokens.cut]))
+    words = sum(len(text.split()) for text in joined(prep["texts"], sample.frame.filter(pl.Series(~tokens.cut))))
     pieces = float((np.diff(tokens.starts)[~tokens.cut] - 2).sum()) / max(words, 1)
     adapt, reason = recommend(len(data), max(len(prep["classes"]), 1), pieces)
     rival = {"frozen": "lora", "lora": "full", "full": "lora"}[adapt]
@@ -160,15 +166,20 @@ def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> Finding:
     """Unknown and cut-off shares in what enters the network, in training and validation alike."""
     parts = {name: encode(prep, part.frame.head(ROWS)) for name, part in (("train", train), ("val", val))}
     unknown = {name: unknown_share(prep, tokens.ids) for name, tokens in parts.items()}
-    alike = {name: 1 - len({tokens.ids[a:b].tobytes() for a, b in zip(tokens.starts, tokens.starts[1:], strict=False)}) / len(tokens.cut) for name, tokens in parts.items()}
+    alike = {name: 1 - len(set(_each(tokens))) / len(tokens.cut) for name, tokens in parts.items()}
     lost, same = max(unknown.values()) > 0.2, max(alike.values()) > 0.5
     return Finding(
-        "tokens", verdict(lost or same), ", ".join(f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} repeated, {tokens.cut.mean():.1%} cut" for name, tokens in parts.items()),
+        "tokens", verdict(lost or same),
+        ", ".join(f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} repeated, {tokens.cut.mean():.1%} cut" for name, tokens in parts.items()),
         "under 20 % of the tokens unknown, and texts that differ from each other once they are tokens",
         (Cause("preprocessing", "the tokenizer is not the encoder's, or not made for these texts"), Cause("data", "the texts are empty, or all alike"),
          Cause("preprocessing", "max_length cuts texts down to a beginning that they share")) if lost or same else (),
         "recipe audit" if lost or same else "", evidence={"unknown": unknown, "repeated": alike},
     )  # fmt: skip
+
+
+def _each(tokens: Tokens) -> list[bytes]:
+    return [tokens.ids[start:end].tobytes() for start, end in zip(tokens.starts, tokens.starts[1:], strict=False)]
 
 
 def trained_share(config: Config, prep: dict[str, Any]) -> Finding:
@@ -181,7 +192,9 @@ def trained_share(config: Config, prep: dict[str, Any]) -> Finding:
     size = sum(t.numel() * t.element_size() for t in state(model).values())
     bad = config.adapt == "lora" and trained > 0.1 * total
     return Finding(
-        "trained share", verdict(False, bad), f"adapt = {config.adapt!r} trains {trained:,} of {total:,} parameters ({trained / total:.1%}) and stores {size / 1e6:.1f} MB",
-        "with LoRA under a tenth", (Cause("model", f"lora_rank = {config.lora_rank} is high for an encoder this small"), Cause("model", "lora_targets names more than it should"))
+        "trained share", verdict(False, bad),
+        f"adapt = {config.adapt!r} trains {trained:,} of {total:,} parameters ({trained / total:.1%}) and stores {size / 1e6:.1f} MB",
+        "with LoRA under a tenth",
+        (Cause("model", f"lora_rank = {config.lora_rank} is high for an encoder this small"), Cause("model", "lora_targets names more than it should"))
         if bad else (), f"recipe check lora_rank={max(config.lora_rank // 4, 1)}" if bad else "", evidence={"trained": trained, "total": total, "bytes": size},
     )  # fmt: skip

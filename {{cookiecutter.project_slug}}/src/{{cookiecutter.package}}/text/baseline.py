@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .recipe import Config
 
 WORDS = 50_000  # most words and word pairs that TF-IDF keeps
+PROBED = 2_000  # texts that the frozen encoder reads for its linear model: enough for a few hundred numbers a text
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularisation tried on an inner part of the training rows
 SPACE = "\n"  # between the texts of a pair: no word pair reaches across
 
@@ -119,7 +121,8 @@ class Probe:
 
 def fit_probe(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Probe:
     """Logistic or ridge regression on the embeddings of the pretrained encoder."""
-    x = embed(config, prep, train)
+    rows = np.random.default_rng(0).permutation(len(train))[:PROBED]
+    x, y = embed(config, prep, train.take(rows)), y[rows]
     centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
     return Probe(config, prep, centre, scale, *fit_linear(config, prep, (x - centre) / scale, y))
 
@@ -129,8 +132,7 @@ def embed(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
     import torch
 
     from ..engine.loop import find_device, plan
-    from .data import encode
-    from .data import Texts
+    from .data import Texts, encode
     from .model import Classifier, load_encoder, pooling
 
     device = find_device(config)
@@ -148,13 +150,25 @@ def fit_linear(config: Config, prep: dict[str, Any], x: Any, y: np.ndarray) -> t
     random = np.random.default_rng(0)
     inner = random.permutation(len(y)) % 5 == 0
     make = _logistic(config) if prep["classes"] else _ridge
-    enough = not prep["classes"] or set(y[inner]) <= set(y[~inner])
-    scores = [_fits(make(c).fit(x[~inner], y[~inner]), x[inner], y[inner]) for c in STRENGTHS] if enough else [0.0, 1.0]
-    model = make(STRENGTHS[int(np.argmax(scores))]).fit(x, y)
-    weights, bias = np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_)
-    if prep["outputs"] == 2 and weights.shape[1] == 1:  # two classes come as one logit; as two, the first is always 0
-        weights, bias = np.hstack([0 * weights, weights]), np.array([0.0, bias[0]])
-    return weights.astype(np.float32), bias.astype(np.float32)
+    enough = not prep["classes"] or set(y) == set(y[~inner])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a strength that does not converge loses to the others, or is near enough
+        scores = [_fits(make(c).fit(x[~inner], y[~inner]), x[inner], y[inner]) for c in STRENGTHS] if enough else [0.0, 1.0]
+        model = make(STRENGTHS[int(np.argmax(scores))]).fit(x, y)
+    return _of_all_classes(model, prep["outputs"])
+
+
+def _of_all_classes(model: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [d, k] and bias [k] with a column for every class, also for one that the rows did not have."""
+    weights, bias = np.atleast_2d(model.coef_).T.astype(np.float32), np.atleast_1d(model.intercept_).astype(np.float32)
+    if outputs == 1:
+        return weights, bias
+    if weights.shape[1] == 1:  # of two classes only the second has a column
+        weights, bias = np.hstack([0 * weights, weights]), np.array([0.0, bias[0]], dtype=np.float32)
+    every, shift = np.zeros((len(weights), outputs), dtype=np.float32), np.full(outputs, bias.min() - 10, dtype=np.float32)
+    seen = model.classes_.astype(int)
+    every[:, seen], shift[seen] = weights, bias
+    return every, shift
 
 
 def _logistic(config: Config) -> Callable[[float], Any]:
@@ -172,7 +186,7 @@ def _ridge(c: float) -> Any:
 
 def _fits(model: Any, x: Any, y: np.ndarray) -> float:
     """Mean log-likelihood of a classifier, or minus the squared error of a regression: higher is better."""
-    if not hasattr(model, "predict_log_proba"):
+    if not hasattr(model, "predict_proba"):
         return -float(np.mean((model.predict(x) - y) ** 2))
-    log_p = np.clip(model.predict_log_proba(x), -30, 0)
+    log_p = np.log(np.clip(model.predict_proba(x), 1e-12, 1))
     return float(log_p[np.arange(len(y)), np.searchsorted(model.classes_, y)].mean())

@@ -75,7 +75,8 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
         **fit_target(config, train), "task": config.task, "texts": text_columns(config), "encoder": config.encoder, "max_length": config.max_length,
         "weights": weights_hash(config.encoder, config.weights), "tokenizer": tokenizer_hash(tokenizer),
         "pad": tokenizer.pad_token_id, "mask": tokenizer.mask_token_id, "unknown": tokenizer.unk_token_id,
-        "special": sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), "kinds": bool(config.text_pair) and "token_type_ids" in tokenizer.model_input_names,
+        "special": sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}),
+        "kinds": bool(config.text_pair) and "token_type_ids" in tokenizer.model_input_names,
     }  # fmt: skip
     share = unknown_share(prep, encode(prep, train.frame.head(1000)).ids)
     if share > UNKNOWN:

@@ -149,8 +149,9 @@ def load_encoder(config: Config) -> Any:
     else:
         if not list(folder.glob("*.safetensors")):
             raise UserError(f"{folder} holds no *.safetensors; pickled weights can run code and are not loaded: convert them, or use weights = \"none\"")
-        encoder, report = _read("weights", folder, lambda: AutoModel.from_pretrained(
-            folder, config=settings, use_safetensors=True, output_loading_info=True, dtype=torch.float32, local_files_only=True, trust_remote_code=False))  # fmt: skip
+        safe: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
+        load = lambda: AutoModel.from_pretrained(folder, config=settings, dtype=torch.float32, output_loading_info=True, **safe)  # noqa: E731
+        encoder, report = _read("weights", folder, load)
         gaps = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]) if not str(name).startswith("pooler."))
         if gaps:
             raise UserError(f"the weights in {folder} lack {len(gaps)} tensors that its config asks for ({gaps[0]}, ...); copy the encoder's folder again")
