@@ -29,10 +29,28 @@ def audit(config: Config, data: Data) -> list[Finding]:
     try:
         prep = prepare(config, sample)
     except UserError as error:
-        causes = (Cause("preprocessing", "the tokenizer is not there, or is not made for these texts"), Cause("model", "encoder names the wrong model"))
-        return [*found, Finding("tokenizer", "FAIL", str(error), "the encoder's own tokenizer, fit for these texts", causes, "mend encoder in recipe.toml")]
+        causes = (
+            Cause("preprocessing", "the tokenizer is not there, or is not made for these texts"),
+            Cause("model", "encoder names the wrong model"),
+        )
+        return [
+            *found,
+            Finding(
+                "tokenizer",
+                "FAIL",
+                str(error),
+                "the encoder's own tokenizer, fit for these texts",
+                causes,
+                "mend encoder in recipe.toml",
+            ),
+        ]
     tokens = encode(prep, sample.frame)
-    return [*found, unknown_tokens(prep, tokens), truncation(config, prep, sample, tokens), advice(config, prep, data, sample, tokens)]
+    return [
+        *found,
+        unknown_tokens(prep, tokens),
+        truncation(config, prep, sample, tokens),
+        advice(config, prep, data, sample, tokens),
+    ]
 
 
 def empty_texts(config: Config, data: Data) -> Finding:
@@ -44,15 +62,23 @@ def empty_texts(config: Config, data: Data) -> Finding:
     share = float((blank | broken).mean())
     bad = share > 0.001
     return Finding(
-        "texts", verdict(share > 0.1, bad),
+        "texts",
+        verdict(share > 0.1, bad),
         f"{int(blank.sum()):,} of {len(data):,} are empty, {int(broken.sum()):,} hold undecodable characters; "
         f"median {np.median(letters):.0f} characters, longest {letters.max():,}",
         "at most 1 in 1,000 empty or undecodable",
-        (Cause("data", "texts were lost in an export or a join, or the file was read in the wrong encoding"),
-         Cause("preprocessing", "cleaning removed everything")) if bad else (),
-        f"drop or mend the rows whose {config.text} is empty" if bad else "", share=share,
-        evidence={"empty": int(blank.sum()), "broken": int(broken.sum()), "characters": np.quantile(letters, [0, 0.5, 0.9, 0.99, 1]).tolist()},
-    )  # fmt: skip
+        (
+            Cause("data", "texts were lost in an export or a join, or the file was read in the wrong encoding"),
+            Cause("preprocessing", "cleaning removed everything"),
+        ),
+        f"drop or mend the rows whose {config.text} is empty",
+        share=share,
+        evidence={
+            "empty": int(blank.sum()),
+            "broken": int(broken.sum()),
+            "characters": np.quantile(letters, [0, 0.5, 0.9, 0.99, 1]).tolist(),
+        },
+    )
 
 
 def giveaway_words(config: Config, data: Data) -> Finding:
@@ -72,15 +98,22 @@ def giveaway_words(config: Config, data: Data) -> Finding:
     both = x.T @ np.eye(len(names), dtype=np.float32)[y]  # [words, classes]: texts of the class with the word
     f1 = 2 * both / (np.asarray(x.sum(axis=0)).reshape(-1, 1) + np.bincount(y))
     best = f1.argmax(axis=0)
-    top = sorted(((float(f1[w, k]), str(counter.get_feature_names_out()[w]), names[k]) for k, w in enumerate(best)), reverse=True)
+    top = sorted(
+        ((float(f1[w, k]), str(counter.get_feature_names_out()[w]), names[k]) for k, w in enumerate(best)), reverse=True
+    )
     bad = top[0][0] > GIVEAWAY
     return Finding(
-        "one word knows it all", verdict(False, bad), "strongest: " + ", ".join(f"{word!r} for {name} (F1 {score:.2f})" for score, word, name in top[:4]),
+        "one word knows it all",
+        verdict(False, bad),
+        "strongest: " + ", ".join(f"{word!r} for {name} (F1 {score:.2f})" for score, word, name in top[:4]),
         expected,
-        (Cause("data", f"the text quotes the label: {top[0][1]!r} was written after the answer was known"),
-         Cause("data", "a legitimately decisive word: TF-IDF will do, no network is needed"))
-        if bad else (), f"remove {top[0][1]!r} from the texts if it would not be there when you predict" if bad else "", evidence={"words": top[:20]},
-    )  # fmt: skip
+        (
+            Cause("data", f"the text quotes the label: {top[0][1]!r} was written after the answer was known"),
+            Cause("data", "a legitimately decisive word: TF-IDF will do, no network is needed"),
+        ),
+        f"remove {top[0][1]!r} from the texts if it would not be there when you predict",
+        evidence={"words": top[:20]},
+    )
 
 
 def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> Finding:
@@ -88,11 +121,17 @@ def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> Finding:
     share = unknown_share(prep, tokens.ids)
     bad = share > 0.02
     return Finding(
-        "unknown tokens", verdict(share > 0.2, bad), f"{share:.2%} of the tokens are unknown to the tokenizer of {prep['encoder']}", "under 2 %",
-        (Cause("preprocessing", "the tokenizer was made for another language or script"),
-         Cause("data", "the texts are in a wrong encoding, or hold codes instead of words")) if bad else (),
-        "choose an encoder that was trained on texts like these" if bad else "", evidence={"share": share},
-    )  # fmt: skip
+        "unknown tokens",
+        verdict(share > 0.2, bad),
+        f"{share:.2%} of the tokens are unknown to the tokenizer of {prep['encoder']}",
+        "under 2 %",
+        (
+            Cause("preprocessing", "the tokenizer was made for another language or script"),
+            Cause("data", "the texts are in a wrong encoding, or hold codes instead of words"),
+        ),
+        "choose an encoder that was trained on texts like these",
+        evidence={"share": share},
+    )
 
 
 def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens) -> Finding:
@@ -105,11 +144,18 @@ def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens)
         saw += f"; a linear model is right {loss:+.1%} more often with the whole text (standard error {error:.1%})"
     bad = loss > 0.01 + 2 * error
     return Finding(
-        "truncation", verdict(False, bad), saw, "an end that can be missed: a gain under 1 % plus two standard errors",
-        (Cause("preprocessing", f"max_length = {config.max_length} cuts off what tells the classes apart"),
-         Cause("data", "texts begin with the same boilerplate: remove it")) if bad else (),
-        f"recipe audit max_length={2 * config.max_length}" if bad else "", share=0.0, evidence={"share": share, "gain": loss, "error": error},
-    )  # fmt: skip
+        "truncation",
+        verdict(False, bad),
+        saw,
+        "an end that can be missed: a gain under 1 % plus two standard errors",
+        (
+            Cause("preprocessing", f"max_length = {config.max_length} cuts off what tells the classes apart"),
+            Cause("data", "texts begin with the same boilerplate: remove it"),
+        ),
+        f"recipe audit max_length={2 * config.max_length}",
+        share=0.0,
+        evidence={"share": share, "gain": loss, "error": error},
+    )
 
 
 def _worth_of_the_rest(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens) -> tuple[float, float]:
@@ -121,7 +167,9 @@ def _worth_of_the_rest(config: Config, prep: dict[str, Any], data: Data, tokens:
     y = data.frame[data.target].cast(pl.String).to_numpy().astype(str)
     whole = joined(prep["texts"], data.frame)
     read = [text[:end] for text, end in zip(whole, tokens.end.tolist(), strict=True)]
-    counts = [HashingVectorizer(n_features=2**16).transform([text[:100_000] for text in texts]) for texts in (whole, read)]
+    counts = [
+        HashingVectorizer(n_features=2**16).transform([text[:100_000] for text in texts]) for texts in (whole, read)
+    ]
     right = [cross_val_predict(LogisticRegression(C=3.0, max_iter=300), x, y, cv=3) == y for x in counts]
     difference = right[0].astype(float) - right[1].astype(float)
     return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
@@ -135,11 +183,13 @@ def advice(config: Config, prep: dict[str, Any], data: Data, sample: Data, token
     rival = {"frozen": "lora", "lora": "full", "full": "lora"}[adapt]
     same = "as configured" if config.adapt == adapt else f"configured is {config.adapt}"
     return Finding(
-        "how to adapt", "PASS",
+        "how to adapt",
+        "PASS",
         f"{len(data):,} texts, {pieces:.2f} tokens a word: {adapt} ({same}), because {reason}; to test it: recipe train adapt={adapt}, then adapt={rival}, "
         f"over 3 seeds; {rival} if it is better in all",
-        "advice, no judgement: your own experiment outweighs it", evidence={"advice": adapt, "tokens_per_word": pieces, "rows": len(data)},
-    )  # fmt: skip
+        "advice, no judgement: your own experiment outweighs it",
+        evidence={"advice": adapt, "tokens_per_word": pieces, "rows": len(data)},
+    )
 
 
 def recommend(rows: int, classes: int, pieces: float) -> tuple[str, str]:
@@ -151,9 +201,15 @@ def recommend(rows: int, classes: int, pieces: float) -> tuple[str, str]:
     if rows < 50 * classes or rows < 200:
         return "frozen", f"{rows / classes:.0f} examples a class are too few to move millions of weights safely"
     if pieces > FAR:
-        return "full", f"words fall apart into over {FAR:g} tokens: texts unlike those the encoder was trained on need more than a low-rank change"
+        return (
+            "full",
+            f"words fall apart into over {FAR:g} tokens: texts unlike those the encoder was trained on need more than a low-rank change",
+        )
     if rows < 20_000:
-        return "lora", "this many examples suit a low-rank change: nearly the score of full at a fortieth of the stored weights"
+        return (
+            "lora",
+            "this many examples suit a low-rank change: nearly the score of full at a fortieth of the stored weights",
+        )
     return "full", "this many examples can move all weights, and LoRA learns less from large data"
 
 
@@ -169,13 +225,21 @@ def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> Finding:
     alike = {name: 1 - len(set(_each(tokens))) / len(tokens.cut) for name, tokens in parts.items()}
     lost, same = max(unknown.values()) > 0.2, max(alike.values()) > 0.5
     return Finding(
-        "tokens", verdict(lost or same),
-        ", ".join(f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} repeated, {tokens.cut.mean():.1%} cut" for name, tokens in parts.items()),
+        "tokens",
+        verdict(lost or same),
+        ", ".join(
+            f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} repeated, {tokens.cut.mean():.1%} cut"
+            for name, tokens in parts.items()
+        ),
         "under 20 % of the tokens unknown, and texts that differ from each other once they are tokens",
-        (Cause("preprocessing", "the tokenizer is not the encoder's, or not made for these texts"), Cause("data", "the texts are empty, or all alike"),
-         Cause("preprocessing", "max_length cuts texts down to a beginning that they share")) if lost or same else (),
-        "recipe audit" if lost or same else "", evidence={"unknown": unknown, "repeated": alike},
-    )  # fmt: skip
+        (
+            Cause("preprocessing", "the tokenizer is not the encoder's, or not made for these texts"),
+            Cause("data", "the texts are empty, or all alike"),
+            Cause("preprocessing", "max_length cuts texts down to a beginning that they share"),
+        ),
+        "recipe audit",
+        evidence={"unknown": unknown, "repeated": alike},
+    )
 
 
 def _each(tokens: Tokens) -> list[bytes]:
@@ -192,9 +256,14 @@ def trained_share(config: Config, prep: dict[str, Any]) -> Finding:
     size = sum(t.numel() * t.element_size() for t in state(model).values())
     bad = config.adapt == "lora" and trained > 0.1 * total
     return Finding(
-        "trained share", verdict(False, bad),
+        "trained share",
+        verdict(False, bad),
         f"adapt = {config.adapt!r} trains {trained:,} of {total:,} parameters ({trained / total:.1%}) and stores {size / 1e6:.1f} MB",
         "with LoRA under a tenth",
-        (Cause("model", f"lora_rank = {config.lora_rank} is high for an encoder this small"), Cause("model", "lora_targets names more than it should"))
-        if bad else (), f"recipe check lora_rank={max(config.lora_rank // 4, 1)}" if bad else "", evidence={"trained": trained, "total": total, "bytes": size},
-    )  # fmt: skip
+        (
+            Cause("model", f"lora_rank = {config.lora_rank} is high for an encoder this small"),
+            Cause("model", "lora_targets names more than it should"),
+        ),
+        f"recipe check lora_rank={max(config.lora_rank // 4, 1)}",
+        evidence={"trained": trained, "total": total, "bytes": size},
+    )

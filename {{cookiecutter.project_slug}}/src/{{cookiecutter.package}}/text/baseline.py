@@ -58,7 +58,9 @@ class TfIdf:
     def predict(self, data: Data) -> np.ndarray:
         vectoriser = make_vectoriser(vocabulary=self.words)
         vectoriser.idf_ = self.idf
-        return np.asarray(vectoriser.transform(joined(self.prep["texts"], data.frame)) @ self.weights + self.bias, dtype=np.float32)
+        return np.asarray(
+            vectoriser.transform(joined(self.prep["texts"], data.frame)) @ self.weights + self.bias, dtype=np.float32
+        )
 
     def save(self, folder: Path) -> None:
         (folder / "words.json").write_text(to_json(self.words, indent=None), encoding="utf-8")
@@ -71,7 +73,9 @@ def fit_tfidf(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) 
     try:
         vectoriser = make_vectoriser(min_df=2 if len(texts) > 100 else 1, max_features=WORDS).fit(texts)
     except ValueError as error:
-        raise UserError(f"the texts in {', '.join(prep['texts'])} hold no words to count ({error}); look at a few rows of the file") from None
+        raise UserError(
+            f"the texts in {', '.join(prep['texts'])} hold no words to count ({error}); look at a few rows of the file"
+        ) from None
     weights, bias = fit_linear(config, prep, vectoriser.transform(texts), y)
     return TfIdf(prep, [str(word) for word in vectoriser.get_feature_names_out()], vectoriser.idf_, weights, bias)
 
@@ -85,7 +89,11 @@ def make_vectoriser(**settings: Any) -> Any:
 
 def joined(names: list[str], frame: pl.DataFrame) -> list[str]:
     """The text, or both texts of a pair, as one string for each row."""
-    return frame.select(pl.concat_str([pl.col(name).fill_null("") for name in names], separator=SPACE)).to_series().to_list()
+    return (
+        frame.select(pl.concat_str([pl.col(name).fill_null("") for name in names], separator=SPACE))
+        .to_series()
+        .to_list()
+    )
 
 
 def simple_features(config: Config, data: Data) -> Any:
@@ -95,7 +103,9 @@ def simple_features(config: Config, data: Data) -> Any:
     from .data import text_columns
 
     try:
-        return TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=5_000).fit_transform(joined(text_columns(config), data.frame))
+        return TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=5_000).fit_transform(
+            joined(text_columns(config), data.frame)
+        )
     except ValueError:
         return None
 
@@ -133,7 +143,8 @@ def embed(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
 
     from ..engine.loop import find_device, plan
     from .data import Texts, encode
-    from .model import Classifier, load_encoder, pooling
+    from .encoder import load_encoder, pooling
+    from .model import Classifier
 
     device = find_device(config)
     model = Classifier(load_encoder(config), pooling(config.encoder), 0.0, 1, True).to(device).eval()
@@ -153,7 +164,9 @@ def fit_linear(config: Config, prep: dict[str, Any], x: Any, y: np.ndarray) -> t
     enough = not prep["classes"] or set(y) == set(y[~inner])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a strength that does not converge loses to the others, or is near enough
-        scores = [_fits(make(c).fit(x[~inner], y[~inner]), x[inner], y[inner]) for c in STRENGTHS] if enough else [0.0, 1.0]
+        scores = (
+            [_fits(make(c).fit(x[~inner], y[~inner]), x[inner], y[inner]) for c in STRENGTHS] if enough else [0.0, 1.0]
+        )
         model = make(STRENGTHS[int(np.argmax(scores))]).fit(x, y)
     return _of_all_classes(model, prep["outputs"])
 
@@ -165,7 +178,10 @@ def _of_all_classes(model: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:
         return weights, bias
     if weights.shape[1] == 1:  # of two classes only the second has a column
         weights, bias = np.hstack([0 * weights, weights]), np.array([0.0, bias[0]], dtype=np.float32)
-    every, shift = np.zeros((len(weights), outputs), dtype=np.float32), np.full(outputs, bias.min() - 10, dtype=np.float32)
+    every, shift = (
+        np.zeros((len(weights), outputs), dtype=np.float32),
+        np.full(outputs, bias.min() - 10, dtype=np.float32),
+    )
     seen = model.classes_.astype(int)
     every[:, seen], shift[seen] = weights, bias
     return every, shift

@@ -32,15 +32,25 @@ def load(config: Config, root: Path) -> Data:
     """Read the file, check the text columns, and set rows without a target aside. Raises UserError for bad input."""
     path = root / config.data
     frame = read_table(path)
-    named = {"text": [config.text], "text_pair": [config.text_pair], "target": [config.target], "group": [config.group], "time": [config.time],
-             "query": [config.query], "drop": config.drop, "slices": config.slices}  # fmt: skip
+    named = {
+        "text": [config.text],
+        "text_pair": [config.text_pair],
+        "target": [config.target],
+        "group": [config.group],
+        "time": [config.time],
+        "query": [config.query],
+        "drop": config.drop,
+        "slices": config.slices,
+    }
     require_columns(named, frame, path)
     for name in text_columns(config):
         frame = frame.with_columns(_texts(frame[name], path))
     labelled = frame.filter(pl.col(config.target).is_not_null())
     unlabelled = frame.filter(pl.col(config.target).is_null())
     check_target(config, labelled, path)
-    return Data(labelled, config.target, infer_roles(config, labelled), sha256(path), unlabelled if unlabelled.height else None)
+    return Data(
+        labelled, config.target, infer_roles(config, labelled), sha256(path), unlabelled if unlabelled.height else None
+    )
 
 
 def text_columns(config: Config) -> list[str]:
@@ -50,45 +60,71 @@ def text_columns(config: Config) -> list[str]:
 
 def _texts(column: pl.Series, path: Path) -> pl.Series:
     if column.dtype.is_nested() or column.dtype.is_numeric():
-        raise UserError(f"column {column.name!r} of {path} holds {column.dtype}, not text; set text in recipe.toml to the column of the texts")
+        raise UserError(
+            f"column {column.name!r} of {path} holds {column.dtype}, not text; set text in recipe.toml to the column of the texts"
+        )
     column = as_text(column)
     if not (column.fill_null("").str.strip_chars() != "").any():
-        raise UserError(f"column {column.name!r} of {path} is empty in every row; set text in recipe.toml to the column that holds the texts")
+        raise UserError(
+            f"column {column.name!r} of {path} is empty in every row; set text in recipe.toml to the column that holds the texts"
+        )
     return column
 
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
     """What the knobs name has that role; every other column is dropped: the encoder reads texts alone."""
     roles = dict.fromkeys(frame.columns, "drop")
-    special = {config.group: "group", config.time: "time", config.query: "query", config.text: "text", config.text_pair: "text", config.target: "target"}
+    special = {
+        config.group: "group",
+        config.time: "time",
+        config.query: "query",
+        config.text: "text",
+        config.text_pair: "text",
+        config.target: "target",
+    }
     return roles | {name: role for name, role in special.items() if name}
 
 
 def prepare(config: Config, train: Data) -> dict[str, Any]:
     """The target, and all that ties a model to its tokenizer. Nothing is learned from the texts themselves."""
-    from .model import load_tokenizer, longest, weights_hash
+    from .encoder import load_tokenizer, longest, weights_hash
 
     tokenizer = load_tokenizer(config.encoder)
     if config.max_length > (most := longest(config.encoder)):
-        raise UserError(f"max_length = {config.max_length} is more than the {most} positions of the encoder; use at most {most}")
+        raise UserError(
+            f"max_length = {config.max_length} is more than the {most} positions of the encoder; use at most {most}"
+        )
     prep = {
-        **fit_target(config, train), "task": config.task, "texts": text_columns(config), "encoder": config.encoder, "max_length": config.max_length,
-        "weights": weights_hash(config.encoder, config.weights), "tokenizer": tokenizer_hash(tokenizer),
-        "pad": tokenizer.pad_token_id, "mask": tokenizer.mask_token_id, "unknown": tokenizer.unk_token_id,
+        **fit_target(config, train),
+        "task": config.task,
+        "texts": text_columns(config),
+        "encoder": config.encoder,
+        "max_length": config.max_length,
+        "weights": weights_hash(config.encoder, config.weights),
+        "tokenizer": tokenizer_hash(tokenizer),
+        "pad": tokenizer.pad_token_id,
+        "mask": tokenizer.mask_token_id,
+        "unknown": tokenizer.unk_token_id,
         "special": sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}),
         "kinds": bool(config.text_pair) and "token_type_ids" in tokenizer.model_input_names,
-    }  # fmt: skip
+    }
     share = unknown_share(prep, encode(prep, train.frame.head(1000)).ids)
     if share > UNKNOWN:
-        raise UserError(f"{share:.0%} of the tokens of {config.text!r} are unknown to the tokenizer of {config.encoder!r}: it is not made for these texts")
+        raise UserError(
+            f"{share:.0%} of the tokens of {config.text!r} are unknown to the tokenizer of {config.encoder!r}: it is not made for these texts"
+        )
     if config.token_masking and prep["mask"] is None:
-        raise UserError(f"token_masking = {config.token_masking}, but the tokenizer of {config.encoder!r} has no mask token; set it to 0")
+        raise UserError(
+            f"token_masking = {config.token_masking}, but the tokenizer of {config.encoder!r} has no mask token; set it to 0"
+        )
     return prep
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
     """First 16 hex digits of sha256 over the vocabulary and the special tokens."""
-    content = json.dumps([sorted(tokenizer.get_vocab().items()), sorted(tokenizer.special_tokens_map.items())], default=str)
+    content = json.dumps(
+        [sorted(tokenizer.get_vocab().items()), sorted(tokenizer.special_tokens_map.items())], default=str
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -114,16 +150,20 @@ class Tokens:
 
 def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
     """Tokenise the text columns of a frame, each text once."""
-    from .model import load_tokenizer
+    from .encoder import load_tokenizer
 
     tokenizer, most = load_tokenizer(prep["encoder"]), prep["max_length"]
     if tokenizer_hash(tokenizer) != prep["tokenizer"]:
-        raise UserError(f"the tokenizer of encoder = {prep['encoder']!r} has changed since this was prepared; put the old one back, or train again")
+        raise UserError(
+            f"the tokenizer of encoder = {prep['encoder']!r} has changed since this was prepared; put the old one back, or train again"
+        )
     whole = [frame[name].fill_null("") for name in prep["texts"]]
     texts = [column.str.head(LETTERS * most).to_list() for column in whole]
     ids, kinds, cut, end = [], [], [], []
     for at in range(0, frame.height, CHUNK):
-        for encoding in tokenizer(*(column[at : at + CHUNK] for column in texts), truncation=True, max_length=most).encodings:
+        for encoding in tokenizer(
+            *(column[at : at + CHUNK] for column in texts), truncation=True, max_length=most
+        ).encodings:
             ids.append(np.array(encoding.ids, dtype=np.int32))
             kinds.append(np.array(encoding.type_ids, dtype=np.int8))
             cut.append(bool(encoding.overflowing))
@@ -134,7 +174,9 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
 
 
 def _end(encoding: Any) -> int:
-    return max((span[1] for span, text in zip(encoding.offsets, encoding.sequence_ids, strict=True) if text == 0), default=0)
+    return max(
+        (span[1] for span, text in zip(encoding.offsets, encoding.sequence_ids, strict=True) if text == 0), default=0
+    )
 
 
 @dataclass
@@ -193,12 +235,20 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Texts:
 
     tokens = encode(prep, data.frame)
     y = torch.from_numpy(targets(config, prep, data))
-    return Texts(tokens, prep, y, query_numbers(config, data), torch.from_numpy(np.diff(tokens.starts)), config.token_masking, config.seed)
+    return Texts(
+        tokens,
+        prep,
+        y,
+        query_numbers(config, data),
+        torch.from_numpy(np.diff(tokens.starts)),
+        config.token_masking,
+        config.seed,
+    )
 
 
 def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
     """One example decoded back from its tokens, special ones included, as the encoder reads it."""
-    from .model import load_tokenizer
+    from .encoder import load_tokenizer
 
     ids = batch.x["input_ids"][row][batch.x["attention_mask"][row].bool()].tolist()
     words = load_tokenizer(prep["encoder"]).decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

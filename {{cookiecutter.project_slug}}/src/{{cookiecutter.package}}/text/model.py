@@ -3,167 +3,22 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import warnings
-from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..engine.files import sha256
 from ..engine.target import prior_logits
 from ..errors import UserError
 from ..task import Batch
+from .encoder import load_encoder, load_settings, load_tokenizer, pooling, weights_hash
 
 if TYPE_CHECKING:
     from .recipe import Config
 
-FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "*.safetensors*", "1_Pooling/config.json"]
 FAST = 10.0  # head and LoRA matrices start from nothing; the encoder only needs a nudge (Hu et al. 2022 use about 10x)
-PADDED = 128  # embedding rows beyond the vocabulary that some encoders keep, to reach a round number
-OFFSET = ("roberta", "camembert", "mpnet")  # families whose positions start after the padding id
-
-
-@lru_cache
-def find_encoder(encoder: str) -> Path:
-    """Folder with the encoder's files: a folder here or above, the hub's cache, or a download. Never pickled weights."""
-    path = Path(encoder).expanduser()
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / path).is_dir():
-            if not (folder / path / "config.json").is_file():
-                raise UserError(f"encoder = {encoder!r} is a folder without config.json; copy the whole folder of the encoder there")
-            return folder / path
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", encoder):
-        raise UserError(f"encoder = {encoder!r} is not a folder, and no hub id (like bert-base-uncased or owner/name) either")
-    return _from_hub(encoder)
-
-
-def _from_hub(encoder: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    why: Exception | None = None
-    for cached in (True, False):  # what is there already is used as it is: no look-up, no change between runs
-        try:
-            folder = Path(snapshot_download(encoder, allow_patterns=FILES, local_files_only=cached, etag_timeout=10))
-        except RepositoryNotFoundError:
-            raise UserError(f"encoder = {encoder!r}: the hub has no public model of this name; mend the name, or use a folder") from None
-        except Exception as error:  # the hub's client raises whatever its connection raises
-            why = error
-            continue
-        if (folder / "config.json").is_file() and (list(folder.glob("*.safetensors")) or not cached):
-            return folder
-    raise UserError(
-        f"encoder = {encoder!r} is not a folder, not in the cache, and the hub cannot be reached ({type(why).__name__}); three ways on: "
-        f"(1) set encoder to a folder that holds config.json, tokenizer.json and model.safetensors; (2) run `hf download {encoder}` where there is "
-        f"a connection and copy ~/.cache/huggingface/hub/models--{encoder.replace('/', '--')} to this machine; (3) set weights = \"none\" and encoder "
-        "to a folder that holds only config.json and tokenizer.json, to train from random weights"
-    )
-
-
-def _read(what: str, folder: Path, load: Callable[[], Any]) -> Any:
-    """Call the library without its noise; whatever it raises about this folder becomes one sentence."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return load()
-    except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"the {what} in {folder} cannot be read: {first}; copy the encoder's folder again, or choose another encoder") from None
-
-
-@lru_cache
-def load_settings(encoder: str) -> Any:
-    """The encoder's config. Code that comes with a model is never run."""
-    from transformers import AutoConfig
-
-    folder = find_encoder(encoder)
-    settings = _read("config", folder, lambda: AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
-    if getattr(settings, "is_encoder_decoder", False) or not hasattr(settings, "num_hidden_layers"):
-        raise UserError(f"encoder = {encoder!r} is a {settings.model_type}, not a BERT-family encoder; use BERT, RoBERTa, DistilBERT, MiniLM or the like")
-    return settings
-
-
-@lru_cache
-def load_tokenizer(encoder: str) -> Any:
-    """The encoder's own tokenizer. Raises UserError when the one in its folder belongs to another model."""
-    from transformers import AutoTokenizer
-
-    folder, settings = find_encoder(encoder), load_settings(encoder)
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
-        raise UserError(f"{folder} holds no tokenizer (tokenizer.json); an encoder only understands its own: copy it there")
-    tokenizer = _read("tokenizer", folder, lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
-    if why := _foreign(folder, tokenizer, settings):
-        raise UserError(f"the tokenizer in {folder} belongs to another model: {why}; copy the tokenizer files of this very encoder there")
-    return tokenizer
-
-
-def _foreign(folder: Path, tokenizer: Any, settings: Any) -> str:
-    """Why this tokenizer cannot be the encoder's, in a few words; '' when nothing speaks against it."""
-    rows, size = settings.vocab_size, len(tokenizer)
-    if not (size == rows or (0 < rows - size < PADDED and rows % 4 == 0)):
-        return f"it has {size:,} tokens for {rows:,} embedding rows"
-    if not getattr(tokenizer, "is_fast", False) or tokenizer.pad_token_id is None or tokenizer.unk_token_id is None:
-        return "it is not a fast tokenizer with a padding and an unknown token"
-    for name in ("pad", "bos", "eos"):
-        wanted, there = getattr(settings, f"{name}_token_id", None), getattr(tokenizer, f"{name}_token_id")
-        if wanted is not None and there is not None and wanted != there:
-            return f"its {name} token has number {there}, the encoder's has {wanted}"
-    listed = folder / "vocab.txt"
-    if listed.is_file() and (folder / "tokenizer.json").is_file():
-        words = listed.read_text(encoding="utf-8").split("\n")
-        known = tokenizer.get_vocab()
-        if wrong := next((word for i, word in enumerate(words) if word and known.get(word) != i), ""):
-            return f"vocab.txt and tokenizer.json disagree on {wrong!r}"
-    return ""
-
-
-def longest(encoder: str) -> int:
-    """Most tokens that the encoder has positions for."""
-    settings, tokenizer = load_settings(encoder), load_tokenizer(encoder)
-    offset = tokenizer.pad_token_id + 1 if any(family in settings.model_type for family in OFFSET) else 0
-    return int(min(getattr(settings, "max_position_embeddings", None) or 10**6, tokenizer.model_max_length + offset)) - offset
-
-
-@lru_cache
-def weights_hash(encoder: str, weights: str) -> str:
-    """What the pretrained weights are, so that an adapter never meets another encoder; 'none' for random ones."""
-    return "none" if weights == "none" else "".join(sha256(path)[:16] for path in sorted(find_encoder(encoder).glob("*.safetensors")))
-
-
-def load_encoder(config: Config) -> Any:
-    """The encoder with its weights, float32, without the pooler. Raises UserError rather than fill gaps at random."""
-    from transformers import AutoModel
-
-    folder, settings = find_encoder(config.encoder), copy.deepcopy(load_settings(config.encoder))
-    if config.weights == "none":
-        encoder = _read("config", folder, lambda: AutoModel.from_config(settings, dtype=torch.float32))
-    else:
-        if not list(folder.glob("*.safetensors")):
-            raise UserError(f"{folder} holds no *.safetensors; pickled weights can run code and are not loaded: convert them, or use weights = \"none\"")
-        safe: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
-        load = lambda: AutoModel.from_pretrained(folder, config=settings, dtype=torch.float32, output_loading_info=True, **safe)  # noqa: E731
-        encoder, report = _read("weights", folder, load)
-        gaps = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]) if not str(name).startswith("pooler."))
-        if gaps:
-            raise UserError(f"the weights in {folder} lack {len(gaps)} tensors that its config asks for ({gaps[0]}, ...); copy the encoder's folder again")
-    if hasattr(encoder, "pooler"):
-        encoder.pooler = None  # trained for next-sentence prediction, if at all; the head reads the hidden states
-    return encoder
-
-
-def pooling(encoder: str) -> str:
-    """How the encoder was trained to be read: its 1_Pooling/config.json says cls or mean; mean where it says nothing."""
-    path = find_encoder(encoder) / "1_Pooling" / "config.json"
-    return "cls" if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("pooling_mode_cls_token") else "mean"
 
 
 class Classifier(nn.Module):
@@ -198,8 +53,12 @@ class Classifier(nn.Module):
 def make_model(config: Config, prep: dict[str, Any]) -> Classifier:
     """Encoder and head, adapted as the knobs say; the head's bias starts at the class shares."""
     if prep["weights"] != weights_hash(config.encoder, config.weights):
-        raise UserError(f"encoder = {config.encoder!r} has other weights than when this was prepared; put the old ones back, or train again")
-    model = Classifier(load_encoder(config), pooling(config.encoder), config.dropout, prep["outputs"], config.weights != "none")
+        raise UserError(
+            f"encoder = {config.encoder!r} has other weights than when this was prepared; put the old ones back, or train again"
+        )
+    model = Classifier(
+        load_encoder(config), pooling(config.encoder), config.dropout, prep["outputs"], config.weights != "none"
+    )
     with torch.no_grad():
         model.head.bias.copy_(prior_logits(prep))
     if config.adapt == "lora":
@@ -213,14 +72,23 @@ def add_lora(config: Config, encoder: Any) -> Any:
     """Low-rank updates (Hu et al. 2022) beside the targeted linear layers, all of them by default; B starts at zero."""
     from peft import LoraConfig, get_peft_model
 
-    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=config.dropout, target_modules=config.lora_targets or "all-linear")
+    settings = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.lora_targets or "all-linear",
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return get_peft_model(encoder, settings)
     except ValueError:
-        linear = sorted({name.rpartition(".")[2] for name, module in encoder.named_modules() if isinstance(module, nn.Linear)})
-        raise UserError(f"lora_targets = {config.lora_targets} names no linear layer of the encoder; it has {', '.join(linear)}") from None
+        linear = sorted(
+            {name.rpartition(".")[2] for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}
+        )
+        raise UserError(
+            f"lora_targets = {config.lora_targets} names no linear layer of the encoder; it has {', '.join(linear)}"
+        ) from None
 
 
 def merge(model: Classifier) -> Classifier:
@@ -288,4 +156,8 @@ def explain(prep: dict[str, Any], model: Classifier, batch: Batch, row: int) -> 
         flow = (attention + torch.eye(n, device=device)) / 2 @ flow
     weights = flow[0] if model.pool == "cls" else flow.mean(dim=0)
     tokens = load_tokenizer(prep["encoder"]).convert_ids_to_tokens(x["input_ids"][0].tolist())
-    return {"tokens": tokens, "weights": [round(w, 4) for w in weights.tolist()], "map": [[round(v, 3) for v in line] for line in layers[-1].tolist()]}
+    return {
+        "tokens": tokens,
+        "weights": [round(w, 4) for w in weights.tolist()],
+        "map": [[round(v, 3) for v in line] for line in layers[-1].tolist()],
+    }

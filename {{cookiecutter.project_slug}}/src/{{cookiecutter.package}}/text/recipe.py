@@ -17,34 +17,57 @@ class Config(shared.Config):
     """Knobs of text projects, beside the shared ones. The first five are shared knobs with the defaults of fine-tuning."""
 
     modality: str = knob("text", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
-    lr: float = knob(5e-5, "optimiser", "Peak learning rate of the encoder; its head and LoRA learn ten times as fast", gt=0, le=10)
+    lr: float = knob(
+        5e-5, "optimiser", "Peak learning rate of the encoder; its head and LoRA learn ten times as fast", gt=0, le=10
+    )
     epochs: int = knob(5, "loop", "Most passes over the training part", ge=1, le=100_000)
     batch_size: int = knob(32, "loop", "Examples per forward pass", ge=1)
     patience: int = knob(3, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
 
     text: str = knob("text", "data", "Column that holds the text", min_length=1)
-    text_pair: str = knob("", "data", "Column of a second text, read together with the first (question and answer, ...)")
+    text_pair: str = knob(
+        "", "data", "Column of a second text, read together with the first (question and answer, ...)"
+    )
     encoder: str = knob(
-        "sentence-transformers/all-MiniLM-L6-v2", "model", "A BERT-family encoder: hub id, or folder with config, tokenizer, safetensors", min_length=1
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "model",
+        "A BERT-family encoder: hub id, or folder with config, tokenizer, safetensors",
+        min_length=1,
     )
-    weights: Literal["pretrained", "none"] = knob("pretrained", "model", "none = the encoder's architecture from its config, weights drawn at random")
-    max_length: int = knob(128, "preprocessing", "Tokens read of a text, special ones included; the rest is cut off", ge=8, le=8192)
+    weights: Literal["pretrained", "none"] = knob(
+        "pretrained", "model", "none = the encoder's architecture from its config, weights drawn at random"
+    )
+    max_length: int = knob(
+        128, "preprocessing", "Tokens read of a text, special ones included; the rest is cut off", ge=8, le=8192
+    )
     adapt: Literal["full", "lora", "early", "frozen"] = knob(
-        "full", "model", "full = train all; lora = low-rank updates; early = freeze embeddings and the first half; frozen = train the head only"
+        "full",
+        "model",
+        "full = train all; lora = low-rank updates; early = freeze embeddings and the first half; frozen = train the head only",
     )
-    layer_decay: float = knob(1.0, "optimiser", "Factor on the learning rate from each layer to the one below it", gt=0, le=1)
+    layer_decay: float = knob(
+        1.0, "optimiser", "Factor on the learning rate from each layer to the one below it", gt=0, le=1
+    )
     lora_rank: int = knob(8, "model", "Rank of the low-rank updates", ge=1, le=1024)
-    lora_alpha: float = knob(16.0, "model", "LoRA updates count alpha / rank times", gt=0)
-    lora_targets: list[str] = knob([], "model", "Names of the layers that LoRA updates, as in [\"query\", \"value\"]; [] = all linear layers")
+    lora_alpha: int = knob(16, "model", "LoRA updates count alpha / rank times", ge=1)
+    lora_targets: list[str] = knob(
+        [], "model", 'Names of the layers that LoRA updates, as in ["query", "value"]; [] = all linear layers'
+    )
     dropout: float = knob(0.0, "model", "Dropout before the head and LoRA; the encoder keeps its own", ge=0, le=0.9)
-    token_masking: float = knob(0.0, "preprocessing", "Training only: share of tokens replaced by the mask token", ge=0, le=0.5)
+    token_masking: float = knob(
+        0.0, "preprocessing", "Training only: share of tokens replaced by the mask token", ge=0, le=0.5
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> Config:
         if self.weights == "none" and self.adapt != "full":
-            raise ValueError(f"adapt = {self.adapt!r} with weights = 'none' would freeze random weights; use adapt = 'full'")
+            raise ValueError(
+                f"adapt = {self.adapt!r} with weights = 'none' would freeze random weights; use adapt = 'full'"
+            )
         if self.text == self.text_pair:
-            raise ValueError(f"text and text_pair both name column {self.text!r}; leave text_pair empty for single texts")
+            raise ValueError(
+                f"text and text_pair both name column {self.text!r}; leave text_pair empty for single texts"
+            )
         if self.target in (self.text, self.text_pair):
             raise ValueError(f"target = {self.target!r} is also a text column; the answer would be in the question")
         return self
@@ -53,7 +76,7 @@ class Config(shared.Config):
 class Text(Task):
     """Texts, or pairs of texts, in a CSV, JSONL or Parquet file."""
 
-    Config = Config
+    knobs = Config
 
     def load(self, config: Config, root: Path) -> Data:
         from .data import load
