@@ -159,6 +159,13 @@ class Task:
         image goes under "image" as a uint8 array [h, w, 3]."""
         raise NotImplementedError
 
+    def explain(self, config: Any, prep: dict[str, Any], model: nn.Module, batch: Batch, row: int) -> dict[str, Any]:
+        """Where the model looked in example `row` of a batch, for the report; {} where there is nothing to show.
+
+        Text: "tokens" and their "weights". An image: "saliency", a list [h][w] of values from 0 to 1.
+        """
+        return {}
+
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """The tensors a checkpoint must hold to bring this model back."""
         return model.state_dict()

@@ -346,12 +346,34 @@ def example(row: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
         if prep["classes"]
         else f"{row['y'] * prep['target_scale'] + prep['target_mean']:.4g}"
     )
+    tokens = shaded(row.get("explained", {}))
+    if tokens:
+        shown.pop("tokens", None)  # shown with their weights instead
     text = "; ".join(f"{name}: {value}" for name, value in shown.items())
     return {
-        "title": f"truth {truth}, loss {row['loss']:.2f}",
+        "title": f"truth {truth}, called {called(row['output'], prep)}, loss {row['loss']:.2f}",
         "text": text if len(text) < 700 else text[:700] + " ...",
         "image": image,
+        "tokens": tokens,
     }
+
+
+def called(output: list[float], prep: dict[str, Any]) -> str:
+    """What the model said, in words."""
+    if not prep["classes"]:
+        return f"{output[0] * prep['target_scale'] + prep['target_mean']:.4g}"
+    number = int(output[0] > 0) if len(output) == 1 else int(np.argmax(output))
+    return str(prep["classes"][number])
+
+
+def shaded(explained: dict[str, Any], most: int = 160) -> list[tuple[str, int]]:
+    """Tokens with a shade from 0 to 4 by their share of the attention; the first and last are special and not shaded."""
+    weights = np.array(explained.get("weights", []), dtype=float)
+    if len(weights) < 3:
+        return []
+    weights[[0, -1]] = 0.0
+    shades = np.ceil(4 * weights / max(weights.max(), 1e-12) - 0.5).clip(0, 4).astype(int)
+    return list(zip(explained["tokens"][:most], shades.tolist(), strict=False))
 
 
 def png(pixels: np.ndarray) -> str:

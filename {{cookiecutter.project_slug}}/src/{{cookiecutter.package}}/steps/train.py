@@ -40,8 +40,6 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             run.add(non_finite(config, broken))
             return
     _record(project, run, prep, val, outputs, summary, baseline)
-    if summary["model"] == "network":
-        _save_worst(project, run, prep, val, outputs)
 
 
 def _fit_network(
@@ -52,6 +50,7 @@ def _fit_network(
     run.add(best_restored(project, prep, examples[1], outputs, progress))
     run.save("curves.json", progress.curves)
     np.save(run.folder / "losses.npy", np.array(progress.losses, dtype=np.float32))
+    _save_worst(project, run, prep, examples[1], (model, outputs))
     return outputs, {
         "model": "network",
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -186,11 +185,12 @@ def non_finite(config: Config, broken: NonFinite) -> Finding:
 
 
 def _save_worst(
-    project: Project, run: Run, prep: dict[str, Any], val: Examples, outputs: np.ndarray, count: int = 12
+    project: Project, run: Run, prep: dict[str, Any], val: Examples, trained: tuple[Any, np.ndarray], count: int = 12
 ) -> None:
-    """The validation examples with the highest loss, decoded back from what entered the model."""
+    """The validation examples with the highest loss, decoded back from what entered the model, and where it looked."""
     import torch
 
+    model, outputs = trained
     each = losses_of(make_loss(project.config, prep), outputs, val)
     rows = np.argsort(-each)[:count].copy()
     batch: Batch = next(iter(val.batches([torch.from_numpy(rows)])))
@@ -203,6 +203,7 @@ def _save_worst(
                 "loss": float(each[row]),
                 "output": outputs[row].tolist(),
                 "shown": project.task.show(prep, batch, i),
+                "explained": project.task.explain(project.config, prep, model, batch, i),
             }
             for i, row in enumerate(rows)
         ],
