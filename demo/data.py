@@ -60,6 +60,11 @@ def diabetes(path: Path) -> None:
     _table("load_diabetes", path, named=False)
 
 
+def digits(path: Path) -> None:
+    """1,797 hand-written digits as 64 pixel columns."""
+    _table("load_digits", path)
+
+
 def flight_ranking(path: Path, days: int = 45, most: int = 12_000) -> None:
     """Which of the flights that leave New York in the same hour arrive latest? One query per hour.
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .engine.stop import Stopped
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -60,13 +61,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Exit status: 0 done, 1 a check is red, 2 a mistake that the message explains, 130 interrupted."""
+    """Run one command. Exit status: 0 done, 1 a check is red, 2 a mistake that the message explains, 130 or 143
+    interrupted or terminated (training saves first)."""
     args = parser().parse_intermixed_args(argv)
     try:
         return _dispatch(args)
     except UserError as error:
         print(f"recipe {args.step}: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"recipe {args.step}: {stopped} came; everything is saved; go on with: recipe train --resume", file=sys.stderr)
+        return stopped.status
     except KeyboardInterrupt:
         print(f"recipe {args.step}: interrupted", file=sys.stderr)
         return 130
@@ -116,7 +121,7 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     """Run one step in a fresh run folder. Returns 1 when a check in it is red and --because was not given."""
     module = importlib.import_module(f"{__package__}.steps.{step.replace('-', '_')}")
     project.say(f"\n{step}: {STEPS[step]}")
-    run = project.begin(step.replace("-", "_"))
+    run = project.reopen("train") if args.resume and step == "train" else project.begin(step.replace("-", "_"))
     try:
         module.run(project, run, args)
         record = run.finish()

@@ -20,11 +20,12 @@ from ..task import Batch, Examples, Task
 from . import checkpoint, metrics, stop
 from .losses import Loss, make_loss
 from .optim import make_optimiser, rate_factor, set_rate
-from .project import Project, Run
+from .project import STARTED, Project, Run
 from .seed import generator, rng_state, seed_everything, set_rng_state
 from .track import make_tracker
 from .watch import Watch
 
+CURVED = 2_000  # validation examples whose loss is kept for every epoch
 POOL = 50  # batches per length bucket: wide enough to stay random, narrow enough to waste little padding
 
 
@@ -199,6 +200,7 @@ def fit(
     steps = config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
     watch = Watch(run, model, steps)
     track = make_tracker(run)
+    run.save(STARTED, project.fingerprint)
 
     with stop.on_signals() as signals:
         while progress.epoch < config.epochs and not progress.stopped:
@@ -235,7 +237,7 @@ def fit(
                     "loader_seconds": waited,
                 }
             )
-            progress.losses.append(np.round(each, 5).tolist())
+            progress.losses.append(np.round(each[:CURVED], 5).tolist())
             improved = close_epoch(config, progress)
             if improved:
                 checkpoint.save(folder, "best", progress.step, task.state(model), {"epoch": progress.best_epoch})

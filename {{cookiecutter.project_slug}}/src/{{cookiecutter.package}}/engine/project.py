@@ -37,6 +37,7 @@ DEPENDS = {
     "train": ("data", "split"),
 }
 SCHEMA = 1
+STARTED = "started.json"  # fingerprint a run was started with, so that resuming can tell what changed
 
 
 @dataclass
@@ -118,6 +119,23 @@ class Project:
                 f"{runs} cannot be written: {error.strerror}; mend its permissions or free some space"
             ) from None
         return Run(self, step, folder)
+
+
+    def reopen(self, step: str) -> Run:
+        """The newest run of `step` that was stopped before its end. Raises UserError when there is none, or when what it
+        was started with has changed since."""
+        stopped = [p for p in sorted((self.root / "runs").glob(f"*-{step}")) if not (p / "record.json").exists()]
+        stopped = [p for p in stopped if (p / STARTED).exists() and any((p / "checkpoints").glob("last-*"))]
+        if not stopped:
+            raise UserError(f"there is no stopped {step} run with a checkpoint; start one with: recipe {step}")
+        started = read_json(stopped[-1] / STARTED, "what a run was started with", f"start again: recipe {step}")
+        changed = [k for k, v in self.fingerprint.items() if started.get(k) != v]
+        if changed:
+            raise UserError(
+                f"{stopped[-1].name} was started with other {', '.join(changed)}; put them back to go on with it, or"
+                f" start again: recipe {step}"
+            )
+        return Run(self, step, stopped[-1])
 
 
 @dataclass

@@ -1,0 +1,286 @@
+"""The engine: config, ledger, test lock, checkpoints, losses, rate, loop. Each on the real thing, with a toy Task."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ..config import Config, make_config, parse_override, read_toml
+from ..engine import checkpoint, ledger, lock, losses
+from ..engine.loop import NonFinite, plan, predict, step
+from ..engine.optim import make_optimiser, rate_factor
+from ..errors import UserError
+from ..task import Batch
+from .test_checks import make_bench
+from .toy import toy_project
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"lr": "fast"}, "lr = 'fast' is refused: it must be a number above 0 and at most 10"),
+        ({"epochs": 0}, "at least 1"),
+        ({"schedul": "cosine"}, "did you mean 'schedule'"),
+        ({"learning_rate": 1}, "did you mean 'lr'"),
+        ({"loss": "mse"}, "does not fit task = 'binary'"),
+        ({"task": "ranking"}, "needs query"),
+        ({"split": "time"}, "needs time"),
+        ({"time": "t", "split": "random"}, "never split at random"),
+        ({"time": "t", "folds": 5}, "train on the future"),
+        ({"folds": 5, "fold": 5}, "outside 0..4"),
+        ({"label_smoothing": 0.1, "loss": "focal"}, "no meaning"),
+        ({"drop": "a"}, "a list of texts"),
+        ({"lr": float("nan")}, "lr"),
+    ],
+    ids=str,
+)
+def test_bad_knobs_are_one_sentence(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_config(Config, values, "recipe.toml")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[a]\nb = 1", "a = ", "\x00", "a = 1\na = 2"])
+def test_bad_toml_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(UserError):
+        read_toml(tmp_path / "recipe.toml")
+
+
+def test_overrides_are_toml_or_text() -> None:
+    assert parse_override("lr=1e-3") == ("lr", 1e-3)
+    assert parse_override('drop=["a", "b"]') == ("drop", ["a", "b"])
+    assert parse_override("loss=bce") == ("loss", "bce")
+    with pytest.raises(UserError):
+        parse_override("lr")
+
+
+def test_fingerprint_follows_its_group_only() -> None:
+    one, other = Config(lr=0.1), Config(lr=0.2)
+    assert one.fingerprint("optimiser") != other.fingerprint("optimiser")
+    assert one.fingerprint("model", "loss", "data") == other.fingerprint("model", "loss", "data")
+
+
+def write_rows(path: Path, n: int = 3) -> list[str]:
+    for i in range(n):
+        ledger.append(path, {"id": str(i), "value": 0.1 * i})
+    return path.read_text().splitlines()
+
+
+@pytest.mark.parametrize("damage", ["edit", "delete", "swap", "garbage"])
+def test_a_changed_ledger_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "EXPERIMENTS.jsonl"
+    lines = write_rows(path)
+    assert len(ledger.read(path)) == 3
+    changed = {
+        "edit": [lines[0], lines[1].replace("0.1", "0.9"), lines[2]],
+        "delete": [lines[0], lines[2]],
+        "swap": [lines[1], lines[0], lines[2]],
+        "garbage": [lines[0], "{", lines[2]],
+    }[damage]
+    path.write_text("\n".join(changed) + "\n")
+    with pytest.raises(UserError, match=r"line \d does not follow"):
+        ledger.read(path)
+
+
+def test_the_test_part_opens_once(tmp_path: Path) -> None:
+    project = toy_project(tmp_path)
+    lock.open_once(project, "0001-evaluate", "0000-train")
+    with pytest.raises(UserError, match="opened on"):
+        lock.open_once(project, "0002-evaluate", "0000-train")
+    project.because = "a bug in the metric"
+    assert len(lock.open_once(project, "0002-evaluate", "0000-train")) == 2
+    content = (tmp_path / lock.LOCK).read_text()
+    (tmp_path / lock.LOCK).write_text(content.replace("0001", "0009"))
+    with pytest.raises(UserError, match="edited"):
+        lock.openings(project)
+    (tmp_path / lock.LOCK).unlink()
+    with pytest.raises(UserError, match="ledger says"):
+        lock.openings(project)
+
+
+def save_two(folder: Path) -> list[Path]:
+    return [
+        checkpoint.save(folder, "last", n, {"w": torch.full((3,), float(n))}, {"step": n}, {"rng": torch.arange(3)})
+        for n in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "progress.json", "state.pt", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing"])
+def test_a_broken_checkpoint_falls_back_loudly(tmp_path: Path, name: str, damage: str) -> None:
+    path = save_two(tmp_path)[1] / name
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes({"flip": bytes(content), "truncate": bytes(content[: len(content) // 2]), "empty": b""}[damage])
+    said: list[str] = []
+    assert checkpoint.load(tmp_path, "last", said.append).progress == {"step": 1}
+    assert len(said) == 1 and "last-000000002 is broken" in said[0]
+
+
+def test_no_valid_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    for path in save_two(tmp_path):
+        (path / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match="no valid last checkpoint"):
+        checkpoint.load(tmp_path, "last", lambda _: None)
+
+
+def test_a_pickle_in_place_of_the_state_does_not_run(tmp_path: Path) -> None:
+    import pickle
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    path = save_two(tmp_path)[1]
+    (path / "state.pt").write_bytes(pickle.dumps(Bomb()))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["state.pt"] = checkpoint.sha256(path / "state.pt")  # an attacker can fix the hash
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(Exception, match="(?i)weights_only|unpickl|unsupported"):
+        checkpoint.load(tmp_path, "last", lambda text: pytest.fail(text) if "ran" in text else None)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_losses_agree_with_torch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    prep = {"outputs": 3, "prior": [0.2, 0.3, 0.5], "classes": list("abc")}
+    output, y = torch.randn(50, 3), torch.randint(0, 3, (50,))
+    batch = Batch(None, y, y)
+    config = Config(task="multiclass", label_smoothing=0.1)
+    torch.testing.assert_close(
+        losses.make_loss(config, prep)(output, batch), F.cross_entropy(output, y, reduction="none", label_smoothing=0.1)
+    )
+    binary = {"outputs": 1, "prior": [0.5, 0.5], "classes": ["a", "b"]}
+    z, t = torch.randn(50, 1), torch.randint(0, 2, (50,)).float()
+    torch.testing.assert_close(
+        losses.make_loss(Config(), binary)(z, Batch(None, t, y)),
+        F.binary_cross_entropy_with_logits(z[:, 0], t, reduction="none"),
+    )
+    weights = losses.class_weights(prep["prior"])
+    assert float((weights * torch.tensor(prep["prior"])).sum()) == pytest.approx(1.0)
+
+
+def test_pairwise_loss_counts_pairs_of_one_query_only() -> None:
+    score, relevance = torch.tensor([1.0, 0.0, 5.0]), torch.tensor([1.0, 0.0, 0.0])
+    alone = losses.pairwise(score, relevance, torch.tensor([0, 0, 1]))
+    torch.testing.assert_close(alone, torch.tensor([1.0, 1.0, 0.0]) * F.softplus(torch.tensor(-1.0)))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "one_cycle", "constant", "plateau"])
+def test_the_rate_reaches_its_peak_and_its_end(schedule: str) -> None:
+    config = Config(schedule=schedule, warmup=0.1)
+    rates = [rate_factor(config, s, 100) for s in range(100)]
+    assert max(rates) == pytest.approx(1.0) and all(0 <= r <= 1 for r in rates)
+    assert rates[0] < 0.2
+    assert rates[-1] == pytest.approx(1.0 if schedule in ("constant", "plateau") else 0.0, abs=1e-6)
+
+
+def test_decay_spares_biases_and_norms(tmp_path: Path) -> None:
+    bench = make_bench(toy_project(tmp_path))
+    groups = make_optimiser(bench.config, bench.task, bench.fresh()).param_groups
+    assert {g["weight_decay"]: len(g["params"]) for g in groups} == {0.01: 2, 0.0: 2}
+
+
+def test_accumulation_equals_the_large_batch(tmp_path: Path) -> None:
+    bench = make_bench(toy_project(tmp_path, k=3))
+    rows = bench.rows(30)
+    weights = []
+    for parts in ([rows], [rows[:7], rows[7:19], rows[19:]]):
+        model = bench.fresh()
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+        step(model, [bench.batch(part) for part in parts], bench.loss, optimiser, bench.config)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*weights)
+
+
+def test_a_non_finite_step_changes_nothing(tmp_path: Path) -> None:
+    bench = make_bench(toy_project(tmp_path))
+    model = bench.fresh()
+    optimiser = make_optimiser(bench.config, bench.task, model)
+    batch = bench.batch(bench.rows(8))
+    step(model, [batch], bench.loss, optimiser, bench.config)
+    before = [p.detach().clone() for p in model.parameters()]
+    moments = [v.clone() for s in optimiser.state.values() for v in s.values()]
+    broken = batch._replace(x=batch.x.clone().index_fill_(0, torch.tensor([0]), float("nan")))
+    with pytest.raises(NonFinite):
+        step(model, [broken], bench.loss, optimiser, bench.config)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(moments, [v for s in optimiser.state.values() for v in s.values()], strict=True)
+    )
+
+
+def test_predictions_keep_the_order_of_the_examples(tmp_path: Path) -> None:
+    bench = make_bench(toy_project(tmp_path))
+    model = bench.fresh()
+    expected = model.eval()(bench.val.x).detach().numpy()  # type: ignore[attr-defined]
+    bench.val.lengths = torch.randint(1, 50, (len(bench.val),))
+    np.testing.assert_allclose(predict(model, bench.val, bench.config), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("n", [5, 64, 65, 200])
+def test_a_plan_holds_every_example_once(tmp_path: Path, n: int, lengths: bool) -> None:
+    bench = make_bench(toy_project(tmp_path, n=300))
+    examples = bench.train
+    examples.y = examples.y[:n]
+    examples.lengths = torch.randint(1, 9, (n,)) if lengths else None
+    for epoch in (0, 1):
+        batches = plan(examples, 64, 0, epoch)
+        assert torch.equal(torch.cat(batches).sort().values, torch.arange(n))
+        assert n == 1 or min(map(len, batches)) > 1
+
+
+def test_a_signal_saves_and_resume_gives_the_same_weights(tmp_path: Path) -> None:
+    """SIGTERM in mid-epoch: exit 143 after saving; resumed, the weights equal those of an uninterrupted run bit for bit."""
+    package = __package__.rpartition(".")[0]
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from dataclasses import replace
+from {package}.tests.toy import toy_project
+from {package}.tests.test_checks import make_bench
+from {package}.engine import loop
+from {package}.engine.project import Run
+from {package}.engine.stop import Stopped
+folder, resume, kill = Path(sys.argv[1]), sys.argv[2] == "resume", int(sys.argv[3])
+folder.mkdir(exist_ok=True)
+project = toy_project(folder, batch_size=16, epochs=3, accumulate=2)
+bench = make_bench(project)
+real, steps = loop.step, []
+def counted(*args):
+    steps.append(1)
+    if len(steps) == kill:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return real(*args)
+loop.step = counted
+try:
+    model, _ = loop.fit(project, Run(project, "train", folder), bench.prep, bench.train, bench.val, resume)
+except Stopped as stopped:
+    sys.exit(stopped.status)
+import torch
+torch.save([p.detach() for p in model.parameters()], folder / "weights.pt")
+"""
+
+    def go(folder: str, resume: str = "", kill: int = 0) -> int:
+        command = [sys.executable, "-c", script, str(tmp_path / folder), resume, str(kill)]
+        return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+
+    assert go("whole") == 0
+    assert go("cut", kill=10) == 128 + signal.SIGTERM
+    assert go("cut", resume="resume") == 0
+    whole, cut = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "cut"))
+    assert all(torch.equal(a, b) for a, b in zip(whole, cut, strict=True))
