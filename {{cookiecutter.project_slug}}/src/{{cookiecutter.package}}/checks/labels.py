@@ -14,8 +14,12 @@ from . import power
 from .finding import Cause, Finding, verdict
 from .review import wilson
 
-FLOOR = 0.03  # error among the surest quarter that healthy data stays under (breast cancer .003, digits .000, flights .024)
-FLAT = 0.68  # error of the surest quarter over that of the next: .3-.6 where classes overlap, .7-1 where labels are random
+FLOOR = (
+    0.03  # error among the surest quarter that healthy data stays under (breast cancer .003, digits .000, flights .024)
+)
+FLAT = (
+    0.68  # error of the surest quarter over that of the next: .3-.6 where classes overlap, .7-1 where labels are random
+)
 
 
 class Judged:
@@ -65,7 +69,10 @@ def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> F
     certainty removes: the surest quarter of rows errs nearly as often as the next. That floor is the warning. About
     half of all suspects are real errors: the queue is for review, never for deletion.
     """
-    name, expected = "label suspects", f"a surest quarter of rows with at most {FLOOR:.0%} contradicted labels, or far fewer than the next quarter"
+    name, expected = (
+        "label suspects",
+        f"a surest quarter of rows with at most {FLOOR:.0%} contradicted labels, or far fewer than the next quarter",
+    )
     if judged is None or config.task not in ("binary", "multiclass"):
         return Finding(name, "NOT APPLICABLE", "needs classes, simple features and 5 rows of each class", expected)
     from cleanlab.filter import find_label_issues

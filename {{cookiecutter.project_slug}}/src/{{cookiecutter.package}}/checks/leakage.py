@@ -24,14 +24,17 @@ def after_outcome(config: Config, data: Data) -> Finding:
     Needs rows without a target; they say what is known before the outcome.
     """
     name = "recorded after the outcome"
-    expected = f"columns as complete on rows without a target as on rows with one (at most {EARLY:.0%} more of them empty)"
+    expected = (
+        f"columns as complete on rows without a target as on rows with one (at most {EARLY:.0%} more of them empty)"
+    )
     if data.unlabelled is None or data.unlabelled.height < 20:
         return Finding(name, "NOT APPLICABLE", "fewer than 20 rows without a target", expected)
     columns = [c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction]
     empty = {c: (_empty(data.unlabelled, c), _empty(data.frame, c)) for c in columns}
     late = [c for c in columns if empty[c][0] - empty[c][1] > EARLY]
     words = "; ".join(
-        f"{c} is empty on {empty[c][0]:.0%} of rows without a target and {empty[c][1]:.1%} of rows with one" for c in late
+        f"{c} is empty on {empty[c][0]:.0%} of rows without a target and {empty[c][1]:.1%} of rows with one"
+        for c in late
     )
     return Finding(
         name,
@@ -91,7 +94,9 @@ def single_column(config: Config, data: Data) -> Finding:
             Cause("data", "a legitimately decisive column: confirm that it is known when predicting"),
             Cause("preprocessing", "an encoding used the target"),
         ),
-        drop_edit(config, suspects) if collapse else f"in recipe.toml: known_at_prediction = {_toml(suspects)}   (or drop them)",
+        drop_edit(config, suspects)
+        if collapse
+        else f"in recipe.toml: known_at_prediction = {_toml(suspects)}   (or drop them)",
         evidence={**evidence, "with": whole, "without": rest},
     )
 
@@ -110,7 +115,9 @@ def _peel(config: Config, x: np.ndarray, y: np.ndarray, kept: list[bool]) -> tup
 def missing_tells(config: Config, data: Data) -> Finding:
     """Whether the pattern of missing values alone predicts the target: filled in differently once the outcome is known."""
     name = "missing values tell"
-    columns = [c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction and data.frame[c].null_count()]
+    columns = [
+        c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction and data.frame[c].null_count()
+    ]
     if not columns or config.task == "ranking":
         return Finding(name, "NOT APPLICABLE", "no missing values", "missing values that say nothing of the target")
     rows = power.sample(data)
@@ -118,7 +125,9 @@ def missing_tells(config: Config, data: Data) -> Finding:
     x = np.stack([data.frame[c][rows].is_null().to_numpy().astype(float) for c in columns], axis=1)
     value = power.single(config, x, y)
     limit = 0.6 + 3 * power.null_deviation(config, y)
-    worst = max(columns, key=lambda c: power.single(config, x[:, [columns.index(c)]], y)) if value > limit else columns[0]
+    worst = (
+        max(columns, key=lambda c: power.single(config, x[:, [columns.index(c)]], y)) if value > limit else columns[0]
+    )
     return Finding(
         name,
         verdict(False, value > limit),
@@ -142,7 +151,9 @@ def row_number(config: Config, data: Data) -> Finding:
     name = "row number as feature"
     if config.task == "ranking":
         return Finding(name, "NOT APPLICABLE", "rows are ordered by query on purpose", "no feature that counts rows")
-    counters = [c for c in data.columns("numeric") if counts_rows(data.frame[c]) and c not in config.known_at_prediction]
+    counters = [
+        c for c in data.columns("numeric") if counts_rows(data.frame[c]) and c not in config.known_at_prediction
+    ]
     rows = power.sample(data)
     y = power.target_numbers(config, data, rows)
     value = power.single(config, rows[:, None].astype(float), y)

@@ -1,4 +1,4 @@
-"""Checks on the split: may the rows be parted like this, and are the parts clean?"""
+"""Are the parts clean: disjoint, whole, every class everywhere, no copies, groups or moments on both sides?"""
 
 from __future__ import annotations
 
@@ -8,144 +8,117 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
-from ..engine.parts import PARTS
+from ..engine.parts import PARTS, shares
 from ..task import Data
+from . import power
+from .duplicates import FEATURES, keys, near_pairs, repeats_by_chance
 from .finding import Cause, Finding, verdict
-
-FEATURES = ("numeric", "categorical", "ordinal", "text")
-ROWS = 20_000  # rows that a model-based check looks at
-
-
-def independence(config: Config, data: Data) -> Finding:
-    """A random split assumes independent rows: a declared group or time, or a reason why there is neither."""
-    answered = bool(config.group or config.time or config.query or config.iid)
-    suspects = time_like(data) + group_like(data)
-    saw = f"group = {config.group!r}, time = {config.time!r}, iid = {config.iid!r}"
-    hint = f"; columns to think about: {', '.join(suspects[:6])}" if suspects else ""
-    return Finding(
-        "independence",
-        verdict(not answered),
-        saw + ("" if answered else hint),
-        "group = the column of what repeats (patient, user, machine), time = the column of when, or iid = the reason why neither exists",
-        ()
-        if answered
-        else (
-            Cause("split", "rows of one group on both sides, or the future in train, make every score too good"),
-            Cause("data", "the column that says who or when is missing from the data"),
-        ),
-        ""
-        if answered
-        else (
-            f'set time = "{suspects[0]}" in recipe.toml'
-            if time_like(data)
-            else 'set group, time or iid = "why the rows are independent" in recipe.toml'
-        ),
-        evidence={"suspects": suspects},
-    )
-
-
-def time_like(data: Data) -> list[str]:
-    """Columns that hold dates or times."""
-    return [
-        name for name in data.frame.columns if data.frame[name].dtype.is_temporal() and data.roles.get(name) != "target"
-    ]
-
-
-def group_like(data: Data) -> list[str]:
-    """Text or id columns in which most values come back, but few rows share one: who, rather than what kind."""
-    found = []
-    for name in data.columns("categorical", "id"):
-        values = data.frame[name].n_unique()
-        if 0.01 * len(data) < values < 0.5 * len(data) and values > 20:
-            found.append(name)
-    return found
+from .independence import moments
+from .review import wilson
 
 
 def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Every row in exactly one part, no part empty, sizes near what was asked for."""
     counts = [int((part == i).sum()) for i in range(3)]
-    bad = sum(counts) != len(data) or len(part) != len(data) or min(counts) == 0
+    val, test = shares(config, len(data))
+    val = (1 - test) / config.folds if config.folds else val
+    wanted = f"{len(data):,} rows in all, no part empty, about {1 - val - test:.0%} {val:.0%} {test:.0%}"
+    lost = sum(counts) != len(data) or len(part) != len(data) or min(counts) == 0
+    # Whole groups and equal moments cannot be cut: half to twice the share is as near as they may come.
+    off = [
+        name
+        for name, n, s in zip(PARTS[1:], counts[1:], (val, test), strict=True)
+        if not s / 2 <= n / max(len(data), 1) <= 2 * s
+    ]
     return Finding(
         "every row in one part",
-        verdict(bad),
+        verdict(lost, bool(off) and len(data) >= 100),
         ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True)),
-        f"{len(data):,} rows in all, no part empty",
+        wanted,
         (
-            Cause("split", "the assignment loses or repeats rows"),
+            Cause(
+                "split",
+                "the assignment loses or repeats rows"
+                if lost
+                else "groups or moments are too big to be parted as asked",
+            ),
             Cause("data", "too few rows or groups for three parts"),
         ),
-        "read assign in engine/parts.py",
+        "change val_share and test_share, or read assign in engine/parts.py; then: recipe split",
     )
 
 
 def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Every class in every part."""
+    name, expected = "classes in every part", "every class in every part"
     if config.task not in ("binary", "multiclass"):
-        return Finding(
-            "classes in every part",
-            "NOT APPLICABLE",
-            f"task = {config.task!r} has no classes",
-            "every class in every part",
-        )
+        return Finding(name, "NOT APPLICABLE", f"task = {config.task!r} has no classes", expected)
     target = data.frame[data.target].cast(pl.String)
     everywhere = set(target.unique())
-    missing = {
-        name: sorted(everywhere - set(target.filter(pl.Series(part == i)).unique())) for i, name in enumerate(PARTS)
-    }
-    missing = {name: values for name, values in missing.items() if values}
+    lacking = {p: sorted(everywhere - set(target.filter(pl.Series(part == i)).unique())) for i, p in enumerate(PARTS)}
+    lacking = {p: values for p, values in lacking.items() if values}
+    words = "; ".join(f"{p} lacks {', '.join(values[:5])}" for p, values in lacking.items())
     return Finding(
-        "classes in every part",
-        verdict("train" in missing or "val" in missing, bool(missing)),
-        "; ".join(f"{name} lacks {', '.join(values[:5])}" for name, values in missing.items())
-        or f"all {len(everywhere)} classes in each of the three parts",
-        "every class in every part",
+        name,
+        verdict("train" in lacking or "val" in lacking, bool(lacking)),
+        words or f"all {len(everywhere)} classes in each of the three parts",
+        expected,
         (
             Cause("split", f"a {config.split_kind} split leaves rare classes out"),
             Cause("data", "a class has too few rows: merge it, drop it, or collect more"),
-        )
-        if missing
-        else (),
-        "bring more rows of these classes, merge them, or change val_share and test_share" if missing else "",
-        evidence={"missing": missing},
+        ),
+        "bring more rows of these classes, merge them, or change val_share and test_share; then: recipe split",
+        evidence={"missing": lacking},
     )
 
 
 def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Rows with equal features in train and in another part: the answer was seen in training."""
-    columns = data.columns(*FEATURES)
-    if not columns:
-        return Finding(
-            "duplicates across parts", "NOT APPLICABLE", "no column to compare rows by", "no equal rows across parts"
-        )
-    names = list(
-        dict.fromkeys([*columns, *(c for c in (config.query, config.time, config.group) if c)])
-    )  # the same offer on another day is no copy
-    key = data.frame.select(names).hash_rows().to_numpy()
-    seen = np.isin(key, key[part == 0])
-    shares = {name: float(seen[part == i].mean()) for i, name in enumerate(PARTS) if i}
-    worst = max(shares.values())
-    chance = _chance_of_repeats(data, columns)
-    bad = worst > 0.01 and not chance
-    return Finding(
-        "duplicates across parts",
-        verdict(bad, worst > 0 and not chance),
-        ", ".join(f"{share:.2%} of {name}" for name, share in shares.items()) + " have the features of a training row",
-        "none; above 1 % the score is worth nothing"
-        + (" (few distinct rows are possible here, so repeats are no copies)" if chance else ""),
-        (
-            Cause("split", "copies of a row went to both sides"),
-            Cause("data", "rows were repeated by a join or by oversampling before the split"),
-        ),
-        'set duplicates = "drop" in recipe.toml, then: recipe split',
-        share=max(worst, 0.0) if not chance else 0.0,
-        evidence=shares,
+    name, expected = "duplicates across parts", "none but a stray one; red when surely above 1 % of a part"
+    if not data.columns(*FEATURES) or repeats_by_chance(data):
+        return Finding(name, "NOT APPLICABLE", "so few distinct rows are possible that repeats are no copies", expected)
+    key = keys(config, data)
+    copied = np.isin(key, key[part == 0])
+    return _across(name, expected, "have the features of a training row", copied, part)
+
+
+def near_duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
+    """Rows, texts or images nearly the same as one in train."""
+    name, expected = "near duplicates across parts", "none but a stray one; red when surely above 1 % of a part"
+    pairs, looked, how = near_pairs(config, data)
+    if not how:
+        return Finding(name, "NOT APPLICABLE", "no texts, no images and too few numeric columns", expected)
+    copied = np.zeros(len(data), dtype=bool)
+    for i, j in pairs:
+        copied[[i, j]] |= (part[[j, i]] == 0) & (part[[i, j]] != 0)
+    return _across(
+        name, expected, f"are near copies of training {how} (among {looked:,})", copied, part, looked / len(data)
     )
 
 
-def _chance_of_repeats(data: Data, columns: list[str]) -> bool:
-    """Whether independent draws would repeat anyway: fewer possible rows than the square of the number of rows."""
-    possible = math.prod(min(data.frame[name].n_unique(), 10**6) for name in columns)
-    return possible < len(data) ** 2 / 2
+def _across(name: str, expected: str, words: str, copied: np.ndarray, part: np.ndarray, looked: float = 1.0) -> Finding:
+    """Verdict on rows [n] of validation and test that repeat a training row; `looked` is the share of rows compared."""
+    found = {
+        p: (int(copied[part == i].sum()), max(round(looked * int((part == i).sum())), 1))
+        for i, p in enumerate(PARTS)
+        if i
+    }
+    share = {p: n / of for p, (n, of) in found.items()}
+    surely = any(wilson(n, max(n, of))[0] > 0.01 for n, of in found.values())
+    some = any(n > max(1, 0.001 * of) for n, of in found.values())
+    return Finding(
+        name,
+        verdict(surely and some, some),
+        " and ".join(f"{found[p][0]:,} of {p} ({s:.2%})" for p, s in share.items()) + f" {words}",
+        expected,
+        (
+            Cause("split", "copies of a row went to both sides"),
+            Cause("data", "rows were repeated by a join, by oversampling or augmentation before the split"),
+        ),
+        'in recipe.toml: duplicates = "drop", or group = the column that copies share; then: recipe split',
+        share=max(share.values()) if some else 0.0,
+        evidence=share,
+    )
 
 
 def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
@@ -155,40 +128,47 @@ def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
         return Finding("groups apart", "NOT APPLICABLE", "no group is declared", "no group in two parts")
     shared = 0
     for name in columns:
-        sides = data.frame.select(pl.col(name), pl.Series("part", part)).group_by(name).agg(pl.col("part").n_unique())
-        shared += int((sides["part"] > 1).sum())
+        sides = data.frame.select(pl.col(name), pl.Series("_part", part)).group_by(name).agg(pl.col("_part").n_unique())
+        shared += int((sides["_part"] > 1).sum())
+    only_informs = config.split_kind == "time" and not config.query
     return Finding(
         "groups apart",
-        verdict(shared > 0),
+        verdict(shared > 0 and not only_informs),
         f"{shared} values of {' and '.join(columns)} lie in two parts",
-        "0",
+        "none"
+        if not only_informs
+        else "this only informs: a split by time meets the same groups again, as production will",
         (
             Cause("split", f"split = {config.split!r} does not keep groups together"),
             Cause("data", "the same group goes by two names"),
         ),
-        'set split = "group" in recipe.toml, then: recipe split',
+        'in recipe.toml: split = "group"; then: recipe split',
+        evidence={"shared": shared},
     )
 
 
 def time_order(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Train before validation before test, with no moment in two parts."""
+    expected = "train before validation before test, no moment in two"
     if not config.time:
-        return Finding("time in order", "NOT APPLICABLE", "no time is declared", "train before validation before test")
-    moment = data.frame[config.time].rank("dense").fill_null(0).to_numpy()
-    spans = [(moment[part == i].min(), moment[part == i].max()) for i in range(3)]
-    bad = any(spans[i][1] >= spans[i + 1][0] for i in range(2))
-    text = data.frame[config.time].cast(pl.String).to_numpy().astype(str)
-    words = ", ".join(f"{name} {min(text[part == i])} to {max(text[part == i])}" for i, name in enumerate(PARTS))
+        return Finding("time in order", "NOT APPLICABLE", "no time is declared", expected)
+    moment = moments(data.frame[config.time])
+    ends = [
+        (int(np.argmin(np.where(part == i, moment, moment.max() + 1))), int(np.argmax(np.where(part == i, moment, -1))))
+        for i in range(3)
+    ]
+    late = any(moment[ends[i][1]] >= moment[ends[i + 1][0]] for i in range(2))
+    times = data.frame[config.time]
     return Finding(
         "time in order",
-        verdict(bad),
-        words,
-        "train before validation before test, no moment in two",
+        verdict(late),
+        ", ".join(f"{name} {times[first]} to {times[last]}" for name, (first, last) in zip(PARTS, ends, strict=True)),
+        expected,
         (
             Cause("split", "rows were split at random although they have a time"),
             Cause("data", "the time column is not the time of the prediction"),
         ),
-        'set split = "time" in recipe.toml, then: recipe split',
+        'in recipe.toml: split = "time"; then: recipe split',
     )
 
 
@@ -203,26 +183,22 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
         return Finding(
             "parts alike", "NOT APPLICABLE", "no table columns to compare", "train and validation look alike"
         )
-    from sklearn.ensemble import RandomForestClassifier
-
     random = np.random.default_rng(0)
-    rows = [random.permutation(np.flatnonzero(part == i))[: ROWS // 2] for i in (0, 1)]
-    n = min(map(len, rows))
-    picked = np.concatenate([rows[0][: 2 * n], rows[1]])
-    x = np.stack([_codes(data.frame[name][picked]) for name in columns], axis=1)
-    side = (part[picked] == 1).astype(int)
-    forest = RandomForestClassifier(100, min_samples_leaf=5, oob_score=True, random_state=0, n_jobs=1).fit(x, side)
-    value = _auc(forest.oob_decision_function_[:, 1], side)
-    n1, n2 = int(side.sum()), int((1 - side).sum())
+    val = random.permutation(np.flatnonzero(part == 1))[: power.SAMPLE // 2]
+    train = random.permutation(np.flatnonzero(part == 0))[: 2 * len(val)][: power.SAMPLE // 2]
+    rows, side = np.concatenate([train, val]), np.repeat([0, 1], [len(train), len(val)])
+    x = np.stack([power.column_numbers(data.frame[name][rows]) for name in columns], axis=1)
+    n1, n2 = len(train), len(val)
     limit = 0.5 + 3 * math.sqrt((n1 + n2 + 1) / (12 * n1 * n2))
+    chance = power.out_of_fold(config.model_copy(update={"task": "binary"}), x, side)
+    value = power.skill(config.model_copy(update={"task": "binary"}), chance, side)
     informs = config.split_kind in ("time", "group")
-    bad = value > limit and not informs
+    note = f"; a {config.split_kind} split may differ: this only informs" if informs else ""
     return Finding(
         "parts alike",
-        verdict(False, bad),
+        verdict(False, value > limit and not informs),
         f"a model tells train from validation with AUC {value:.3f}",
-        f"under {limit:.3f} for {n1} and {n2} rows"
-        + (f"; a {config.split_kind} split may differ: this only informs" if informs else ""),
+        f"under {limit:.3f}: chance plus three null deviations for {n1:,} and {n2:,} rows{note}",
         (
             Cause("split", "the parts were drawn from different sources or times"),
             Cause("data", "a row number, id or time column is among the features"),
@@ -233,17 +209,4 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
     )
 
 
-def _codes(column: pl.Series) -> np.ndarray:
-    numbers = (
-        column.cast(pl.Float64) if column.dtype.is_numeric() else column.cast(pl.String).rank("dense").cast(pl.Float64)
-    )
-    return numbers.fill_null(-1e9).to_numpy()
-
-
-def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(positive, np.nan_to_num(scores, nan=0.5)))
-
-
-CHECKS = (complete, classes, duplicates, groups, time_order, likeness)
+CHECKS = (complete, classes, duplicates, near_duplicates, groups, time_order, likeness)

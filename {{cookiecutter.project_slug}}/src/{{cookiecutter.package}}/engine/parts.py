@@ -53,15 +53,14 @@ def assign(config: Config, data: Data) -> np.ndarray:
 def _by_stratum(config: Config, strata: np.ndarray) -> np.ndarray:
     """Within each stratum a random order is cut in three; a stratum of three rows or more reaches every part."""
     part = np.zeros(len(strata), dtype=np.int8)
-    random = np.random.default_rng(config.split_seed)
+    order = np.random.default_rng(config.split_seed).permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
     val, test = shares(config, len(strata))
-    for value in np.unique(strata):
-        rows = random.permutation(np.flatnonzero(strata == value))
+    for rows in np.split(order, np.flatnonzero(np.diff(strata[order])) + 1):
         n = len(rows)
         n_test = max(round(test * n), int(n >= 3))
-        rest = rows[n_test:]
         part[rows[:n_test]] = 2
-        part[_validation(config, rest, max(round(val * n), int(n >= 3)))] = 1
+        part[_validation(config, rows[n_test:], max(round(val * n), int(n >= 3)))] = 1
     return part
 
 
@@ -106,6 +105,10 @@ def _groups(config: Config, data: Data) -> np.ndarray:
 
 def _by_time(config: Config, time: pl.Series) -> np.ndarray:
     """Oldest rows train, the next validate, the newest test; rows with one time stay together. Nulls count as oldest."""
+    if time.dtype == pl.String and not time.drop_nulls().str.contains(r"^\d{4}\D?\d\d").all():
+        raise UserError(
+            f"time = {config.time!r} holds texts like {time.drop_nulls()[0]!r}; write them as 2013-01-31 or 2013-01-31 12:00"
+        )
     moment = time.rank("dense").fill_null(0).to_numpy().astype(np.int64)
     val, test = shares(config, len(moment))
     ordered = np.sort(moment)
@@ -199,6 +202,11 @@ def parts(project: Project) -> dict[str, Data]:
     """The training and validation parts. The test part stays shut: only `open_test` returns it."""
     part = _derive(project)
     return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}
+
+
+def outside_test(project: Project) -> Data:
+    """All rows outside the test part, in file order: what an audit may look at once there is a split."""
+    return project.data.take(np.flatnonzero(_derive(project) != 2))
 
 
 def open_test(project: Project) -> Data:

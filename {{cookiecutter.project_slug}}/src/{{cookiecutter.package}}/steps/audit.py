@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 
-from ..checks import data as data_checks
-from ..checks import labels, leakage
+from ..checks import data as columns
+from ..checks import duplicates, labels, leakage, review, values
 from ..checks.finding import Finding
-from ..engine.parts import MANIFEST, parts
+from ..checks.independence import who_and_when
+from ..engine.parts import MANIFEST, outside_test
 from ..engine.project import Project, Run
 from ..errors import UserError
 from ..task import Data
+
+CHECKS = (*columns.CHECKS, *values.CHECKS, *duplicates.CHECKS, who_and_when, *leakage.CHECKS)
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Read a reviewed sheet back, or run every check and write a new sheet and a queue of label suspects."""
     if args.review:
-        run.add(labels.read_sheet(project.config, args.review))
+        run.add(review.read_sheet(project.config, args.review))
         return
     config, data = project.config, rows_to_look_at(project)
     project.say(
         f"  {len(data):,} rows, target {data.target!r}; roles: "
         + ", ".join(f"{name} {role}" for name, role in data.roles.items())
     )
-    features = project.task.simple_features(config, data)
-    for check in (*data_checks.CHECKS, *leakage.CHECKS):
+    for check in CHECKS:
         run.timed(accepting(config.acknowledge, check), config, data)
-    run.timed(accepting(config.acknowledge, labels.learnable), config, data, features)
-    run.timed(accepting(config.acknowledge, labels.suspects), config, data, features, run.folder / "suspects.csv")
+    judged = labels.judge(config, data, project.task.simple_features(config, data))
+    run.timed(accepting(config.acknowledge, labels.learnable), config, data, judged)
+    run.timed(accepting(config.acknowledge, labels.suspects), config, data, judged, run.folder / "suspects.csv")
     for finding in project.task.audit(config, data):
         run.add(accept(config.acknowledge, finding))
-    run.add(accept(config.acknowledge, data_checks.one_percent(run.findings)))
+    run.add(accept(config.acknowledge, columns.one_percent(run.findings)))
     sheet = run.folder / "review.csv"
-    n = labels.write_sheet(config, data, sheet)
-    project.say(
-        f"  {n} rows to review by hand: fill in {sheet.relative_to(project.root)}, then: recipe audit --review {sheet.relative_to(project.root)}"
-    )
-    run.result |= {
-        "rows": len(data),
-        "unlabelled": data.unlabelled.height if data.unlabelled is not None else 0,
-        "roles": data.roles,
-        "review": n,
-    }
+    n = review.write_sheet(config, data, sheet)
+    name = sheet.relative_to(project.root)
+    project.say(f"  {n} rows to review by hand: fill in {name}, then: recipe audit --review {name}")
+    unlabelled = data.unlabelled.height if data.unlabelled is not None else 0
+    run.result |= {"rows": len(data), "unlabelled": unlabelled, "roles": data.roles, "review": n}
 
 
 def rows_to_look_at(project: Project) -> Data:
@@ -50,15 +49,12 @@ def rows_to_look_at(project: Project) -> Data:
     if not (project.root / MANIFEST).exists():
         return project.data
     try:
-        seen = parts(project)
-    except UserError:  # a split made for other data: it is void, and a new one will be drawn from all rows
+        return outside_test(project)
+    except UserError:  # a split made for other data or knobs is void, and a new one will be drawn from all rows
         return project.data
-    import polars as pl
-
-    return replace(project.data, frame=pl.concat([seen["train"].frame, seen["val"].frame]))
 
 
-def accepting(accepted: list[str], check):  # type: ignore[no-untyped-def]
+def accepting(accepted: list[str], check: Callable[..., Finding]) -> Callable[..., Finding]:
     """The check, with its finding accepted when the config acknowledges it by name."""
     return lambda *args: accept(accepted, check(*args))
 

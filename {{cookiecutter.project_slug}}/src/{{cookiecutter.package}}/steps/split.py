@@ -3,36 +3,55 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from ..checks import split as checks
-from ..engine.parts import MANIFEST, PARTS, assign, split_hash, write_manifest
+from ..checks.independence import independence
+from ..engine.parts import MANIFEST, PARTS, assign, manifest, read_manifest, split_hash, write_manifest
 from ..engine.project import Project, Run
 from ..errors import UserError
 
+OPENED = "TEST_OPENED.json"
+
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Refuse to void an opened test by accident; check independence; assign; check that the parts are clean; pin them."""
+    """Check independence; assign; check that the parts are clean; refuse to void an opened test by accident; pin them."""
     config, data = project.config, project.data
-    path = project.root / MANIFEST
-    before = path.read_bytes() if path.exists() else b""
-    independence = checks.independence(config, data)
-    run.add(independence)
-    if independence.verdict == "FAIL" and not project.because:
+    answer = independence(config, data)
+    run.add(answer)
+    if answer.verdict == "FAIL" and not project.because:
         return
     part = assign(config, data)
     for check in checks.CHECKS:
         run.timed(check, config, data, part)
-    if (project.root / "TEST_OPENED.json").exists() and not project.because:
-        raise UserError(
-            'the test part was opened already (TEST_OPENED.json); a new split needs --because "your reason", which the ledger keeps'
-        )
-    pinned = write_manifest(project, part)
-    if before and path.read_bytes() != before:
-        project.say("  the split changed: baselines, checks and runs made before no longer count")
-    sizes = {name: pinned["parts"][name]["rows"] for name in PARTS}
+    content = manifest(project, part)
+    if voids(project, content):
+        _warn(project, run)
+    write_manifest(project, part)
+    sizes = {name: content["parts"][name]["rows"] for name in PARTS}
     project.say(
-        f"  {pinned['kind']}: "
+        f"  {content['kind']}: "
         + ", ".join(f"{name} {rows:,}" for name, rows in sizes.items())
         + f" -> {MANIFEST} (commit it)"
     )
-    run.result |= {"kind": pinned["kind"], "sizes": sizes, "split": split_hash(pinned), "parts": pinned["parts"]}
+    run.result |= {"kind": content["kind"], "sizes": sizes, "split": split_hash(content), "parts": content["parts"]}
+
+
+def voids(project: Project, content: dict[str, Any]) -> bool:
+    """Whether `content` pins other parts, or other data, than the split that is there now."""
+    if not (project.root / MANIFEST).exists():
+        return False
+    before = read_manifest(project)
+    return (before.get("data"), split_hash(before)) != (content["data"], split_hash(content))
+
+
+def _warn(project: Project, run: Run) -> None:
+    """Say how many earlier runs no longer count. Raises UserError when the test part was opened, unless --because."""
+    if (project.root / OPENED).exists() and not project.because:
+        raise UserError(
+            f'the test part was opened already ({OPENED}); another split needs --because "your reason", which the ledger keeps'
+        )
+    ran = {step: len(project.records(step)) for step in ("baseline", "check", "lr_range", "train")}
+    words = ", ".join(f"{n} {step.replace('_', '-')}" for step, n in ran.items() if n) or "none yet"
+    project.say(f"  the split changed: {sum(ran.values())} earlier runs no longer count ({words})")
+    run.result["voided"] = ran

@@ -1,0 +1,188 @@
+"""Rows that come twice: exact copies, copies that disagree on the label, and near copies of rows, texts and images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..config import Config
+from ..task import Data
+from .finding import Cause, Finding, verdict
+
+FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
+ROWS = 4_000  # rows that near copies are looked for among
+NEAR = 0.13  # of the median distance to the nearest neighbour; flags 8 % of healthy one-dimensional data, so:
+DIMENSIONS = 5  # below this many numeric columns the rule is off
+SHINGLE, LIKE = 3, 0.8  # words a shingle; Jaccard similarity from which two texts are near copies
+BITS, SMALL = 4, 32  # of 64 bits of a perceptual hash that may differ; images under 32 pixels have too little in them
+
+
+def keys(config: Config, data: Data) -> np.ndarray:
+    """A hash of the features of each row, uint64 [n]. The same offer on another day, or in another query, is no copy."""
+    names = dict.fromkeys([*data.columns(*FEATURES), *(c for c in (config.query, config.time, config.group) if c)])
+    return data.frame.select(list(names)).hash_rows().to_numpy()
+
+
+def repeats_by_chance(data: Data) -> bool:
+    """Whether independent draws would repeat anyway: fewer possible rows than half the square of the number of rows."""
+    columns = data.columns(*FEATURES)
+    return math.prod(min(data.frame[name].n_unique(), 10**6) for name in columns) < len(data) ** 2 / 2
+
+
+def exact(config: Config, data: Data) -> Finding:
+    """Rows with the same features: copies, and copies that disagree on the label."""
+    name, expected = "duplicate rows", "at most 1 % copies (over 5 % is red), and none that disagree"
+    if not data.columns(*FEATURES) or repeats_by_chance(data):
+        return Finding(name, "NOT APPLICABLE", "so few distinct rows are possible that repeats are no copies", expected)
+    keyed = pl.DataFrame({"key": keys(config, data), "y": data.frame[data.target].cast(pl.String)})
+    groups = keyed.group_by("key").agg(pl.len().alias("n"), pl.col("y").n_unique().alias("labels"))
+    copies = len(data) - groups.height
+    classes = config.task in ("binary", "multiclass")
+    conflict = int(groups.filter(pl.col("labels") > 1)["n"].sum()) if classes else 0
+    share = copies / len(data)
+    return Finding(
+        name,
+        verdict(share > 0.05, share > 0.01 or conflict > 0),
+        f"{copies:,} rows ({share:.1%}) repeat an earlier one; {conflict:,} rows share features but not the label",
+        expected,
+        (
+            Cause(
+                "data",
+                "a join or an export repeated rows"
+                if copies > conflict
+                else "the same thing was labelled twice, differently",
+            ),
+            Cause("split", "copies on both sides of a split make every score too good"),
+            Cause("data", "the column that tells the copies apart is missing"),
+        ),
+        'in recipe.toml: duplicates = "drop"',
+        share=max(share, conflict / len(data)),
+        evidence={"copies": copies, "conflicts": conflict},
+    )
+
+
+def near(config: Config, data: Data) -> Finding:
+    """Rows, texts or images that are nearly, but not exactly, the same."""
+    name, expected = "near duplicates", "near copies of at most 1 % of the rows"
+    pairs, looked, how = near_pairs(config, data)
+    if not how:
+        return Finding(
+            name, "NOT APPLICABLE", f"no texts, no images and fewer than {DIMENSIONS} numeric columns", expected
+        )
+    touched = len(np.unique(pairs[:, 1])) if len(pairs) else 0
+    share = touched / max(looked, 1)
+    return Finding(
+        name,
+        verdict(False, share > 0.01),
+        f"{touched:,} of {looked:,} {how} are near copies of another ({share:.1%})",
+        expected,
+        (
+            Cause("data", "the same thing was recorded twice, with rounding, cropping or a changed word"),
+            Cause(
+                "split",
+                "near copies on both sides of a split make every score too good: declare what they share as group",
+            ),
+            Cause("preprocessing", "rows were made by augmentation or oversampling before the split"),
+        ),
+        "look at the pairs in this finding's evidence; then drop one of each, or declare a group",
+        share=share,
+        evidence={"pairs": pairs[:20].tolist(), "looked": looked},
+    )
+
+
+def near_pairs(config: Config, data: Data) -> tuple[np.ndarray, int, str]:
+    """(pairs of row positions int64 [m, 2], rows looked at, what was compared; '' when nothing could be)."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(data))[:ROWS])
+    distinct = np.unique(keys(config, data)[rows], return_index=True)[1] if data.columns(*FEATURES) else rows
+    rows = rows[np.sort(distinct)] if len(distinct) < len(rows) else rows
+    if texts := data.columns("text"):
+        found, how = (
+            _like_texts(
+                data.frame[rows].select(pl.concat_str(texts, separator=" ", ignore_nulls=True)).to_series().to_list()
+            ),
+            "texts",
+        )
+    elif images := data.columns("image"):
+        found, how = _like_images([str(p) for p in data.frame[images[0]][rows]])
+    elif len(numbers := _continuous(data)) >= DIMENSIONS and len(rows) > 20:
+        found, how = _like_rows(config, data.take(rows), numbers), "rows"
+    else:
+        return np.zeros((0, 2), dtype=np.int64), 0, ""
+    return rows[np.array(found, dtype=np.int64).reshape(-1, 2)], len(rows), how
+
+
+def _continuous(data: Data) -> list[str]:
+    return [c for c in data.columns("numeric") if data.frame[c].n_unique() > min(20, len(data) / 5)]
+
+
+def _like_rows(config: Config, data: Data, numbers: list[str]) -> list[tuple[int, int]]:
+    """Pairs closer than NEAR times the median distance to the nearest neighbour, equal in all else, time and group."""
+    from sklearn.neighbors import NearestNeighbors
+
+    x = np.stack([data.frame[c].rank().cast(pl.Float64).fill_null(0).to_numpy() / len(data) for c in numbers], axis=1)
+    distance, neighbour = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(x).kneighbors(x)
+    others = [*data.columns("categorical", "ordinal"), *(c for c in (config.query, config.time, config.group) if c)]
+    other = data.frame.select(others).hash_rows().to_numpy() if others else np.zeros(len(data))
+    own = np.arange(len(data))
+    nearest = np.where(neighbour[:, 1] == own, neighbour[:, 0], neighbour[:, 1])
+    close = (distance[:, 1] < NEAR * np.median(distance[:, 1])) & (other == other[nearest])
+    return [(int(min(i, j)), int(max(i, j))) for i, j in zip(own[close], nearest[close], strict=True)]
+
+
+def _like_texts(texts: list[str]) -> list[tuple[int, int]]:
+    """Pairs of texts whose word shingles overlap: MinHash with locality-sensitive hashing (Broder 1997)."""
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=LIKE, num_perm=64)
+    seen: list[Any] = []
+    found = []
+    for number, text in enumerate(texts):
+        words = (text or "").lower().split()[:300]
+        mark = MinHash(num_perm=64, seed=1)
+        mark.update_batch([" ".join(words[i : i + SHINGLE]).encode() for i in range(max(len(words) - SHINGLE + 1, 1))])
+        if len(words) >= 2 * SHINGLE:
+            found += [(int(other), number) for other in index.query(mark) if seen[int(other)].jaccard(mark) >= LIKE]
+            index.insert(str(number), mark)
+        seen.append(mark)
+    return found
+
+
+def _mark(image: Any, perceptual: Callable[[Any], Any]) -> np.uint64:
+    """64 bits of an image: its perceptual hash, or for a tiny one a hash of its pixels, which only copies share."""
+    if min(image.size) < SMALL:
+        return np.frombuffer(hashlib.sha256(image.convert("RGB").tobytes()).digest(), dtype=np.uint64)[0]
+    return np.packbits(perceptual(image).hash.ravel()).view(np.uint64)[0]
+
+
+def _like_images(paths: list[str]) -> tuple[list[tuple[int, int]], str]:
+    """Pairs of images whose marks differ in at most BITS of 64; unreadable images have no mark."""
+    import imagehash
+    from PIL import Image
+
+    hashes, places = [], []
+    for number, path in enumerate(paths):
+        if not Path(path).is_file():
+            continue
+        try:
+            with Image.open(path) as image:
+                hashes.append(_mark(image, imagehash.phash))
+                places.append(number)
+        except (OSError, ValueError):  # a corrupt image has a finding of its own
+            continue
+    if len(hashes) < 2:
+        return [], ""
+    marks = np.array(hashes, dtype=np.uint64)
+    pairs = []
+    for i in range(1, len(marks)):
+        close = np.flatnonzero(np.bitwise_count(marks[:i] ^ marks[i]) <= BITS)
+        pairs += [(places[int(j)], places[i]) for j in close[:1]]
+    return pairs, "images"
+
+
+CHECKS = (exact, near)

@@ -1,0 +1,99 @@
+"""May rows be parted at random? Columns that say who or when, declared or not."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import polars as pl
+
+from ..config import Config
+from ..task import Data
+from .finding import Cause, Finding, verdict
+
+NAMES = re.compile(
+    r"(^|_)(id|uid|uuid|user|customer|patient|subject|person|device|machine|session|account|household)s?($|_)"
+)
+MOMENTS = re.compile(r"(^|_)(date|datetime|time|timestamp|ts|at|epoch)($|_)")
+
+
+def independence(config: Config, data: Data) -> Finding:
+    """A random split assumes independent rows: a declared group or time, or a reason why there is neither."""
+    answered = bool(config.group or config.time or config.query or config.iid.strip())
+    times, groups = time_like(data), group_like(data)
+    edits = [f'time = "{times[0]}"' if times else "", f'group = "{groups[0]}"' if groups else ""]
+    hint = f"; columns to think about: {', '.join([*times, *groups][:6])}" if times or groups else ""
+    return Finding(
+        "independence",
+        verdict(not answered),
+        f"group = {config.group!r}, time = {config.time!r}, iid = {config.iid!r}" + ("" if answered else hint),
+        "group = the column of what repeats (patient, user, machine), time = the column of when, or iid = why neither exists",
+        (
+            Cause("split", "rows of one group on both sides, or the future in train, make every score too good"),
+            Cause("data", "the column that says who or when is missing from the data"),
+        ),
+        "in recipe.toml: " + " or ".join([*filter(None, edits), 'iid = "why the rows are independent"']),
+        evidence={"times": times, "groups": groups},
+    )
+
+
+def who_and_when(config: Config, data: Data) -> Finding:
+    """Columns that look like a time or a group and are not declared: rows that are not independent."""
+    times = [] if config.time or config.iid else time_like(data)
+    groups = [] if config.group or config.iid or config.time else group_like(data)
+    named = [f"{c} looks like a time" for c in times] + [f"{c} looks like a group" for c in groups]
+    first = f'time = "{times[0]}"' if times else f'group = "{groups[0]}"' if groups else ""
+    return Finding(
+        "who and when",
+        verdict(False, bool(named)),
+        "; ".join(named[:6]) or f"time = {config.time!r}, group = {config.group!r}, iid = {config.iid!r}",
+        "time and group columns declared, or iid = the reason why rows are independent",
+        (
+            Cause("split", "a random split would train on the future, or on the same thing it is tested on"),
+            Cause("data", "the rows really are independent: say why in iid"),
+        ),
+        f"in recipe.toml: {first}",
+        evidence={"times": times, "groups": groups},
+    )
+
+
+def time_like(data: Data) -> list[str]:
+    """Columns that hold dates or times: by type, or by name and a range of numbers that dates are written in."""
+    columns = [name for name in data.frame.columns if data.roles.get(name) != "target"]
+    return [c for c in columns if data.frame[c].dtype.is_temporal()] + [
+        c for c in columns if _written_as_number(data, c)
+    ]
+
+
+def _written_as_number(data: Data, name: str) -> bool:
+    """Whole numbers like 20130131, or seconds or milliseconds since 1970 (from 1985 to 2100) in a column named for it."""
+    column = data.frame[name]
+    if not column.dtype.is_integer() or column.null_count() == len(column):
+        return False
+    low, high = int(column.min()), int(column.max())  # type: ignore[arg-type]
+    if low >= 1900_01_01 and high <= 2100_12_31:
+        months, days = column.drop_nulls() // 100 % 100, column.drop_nulls() % 100
+        return bool(months.is_between(1, 12).all() and days.is_between(1, 31).all())
+    named = MOMENTS.search(name.lower()) is not None
+    return named and any(475_000_000 * unit <= low and high <= 4_102_444_800 * unit for unit in (1, 1000))
+
+
+def group_like(data: Data) -> list[str]:
+    """Columns in which most values come back, but few rows share one: who, rather than what kind.
+
+    Texts and ids by their counts alone; whole numbers only when the name says so too.
+    """
+    found = []
+    for name in data.columns("categorical", "id", "numeric"):
+        column = data.frame[name]
+        if data.roles[name] == "numeric" and not (column.dtype.is_integer() and NAMES.search(name.lower())):
+            continue
+        values = column.n_unique()
+        if max(20, 0.01 * len(data)) < values < 0.5 * len(data):
+            found.append(name)
+    return found
+
+
+def moments(column: pl.Series) -> np.ndarray:
+    """Order of the moments of a time column, int64 [n]: equal times share a number, a missing one counts as oldest."""
+    return column.rank("dense").fill_null(0).to_numpy().astype(np.int64)

@@ -1,0 +1,103 @@
+"""Labels reviewed by hand: a random sheet to fill in, and what the filled-in sheet says about the error rate."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ..config import Config
+from ..errors import UserError
+from ..task import Data
+from .finding import Cause, Finding, verdict
+
+OK, RIGHT = "label_ok_yes_no", "correct_label_if_wrong"
+ANSWERS = {"yes": 0, "y": 0, "no": 1, "n": 1}
+GOOD, BAD = 0.01, 0.05  # label-error rates: below the first all is well, surely above the second nothing is
+
+
+def write_sheet(config: Config, data: Data, path: Path) -> int:
+    """A random sheet of 200 to 500 rows with empty columns to fill in. Returns its size.
+
+    Stratified: the same number of each class, as far as the class has them. Images also get a contact sheet (HTML).
+    """
+    rows = _draw(config, data, int(np.clip(len(data) // 20, min(200, len(data)), 500)))
+    sheet = data.frame[rows]
+    answers = [pl.lit("").alias(OK), pl.lit("").alias(RIGHT), pl.col(data.target)]
+    sheet.select(*answers, pl.exclude(data.target)).write_csv(path)
+    if images := data.columns("image"):
+        path.with_suffix(".html").write_text(contact_sheet(sheet, images[0], data.target), encoding="utf-8")
+    return len(rows)
+
+
+def _draw(config: Config, data: Data, n: int) -> np.ndarray:
+    """Rows of the sheet, sorted [n]: each class gets an equal share, and what a small class leaves goes to the others."""
+    random = np.random.default_rng(config.split_seed)
+    order = random.permutation(len(data))
+    if config.task not in ("binary", "multiclass"):
+        return np.sort(order[:n])
+    label = data.frame[data.target].rank("dense").to_numpy()[order]
+    turn = pl.DataFrame({"label": label}).select(pl.int_range(pl.len()).over("label")).to_series().to_numpy()
+    return np.sort(order[np.argsort(turn, kind="stable")[:n]])
+
+
+def contact_sheet(sheet: pl.DataFrame, image: str, target: str) -> str:
+    """One page with every image of the sheet above its row number in the sheet and its label."""
+    cells = []
+    for number, (name, label) in enumerate(zip(sheet[image].to_list(), sheet[target].to_list(), strict=True), start=2):
+        path = Path(str(name))
+        kind = path.suffix.lstrip(".").lower() or "png"
+        source = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+        caption = f"row {number}: {html.escape(str(label))}"
+        cells.append(
+            f'<figure><img alt="{html.escape(path.name)}" src="data:image/{kind};base64,{source}"><figcaption>{caption}</figcaption></figure>'
+        )
+    style = "body{display:flex;flex-wrap:wrap;font:13px sans-serif}figure{margin:6px;width:132px}img{width:128px;image-rendering:pixelated}"
+    return f'<!doctype html><meta charset="utf-8"><title>Label review</title><style>{style}</style>' + "\n".join(cells)
+
+
+def read_sheet(config: Config, path: Path) -> Finding:
+    """The label-error rate of a reviewed sheet with its 95 % Wilson interval (Wilson 1927)."""
+    answers = _answers(path)
+    wrong, n = sum(answers), len(answers)
+    low, high = wilson(wrong, n)
+    return Finding(
+        "label review",
+        verdict(low > BAD, wrong > 0 and high > GOOD),
+        f"{wrong} of {n} reviewed labels are wrong: {wrong / n:.1%} [{low:.1%}, {high:.1%}]",
+        f"at most {GOOD:.0%}; red when the whole interval is above {BAD:.0%}",
+        (
+            Cause("data", "labels are wrong: they cap what any model can reach"),
+            Cause("data", "the labelling guide is unclear: let two people label the same rows"),
+        ),
+        "mend the wrong labels, then look at suspects.csv of the newest audit",
+        share=wrong / n,
+        evidence={"wrong": wrong, "n": n, "low": low, "high": high},
+    )
+
+
+def _answers(path: Path) -> list[int]:
+    """1 for wrong, 0 for right, of each answered row. Raises UserError for another file, odd words or no answer."""
+    try:
+        column = pl.read_csv(path, infer_schema=False)[OK].fill_null("").str.strip_chars().str.to_lowercase()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(
+            f"--review {path}: not a sheet that `recipe audit` wrote ({str(error).splitlines()[0]})"
+        ) from None
+    if odd := [a for a in column.unique().sort() if a and a not in ANSWERS]:
+        raise UserError(f"--review {path}: column {OK} holds {odd[0]!r}; write yes or no, or leave it empty")
+    answers = [ANSWERS[a] for a in column if a]
+    if not answers:
+        raise UserError(f"--review {path}: no row is answered yet; write yes or no into {OK}")
+    return answers
+
+
+def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of a share."""
+    share, scale = hits / n, 1 + z * z / n
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
+    middle = (share + z * z / (2 * n)) / scale
+    return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
