@@ -15,6 +15,7 @@ from ..task import Baseline, Batch, Data, Examples, Task
 class Config(shared.Config):
     """Knobs of tabular projects, beside the shared ones."""
 
+    epochs: int = knob(100, "loop", "Most passes over the training part; patience usually stops earlier", ge=1, le=100_000)
     model: Literal["mlp", "lightgbm"] = knob(
         "mlp", "model", "Final model: a network, or LightGBM through the same steps"
     )
