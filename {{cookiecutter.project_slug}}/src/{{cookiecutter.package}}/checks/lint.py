@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.optim import make_optimiser
+from ..task import Batch
 from .bench import Bench, has_batch_norm
 from .finding import Cause, Finding, verdict
 
@@ -156,7 +157,7 @@ def output_kind(bench: Bench) -> Finding:
             Cause("preprocessing", "an input is not finite, or hugely scaled"),
             Cause("model", "a division by zero or a log of zero"),
         )
-    elif bench.prep["classes"] and _probabilities(output):
+    elif bench.prep["classes"] and _probabilities(model, batch, output):
         problem = "outputs that are probabilities already"
         causes = (
             Cause("loss", "softmax or sigmoid is applied twice: in the model and in the loss"),
@@ -178,9 +179,20 @@ def output_kind(bench: Bench) -> Finding:
     )
 
 
-def _probabilities(output: Tensor) -> bool:
+def _probabilities(model: nn.Module, batch: Batch, output: Tensor) -> bool:
+    """Outputs that sum to one; a single output from 0 to 1 that stays there when the last bias grows by 100.
+
+    A single fresh logit lies between 0 and 1 by chance where the prior does: healthy, so the range alone tells nothing.
+    """
     inside = bool(((output >= 0) & (output <= 1)).all())
-    return inside and (output.shape[1] == 1 or bool((output.sum(dim=1) - 1).abs().max() < 1e-4))
+    if not inside or output.shape[1] > 1:
+        return inside and bool((output.sum(dim=1) - 1).abs().max() < 1e-4)
+    biases = [m.bias for m in model.modules() if isinstance(m, nn.Linear) and m.bias is not None]
+    if not biases:
+        return True
+    with torch.no_grad():
+        biases[-1].add_(100.0)
+        return bool((model(batch.x).float() <= 1).all())
 
 
 def _bounded(model: nn.Module) -> bool:
