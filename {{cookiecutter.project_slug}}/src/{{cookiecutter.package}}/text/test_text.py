@@ -440,7 +440,11 @@ def test_the_steps_run_end_to_end(
     project: Path, encoders: dict[str, Path], family: str, adapt: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     monkeypatch.chdir(project)
-    knobs = [f"encoder={encoders[family]}", f"adapt={adapt}", "epochs=4"]
+    knobs = [
+        f"encoder={encoders[family]}",
+        f"adapt={adapt}",
+        *(["lr=5e-4", "epochs=8"] if adapt == "lora" else ["epochs=4"]),
+    ]
     for name in ("audit", "split", "baseline", "check", "train"):
         assert main([name, *knobs]) == 0, capsys.readouterr().out
     record = json.loads(next((project / "runs").glob("*-train/record.json")).read_text())
