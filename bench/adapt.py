@@ -11,6 +11,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def main() -> None:
         (Path(folder) / "code_of_template").symlink_to(PACKAGE)
         data.docstrings(Path(folder) / "texts.csv", each=400, letters=LETTERS)
         jobs = [(adapt, seed) for seed in range(SEEDS) for adapt in ("plain", "full", "lora")]
-        with ProcessPoolExecutor(2) as pool:
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # polars' threads do not survive a fork
             found = dict(zip(jobs, pool.map(one_run, *zip(*jobs, strict=True), [folder] * len(jobs)), strict=True))
     scores = {name: [found["plain", s][name] for s in range(SEEDS)] for name in found["plain", 0]}
     scores |= {name: [found[name, s]["accuracy"] for s in range(SEEDS)] for name in ("full", "lora")}

@@ -16,6 +16,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
 import data  # noqa: E402
 from conftest import bake, run  # noqa: E402
 
+MONTHS = 6
 LEAKING = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
 SPLITS = {
     "random (wrong)": ["iid=rows are pretended to be independent"],
@@ -28,7 +29,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         project = bake(Path(name))
-        data.flights(project / "data" / "train.csv")
+        data.flights(project / "data" / "train.csv", MONTHS)
         for split, knobs in SPLITS.items():
             words = [*knobs, "target=late", f"drop={json.dumps(LEAKING)}", "tracker=none"]
             for step in ("split", "baseline"):

@@ -23,8 +23,6 @@ def compile_lock(output: Path, *inputs: str) -> None:
 with tempfile.TemporaryDirectory() as folder:
     project = Path(cookiecutter(str(ROOT), no_input=True, default_config=True, output_dir=folder))
     pins = Path(folder) / "pins.in"
-    pins.write_text(
-        "torch==2.14.1\nsetuptools\n"
-    )  # the version whose wheel also runs without a GPU; setuptools builds the project
+    pins.write_text("torch==2.14.1\ntorchvision==0.29.1\ntransformers\npeft\nsetuptools\n")  # the version whose wheel also runs without a GPU; setuptools builds the project
     compile_lock(STAMPED, str(project / "pyproject.toml"), "--group", f"{project / 'pyproject.toml'}:dev", str(pins))
     compile_lock(ROOT / "requirements.lock", str(ROOT / "requirements.in"), str(STAMPED))

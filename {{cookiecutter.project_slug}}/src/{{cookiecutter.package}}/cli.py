@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engine.stop import Stopped
-from .errors import UserError
+from .errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from .engine.project import Project
@@ -70,7 +69,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"recipe {args.step}: {error}", file=sys.stderr)
         return 2
     except Stopped as stopped:
-        print(f"recipe {args.step}: {stopped} came; everything is saved; go on with: recipe train --resume", file=sys.stderr)
+        print(
+            f"recipe {args.step}: {stopped} came; everything is saved; go on with: recipe train --resume",
+            file=sys.stderr,
+        )
         return stopped.status
     except KeyboardInterrupt:
         print(f"recipe {args.step}: interrupted", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The one exception a user may cause."""
+"""The exceptions that are not bugs: a mistake its owner can mend, and a signal."""
 
 
 class UserError(Exception):
@@ -6,3 +6,11 @@ class UserError(Exception):
 
     `cli.main` prints it and exits with status 2. Anything else that escapes is a bug of ours and keeps its traceback.
     """
+
+
+class Stopped(Exception):
+    """Training was stopped by a signal after saving; exit status is 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.status = 128 + number

@@ -169,7 +169,7 @@ def gradient_flow(bench: Bench, steps: int = 60) -> list[Finding]:
     still = [name for name, p in model.named_parameters() if bool((p.detach() == start[name]).all())]
     return [
         _never_updated(bench, model, late, still),
-        _sizes(bench, totals, losses, late),
+        _sizes(bench, totals, losses, {n: v for n, v in late.items() if start[n].ndim > 1}),
         _movement(bench, moved, losses),
         _dead_units(bench, model),
     ]
@@ -227,7 +227,10 @@ def _never_updated(bench: Bench, model: nn.Module, late: dict[str, list[float]],
 
 
 def _sizes(bench: Bench, totals: list[float], losses: list[float], late: dict[str, list[float]]) -> Finding:
-    """Vanishing is only told while the loss is still high; exploding is a norm over 10 with the loss not falling."""
+    """Vanishing is only told while the loss is still high; exploding is a norm over 10 with the loss not falling.
+
+    `late` holds weights, not biases: a pair loss ignores a shift, and BatchNorm the bias before it, so those get none.
+    """
     middle = float(torch.tensor(totals).median())
     expected = expected_initial_loss(bench.config, bench.prep) or losses[0]
     high = sum(losses[-5:]) / 5 > 0.5 * expected

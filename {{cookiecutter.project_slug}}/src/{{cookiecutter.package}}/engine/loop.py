@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Config
-from ..errors import UserError
+from ..errors import Stopped, UserError
 from ..task import Batch, Examples, Task
 from . import checkpoint, metrics, stop
 from .losses import Loss, make_loss
@@ -188,7 +188,7 @@ def fit(
     """Train the project's model; returns it with its best weights, and the progress with its curves.
 
     Checkpoints go to run.folder/checkpoints: `last` after every epoch and on SIGTERM or SIGINT, `best` whenever the
-    validation loss is the lowest so far. Raises NonFinite, and stop.Stopped (after saving) on a signal.
+    validation loss is the lowest so far. Raises NonFinite, and Stopped (after saving) on a signal.
     """
     config, task, folder = project.config, project.task, run.folder / "checkpoints"
     seed_everything(config.seed, config.deterministic)
@@ -221,7 +221,7 @@ def fit(
                 if signals.received:
                     progress.loss_sum = float(summed)
                     save_last(task, folder, model, optimiser, progress)
-                    raise stop.Stopped(signals.received)
+                    raise Stopped(signals.received)
             outputs = predict(model, val, config)
             each = losses_of(loss, outputs, val)
             progress.curves.append(

@@ -120,7 +120,6 @@ class Project:
             ) from None
         return Run(self, step, folder)
 
-
     def reopen(self, step: str) -> Run:
         """The newest run of `step` that was stopped before its end. Raises UserError when there is none, or when what it
         was started with has changed since."""

@@ -11,14 +11,6 @@ from dataclasses import dataclass
 from types import FrameType
 
 
-class Stopped(Exception):
-    """Training was stopped by a signal after saving; exit status is 128 + the signal's number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.status = 128 + number
-
-
 @dataclass
 class Signals:
     """received: number of the signal that came, 0 while none has."""

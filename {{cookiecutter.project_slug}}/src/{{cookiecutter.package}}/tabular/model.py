@@ -22,8 +22,9 @@ def make_model(config: Config, prep: dict[str, Any]) -> MLP:
     positions = numeric_positions(prep)
     vocabularies = [len(vocabulary) + 1 for vocabulary in prep["embedded"].values()]
     model = MLP(config, width, dict(zip(positions, edges, strict=True)) if edges else {}, vocabularies, prep["outputs"])
-    with torch.no_grad():
-        model.head.bias.copy_(prior_logits(prep))
+    if model.head.bias is not None:
+        with torch.no_grad():
+            model.head.bias.copy_(prior_logits(prep))
     return model
 
 
@@ -59,7 +60,7 @@ class MLP(nn.Module):
             blocks += block(config, width)
             width = config.hidden
         self.body = nn.Sequential(*blocks)
-        self.head = nn.Linear(width, outputs)
+        self.head = nn.Linear(width, outputs, bias=config.task != "ranking")  # a pair loss ignores a shift
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         parts = [x["numeric"]] if "numeric" in x else []  # [b, d]

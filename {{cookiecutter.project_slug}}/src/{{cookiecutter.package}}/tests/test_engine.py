@@ -255,7 +255,7 @@ from {package}.tests.toy import toy_project
 from {package}.tests.test_checks import make_bench
 from {package}.engine import loop
 from {package}.engine.project import Run
-from {package}.engine.stop import Stopped
+from {package}.errors import Stopped
 folder, resume, kill = Path(sys.argv[1]), sys.argv[2] == "resume", int(sys.argv[3])
 folder.mkdir(exist_ok=True)
 project = toy_project(folder, batch_size=16, epochs=3, accumulate=2)
