@@ -18,6 +18,7 @@ from .finding import Cause, Finding, verdict
 FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
 ROWS = 4_000  # rows that near copies are looked for among
 NEAR = 0.13  # of the median distance to the nearest neighbour; flags 8 % of healthy one-dimensional data, so:
+EIGHTH = 8
 DIMENSIONS = 5  # below this many numeric columns the rule is off
 SHINGLE, LIKE = 3, 0.8  # words a shingle; Jaccard similarity from which two texts are near copies
 BITS, SMALL = 4, 32  # of 64 bits of a perceptual hash that may differ; images under 32 pixels have too little in them
@@ -122,16 +123,21 @@ def _continuous(data: Data) -> list[str]:
 
 
 def _like_rows(config: Config, data: Data, numbers: list[str]) -> list[tuple[int, int]]:
-    """Pairs closer than NEAR times the median distance to the nearest neighbour, equal in all else, time and group."""
+    """Pairs closer than NEAR times the usual distance to the nearest neighbour, equal in all else, time and group."""
     from sklearn.neighbors import NearestNeighbors
 
     x = np.stack([data.frame[c].rank().cast(pl.Float64).fill_null(0).to_numpy() / len(data) for c in numbers], axis=1)
     distance, neighbour = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(x).kneighbors(x)
+    few = x[np.random.default_rng(0).permutation(len(x))[: max(len(x) // EIGHTH, 10)]]
+    apart = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(few).kneighbors(few)[0][:, 1]
+    # Where most rows have a copy the median is a distance between copies. An eighth of the rows holds few pairs; its
+    # neighbours are 8^(1/d) times as far apart, d = 2 at least.
+    usual = max(np.median(distance[:, 1]), np.median(apart) / EIGHTH**0.5)
     others = [*data.columns("categorical", "ordinal"), *(c for c in (config.query, config.time, config.group) if c)]
     other = data.frame.select(others).hash_rows().to_numpy() if others else np.zeros(len(data))
     own = np.arange(len(data))
     nearest = np.where(neighbour[:, 1] == own, neighbour[:, 0], neighbour[:, 1])
-    close = (distance[:, 1] < NEAR * np.median(distance[:, 1])) & (other == other[nearest])
+    close = (distance[:, 1] < NEAR * usual) & (other == other[nearest])
     return [(int(min(i, j)), int(max(i, j))) for i, j in zip(own[close], nearest[close], strict=True)]
 
 

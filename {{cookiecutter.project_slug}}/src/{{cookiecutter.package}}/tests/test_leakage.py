@@ -1,0 +1,235 @@
+"""Leaks and labels: each check green where columns are honest and red on its plant; and the audit step as a whole."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ..checks import labels, leakage, power, review
+from ..checks.finding import Finding
+from ..config import Config
+from ..engine import parts
+from ..errors import UserError
+from ..steps import audit
+from ..task import Data
+from .tables import config_of, data_of, table
+from .toy import toy_project
+
+SEEDS = (0, 1, 2)
+
+
+def features(data: Data) -> np.ndarray:
+    return data.frame[data.columns("numeric")].to_numpy().astype(float)
+
+
+def truth(frame: pl.DataFrame) -> np.ndarray:
+    return (frame["target"] == "yes").to_numpy()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("noise", "verdict"), [(0.0, "FAIL"), (0.05, "FAIL"), (0.15, "FAIL"), (2.0, "PASS")])
+def test_a_copy_of_the_answer_is_red(noise: float, verdict: str, seed: int) -> None:
+    """On a table where honest columns say little, a column made from the target carries nearly everything."""
+    frame = table(seed=seed)
+    random = np.random.default_rng(seed)
+    weak = frame.with_columns(pl.Series("target", np.where(frame["x0"] + 3 * random.normal(size=600) > 0, "yes", "no")))
+    data = data_of(weak.with_columns(pl.Series("leak", truth(weak) + noise * random.normal(size=600))))
+    found = leakage.single_column(config_of(), data)
+    assert found.verdict == verdict, found.saw
+    assert ("leak" in found.next) is (verdict == "FAIL")
+    assert leakage.single_column(config_of(known_at_prediction=["leak"]), data).verdict == "PASS"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_decisive_column_among_others_only_warns(seed: int) -> None:
+    frame = table(seed=seed)
+    data = data_of(
+        frame.with_columns(pl.Series("leak", truth(frame) + 0.05 * np.random.default_rng(seed).normal(size=600)))
+    )
+    assert leakage.single_column(config_of(), data).verdict == "WARN"
+
+
+def test_a_leak_in_regression_is_red() -> None:
+    random = np.random.default_rng(0)
+    frame = pl.DataFrame({f"x{i}": random.normal(size=400) for i in range(4)} | {"target": random.normal(size=400)})
+    data = data_of(frame.with_columns(leak=pl.col("target") * 3 + 1))
+    assert leakage.single_column(config_of(task="regression"), data).verdict == "FAIL"
+    assert leakage.single_column(config_of(task="regression"), data_of(frame)).verdict == "PASS"
+
+
+@pytest.mark.parametrize(("early", "verdict"), [(0.0, "PASS"), (0.3, "PASS"), (0.7, "FAIL"), (1.0, "FAIL")])
+def test_columns_recorded_with_the_outcome_are_red(early: float, verdict: str) -> None:
+    unlabelled = table(100, seed=1).with_columns(
+        pl.lit(None, pl.String).alias("target"),
+        pl.when(pl.int_range(100) < 100 * early).then(None).otherwise(pl.col("x3")).alias("x3"),
+    )
+    data = data_of(table(), unlabelled)
+    found = leakage.after_outcome(config_of(drop=["old"]), data)
+    assert found.verdict == verdict
+    assert verdict == "PASS" or 'drop = ["old", "x3"]' in found.next
+    assert leakage.after_outcome(config_of(known_at_prediction=["x3"]), data).verdict == "PASS"
+    assert leakage.after_outcome(config_of(), data_of(table())).verdict == "NOT APPLICABLE"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("extra", "verdict"), [(0.0, "PASS"), (0.5, "WARN"), (0.9, "WARN")])
+def test_missing_values_that_tell_are_named(extra: float, verdict: str, seed: int) -> None:
+    frame, random = table(seed=seed), np.random.default_rng(seed)
+    gone = random.random(600) < 0.05 + extra * truth(frame)
+    frame = frame.with_columns(pl.when(pl.Series(gone)).then(None).otherwise(pl.col("x4")).alias("x4"))
+    found = leakage.missing_tells(config_of(), data_of(frame))
+    assert found.verdict == verdict and (verdict == "PASS" or "x4" in found.next)
+
+
+@pytest.mark.parametrize(("order", "verdict"), [("sorted", "FAIL"), ("shuffled", "WARN"), ("none", "PASS")])
+def test_row_numbers_are_no_features(order: str, verdict: str) -> None:
+    frame = table().sort("target") if order == "sorted" else table()
+    frame = frame if order == "none" else frame.with_row_index("number")
+    found = leakage.row_number(config_of(), data_of(frame))
+    assert found.verdict == verdict and (verdict == "PASS" or "number" in found.next)
+
+
+def judged(config: Config, data: Data) -> labels.Judged | None:
+    return labels.judge(config, data, features(data))
+
+
+def overlapping(seed: int, n: int = 2000) -> Data:
+    """Classes that overlap honestly: the label is drawn with a probability that the features give (AUC about .8)."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n, 6))
+    target = np.where(random.random(n) < 1 / (1 + np.exp(-2 * x[:, 0] - x[:, 1])), "yes", "no")
+    return data_of(pl.DataFrame({f"x{i}": x[:, i] for i in range(6)} | {"target": target}))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_honest_labels_are_green(seed: int, tmp_path: Path) -> None:
+    for data in (data_of(table(seed=seed)), overlapping(seed)):
+        found = [
+            check(config_of(), data, judged(config_of(), data), *more)
+            for check, more in ((labels.learnable, ()), (labels.suspects, (tmp_path / "s.csv",)))
+        ]
+        assert [f.verdict for f in found] == ["PASS", "PASS"], [f.saw for f in found]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.4])
+def test_random_labels_are_red_and_queued(seed: int, share: float, tmp_path: Path) -> None:
+    frame, random = table(2000, seed=seed), np.random.default_rng(seed)
+    hit = random.random(2000) < share
+    wrong = hit & (random.random(2000) < 0.5)
+    data = data_of(frame.with_columns(pl.Series("target", np.where(truth(frame) ^ wrong, "yes", "no"))))
+    found = labels.suspects(config_of(), data, judged(config_of(), data), tmp_path / "suspects.csv")
+    assert found.verdict == "WARN" and found.share > 0.03, found.saw
+    queue = pl.read_csv(tmp_path / "suspects.csv")
+    planted = set(np.round(frame["x0"].to_numpy()[wrong], 9))
+    assert np.mean([round(v, 9) in planted for v in queue["x0"][:50]]) > 0.6  # the top of the queue is worth reading
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_shuffled_labels_leave_nothing_to_learn(seed: int, task: str) -> None:
+    frame = table(seed=seed)
+    target = frame["x0"] if task == "regression" else frame["target"]
+    frame = frame.with_columns(target.shuffle(seed=seed).alias("target"))
+    config, data = config_of(task=task), data_of(frame)
+    assert labels.learnable(config, data, judged(config, data)).verdict == "WARN"
+
+
+def test_sparse_features_of_texts_are_judged_too(tmp_path: Path) -> None:
+    from scipy.sparse import csr_matrix
+
+    data = data_of(table())
+    found = labels.judge(config_of(), data, csr_matrix(features(data)))
+    assert labels.learnable(config_of(), data, found).verdict == "PASS"
+    assert labels.suspects(config_of(), data, None, tmp_path / "s.csv").verdict == "NOT APPLICABLE"
+
+
+def test_chance_is_a_half_and_its_spread_is_known() -> None:
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, 300)
+    scores = [power.skill(config_of(), np.stack([1 - (p := random.random(300)), p], axis=1), y) for _ in range(400)]
+    assert abs(np.mean(scores) - 0.5) < 0.01
+    assert abs(np.std(scores) / power.null_deviation(config_of(), y) - 1) < 0.15
+
+
+def answer(path: Path, wrong: int, right: int) -> None:
+    sheet = pl.read_csv(path, infer_schema=False)
+    answers = ["No"] * wrong + [" yes "] * right + [None] * (len(sheet) - wrong - right)
+    sheet.with_columns(pl.Series(review.OK, answers, dtype=pl.String)).write_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "verdict"), [(0, 200, "PASS"), (1, 199, "WARN"), (6, 194, "WARN"), (40, 160, "FAIL")]
+)
+def test_reviewed_sheets_give_a_rate_with_an_interval(tmp_path: Path, wrong: int, right: int, verdict: str) -> None:
+    path = tmp_path / "review.csv"
+    assert review.write_sheet(config_of(), data_of(table(4000)), path) == 200
+    answer(path, wrong, right)
+    found = review.read_sheet(config_of(), path)
+    assert found.verdict == verdict and found.evidence["wrong"] == wrong
+    assert found.evidence["low"] <= wrong / 200 <= found.evidence["high"]
+
+
+def test_wilson_agrees_with_the_published_example() -> None:
+    low, high = review.wilson(15, 148)  # Newcombe 1998, method 3 without correction: .0624 to .1605
+    assert abs(low - 0.0624) < 5e-4 and abs(high - 0.1605) < 5e-4
+
+
+def test_the_sheet_is_stratified(tmp_path: Path) -> None:
+    frame = table(4000).with_columns(pl.Series("target", ["rare"] * 30 + ["common"] * 3970))
+    review.write_sheet(config_of(), data_of(frame), tmp_path / "review.csv")
+    counts = dict(pl.read_csv(tmp_path / "review.csv")["target"].value_counts().iter_rows())
+    assert counts == {"rare": 30, "common": 170}
+
+
+def test_images_get_a_contact_sheet(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    frame = pl.DataFrame({"path": [str(tmp_path / "a.png"), "gone.png"], "target": ["<b>", "dog"]})
+    review.write_sheet(config_of(), data_of(frame, path="image"), tmp_path / "review.csv")
+    page = (tmp_path / "review.html").read_text()
+    assert page.count("<figure>") == 2 and "&lt;b&gt;" in page and "iVBO" in page
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", f"{review.OK},x\nperhaps,1\n", f"{review.OK},x\n,1\n", ""])
+def test_other_files_are_no_sheets(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sheet.csv").write_text(content)
+    with pytest.raises(UserError, match="--review"):
+        review.read_sheet(config_of(), tmp_path / "sheet.csv")
+
+
+def run_audit(root: Path, sheet: Path | None = None, **knobs: Any) -> dict[str, Any]:
+    project = toy_project(root, **knobs)
+    project.task.simple_features = lambda config, data: features(data)  # type: ignore[method-assign]
+    run = project.begin("audit")
+    audit.run(project, run, argparse.Namespace(review=sheet))
+    return run.finish()
+
+
+def test_the_audit_is_green_on_the_toy_and_reads_its_own_sheet_back(tmp_path: Path) -> None:
+    record = run_audit(tmp_path)
+    assert record["status"] == "pass", [f["saw"] for f in record["findings"] if f["verdict"] in ("WARN", "FAIL")]
+    folder = tmp_path / "runs" / record["id"]
+    assert {"review.csv", "suspects.csv", "record.json"} <= {p.name for p in folder.iterdir()}
+    answer(folder / "review.csv", 60, 140)
+    assert run_audit(tmp_path, folder / "review.csv")["status"] == "fail"
+
+
+def test_a_finding_can_be_acknowledged_by_name() -> None:
+    red = Finding("duplicate rows", "FAIL", "copies", "none", share=0.2)
+    kept, accepted = audit.accept(["other"], red), audit.accept(["duplicate rows"], red)
+    assert (kept.verdict, accepted.verdict, accepted.share) == ("FAIL", "PASS", 0.0) and "acknowledged" in accepted.saw
+
+
+def test_the_audit_never_looks_at_the_test_part(tmp_path: Path) -> None:
+    project = toy_project(tmp_path)
+    assert len(audit.rows_to_look_at(project)) == 300
+    part = parts.assign(project.config, project.data)
+    parts.write_manifest(project, part)
+    seen = audit.rows_to_look_at(project)
+    assert seen.frame.equals(project.data.frame.filter(pl.Series(part != 2)))
+    assert len(audit.rows_to_look_at(toy_project(tmp_path, split_seed=1))) == 300  # a void split hides nothing

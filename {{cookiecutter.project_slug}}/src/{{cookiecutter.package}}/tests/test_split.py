@@ -1,0 +1,205 @@
+"""Checks on the split, each green on a clean one and red on its fault; and the step that pins it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ..checks import split as checks
+from ..checks.independence import independence, who_and_when
+from ..engine import parts
+from ..engine.project import Project
+from ..errors import UserError
+from ..steps import split as step
+from ..task import Data
+from .tables import config_of, data_of, table
+from .toy import toy_project
+
+START = datetime(2020, 1, 1)
+
+
+def rich(n: int = 600) -> pl.DataFrame:
+    """A table with whom and when."""
+    return table(n).with_columns(
+        pl.Series("who", [f"p{i // 6}" for i in range(n)]),
+        pl.Series("when", [START + timedelta(hours=i) for i in range(n)]),
+    )
+
+
+ROLES = {"who": "group", "when": "time"}
+HEALTHY: list[dict[str, Any]] = [
+    {},
+    {"group": "who"},
+    {"time": "when"},
+    {"folds": 5},
+    {"val_share": 0.3, "test_share": 0.1},
+    {"duplicates": "drop"},
+]
+
+
+@pytest.mark.parametrize("knobs", HEALTHY, ids=str)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_clean_splits_are_green(knobs: dict[str, Any], seed: int) -> None:
+    config, data = config_of(**knobs, split_seed=seed), data_of(rich(), **ROLES)
+    part = parts.assign(config, data)
+    assert [f.saw for check in checks.CHECKS if (f := check(config, data, part)).verdict in ("WARN", "FAIL")] == []
+
+
+def random_part(n: int) -> np.ndarray:
+    return np.random.default_rng(0).choice(3, n, p=[0.7, 0.15, 0.15]).astype(np.int8)
+
+
+def copied(data: Data, part: np.ndarray, noise: float = 0.0) -> tuple[Data, np.ndarray]:
+    """A tenth of the validation rows copied into train (plant S1), with some noise on every number."""
+    rows = np.flatnonzero(part == 1)[::10]
+    more = data.frame[rows].with_columns(pl.col(f"x{i}") + noise * (i + 1) for i in range(6))
+    return replace(data, frame=pl.concat([data.frame, more])), np.concatenate(
+        [part, np.zeros(len(rows), dtype=np.int8)]
+    )
+
+
+def one_class_in_train(data: Data, part: np.ndarray) -> tuple[Data, np.ndarray]:
+    return data, np.where((data.frame["target"] == "yes").to_numpy(), 0, part).astype(np.int8)
+
+
+def other_source(data: Data, part: np.ndarray) -> tuple[Data, np.ndarray]:
+    shifted = pl.Series("x0", data.frame["x0"].to_numpy() + 0.8 * (part == 1))
+    return replace(data, frame=data.frame.with_columns(shifted)), part
+
+
+Fault = Callable[[Data, np.ndarray], tuple[Data, np.ndarray]]
+FAULTS: list[tuple[Any, str, Fault, dict[str, Any]]] = [
+    (checks.complete, "FAIL", lambda data, part: (data, part[:-1]), {}),
+    (checks.complete, "FAIL", lambda data, part: (data, np.zeros_like(part)), {}),
+    (
+        checks.complete,
+        "WARN",
+        lambda data, part: (data, np.where(np.arange(len(part)) < 20, 1, 2 * (part == 2)).astype(np.int8)),
+        {},
+    ),
+    (checks.classes, "FAIL", one_class_in_train, {}),
+    (checks.duplicates, "FAIL", copied, {}),
+    (checks.near_duplicates, "FAIL", lambda data, part: copied(data, part, 1e-4), {}),
+    (checks.groups, "FAIL", lambda data, part: (data, part), {"group": "who"}),
+    (checks.time_order, "FAIL", lambda data, part: (data, part), {"time": "when"}),
+    (checks.likeness, "WARN", other_source, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict", "fault", "knobs"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_faults_are_red(check: Any, verdict: str, fault: Fault, knobs: dict[str, Any]) -> None:
+    data, part = fault(data_of(rich(), **ROLES), random_part(600))
+    found = check(config_of(**knobs), data, part)
+    assert found.verdict == verdict, found.saw
+    assert len(found.causes) >= 2 and found.next
+
+
+def test_a_single_stray_copy_is_no_alarm() -> None:
+    data = data_of(pl.concat([rich(), rich()[:1]]), **ROLES)
+    part = np.concatenate([random_part(600), [1]]).astype(np.int8)
+    part[0] = 0
+    assert checks.duplicates(config_of(), data, part).verdict == "PASS"
+
+
+@pytest.mark.parametrize("texts", [True, False])
+def test_near_copies_of_texts_and_images_across_parts(tmp_path: Path, texts: bool) -> None:
+    frame = written(60) if texts else drawn(60, tmp_path)
+    data = data_of(frame, item="text" if texts else "image")
+    part = np.tile([0, 0, 1, 2], 30).astype(np.int8)[:60]
+    clean, dirty = (replace(data, frame=frame[rows]) for rows in (np.arange(30), np.arange(60)))
+    assert checks.near_duplicates(config_of(), clean, part[:30]).verdict == "PASS"
+    assert checks.near_duplicates(config_of(), dirty, np.repeat([0, 1], 30).astype(np.int8)).verdict == "FAIL"
+
+
+def written(n: int) -> pl.DataFrame:
+    """n / 2 different texts, and each again with one word changed."""
+    random = np.random.default_rng(0)
+    texts = [[f"w{i}" for i in random.integers(0, 400, 60)] for _ in range(n // 2)]
+    texts += [[*words[:-1], "changed"] for words in texts]
+    return pl.DataFrame({"item": [" ".join(words) for words in texts], "target": ["a", "b"] * (n // 2)})
+
+
+def drawn(n: int, folder: Path) -> pl.DataFrame:
+    """n / 2 different images of 64 x 64, and each again a little brighter."""
+    from PIL import Image
+
+    random, paths = np.random.default_rng(0), []
+    for number in range(n // 2):
+        coarse = Image.fromarray(random.integers(0, 200, (6, 6), dtype=np.uint8)).resize(
+            (64, 64), Image.Resampling.BICUBIC
+        )
+        for copy, image in enumerate((coarse, coarse.point(lambda v: min(v + 6, 255)))):
+            paths.append(folder / f"{copy}-{number:03d}.png")
+            image.save(paths[-1])
+    return pl.DataFrame({"item": sorted(map(str, paths)), "target": ["a", "b"] * (n // 2)})
+
+
+def test_independence_must_be_answered() -> None:
+    data = data_of(rich())
+    silent = independence(config_of(iid=""), data)
+    assert silent.verdict == "FAIL" and all(word in silent.next for word in ('time = "when"', 'group = "who"', "iid"))
+    assert all(
+        independence(config_of(**{"iid": "", **knobs}), data).verdict == "PASS"
+        for knobs in ({"iid": "dice"}, {"time": "when"}, {"group": "who"})
+    )
+
+
+@pytest.mark.parametrize(("column", "named"), [
+    ([START + timedelta(hours=i) for i in range(600)], True), ([20200100 + 1 + i % 28 for i in range(600)], True),
+    ([f"user {i % 90}" for i in range(600)], True), ([i % 7 for i in range(600)], False), ([f"kind {i % 7}" for i in range(600)], False),
+])  # fmt: skip
+def test_undeclared_time_and_group_columns_are_named(column: list[Any], named: bool) -> None:
+    data = data_of(table().with_columns(pl.Series("odd", column)))
+    found = who_and_when(config_of(iid=""), data)
+    assert (found.verdict == "WARN") is named and ("odd" in found.saw) is named
+    assert who_and_when(config_of(), data).verdict == "PASS"
+
+
+def test_whole_numbers_are_groups_and_moments_only_by_name() -> None:
+    frame = table().with_columns(
+        pl.Series("patient_id", np.arange(600) // 5),
+        pl.Series("count", np.arange(600) // 5),
+        pl.Series("created_at", 1_600_000_000 + np.arange(600)),
+    )
+    assert who_and_when(config_of(iid=""), data_of(frame)).evidence == {
+        "times": ["created_at"],
+        "groups": ["patient_id"],
+    }
+
+
+def run_step(project: Project) -> dict[str, Any]:
+    run = project.begin("split")
+    step.run(project, run, argparse.Namespace())
+    return run.finish()
+
+
+def test_step_pins_the_split_and_refuses_silence(tmp_path: Path) -> None:
+    record = run_step(toy_project(tmp_path, iid=""))
+    assert record["status"] == "fail" and not (tmp_path / parts.MANIFEST).exists()
+    record = run_step(toy_project(tmp_path))
+    assert record["status"] == "pass" and record["result"]["sizes"] == {"train": 212, "val": 44, "test": 44}
+
+
+def test_another_split_says_what_it_voids_and_needs_a_reason_once_the_test_was_opened(tmp_path: Path) -> None:
+    project = toy_project(tmp_path)
+    assert "voided" not in run_step(project)["result"]
+    project.begin("baseline").finish()
+    assert "voided" not in run_step(project)["result"]  # the same split again voids nothing
+    assert run_step(toy_project(tmp_path, split_seed=1))["result"]["voided"]["baseline"] == 1
+    (tmp_path / step.OPENED).write_text("{}")
+    run_step(toy_project(tmp_path, split_seed=1))
+    with pytest.raises(UserError, match="opened already"):
+        run_step(toy_project(tmp_path, split_seed=2))
+    overridden = toy_project(tmp_path, split_seed=2)
+    overridden.because = "the first test set was mislabelled"
+    assert run_step(overridden)["result"]["voided"]["baseline"] == 1
