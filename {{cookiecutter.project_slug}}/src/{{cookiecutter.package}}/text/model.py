@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -96,6 +97,13 @@ def merge(model: Classifier) -> Classifier:
     merged = copy.deepcopy(model)
     merged.encoder = merged.encoder.merge_and_unload()
     return merged
+
+
+def save_merged(model: Classifier, prep: dict[str, Any], folder: Path) -> None:
+    """Write the adapted encoder, LoRA merged in, and its tokenizer as a folder that `encoder` can name."""
+    encoder = merge(model).encoder if hasattr(model.encoder, "merge_and_unload") else model.encoder
+    encoder.save_pretrained(folder)
+    load_tokenizer(prep["encoder"]).save_pretrained(folder)
 
 
 def state(model: Classifier) -> dict[str, Tensor]:

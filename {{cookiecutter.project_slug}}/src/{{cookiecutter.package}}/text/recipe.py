@@ -68,6 +68,8 @@ class Config(shared.Config):
             raise ValueError(
                 f"text and text_pair both name column {self.text!r}; leave text_pair empty for single texts"
             )
+        if dropped := {self.text, self.text_pair} & set(self.drop):
+            raise ValueError(f"drop holds the text column {dropped.pop()!r}; remove it from drop")
         if self.target in (self.text, self.text_pair):
             raise ValueError(f"target = {self.target!r} is also a text column; the answer would be in the question")
         return self

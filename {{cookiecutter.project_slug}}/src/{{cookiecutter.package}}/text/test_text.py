@@ -279,6 +279,7 @@ def test_a_text_of_a_million_characters_is_cut_first_and_counted(project: Path) 
         ({"text": "txet"}, "text names column 'txet', .* did you mean 'text'"),
         ({"text_pair": "text"}, "both name column 'text'"),
         ({"text": "label"}, "is also a text column"),
+        ({"drop": ["text"]}, "drop holds the text column 'text'"),
         ({"max_length": 65}, "max_length = 65 is more than the 64 positions"),
         ({"lora_targets": ["nothing"], "adapt": "lora"}, "names no linear layer of the encoder; it has dense"),
         ({"weights": "none", "adapt": "lora"}, "would freeze random weights"),
@@ -349,6 +350,12 @@ def test_lora_stores_its_adapter_alone_and_merges_exactly(project: Path) -> None
     assert torch.equal(plain, restored)
     assert float((plain - merged).abs().max()) < 1e-5
     assert not any("lora_" in name for name in model.merge(network).state_dict())
+    model.save_merged(network, prep, project / "merged")
+    plain_config = config_of(project, encoder=str(project / "merged"))
+    saved_encoder = TASK.model(plain_config, TASK.prepare(plain_config, data))
+    with torch.no_grad():
+        apart = saved_encoder.eval().embed(batch.x) - network.embed(batch.x)
+    assert float(apart.abs().max()) < 1e-5
     with pytest.raises(RuntimeError, match="differ in 1 tensors"):
         TASK.load_state(again, {name: t for name, t in saved.items() if name != "head.bias"})
 
