@@ -21,9 +21,15 @@ def confidence(chance: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def reliability(chance: np.ndarray, truth: np.ndarray) -> list[dict[str, float]]:
-    """Equally full bins of confidence: mean confidence, share that was right, number of rows."""
+    """Equally full bins of confidence: mean confidence, share that was right, number of rows.
+
+    Rows of equal confidence share a bin: else the order of the rows would decide who is in which.
+    """
     sure, right = confidence(chance, truth)
-    parts = np.array_split(np.argsort(sure, kind="stable"), min(BINS, max(len(sure) // 10, 1)))
+    order = np.argsort(sure, kind="stable")
+    bins = min(BINS, max(len(sure) // 10, 1))
+    cuts = np.arange(1, bins) * len(sure) // bins
+    parts = np.split(order, np.unique(np.searchsorted(sure[order], sure[order][cuts], side="left")))
     return [
         {"confidence": float(sure[p].mean()), "right": float(right[p].mean()), "n": len(p)} for p in parts if len(p)
     ]

@@ -33,8 +33,9 @@ def openings(project: Project) -> list[dict[str, Any]]:
     content = read_json(path, "the record that the test part was opened", "restore it from git")
     if not isinstance(content, dict) or content.get("hash") != _hash(content.get("openings")):
         raise UserError(f"{LOCK} was edited: its hash does not fit; restore it from git")
-    if [o["id"] for o in content["openings"]] != [row["id"] for row in rows]:
-        raise UserError(f"{LOCK} and the ledger disagree on how often the test part was opened; restore both from git")
+    told = [{key: row.get(key) for key in opening} for row, opening in zip(rows, content["openings"], strict=False)]
+    if len(rows) != len(content["openings"]) or told != content["openings"]:
+        raise UserError(f"{LOCK} and the ledger disagree on when the test part was opened; restore both from git")
     return list(content["openings"])
 
 

@@ -146,6 +146,7 @@ def _regression(metric: str, guess: np.ndarray, truth: np.ndarray) -> Weighted:
         return lambda w: np.sqrt(_mean(square)(w))
     if metric == "mae":
         return _mean(np.abs(guess - truth))
+    truth = truth - truth.mean()  # the variance of large values with a small spread would cancel to nothing
     return lambda w: 1 - _mean(square)(w) / np.maximum(_mean(truth**2)(w) - _mean(truth)(w) ** 2, 1e-300)
 
 

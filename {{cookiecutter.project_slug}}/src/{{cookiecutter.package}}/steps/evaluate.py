@@ -81,6 +81,12 @@ def choose(project: Project, wanted: str) -> dict[str, Any]:
             raise UserError(
                 f"--run {wanted!r} is not a finished training run; there are: {', '.join(r['id'] for r in records) or 'none'}"
             )
+        other = [k for k in ("data", "split") if found[0]["fingerprint"][k] != project.fingerprint[k]]
+        if other:
+            raise UserError(
+                f"--run {wanted!r} was trained on other {' and '.join(other)}, so it may have seen rows of this test part;"
+                " put its knobs back, or run: recipe train"
+            )
         return found[0]
     current = [r for r in records if all(r["fingerprint"][k] == project.fingerprint[k] for k in ("data", "split"))]
     if not current:
