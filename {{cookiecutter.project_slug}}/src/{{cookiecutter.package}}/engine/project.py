@@ -208,7 +208,7 @@ class Run:
 
     def discard(self) -> None:
         """Remove the folder of a run that was refused before it produced anything worth keeping."""
-        if not (self.folder / "checkpoints").exists():
+        if not any((self.folder / name).exists() for name in ("checkpoints", "outputs.npy")):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
