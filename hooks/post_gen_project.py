@@ -20,7 +20,7 @@ print(f"""
 {ANSWERS["project_slug"]} is ready. Next:
 
   cd {ANSWERS["project_slug"]}
-  make setup          # or: python -m venv .venv && .venv/bin/pip install -r requirements.lock -e .
+  make setup          # or the three plain commands under "Set up" in README.md
   put your data into data/, name it in recipe.toml, then
   .venv/bin/recipe audit
 """)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -66,6 +67,7 @@ HOSTILE = [
     {"author": "名前"},
     {"description": "Says \"yes\" or 'no' \\ costs 5 % — déjà vu #1 ${HOME} `id`"},
     {"description": "x" * 120},
+    {"description": "Ships 🚀", "author": "Ann 🎓"},
     {"description": "]]] = \"\"\" ''' [tool]"},
 ]
 
@@ -86,13 +88,28 @@ def test_awkward_answers_survive(tmp_path: Path, answers: dict[str, str]) -> Non
 
 REFUSED = [
     ({"project_slug": "../evil"}, "project_slug"), ({"project_slug": ""}, "already exists"), ({"project_slug": "Caps"}, "project_slug"),
-    ({"project_slug": "x" * 200}, "project_slug"), ({"project_slug": "-rf"}, "project_slug"), ({"project_slug": "a b"}, "project_slug"),
+    ({"project_slug": "x" * 200}, "project_slug"), ({"project_slug": "-rf"}, "project_slug"), ({"project_slug": "my-"}, "hyphen"), ({"project_slug": "torch", "package": "mine"}, "library"), ({"project_slug": "a b"}, "project_slug"),
     ({"package": "class"}, "keyword"), ({"package": "match"}, "keyword"), ({"package": "torch"}, "hide"), ({"package": "json"}, "hide"), ({"package": "1st"}, "package"),
     ({"package": "a-b"}, "package"), ({"package": ""}, "package"), ({"package": "x" * 200}, "package"), ({"package": "../x"}, "package"), ({"package": "os; import x"}, "package"),
     ({"project_name": "a\nb", "project_slug": "ab"}, "line break"), ({"project_name": 'say "hi"', "project_slug": "ab"}, "quote"), ({"project_name": " ", "project_slug": "ab"}, "empty"),
     ({"project_name": "n" * 200, "project_slug": "ab"}, "200 characters"), ({"description": "one\ntwo"}, "line break"), ({"description": ""}, "empty"), ({"author": "a\x00b"}, "control"),
     ({"description": "d" * 121}, "121 characters"),
 ]  # fmt: skip
+
+
+def test_no_library_of_the_lock_is_hidden_or_replaced() -> None:
+    """Every name in the stamped lock is refused as a package and as a slug."""
+    source = (ROOT / "hooks" / "pre_gen_project.py").read_text().split("\nfound = ")[0]
+    hook: dict = {}
+    exec(source.replace("{{ cookiecutter | jsonify }}", "{}"), hook)
+    good = {k: v[0] if isinstance(v, list) else v for k, v in QUESTIONS.items() if not k.startswith("_")}
+    good |= {"project_slug": "fine", "package": "fine"}
+    assert hook["problem"](good) == ""
+    names = re.findall(r"(?m)^([a-z][\w.-]*)==", (TEMPLATE / "requirements.lock").read_text())
+    assert len(names) > 50
+    free = [n for n in names if not hook["problem"]({**good, "package": n.replace("-", "_")})]
+    free += [n for n in names if not hook["problem"]({**good, "project_slug": n})]
+    assert free == []
 
 
 @pytest.mark.parametrize(("answers", "words"), REFUSED, ids=[str(a)[:60] for a, _ in REFUSED])
