@@ -248,6 +248,7 @@ def environment(root: Path) -> dict[str, Any]:
 
 
 def git(root: Path, *words: str) -> str:
+    """What a git command in `root` prints; '' where there is no git, no repository or no answer."""
     try:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
