@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Config
-from ..engine.loop import find_device
+from ..engine.loop import find_device, plan
 from ..engine.losses import Loss, make_loss
 from ..engine.seed import generator, seed_everything
 from ..task import Batch, Data, Examples, Task
@@ -83,6 +83,15 @@ class Bench:
     def batch(self, rows: Tensor, augment: bool = False, epoch: int = 0) -> Batch:
         """One batch of training examples on the device."""
         return next(iter(self.train.batches([rows], epoch, augment))).to(self.device)
+
+    def stream(self, steps: int, seed: int | None = None) -> Iterator[Batch]:
+        """The batches of the first `steps` steps, as training would see them."""
+        config, left, epoch = self.config, steps, 0
+        while left:
+            todo = plan(self.train, config.batch_size, config.seed if seed is None else seed, epoch)[:left]
+            for batch in self.train.batches(todo, epoch, augment=True):
+                yield batch.to(self.device)
+            left, epoch = left - len(todo), epoch + 1
 
 
 def quiet(model: nn.Module) -> nn.Module:

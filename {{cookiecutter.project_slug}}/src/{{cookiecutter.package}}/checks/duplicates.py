@@ -13,7 +13,7 @@ import polars as pl
 
 from ..config import Config
 from ..task import Data
-from .finding import Cause, Finding, verdict
+from .finding import Finding, finding, not_applicable
 
 FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
 ROWS = 4_000  # rows that near copies are looked for among
@@ -38,31 +38,20 @@ def repeats_by_chance(data: Data) -> bool:
 
 def exact(config: Config, data: Data) -> Finding:
     """Rows with the same features: copies, and copies that disagree on the label."""
-    name, expected = "duplicate rows", "at most 1 % copies (over 5 % is red), and none that disagree"
     if not data.columns(*FEATURES) or repeats_by_chance(data):
-        return Finding(name, "NOT APPLICABLE", "so few distinct rows are possible that repeats are no copies", expected)
+        return not_applicable("duplicate rows", "so few distinct rows are possible that repeats are no copies")
     keyed = pl.DataFrame({"key": keys(config, data), "y": data.frame[data.target].cast(pl.String)})
     groups = keyed.group_by("key").agg(pl.len().alias("n"), pl.col("y").n_unique().alias("labels"))
     copies = len(data) - groups.height
     classes = config.task in ("binary", "multiclass")
     conflict = int(groups.filter(pl.col("labels") > 1)["n"].sum()) if classes else 0
     share = copies / len(data)
-    return Finding(
-        name,
-        verdict(share > 0.05, share > 0.01 or conflict > 0),
+    return finding(
+        "duplicate rows",
         f"{copies:,} rows ({share:.1%}) repeat an earlier one; {conflict:,} rows share features but not the label",
-        expected,
-        (
-            Cause(
-                "data",
-                "a join or an export repeated rows"
-                if copies > conflict
-                else "the same thing was labelled twice, differently",
-            ),
-            Cause("split", "copies on both sides of a split make every score too good"),
-            Cause("data", "the column that tells the copies apart is missing"),
-        ),
-        'in recipe.toml: duplicates = "drop"',
+        fail=share > 0.05,
+        warn=share > 0.01 or conflict > 0,
+        why="copies" if copies > conflict else "conflicts",
         share=max(share, conflict / len(data)),
         evidence={"copies": copies, "conflicts": conflict},
     )
@@ -70,28 +59,15 @@ def exact(config: Config, data: Data) -> Finding:
 
 def near(config: Config, data: Data) -> Finding:
     """Rows, texts or images that are nearly, but not exactly, the same."""
-    name, expected = "near duplicates", "near copies of at most 1 % of the rows"
     pairs, looked, how = near_pairs(config, data)
     if not how:
-        return Finding(
-            name, "NOT APPLICABLE", f"no texts, no images and fewer than {DIMENSIONS} numeric columns", expected
-        )
+        return not_applicable("near duplicates", f"no texts, no images and fewer than {DIMENSIONS} numeric columns")
     touched = len(np.unique(pairs[:, 1])) if len(pairs) else 0
     share = touched / max(looked, 1)
-    return Finding(
-        name,
-        verdict(False, share > 0.01),
+    return finding(
+        "near duplicates",
         f"{touched:,} of {looked:,} {how} are near copies of another ({share:.1%})",
-        expected,
-        (
-            Cause("data", "the same thing was recorded twice, with rounding, cropping or a changed word"),
-            Cause(
-                "split",
-                "near copies on both sides of a split make every score too good: declare what they share as group",
-            ),
-            Cause("preprocessing", "rows were made by augmentation or oversampling before the split"),
-        ),
-        "look at the pairs in this finding's evidence; then drop one of each, or declare a group",
+        warn=share > 0.01,
         share=share,
         evidence={"pairs": pairs[:20].tolist(), "looked": looked},
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 Verdict = Literal["PASS", "WARN", "FAIL", "NOT APPLICABLE"]
@@ -37,31 +40,66 @@ class Finding:
     """The outcome of one check.
 
     check: its name, stable, lower case. saw, expected: one sentence each, with numbers; expected says as a function of
-    what (n, k, initialisation). causes: most likely first. next: a command or an edit to make.
-    Both are emptied when it is green, so a check need not ask. share: share of rows touched (0..1), for the 1-2 % rule; 0 where rows are not what it is about.
+    what (n, k, initialisation). causes: most likely first. next: a command or an edit to make; both empty when green.
+    share: share of rows touched (0..1), for the 1-2 % rule; 0 where rows are not what it is about.
     evidence: JSON-able numbers behind it, enough to draw it. seconds: what it cost.
     """
 
     check: str
     verdict: Verdict
     saw: str
-    expected: str
+    expected: str = ""
     causes: tuple[Cause, ...] = ()
     next: str = ""
     share: float = 0.0
     evidence: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def __post_init__(self) -> None:
-        if self.verdict not in ("WARN", "FAIL"):  # a green check has no causes and nothing to do
-            object.__setattr__(self, "causes", ())
-            object.__setattr__(self, "next", "")
-
     def record(self) -> dict[str, Any]:
         """The finding as JSON-able values."""
         return asdict(self)
 
 
-def verdict(fail: bool, warn: bool = False) -> Verdict:
-    """FAIL if `fail`, else WARN if `warn`, else PASS."""
-    return "FAIL" if fail else "WARN" if warn else "PASS"
+@cache
+def sentences() -> dict[str, dict[str, Any]]:
+    """What each check expects, its likely causes and the next command: the tables of every findings.toml, by check."""
+    package = Path(__file__).parents[1]
+    return {
+        check: words
+        for path in sorted(package.glob("*/findings.toml"))
+        for check, words in tomllib.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def finding(
+    check: str,
+    saw: str,
+    *,
+    fail: bool = False,
+    warn: bool = False,
+    why: str = "causes",
+    share: float = 0.0,
+    evidence: dict[str, Any] | None = None,
+    **values: Any,
+) -> Finding:
+    """FAIL if `fail`, else WARN if `warn`, else PASS; with the sentences of findings.toml.
+
+    why: which of the check's lists of causes. The sentences are filled in from `evidence` and `values`.
+    """
+    words, known, red = sentences()[check], {**(evidence or {}), **values}, fail or warn
+    causes = [line.format(**known).split(": ", 1) for line in words[why]] if red else []
+    return Finding(
+        check,
+        "FAIL" if fail else "WARN" if warn else "PASS",
+        saw,
+        words["expected"].format(**known),
+        tuple(Cause(group, sentence) for group, sentence in causes),
+        words["next"].format(**known) if red else "",
+        share,
+        evidence or {},
+    )
+
+
+def not_applicable(check: str, reason: str) -> Finding:
+    """The check does not fit this project, and why."""
+    return Finding(check, "NOT APPLICABLE", reason)

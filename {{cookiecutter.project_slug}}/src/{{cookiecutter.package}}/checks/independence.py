@@ -9,7 +9,7 @@ import polars as pl
 
 from ..config import Config
 from ..task import Data
-from .finding import Cause, Finding, verdict
+from .finding import Finding, finding
 
 NAMES = re.compile(
     r"(^|_)(id|uid|uuid|user|customer|patient|subject|person|device|machine|session|account|household)s?($|_)"
@@ -23,17 +23,12 @@ def independence(config: Config, data: Data) -> Finding:
     times, groups = time_like(data), group_like(data)
     edits = [f'time = "{times[0]}"' if times else "", f'group = "{groups[0]}"' if groups else ""]
     hint = f"; columns to think about: {', '.join([*times, *groups][:6])}" if times or groups else ""
-    return Finding(
+    return finding(
         "independence",
-        verdict(not answered),
         f"group = {config.group!r}, time = {config.time!r}, iid = {config.iid!r}" + ("" if answered else hint),
-        "group = the column of what repeats (patient, user, machine), time = the column of when, or iid = why neither exists",
-        (
-            Cause("split", "rows of one group on both sides, or the future in train, make every score too good"),
-            Cause("data", "the column that says who or when is missing from the data"),
-        ),
-        "in recipe.toml: " + " or ".join([*filter(None, edits), 'iid = "why the rows are independent"']),
+        fail=not answered,
         evidence={"times": times, "groups": groups},
+        edits=" or ".join([*filter(None, edits), 'iid = "why the rows are independent"']),
     )
 
 
@@ -43,17 +38,12 @@ def who_and_when(config: Config, data: Data) -> Finding:
     groups = [] if config.group or config.iid or config.time else group_like(data)
     named = [f"{c} looks like a time" for c in times] + [f"{c} looks like a group" for c in groups]
     first = f'time = "{times[0]}"' if times else f'group = "{groups[0]}"' if groups else ""
-    return Finding(
+    return finding(
         "who and when",
-        verdict(False, bool(named)),
         "; ".join(named[:6]) or f"time = {config.time!r}, group = {config.group!r}, iid = {config.iid!r}",
-        "time and group columns declared, or iid = the reason why rows are independent",
-        (
-            Cause("split", "a random split would train on the future, or on the same thing it is tested on"),
-            Cause("data", "the rows really are independent: say why in iid"),
-        ),
-        f"in recipe.toml: {first}",
+        warn=bool(named),
         evidence={"times": times, "groups": groups},
+        edit=first,
     )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from ..config import Config
 from ..task import Data
 from . import power
-from .finding import Cause, Finding, verdict
+from .finding import Finding, finding, not_applicable
 from .review import wilson
 
 FLOOR = (
@@ -42,23 +42,16 @@ def judge(config: Config, data: Data, features: Any) -> Judged | None:
 
 def learnable(config: Config, data: Data, judged: Judged | None) -> Finding:
     """Whether a simple model predicts the target better than chance at all: labels may be shifted or shuffled."""
-    name = "something to learn"
     if judged is None:
-        return Finding(name, "NOT APPLICABLE", "needs simple features and 5 rows of each class", "better than chance")
+        return not_applicable("something to learn", "needs simple features and 5 rows of each class")
     value = power.skill(config, judged.predicted, judged.y)
     limit = 0.5 + 3 * power.null_deviation(config, judged.y)
-    return Finding(
-        name,
-        verdict(False, value < limit),
+    return finding(
+        "something to learn",
         f"a simple model reaches {value:.3f} (0.5 = chance, 1 = perfect){power.sampled(data)}",
-        f"over {limit:.3f}: chance plus three null deviations at n = {len(judged.y):,}",
-        (
-            Cause("data", "nothing predicts the target: labels are shuffled or shifted against the rows"),
-            Cause("data", "the features say nothing about this target, or too few rows to tell"),
-            Cause("preprocessing", "features were damaged on import"),
-        ),
-        "compare a few rows of the file with their source",
+        warn=value < limit,
         evidence={"score": value, "limit": limit},
+        n=len(judged.y),
     )
 
 
@@ -69,12 +62,12 @@ def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> F
     certainty removes: the surest quarter of rows errs nearly as often as the next. That floor is the warning. About
     half of all suspects are real errors: the queue is for review, never for deletion.
     """
-    name, expected = (
+    _name, _expected = (
         "label suspects",
         f"a surest quarter of rows with at most {FLOOR:.0%} contradicted labels, or far fewer than the next quarter",
     )
     if judged is None or config.task not in ("binary", "multiclass"):
-        return Finding(name, "NOT APPLICABLE", "needs classes, simple features and 5 rows of each class", expected)
+        return not_applicable("label suspects", "needs classes, simple features and 5 rows of each class")
     from cleanlab.filter import find_label_issues
 
     y, chance = judged.y, judged.predicted
@@ -88,19 +81,15 @@ def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> F
     sure = wilson(round(first * size), size)[0] > FLOOR and second < 0.6 * blind
     bad = sure and first > FLAT * second
     share = len(order) / len(y)
-    return Finding(
-        name,
-        verdict(False, bad),
+    return finding(
+        "label suspects",
         f"{len(order):,} of {len(y):,} labels ({share:.1%}) contradict an out-of-fold model; among its surest quarter {first:.1%},"
         f" the next {second:.1%}{power.sampled(data)}",
-        expected,
-        (
-            Cause("data", f"about {first:.0%} of the labels are wrong whatever the features say: random errors"),
-            Cause("data", "a decisive feature is missing for some rows"),
-        ),
-        f"review {path.name} in this run's folder from the top",
+        warn=bad,
         share=first if bad else 0.0,
         evidence={"suspects": len(order), "surest": first, "next": second, "blind": float(blind)},
+        floor=FLOOR,
+        file=path.name,
     )
 
 

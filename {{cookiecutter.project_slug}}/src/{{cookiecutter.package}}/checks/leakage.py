@@ -10,7 +10,8 @@ import polars as pl
 from ..config import Config
 from ..task import Data
 from . import power
-from .finding import Cause, Finding, verdict
+from .data import listed
+from .finding import Finding, finding, not_applicable
 
 POWER = 0.97  # legitimate features reach .976 and 1.00 (breast cancer, iris): from here a WARN, never alone a FAIL
 COLLAPSE = 0.5  # share of the skill above chance that a column takes with it before "drop it" is said
@@ -23,12 +24,8 @@ def after_outcome(config: Config, data: Data) -> Finding:
 
     Needs rows without a target; they say what is known before the outcome.
     """
-    name = "recorded after the outcome"
-    expected = (
-        f"columns as complete on rows without a target as on rows with one (at most {EARLY:.0%} more of them empty)"
-    )
     if data.unlabelled is None or data.unlabelled.height < 20:
-        return Finding(name, "NOT APPLICABLE", "fewer than 20 rows without a target", expected)
+        return not_applicable("recorded after the outcome", "fewer than 20 rows without a target")
     columns = [c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction]
     empty = {c: (_empty(data.unlabelled, c), _empty(data.frame, c)) for c in columns}
     late = [c for c in columns if empty[c][0] - empty[c][1] > EARLY]
@@ -36,17 +33,13 @@ def after_outcome(config: Config, data: Data) -> Finding:
         f"{c} is empty on {empty[c][0]:.0%} of rows without a target and {empty[c][1]:.1%} of rows with one"
         for c in late
     )
-    return Finding(
-        name,
-        verdict(bool(late)),
+    return finding(
+        "recorded after the outcome",
         words or f"no column goes missing together with {data.target}",
-        expected,
-        (
-            Cause("data", "the column is filled in when the outcome is known, so it is not there when you predict"),
-            Cause("data", "rows without a target come from another source"),
-        ),
-        drop_edit(config, late),
+        fail=bool(late),
         evidence={"columns": late, "empty": empty},
+        early=EARLY,
+        edit=drop_edit(config, late),
     )
 
 
@@ -56,8 +49,7 @@ def _empty(frame: pl.DataFrame, column: str) -> float:
 
 def drop_edit(config: Config, names: list[str]) -> str:
     """The edit to recipe.toml that drops these columns, too."""
-    listed = ", ".join(f'"{n}"' for n in dict.fromkeys([*config.drop, *names]))
-    return f"in recipe.toml: drop = [{listed}]   (or name them in known_at_prediction if they really are)"
+    return f"in recipe.toml: drop = {listed([*config.drop, *names])}   (or name them in known_at_prediction if they really are)"
 
 
 def single_column(config: Config, data: Data) -> Finding:
@@ -66,11 +58,10 @@ def single_column(config: Config, data: Data) -> Finding:
     A strong column is a WARN: iris has such columns and they are legitimate. It is a FAIL when a few columns carry
     nearly everything (skill above .97, and without them over half of the skill is gone), as a copy of the answer does.
     """
-    name = "one column knows it all"
+    check = "one column knows it all"
     columns = data.columns(*TABLE)
-    expected = f"no single column above {POWER}; and if one is, others that agree with it"
     if not columns or config.task == "ranking":
-        return Finding(name, "NOT APPLICABLE", "no table columns to try one by one", expected)
+        return not_applicable(check, "no table columns to try one by one")
     rows = power.sample(data)
     y = power.target_numbers(config, data, rows)
     x = np.stack([power.column_numbers(data.frame[c][rows]) for c in columns], axis=1)
@@ -80,29 +71,22 @@ def single_column(config: Config, data: Data) -> Finding:
     saw = "strongest alone: " + ", ".join(f"{c} {alone[c]:.3f}" for c in top) + power.sampled(data)
     evidence: dict[str, Any] = {"power": alone}
     if not suspects:
-        return Finding(name, "PASS", saw, expected, evidence=evidence)
+        return finding(check, saw, evidence=evidence, power=POWER)
     whole, rest = _peel(config, x, y, [c not in suspects for c in columns])
     collapse = len(suspects) <= max(1, len(columns) // 3) and whole - rest > COLLAPSE * (whole - 0.5)
     saw += f"; all columns {whole:.3f}, without {', '.join(suspects)} {rest:.3f} (0.5 = chance, 1 = perfect)"
-    return Finding(
-        name,
-        verdict(collapse, True),
+    return finding(
+        check,
         saw,
-        expected,
-        (
-            Cause("data", f"{suspects[0]} is computed from the target, or is recorded after it"),
-            Cause("data", "a legitimately decisive column: confirm that it is known when predicting"),
-            Cause("preprocessing", "an encoding used the target"),
-        ),
-        drop_edit(config, suspects)
-        if collapse
-        else f"in recipe.toml: known_at_prediction = {_toml(suspects)}   (or drop them)",
+        fail=collapse,
+        warn=True,
         evidence={**evidence, "with": whole, "without": rest},
+        power=POWER,
+        first=suspects[0],
+        edit=drop_edit(config, suspects)
+        if collapse
+        else f"in recipe.toml: known_at_prediction = {listed(suspects)}   (or drop them)",
     )
-
-
-def _toml(names: list[str]) -> str:
-    return "[" + ", ".join(f'"{n}"' for n in names) + "]"
 
 
 def _peel(config: Config, x: np.ndarray, y: np.ndarray, kept: list[bool]) -> tuple[float, float]:
@@ -114,12 +98,11 @@ def _peel(config: Config, x: np.ndarray, y: np.ndarray, kept: list[bool]) -> tup
 
 def missing_tells(config: Config, data: Data) -> Finding:
     """Whether the pattern of missing values alone predicts the target: filled in differently once the outcome is known."""
-    name = "missing values tell"
     columns = [
         c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction and data.frame[c].null_count()
     ]
     if not columns or config.task == "ranking":
-        return Finding(name, "NOT APPLICABLE", "no missing values", "missing values that say nothing of the target")
+        return not_applicable("missing values tell", "no missing values")
     rows = power.sample(data)
     y = power.target_numbers(config, data, rows)
     x = np.stack([data.frame[c][rows].is_null().to_numpy().astype(float) for c in columns], axis=1)
@@ -128,18 +111,12 @@ def missing_tells(config: Config, data: Data) -> Finding:
     worst = (
         max(columns, key=lambda c: power.single(config, x[:, [columns.index(c)]], y)) if value > limit else columns[0]
     )
-    return Finding(
-        name,
-        verdict(False, value > limit),
+    return finding(
+        "missing values tell",
         f"which values are missing predicts {data.target} with {value:.3f} (0.5 = chance){power.sampled(data)}",
-        f"under {limit:.3f}: 0.6 plus three null deviations at this n",
-        (
-            Cause("data", f"{worst} is filled in differently once the outcome is known"),
-            Cause("data", "a legitimate sign: a test that was not ordered"),
-            Cause("preprocessing", "a join found rows of one class only"),
-        ),
-        f'look at {worst}; then drop it, or in recipe.toml: known_at_prediction = ["{worst}"]',
+        warn=value > limit,
         evidence={"score": value, "limit": limit},
+        worst=worst,
     )
 
 
@@ -148,9 +125,8 @@ def row_number(config: Config, data: Data) -> Finding:
 
     A sorted file alone is harmless (iris is one): splits and batches are shuffled.
     """
-    name = "row number as feature"
     if config.task == "ranking":
-        return Finding(name, "NOT APPLICABLE", "rows are ordered by query on purpose", "no feature that counts rows")
+        return not_applicable("row number as feature", "rows are ordered by query on purpose")
     counters = [
         c for c in data.columns("numeric") if counts_rows(data.frame[c]) and c not in config.known_at_prediction
     ]
@@ -158,18 +134,14 @@ def row_number(config: Config, data: Data) -> Finding:
     y = power.target_numbers(config, data, rows)
     value = power.single(config, rows[:, None].astype(float), y)
     limit = 0.55 + 3 * power.null_deviation(config, y)
-    first = counters[0] if counters else ""
-    return Finding(
-        name,
-        verdict(bool(counters) and value > limit, bool(counters)),
+    return finding(
+        "row number as feature",
         f"{', '.join(counters) or 'no column'} counts rows; the row number predicts {data.target} with {value:.3f} (0.5 = chance)",
-        f"no feature that counts rows; above all where the row number tells over {limit:.3f} (0.55 plus three null deviations)",
-        (
-            Cause("data", f"{first} is a row number or id: it leaks the order of the file"),
-            Cause("split", "neighbouring rows belong together: declare a group or a time"),
-        ),
-        drop_edit(config, counters),
+        fail=bool(counters) and value > limit,
+        warn=bool(counters),
         evidence={"score": value, "limit": limit, "counters": counters},
+        first=counters[0] if counters else "",
+        edit=drop_edit(config, counters),
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..engine.optim import make_optimiser
 from ..task import Batch
 from .bench import Bench, has_batch_norm
-from .finding import Cause, Finding, verdict
+from .finding import Finding, finding, not_applicable
 
 LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
 TRANSPARENT = (
@@ -55,21 +55,14 @@ def activations(bench: Bench) -> Finding:
         model(bench.batch(bench.rows(4)).x)
     for handle in hooks:
         handle.remove()
-    return Finding(
+    return finding(
         "activations",
-        verdict(bool(pairs)),
         f"{pairs[0][0]} feeds {pairs[0][1]} with no activation between"
         if pairs
         else "every hidden layer is followed by a non-linearity",
-        "a non-linearity between any two linear layers (a narrow middle, as in LoRA, excepted)",
-        (
-            Cause("model", "an activation was removed or forgotten: the two layers act as one"),
-            Cause("model", "the second layer is not needed"),
-        )
-        if pairs
-        else (),
-        f"put the activation back after {pairs[0][0]} in model.py" if pairs else "",
+        fail=bool(pairs),
         evidence={"pairs": pairs},
+        first=pairs[0][0] if pairs else "",
     )
 
 
@@ -95,31 +88,7 @@ def parameters_stepped(bench: Bench) -> Finding:
         saw = f"the optimiser does not hold {', '.join(missing[:4])}"
     elif stray:
         saw = f"{len(stray)} trainable tensors are no parameters of the model (shapes {', '.join(str(tuple(t.shape)) for t in stray[:3])})"
-    bad = bool(missing or stray)
-    return Finding(
-        "parameters stepped",
-        verdict(bad),
-        saw,
-        "what the loss depends on is what the optimiser steps",
-        (
-            Cause("optimiser", "the optimiser was built before a layer was replaced, or from a part of the model"),
-            Cause(
-                "model",
-                "a layer is kept in a plain list, dict or tensor: use nn.ModuleList, nn.ModuleDict, nn.Parameter",
-            ),
-        )
-        if missing
-        else (
-            Cause(
-                "model",
-                "a layer is kept in a plain list, dict or tensor: use nn.ModuleList, nn.ModuleDict, nn.Parameter",
-            ),
-            Cause("optimiser", "a tensor of another model is used"),
-        )
-        if stray
-        else (),
-        "look at __init__ in model.py and at make_optimiser",
-    )
+    return finding("parameters stepped", saw, fail=bool(missing or stray), why="missing" if missing else "stray")
 
 
 def _leaves(loss: Tensor) -> list[Tensor]:
@@ -143,39 +112,22 @@ def output_kind(bench: Bench) -> Finding:
     with torch.no_grad():
         output = model(batch.x).float()
     shape = (len(batch.y), bench.prep["outputs"])
-    problem = ""
-    causes: tuple[Cause, ...] = ()
+    problem, why = "", ""
     if tuple(output.shape) != shape:
-        problem = f"output of shape {tuple(output.shape)}"
-        causes = (
-            Cause("model", f"the last layer should have {shape[1]} outputs"),
-            Cause("loss", "another task's head is in use"),
-        )
+        problem, why = f"output of shape {tuple(output.shape)}", "shape"
     elif not bool(output.isfinite().all()):
-        problem = "outputs that are not finite"
-        causes = (
-            Cause("preprocessing", "an input is not finite, or hugely scaled"),
-            Cause("model", "a division by zero or a log of zero"),
-        )
+        problem, why = "outputs that are not finite", "infinite"
     elif bench.prep["classes"] and _probabilities(model, batch, output):
-        problem = "outputs that are probabilities already"
-        causes = (
-            Cause("loss", "softmax or sigmoid is applied twice: in the model and in the loss"),
-            Cause("model", "remove the last activation: the loss takes logits"),
-        )
+        problem, why = "outputs that are probabilities already", "probabilities"
     elif bench.config.task == "regression" and _bounded(model):
-        problem = "a last activation that bounds a regression output"
-        causes = (
-            Cause("model", "remove the last activation"),
-            Cause("loss", "the loss and the output activation do not agree"),
-        )
-    return Finding(
+        problem, why = "a last activation that bounds a regression output", "bounded"
+    return finding(
         "output kind",
-        verdict(bool(problem)),
         problem or f"logits or values of shape {shape}, finite",
-        f"finite outputs of shape {shape}, before any softmax, sigmoid or other last activation",
-        causes,
-        "look at the end of forward in model.py",
+        fail=bool(problem),
+        why=why,
+        shape=shape,
+        k=shape[1],
     )
 
 
@@ -211,9 +163,7 @@ def normalisation(bench: Bench) -> Finding:
     before = list(pairwise(layers))
     norms = [m for m in layers if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
-        return Finding(
-            "normalisation", "NOT APPLICABLE", "the network has no BatchNorm", "batches of 16 and more for BatchNorm"
-        )
+        return not_applicable("normalisation", "the network has no BatchNorm")
     small = has_batch_norm(model) and bench.config.batch_size < SMALL_BATCH
     bias = [
         b
@@ -234,20 +184,11 @@ def normalisation(bench: Bench) -> Finding:
         )
         if bad
     ]
-    alone = has_batch_norm(model) and bench.config.batch_size == 1
-    return Finding(
+    return finding(
         "normalisation",
-        verdict(alone, bool(problems)),
         "; ".join(problems) or f"{len(norms)} BatchNorm layers, batches of {bench.config.batch_size}",
-        f"batches of {SMALL_BATCH} and more, no bias and no dropout right before BatchNorm",
-        (
-            Cause("model", "BatchNorm does not suit batches this small: use GroupNorm or LayerNorm"),
-            Cause("loop", "the batch is too small; accumulation does not help BatchNorm"),
-        )
-        if small
-        else (
-            Cause("model", "the order of layers: linear without bias, BatchNorm, activation, dropout"),
-            Cause("optimiser", "a bias that BatchNorm cancels only adds decay"),
-        ),
-        "recipe check norm=group" if small else "mend the order of layers in model.py",
+        fail=has_batch_norm(model) and bench.config.batch_size == 1,
+        warn=bool(problems),
+        why="small" if small else "order",
+        least=SMALL_BATCH,
     )

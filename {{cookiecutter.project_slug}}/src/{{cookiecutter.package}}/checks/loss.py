@@ -12,13 +12,7 @@ from ..engine.losses import class_weights
 from ..engine.optim import make_optimiser
 from ..task import Batch
 from .bench import Bench, has_batch_norm, quiet
-from .finding import Cause, Finding, verdict
-
-WRONG_LOSS = (
-    Cause("loss", "the loss is not the one for this task, or softmax is applied twice"),
-    Cause("loss", "shapes broadcast: [n] against [n, 1] compares every example with every other"),
-    Cause("model", "outputs are changed before the loss sees them"),
-)
+from .finding import Finding, finding, not_applicable
 
 
 def known_outputs(bench: Bench) -> Finding:
@@ -82,13 +76,8 @@ def _problems(cases: dict[str, tuple[Tensor, Tensor]]) -> list[str]:
 
 
 def _finding(problems: list[str], expected: str) -> Finding:
-    return Finding(
-        "loss of known outputs",
-        verdict(bool(problems)),
-        "; ".join(problems) or "as computed by hand",
-        expected,
-        WRONG_LOSS if problems else (),
-        "read make_loss in engine/losses.py",
+    return finding(
+        "loss of known outputs", "; ".join(problems) or "as computed by hand", fail=bool(problems), known=expected
     )
 
 
@@ -97,17 +86,10 @@ def mean_not_sum(bench: Bench) -> Finding:
     rows = bench.rows(16)
     once, twice = (_gradient(bench, [part]) for part in (rows, rows.repeat(2)))
     ratio = float(twice.norm() / once.norm().clamp(min=1e-12))
-    bad = not 0.9 < ratio < 1.1
-    return Finding(
+    return finding(
         "mean, not sum",
-        verdict(bad),
         f"doubling the batch multiplies the gradient by {ratio:.3f}",
-        "1: the loss is a mean over examples",
-        (
-            Cause("loss", "the loss is summed over the batch, so the rate depends on the batch size"),
-            Cause("loop", "the sum is divided by the wrong count"),
-        ),
-        "read step in engine/loop.py",
+        fail=not 0.9 < ratio < 1.1,
         evidence={"ratio": ratio},
     )
 
@@ -115,31 +97,18 @@ def mean_not_sum(bench: Bench) -> Finding:
 def accumulation(bench: Bench) -> Finding:
     """Two uneven micro-batches accumulated must give the gradient of both together."""
     if has_batch_norm(bench.fresh()):
-        return Finding(
-            "accumulation",
-            "NOT APPLICABLE",
-            "BatchNorm sees each micro-batch by itself",
-            "the gradient of the large batch",
-        )
+        return not_applicable("accumulation", "BatchNorm sees each micro-batch by itself")
     rows = bench.rows(15)
     cut = _cut(bench, rows)
     whole, parts = _gradient(bench, [rows]), _gradient(bench, [rows[:cut], rows[cut:]])
     apart = float((whole - parts).norm() / whole.norm().clamp(min=1e-12))
-    bad = apart > (0.05 if bench.config.precision == "bf16" else 1e-3)
-    return Finding(
+    limit = 0.05 if bench.config.precision == "bf16" else 1e-3
+    return finding(
         "accumulation",
-        verdict(bad),
         f"gradients differ by {apart:.1e} of their size",
-        "under 1e-3: accumulation equals the large batch",
-        (
-            Cause(
-                "loop",
-                "the loss is not divided by the number of examples in the whole step, or gradients are cleared between",
-            ),
-            Cause("loss", "the loss is a mean per batch, so uneven batches weigh alike"),
-        ),
-        "read step in engine/loop.py",
+        fail=apart > limit,
         evidence={"difference": apart},
+        limit=limit,
     )
 
 
@@ -147,17 +116,10 @@ def fresh_gradients(bench: Bench) -> Finding:
     """The same step twice at rate zero: the second gradient equals the first unless the first was not cleared."""
     rows = bench.rows(16)
     ratio = float(_gradient(bench, [rows], times=2).norm() / _gradient(bench, [rows]).norm().clamp(min=1e-12))
-    bad = not 0.9 < ratio < 1.1
-    return Finding(
+    return finding(
         "fresh gradients",
-        verdict(bad),
         f"the second of two equal steps has {ratio:.3f} times the gradient of the first",
-        "1: gradients are cleared before each step",
-        (
-            Cause("optimiser", "zero_grad is missing, so gradients pile up"),
-            Cause("loop", "zero_grad is called in the wrong place"),
-        ),
-        "read step in engine/loop.py",
+        fail=not 0.9 < ratio < 1.1,
         evidence={"ratio": ratio},
     )
 
@@ -170,18 +132,10 @@ def downhill(bench: Bench) -> Finding:
     batch = bench.batch(bench.rows(32))
     values = [float(step(model, [batch], bench.loss, optimiser, config)) / len(batch.y) for _ in range(11)]
     rise = values[-1] - values[0]
-    bad = rise > 1e-6 * max(abs(values[0]), 1.0)
-    return Finding(
+    return finding(
         "downhill",
-        verdict(bad),
         f"ten steps at a tenth of lr change the loss of their own batch from {values[0]:.5f} to {values[-1]:.5f}",
-        "a lower loss",
-        (
-            Cause("optimiser", "the step goes uphill: the sign of the loss or of the update is wrong"),
-            Cause("optimiser", "even a tenth of lr is too high"),
-            Cause("loss", "the loss has the wrong sign"),
-        ),
-        "read step in engine/loop.py and make_optimiser",
+        fail=rise > 1e-6 * max(abs(values[0]), 1.0),
         evidence={"losses": values},
     )
 

@@ -12,7 +12,7 @@ import polars as pl
 from ..config import Config
 from ..errors import UserError
 from ..task import Data
-from .finding import Cause, Finding, verdict
+from .finding import Finding, finding
 
 OK, RIGHT = "label_ok_yes_no", "correct_label_if_wrong"
 ANSWERS = {"yes": 0, "y": 0, "no": 1, "n": 1}
@@ -64,18 +64,15 @@ def read_sheet(config: Config, path: Path) -> Finding:
     answers = _answers(path)
     wrong, n = sum(answers), len(answers)
     low, high = wilson(wrong, n)
-    return Finding(
+    return finding(
         "label review",
-        verdict(low > BAD, wrong > 0 and high > GOOD),
         f"{wrong} of {n} reviewed labels are wrong: {wrong / n:.1%} [{low:.1%}, {high:.1%}]",
-        f"at most {GOOD:.0%}; red when the whole interval is above {BAD:.0%}",
-        (
-            Cause("data", "labels are wrong: they cap what any model can reach"),
-            Cause("data", "the labelling guide is unclear: let two people label the same rows"),
-        ),
-        "mend the wrong labels, then look at suspects.csv of the newest audit",
+        fail=low > BAD,
+        warn=wrong > 0 and high > GOOD,
         share=wrong / n,
         evidence={"wrong": wrong, "n": n, "low": low, "high": high},
+        good=GOOD,
+        bad=BAD,
     )
 
 

@@ -12,7 +12,7 @@ from ..engine.parts import PARTS, shares
 from ..task import Data
 from . import power
 from .duplicates import FEATURES, keys, near_pairs, repeats_by_chance
-from .finding import Cause, Finding, verdict
+from .finding import Finding, finding, not_applicable
 from .independence import moments
 from .review import wilson
 
@@ -22,7 +22,6 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
     counts = [int((part == i).sum()) for i in range(3)]
     val, test = shares(config, len(data))
     val = (1 - test) / config.folds if config.folds else val
-    wanted = f"{len(data):,} rows in all, no part empty, about {1 - val - test:.0%} {val:.0%} {test:.0%}"
     lost = sum(counts) != len(data) or len(part) != len(data) or min(counts) == 0
     # Whole groups and equal moments cannot be cut: half to twice the share is as near as they may come.
     off = [
@@ -30,73 +29,62 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
         for name, n, s in zip(PARTS[1:], counts[1:], (val, test), strict=True)
         if not s / 2 <= n / max(len(data), 1) <= 2 * s
     ]
-    return Finding(
+    return finding(
         "every row in one part",
-        verdict(lost, bool(off) and len(data) >= 100),
         ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True)),
-        wanted,
-        (
-            Cause(
-                "split",
-                "the assignment loses or repeats rows"
-                if lost
-                else "groups or moments are too big to be parted as asked",
-            ),
-            Cause("data", "too few rows or groups for three parts"),
-        ),
-        "change val_share and test_share, or read assign in engine/parts.py; then: recipe split",
+        fail=lost,
+        warn=bool(off) and len(data) >= 100,
+        why="lost" if lost else "uneven",
+        rows=len(data),
+        train=1 - val - test,
+        val=val,
+        test=test,
     )
 
 
 def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Every class in every part."""
-    name, expected = "classes in every part", "every class in every part"
+    _name, _expected = "classes in every part", "every class in every part"
     if config.task not in ("binary", "multiclass"):
-        return Finding(name, "NOT APPLICABLE", f"task = {config.task!r} has no classes", expected)
+        return not_applicable("classes in every part", f"task = {config.task!r} has no classes")
     target = data.frame[data.target].cast(pl.String)
     everywhere = set(target.unique())
     lacking = {p: sorted(everywhere - set(target.filter(pl.Series(part == i)).unique())) for i, p in enumerate(PARTS)}
     lacking = {p: values for p, values in lacking.items() if values}
     words = "; ".join(f"{p} lacks {', '.join(values[:5])}" for p, values in lacking.items())
-    return Finding(
-        name,
-        verdict("train" in lacking or "val" in lacking, bool(lacking)),
+    return finding(
+        "classes in every part",
         words or f"all {len(everywhere)} classes in each of the three parts",
-        expected,
-        (
-            Cause("split", f"a {config.split_kind} split leaves rare classes out"),
-            Cause("data", "a class has too few rows: merge it, drop it, or collect more"),
-        ),
-        "bring more rows of these classes, merge them, or change val_share and test_share; then: recipe split",
+        fail="train" in lacking or "val" in lacking,
+        warn=bool(lacking),
         evidence={"missing": lacking},
+        kind=config.split_kind,
     )
 
 
 def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Rows with equal features in train and in another part: the answer was seen in training."""
-    name, expected = "duplicates across parts", "none but a stray one; red when surely above 1 % of a part"
+    check = "duplicates across parts"
     if not data.columns(*FEATURES) or repeats_by_chance(data):
-        return Finding(name, "NOT APPLICABLE", "so few distinct rows are possible that repeats are no copies", expected)
+        return not_applicable(check, "so few distinct rows are possible that repeats are no copies")
     key = keys(config, data)
     copied = np.isin(key, key[part == 0])
-    return _across(name, expected, "have the features of a training row", copied, part)
+    return _across(check, "have the features of a training row", copied, part)
 
 
 def near_duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Rows, texts or images nearly the same as one in train."""
-    name, expected = "near duplicates across parts", "none but a stray one; red when surely above 1 % of a part"
+    check = "near duplicates across parts"
     pairs, looked, how = near_pairs(config, data)
     if not how:
-        return Finding(name, "NOT APPLICABLE", "no texts, no images and too few numeric columns", expected)
+        return not_applicable(check, "no texts, no images and too few numeric columns")
     copied = np.zeros(len(data), dtype=bool)
     for i, j in pairs:
         copied[[i, j]] |= (part[[j, i]] == 0) & (part[[i, j]] != 0)
-    return _across(
-        name, expected, f"are near copies of training {how} (among {looked:,})", copied, part, looked / len(data)
-    )
+    return _across(check, f"are near copies of training {how} (among {looked:,})", copied, part, looked / len(data))
 
 
-def _across(name: str, expected: str, words: str, copied: np.ndarray, part: np.ndarray, looked: float = 1.0) -> Finding:
+def _across(check: str, words: str, copied: np.ndarray, part: np.ndarray, looked: float = 1.0) -> Finding:
     """Verdict on rows [n] of validation and test that repeat a training row; `looked` is the share of rows compared."""
     found = {
         p: (int(copied[part == i].sum()), max(round(looked * int((part == i).sum())), 1))
@@ -106,16 +94,11 @@ def _across(name: str, expected: str, words: str, copied: np.ndarray, part: np.n
     share = {p: n / of for p, (n, of) in found.items()}
     surely = any(wilson(n, max(n, of))[0] > 0.01 for n, of in found.values())
     some = any(n > max(1, 0.001 * of) for n, of in found.values())
-    return Finding(
-        name,
-        verdict(surely and some, some),
+    return finding(
+        check,
         " and ".join(f"{found[p][0]:,} of {p} ({s:.2%})" for p, s in share.items()) + f" {words}",
-        expected,
-        (
-            Cause("split", "copies of a row went to both sides"),
-            Cause("data", "rows were repeated by a join, by oversampling or augmentation before the split"),
-        ),
-        'in recipe.toml: duplicates = "drop", or group = the column that copies share; then: recipe split',
+        fail=surely and some,
+        warn=some,
         share=max(share.values()) if some else 0.0,
         evidence=share,
     )
@@ -125,33 +108,28 @@ def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
     """No value of the group (or query) column in two parts."""
     columns = [c for c in dict.fromkeys((config.group, config.query)) if c]
     if not columns:
-        return Finding("groups apart", "NOT APPLICABLE", "no group is declared", "no group in two parts")
+        return not_applicable("groups apart", "no group is declared")
     shared = 0
     for name in columns:
         sides = data.frame.select(pl.col(name), pl.Series("_part", part)).group_by(name).agg(pl.col("_part").n_unique())
         shared += int((sides["_part"] > 1).sum())
     only_informs = config.split_kind == "time" and not config.query
-    return Finding(
+    return finding(
         "groups apart",
-        verdict(shared > 0 and not only_informs),
         f"{shared} values of {' and '.join(columns)} lie in two parts",
-        "none"
-        if not only_informs
-        else "this only informs: a split by time meets the same groups again, as production will",
-        (
-            Cause("split", f"split = {config.split!r} does not keep groups together"),
-            Cause("data", "the same group goes by two names"),
-        ),
-        'in recipe.toml: split = "group"; then: recipe split',
+        fail=shared > 0 and not only_informs,
         evidence={"shared": shared},
+        kind=config.split,
+        informs="; a split by time meets the same groups again, as production will: this only informs"
+        if only_informs
+        else "",
     )
 
 
 def time_order(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Train before validation before test, with no moment in two parts."""
-    expected = "train before validation before test, no moment in two"
     if not config.time:
-        return Finding("time in order", "NOT APPLICABLE", "no time is declared", expected)
+        return not_applicable("time in order", "no time is declared")
     moment = moments(data.frame[config.time])
     ends = [
         (int(np.argmin(np.where(part == i, moment, moment.max() + 1))), int(np.argmax(np.where(part == i, moment, -1))))
@@ -159,16 +137,10 @@ def time_order(config: Config, data: Data, part: np.ndarray) -> Finding:
     ]
     late = any(moment[ends[i][1]] >= moment[ends[i + 1][0]] for i in range(2))
     times = data.frame[config.time]
-    return Finding(
+    return finding(
         "time in order",
-        verdict(late),
         ", ".join(f"{name} {times[first]} to {times[last]}" for name, (first, last) in zip(PARTS, ends, strict=True)),
-        expected,
-        (
-            Cause("split", "rows were split at random although they have a time"),
-            Cause("data", "the time column is not the time of the prediction"),
-        ),
-        'in recipe.toml: split = "time"; then: recipe split',
+        fail=late,
     )
 
 
@@ -180,9 +152,7 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
     """
     columns = data.columns("numeric", "ordinal", "categorical")
     if not columns:
-        return Finding(
-            "parts alike", "NOT APPLICABLE", "no table columns to compare", "train and validation look alike"
-        )
+        return not_applicable("parts alike", "no table columns to compare")
     random = np.random.default_rng(0)
     val = random.permutation(np.flatnonzero(part == 1))[: power.SAMPLE // 2]
     train = random.permutation(np.flatnonzero(part == 0))[: 2 * len(val)][: power.SAMPLE // 2]
@@ -193,19 +163,14 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
     chance = power.out_of_fold(config.model_copy(update={"task": "binary"}), x, side)
     value = power.skill(config.model_copy(update={"task": "binary"}), chance, side)
     informs = config.split_kind in ("time", "group")
-    note = f"; a {config.split_kind} split may differ: this only informs" if informs else ""
-    return Finding(
+    return finding(
         "parts alike",
-        verdict(False, value > limit and not informs),
         f"a model tells train from validation with AUC {value:.3f}",
-        f"under {limit:.3f}: chance plus three null deviations for {n1:,} and {n2:,} rows{note}",
-        (
-            Cause("split", "the parts were drawn from different sources or times"),
-            Cause("data", "a row number, id or time column is among the features"),
-            Cause("preprocessing", "one part was processed differently"),
-        ),
-        "recipe audit",
+        warn=value > limit and not informs,
         evidence={"auc": value, "limit": limit},
+        n1=n1,
+        n2=n2,
+        informs=f"; a {config.split_kind} split may differ: this only informs" if informs else "",
     )
 
 

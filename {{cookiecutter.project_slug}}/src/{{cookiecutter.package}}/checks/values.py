@@ -9,7 +9,7 @@ import polars as pl
 
 from ..config import Config
 from ..task import Data
-from .finding import Cause, Finding, verdict
+from .finding import Finding, finding
 
 
 def sentinels(config: Config, data: Data) -> Finding:
@@ -24,16 +24,10 @@ def sentinels(config: Config, data: Data) -> Finding:
         at = _lonely(values, counts) if at is None else at
         if at is not None:
             found[name] = (float(values[at]), float(counts[at] / len(x)))
-    return Finding(
+    return finding(
         "values that mean missing",
-        verdict(False, bool(found)),
         "; ".join(f"{c} is {v:g} in {s:.1%} of rows" for c, (v, s) in found.items()) or "no suspicious spike",
-        "no single value far more frequent than others in a continuous column, or repeated far outside the rest",
-        (
-            Cause("data", "missing values were written as a number"),
-            Cause("preprocessing", "values were clipped or filled before they came here"),
-        ),
-        'empty these cells in the file if they mean missing, else acknowledge = ["values that mean missing"]',
+        warn=bool(found),
         share=max((s for _, s in found.values()), default=0.0),
         evidence={"columns": {c: list(v) for c, v in found.items()}},
     )
@@ -78,19 +72,14 @@ def distributions(config: Config, data: Data) -> Finding:
     heavy = [c for c, d in described.items() if d["kurtosis"] > 10]
     humps = [c for c, d in described.items() if d["bimodality"] > 5 / 9 and d["kurtosis"] < 3]
     words = f"heavy tails: {', '.join(heavy[:6]) or 'none'}; two humps: {', '.join(humps[:6]) or 'none'}"
-    first = next(iter(absurd), "")
-    return Finding(
+    next(iter(absurd), "")
+    return finding(
         "distributions",
-        verdict(False, bool(absurd)),
         words + "".join(f"; {c} holds {v:g}" for c, v in absurd.items()),
-        "no value over 1,000 quartile distances from the median and thirty times as far as the next",
-        (
-            Cause("data", "a unit was mixed up, or a decimal point lost"),
-            Cause("preprocessing", "an overflow or a default value"),
-        ),
-        f"look at the largest values of {first} in the file",
+        warn=bool(absurd),
         share=max((described[c]["outliers"] for c in absurd), default=0.0),
         evidence=dict[str, Any](described),
+        first=next(iter(absurd), ""),
     )
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from typing import Any
 
 import numpy as np
 
-from ..checks.finding import Cause, Finding, verdict
+from ..checks.finding import Finding, finding
 from ..config import Config
 from ..engine import metrics
+from ..engine.fitted import MODEL
 from ..engine.loop import query_of
 from ..engine.parts import parts
 from ..engine.project import Project, Run
+from ..errors import UserError
+from ..task import Baseline
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
@@ -26,7 +30,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     y, query = val.y.cpu().numpy(), query_of(val)
     before = time.perf_counter()
     outputs = trivial(config, prep, project.task.examples(config, prep, data["train"]).y.cpu().numpy(), len(y))
-    for name, model in project.task.baselines(config, prep, data["train"]).items():
+    models = project.task.baselines(config, prep, data["train"])
+    for name, model in models.items():
         outputs[name] = model.predict(data["val"])
     seconds = round(time.perf_counter() - before, 3)
 
@@ -42,6 +47,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     for name in scored:
         if metrics.better(metric, scored[name]["metrics"][metric]["value"], scored[best]["metrics"][metric]["value"]):
             best = name
+    if best in models:
+        keep(run, prep, models[best])
     run.result |= {
         "metric": metric,
         "baselines": scored,
@@ -67,6 +74,17 @@ def trivial(config: Config, prep: dict[str, Any], y: np.ndarray, n: int) -> dict
     }
 
 
+def keep(run: Run, prep: dict[str, Any], model: Baseline) -> None:
+    """Save the best model, which `recipe evaluate` brings back. One that cannot be saved is fitted again there."""
+    folder = run.folder / MODEL
+    folder.mkdir()
+    run.save("prep.json", prep)
+    try:
+        model.save(folder)
+    except UserError:
+        shutil.rmtree(folder)
+
+
 def signal(
     config: Config,
     prep: dict[str, Any],
@@ -78,18 +96,10 @@ def signal(
     dumb = next(iter(outputs))
     difference = metrics.difference(config, prep, outputs[best], outputs[dumb], *truth)
     edge = -difference["high"] if config.resolved_metric in metrics.LOWER_IS_BETTER else difference["low"]
-    weak = best == dumb or edge <= 0
-    return Finding(
+    return finding(
         "signal",
-        verdict(False, weak),
         f"the best simple model is {best}: {config.resolved_metric} {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against {dumb}",
-        "a simple model that is better than one that ignores the input, beyond its 95 % interval",
-        (
-            Cause("data", "the features say little about the target, or labels are wrong or shifted"),
-            Cause("split", "validation is unlike train, or too small to tell"),
-            Cause("preprocessing", "the informative columns are dropped or encoded away"),
-        ),
-        "recipe audit",
+        warn=best == dumb or edge <= 0,
         evidence=difference,
     )
 

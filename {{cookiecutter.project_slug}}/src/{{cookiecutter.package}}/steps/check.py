@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from ..checks import lint, loop, loss, network
+from ..checks import gradients, inputs, lint, loop, loss, network, short_runs
 from ..checks.bench import Bench
-from ..checks.finding import Cause, Finding
+from ..checks.finding import Finding, finding
 from ..engine.parts import parts
 from ..engine.project import Project, Run
 from ..task import Batch
@@ -18,7 +19,7 @@ from ..task import Batch
 CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
     network.init_loss,
     network.overfit,
-    network.gradient_flow,
+    gradients.gradient_flow,
     lint.output_kind,
     lint.activations,
     lint.parameters_stepped,
@@ -29,8 +30,8 @@ CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
     loss.fresh_gradients,
     loss.downhill,
     network.no_mixing,
-    network.input_matters,
-    network.train_against_eval,
+    inputs.input_matters,
+    inputs.train_against_eval,
     loop.order,
     loop.schedule,
     loop.decay,
@@ -49,10 +50,10 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.save("batch.json", look(bench))
     for check in CHECKS:
         run.timed(guarded(check), bench)
-    run.timed(guarded(loop.short_runs), bench, project)
-    for finding in project.task.checks(project.config, prep, data["train"], data["val"]):
-        run.add(finding)
-    run.result["checks"] = {finding.check: finding.verdict for finding in run.findings}
+    run.timed(guarded(short_runs.short_runs), bench, project)
+    for found in project.task.checks(project.config, prep, data["train"], data["val"]):
+        run.add(found)
+    run.result["checks"] = {found.check: found.verdict for found in run.findings}
 
 
 def guarded(check: Callable[..., Finding | list[Finding]]) -> Callable[..., Finding | list[Finding]]:
@@ -62,18 +63,10 @@ def guarded(check: Callable[..., Finding | list[Finding]]) -> Callable[..., Find
         try:
             return check(*args)
         except Exception as error:
-            name = check.__name__.replace("_", " ")
-            return Finding(
-                name,
-                "FAIL",
-                f"it could not run: {type(error).__name__}: {error}",
-                "a check that runs to its end",
-                (
-                    Cause("model", "forward does not accept the batch, or returns the wrong shape"),
-                    Cause("loss", "the loss refuses the outputs"),
-                    Cause("loop", "the step or the optimiser fails"),
-                ),
-                "read the error above; it comes from your model, loss or loop",
+            check.__name__.replace("_", " ")
+            return replace(
+                finding("it runs", f"it could not run: {type(error).__name__}: {error}", fail=True),
+                check=check.__name__.replace("_", " "),
             )
 
     return call

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ..checks.bench import Bench
-from ..checks.finding import Cause, Finding, verdict
-from ..engine.loop import NonFinite, autocast, plan, step
+from ..checks.finding import Finding, finding
+from ..engine.loop import NonFinite, autocast, step
 from ..engine.optim import make_optimiser, set_rate
 from ..engine.parts import parts
 from ..engine.project import Project, Run
@@ -48,11 +48,11 @@ def sweep(bench: Bench, seed: int) -> dict[str, Any]:
     optimiser = make_optimiser(config, bench.task, model)
     probe = bench.batch(bench.rows(2 * config.batch_size, seed))
     rates, losses = [], []
-    for i, batch in enumerate(_stream(bench, seed)):
+    for i, batch in enumerate(bench.stream(STEPS, seed)):
         rate = START * (END / START) ** (i / (STEPS - 1))
         set_rate(optimiser, rate)
         try:
-            step(model, [batch.to(bench.device)], bench.loss, optimiser, config)
+            step(model, [batch], bench.loss, optimiser, config)
         except NonFinite:
             break
         rates.append(rate)
@@ -71,40 +71,19 @@ def _loss(bench: Bench, model: nn.Module, probe: Batch) -> float:
     return float(bench.loss(output.float(), probe).mean())
 
 
-def _stream(bench: Bench, seed: int) -> Any:
-    done = 0
-    for epoch in range(STEPS):
-        todo = plan(bench.train, bench.config.batch_size, seed, epoch)[: STEPS - done]
-        yield from bench.train.batches(todo, epoch, augment=True)
-        done += len(todo)
-        if done >= STEPS:
-            return
-
-
 def agreement(rate: float, result: dict[str, Any]) -> Finding:
     """Whether the seeds agree to a decade, and where the configured rate lies."""
     low, high, suggestion = result["low"], result["high"], result["suggestion"]
     apart = math.log10(high / low)
     outside = rate > 10 * high or rate < low / 30
     disagree = apart > 1
-    return Finding(
+    return finding(
         "learning rate",
-        verdict(False, outside or disagree),
         f"{SEEDS} seeds suggest {low:.1e} to {high:.1e}; lr = {rate:g}",
-        "seeds within a decade of each other, and lr between a thirtieth and ten times what they suggest",
-        (
-            (
-                Cause("optimiser", "the loss is too noisy to choose a rate from: use a larger batch"),
-                Cause("data", "nothing is learned in 120 steps"),
-            )
-            if disagree
-            else (
-                Cause("optimiser", f"lr = {rate:g} is far from the suggestion {suggestion:.1e}"),
-                Cause("model", "the scale of the network is unusual"),
-            )
-        ),
-        ("recipe lr-range batch_size=256" if disagree else f"recipe train lr={suggestion:.1e}")
-        if outside or disagree
-        else "",
+        warn=outside or disagree,
+        why="disagree" if disagree else "outside",
         evidence={"low": low, "high": high},
+        lr=rate,
+        suggestion=suggestion,
+        command="recipe lr-range batch_size=256" if disagree else f"recipe train lr={suggestion:.1e}",
     )

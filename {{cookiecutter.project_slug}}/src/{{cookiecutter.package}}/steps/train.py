@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.finding import Cause, Finding, verdict
+from ..checks.finding import Finding, finding
 from ..config import Config
 from ..engine import metrics
 from ..engine.fitted import Fitted
@@ -125,20 +125,12 @@ def against_baseline(
     gain = {key: -difference[key] if metrics.better(metric, 0, 1) else difference[key] for key in ("low", "high")}
     low, high = min(gain.values()), max(gain.values())
     words = "better than" if low > 0 else "worse than" if high < 0 else "within the interval of"
-    return Finding(
+    return finding(
         "beats the baseline",
-        verdict(False, high < 0),
         f"{words} {best}: {metric} difference {_interval(difference)}",
-        "a paired difference whose 95 % interval lies on the better side of 0",
-        (
-            Cause("data", f"{best} finds all there is in these features; the network is then not worth having"),
-            Cause("optimiser", "the learning rate or the number of epochs is off: run lr-range and look at the curves"),
-            Cause(
-                "model", "the network is too small, or lacks what the simple model has (interactions, monotone splits)"
-            ),
-        ),
-        "recipe lr-range",
+        warn=high < 0,
         evidence=difference,
+        best=best,
     )
 
 
@@ -149,19 +141,10 @@ def best_restored(
     losses = [row["val_loss"] for row in progress.curves]
     now = float(losses_of(make_loss(project.config, prep), outputs, val).mean(dtype=np.float64))
     low = min((value for value in losses if math.isfinite(value)), default=math.nan)
-    same = math.isclose(now, low, rel_tol=1e-4, abs_tol=1e-6)
-    return Finding(
+    return finding(
         "best restored",
-        verdict(not same),
         f"validation loss {now:.5f} from the restored weights, lowest of the curve {low:.5f} (epoch {progress.best_epoch})",
-        "the same number: the model that is kept is the one that was best",
-        ()
-        if same
-        else (
-            Cause("loop", "the last weights are used instead of the best ones"),
-            Cause("evaluation", "evaluation changes the model or its inputs: the wrong mode, augmentation left on"),
-        ),
-        "" if same else "read engine/loop.py where `best` is saved and restored",
+        fail=not math.isclose(now, low, rel_tol=1e-4, abs_tol=1e-6),
         evidence={"restored": now, "lowest": low},
     )
 
@@ -170,17 +153,13 @@ def non_finite(config: Config, broken: NonFinite) -> Finding:
     """The finding for a run that was stopped before a non-finite step."""
     inputs = [x for batch in broken.batches for x in (batch.x.values() if isinstance(batch.x, dict) else [batch.x])]
     clean = all(bool(x.isfinite().all()) for x in inputs if x.is_floating_point())
-    too_high = Cause("optimiser", f"the learning rate is too high: try lr={config.lr / 10:g}")
-    bad_input = Cause("data", "an input of this batch is not finite: look at the values that enter the model")
-    return Finding(
+    return finding(
         "finite training",
-        "FAIL",
         f"{broken}; the step was not taken; the inputs of the batch are {'finite' if clean else 'NOT finite'}",
-        "a finite loss and gradient at every step",
-        (too_high, bad_input, Cause("model", "a layer divides by zero, takes the log of zero, or overflows in bf16"))
-        if clean
-        else (bad_input, Cause("preprocessing", "a scale of zero, or a missing value that was not filled"), too_high),
-        f"recipe train lr={config.lr / 10:g}" if clean else "recipe audit",
+        fail=True,
+        why="finite_input" if clean else "bad_input",
+        lower=config.lr / 10,
+        command=f"recipe train lr={config.lr / 10:g}" if clean else "recipe audit",
     )
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import lint, loop, loss, network
+from ..checks import gradients, inputs, lint, loop, loss, network, short_runs
 from ..checks.bench import Bench
 from ..checks.finding import Finding
 from ..engine import loop as engine_loop
@@ -65,7 +65,7 @@ def with_model(build: Callable[[], nn.Module]) -> Toy:
 def test_healthy_projects_are_all_green(tmp_path: Path, knobs: dict[str, Any]) -> None:
     project = toy_project(tmp_path, **knobs)
     bench = make_bench(project)
-    found = [f for check in CHECKS for f in _list(check(bench))] + loop.short_runs(bench, project)
+    found = [f for check in CHECKS for f in _list(check(bench))] + short_runs.short_runs(bench, project)
     assert [f"{f.check}: {f.saw}" for f in found if f.verdict in ("WARN", "FAIL")] == []
 
 
@@ -143,9 +143,9 @@ def frozen(model: nn.Sequential) -> None:
 NETWORK_FAULTS = [
     ("init loss", network.init_loss, mlp(lambda m: m[2].weight.mul_(100)), "FAIL"),
     ("overfit a batch", network.overfit, Deaf, "FAIL"),
-    ("every layer learns", network.gradient_flow, mlp(frozen), "FAIL"),
-    ("every layer learns", network.gradient_flow, mlp(lambda m: [p.zero_() for p in m.parameters()]), "FAIL"),
-    ("dead units", network.gradient_flow, mlp(lambda m: m[0].bias.fill_(-100)), "FAIL"),
+    ("every layer learns", gradients.gradient_flow, mlp(frozen), "FAIL"),
+    ("every layer learns", gradients.gradient_flow, mlp(lambda m: [p.zero_() for p in m.parameters()]), "FAIL"),
+    ("dead units", gradients.gradient_flow, mlp(lambda m: m[0].bias.fill_(-100)), "FAIL"),
     ("output kind", lint.output_kind, lambda: nn.Sequential(mlp()(), nn.Sigmoid()), "FAIL"),
     ("output kind", lint.output_kind, lambda: nn.Linear(4, 3), "FAIL"),
     (
@@ -162,8 +162,8 @@ NETWORK_FAULTS = [
         "WARN",
     ),
     ("no mixing", network.no_mixing, Mixing, "FAIL"),
-    ("input matters", network.input_matters, Deaf, "FAIL"),
-    ("train against eval", network.train_against_eval, lambda: Differs(), "WARN"),
+    ("input matters", inputs.input_matters, Deaf, "FAIL"),
+    ("train against eval", inputs.train_against_eval, lambda: Differs(), "WARN"),
 ]
 
 
@@ -180,10 +180,10 @@ def test_network_faults_are_red(tmp_path: Path, name: str, check: Any, build: An
 @pytest.mark.parametrize(
     ("name", "check", "knobs", "expected"),
     [
-        ("update size", network.gradient_flow, {"lr": 1e-9}, "FAIL"),
-        ("update size", network.gradient_flow, {"lr": 10.0, "clip": 0.0}, "FAIL"),
+        ("update size", gradients.gradient_flow, {"lr": 1e-9}, "FAIL"),
+        ("update size", gradients.gradient_flow, {"lr": 10.0, "clip": 0.0}, "FAIL"),
         ("weight decay", loop.decay, {"weight_decay": 1.0}, "WARN"),
-        ("gradient size", network.gradient_flow, {"clip": 1e-5}, "WARN"),
+        ("gradient size", gradients.gradient_flow, {"clip": 1e-5}, "WARN"),
         ("patience", loop.patience, {"patience": 1, "epochs": 30}, "WARN"),
         ("schedule", loop.schedule, {"warmup": 0.999, "epochs": 30}, "FAIL"),
     ],
@@ -278,28 +278,28 @@ def test_order_faults_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
     assert verdicts(loop.order(bench)) == {"order of examples": "FAIL"}
 
 
-def short_runs(project: Project) -> dict[str, str]:
-    return verdicts(loop.short_runs(make_bench(project), project))
+def run_short(project: Project) -> dict[str, str]:
+    return verdicts(short_runs.short_runs(make_bench(project), project))
 
 
 def test_unseeded_model_is_not_repeatable(tmp_path: Path) -> None:
     project = toy_project(tmp_path)
     draws = iter(range(1, 1000))
     project.task = with_model(mlp(lambda m: m[0].weight.add_(1e-3 * next(draws))))
-    assert short_runs(project)["repeatable"] == "FAIL"
+    assert run_short(project)["repeatable"] == "FAIL"
 
 
 def test_lost_optimiser_state_breaks_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = toy_project(tmp_path)
     monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", lambda self, state: None)
-    assert short_runs(project)["resume"] == "FAIL"
+    assert run_short(project)["resume"] == "FAIL"
 
 
 def test_rate_stepped_per_epoch_is_not_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         engine_loop, "rate_factor", lambda config, step, steps: optim.rate_factor(config, step // 4, steps)
     )
-    assert short_runs(toy_project(tmp_path))["rate as planned"] == "FAIL"
+    assert run_short(toy_project(tmp_path))["rate as planned"] == "FAIL"
 
 
 def test_skipped_batches_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,18 +309,18 @@ def test_skipped_batches_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "plan",
         lambda e, size, seed=None, epoch=0: real(e, size, seed, epoch)[: 2 if seed is not None else None],
     )
-    assert short_runs(toy_project(tmp_path))["examples seen"] == "FAIL"
+    assert run_short(toy_project(tmp_path))["examples seen"] == "FAIL"
 
 
 def test_last_instead_of_best_shows_in_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Toy, "load_state", lambda self, model, tensors: model[2].bias.data.add_(1.0))
-    assert short_runs(toy_project(tmp_path))["evaluation replay"] == "FAIL"
+    assert run_short(toy_project(tmp_path))["evaluation replay"] == "FAIL"
 
 
 def test_evaluation_in_training_mode_is_red(tmp_path: Path) -> None:
     project = toy_project(tmp_path)
     project.task = with_model(lambda: Stubborn(nn.Linear(4, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 1)))
-    assert short_runs(project)["evaluation mode"] == "FAIL"
+    assert run_short(project)["evaluation mode"] == "FAIL"
 
 
 def test_slow_loader_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +334,7 @@ def test_slow_loader_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             yield batch
 
     monkeypatch.setattr(bench.train, "batches", slow)
-    assert verdicts(loop.short_runs(bench, project))["loader"] == "WARN"
+    assert verdicts(short_runs.short_runs(bench, project))["loader"] == "WARN"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..checks.finding import Cause, Finding, verdict
+from ..checks.finding import Finding, finding, not_applicable
 from ..errors import UserError
 from ..task import Data
 from .baseline import joined
@@ -29,20 +29,9 @@ def audit(config: Config, data: Data) -> list[Finding]:
     try:
         prep = prepare(config, sample)
     except UserError as error:
-        causes = (
-            Cause("preprocessing", "the tokenizer is not there, or is not made for these texts"),
-            Cause("model", "encoder names the wrong model"),
-        )
         return [
             *found,
-            Finding(
-                "tokenizer",
-                "FAIL",
-                str(error),
-                "the encoder's own tokenizer, fit for these texts",
-                causes,
-                "mend encoder in recipe.toml",
-            ),
+            finding("tokenizer", str(error), fail=True),
         ]
     tokens = encode(prep, sample.frame)
     return [
@@ -60,32 +49,26 @@ def empty_texts(config: Config, data: Data) -> Finding:
     broken = np.any([t.str.contains("\ufffd", literal=True).to_numpy() for t in texts], axis=0)
     letters = np.max([t.str.len_chars().to_numpy() for t in texts], axis=0)
     share = float((blank | broken).mean())
-    bad = share > 0.001
-    return Finding(
+    return finding(
         "texts",
-        verdict(share > 0.1, bad),
         f"{int(blank.sum()):,} of {len(data):,} are empty, {int(broken.sum()):,} hold undecodable characters; "
         f"median {np.median(letters):.0f} characters, longest {letters.max():,}",
-        "at most 1 in 1,000 empty or undecodable",
-        (
-            Cause("data", "texts were lost in an export or a join, or the file was read in the wrong encoding"),
-            Cause("preprocessing", "cleaning removed everything"),
-        ),
-        f"drop or mend the rows whose {config.text} is empty",
+        fail=share > 0.1,
+        warn=share > 0.001,
         share=share,
         evidence={
             "empty": int(blank.sum()),
             "broken": int(broken.sum()),
             "characters": np.quantile(letters, [0, 0.5, 0.9, 0.99, 1]).tolist(),
         },
+        column=config.text,
     )
 
 
 def giveaway_words(config: Config, data: Data) -> Finding:
     """A single word that all but names the class: often the label itself, copied into the text."""
-    expected = f"no word with F1 above {GIVEAWAY} for a class"
     if config.task not in ("binary", "multiclass"):
-        return Finding("one word knows it all", "NOT APPLICABLE", f"task = {config.task!r} has no classes", expected)
+        return not_applicable("one word knows it all", f"task = {config.task!r} has no classes")
     from sklearn.feature_extraction.text import CountVectorizer
 
     rows = np.random.default_rng(0).permutation(len(data))[: 4 * ROWS]
@@ -94,42 +77,31 @@ def giveaway_words(config: Config, data: Data) -> Finding:
     try:
         x = counter.fit_transform(joined(text_columns(config), data.frame[rows]))
     except ValueError:
-        return Finding("one word knows it all", "NOT APPLICABLE", "the texts hold no words", expected)
+        return not_applicable("one word knows it all", "the texts hold no words")
     both = x.T @ np.eye(len(names), dtype=np.float32)[y]  # [words, classes]: texts of the class with the word
     f1 = 2 * both / (np.asarray(x.sum(axis=0)).reshape(-1, 1) + np.bincount(y))
     best = f1.argmax(axis=0)
     top = sorted(
         ((float(f1[w, k]), str(counter.get_feature_names_out()[w]), names[k]) for k, w in enumerate(best)), reverse=True
     )
-    bad = top[0][0] > GIVEAWAY
-    return Finding(
+    return finding(
         "one word knows it all",
-        verdict(False, bad),
         "strongest: " + ", ".join(f"{word!r} for {name} (F1 {score:.2f})" for score, word, name in top[:4]),
-        expected,
-        (
-            Cause("data", f"the text quotes the label: {top[0][1]!r} was written after the answer was known"),
-            Cause("data", "a legitimately decisive word: TF-IDF will do, no network is needed"),
-        ),
-        f"remove {top[0][1]!r} from the texts if it would not be there when you predict",
+        warn=top[0][0] > GIVEAWAY,
         evidence={"words": top[:20]},
+        giveaway=GIVEAWAY,
+        word=top[0][1],
     )
 
 
 def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> Finding:
     """Share of tokens that the tokenizer does not know: what they said is lost."""
     share = unknown_share(prep, tokens.ids)
-    bad = share > 0.02
-    return Finding(
+    return finding(
         "unknown tokens",
-        verdict(share > 0.2, bad),
         f"{share:.2%} of the tokens are unknown to the tokenizer of {prep['encoder']}",
-        "under 2 %",
-        (
-            Cause("preprocessing", "the tokenizer was made for another language or script"),
-            Cause("data", "the texts are in a wrong encoding, or hold codes instead of words"),
-        ),
-        "choose an encoder that was trained on texts like these",
+        fail=share > 0.2,
+        warn=share > 0.02,
         evidence={"share": share},
     )
 
@@ -142,19 +114,13 @@ def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens)
     if share > 0.01 and config.task in ("binary", "multiclass"):
         loss, error = _worth_of_the_rest(config, prep, data, tokens)
         saw += f"; a linear model is right {loss:+.1%} more often with the whole text (standard error {error:.1%})"
-    bad = loss > 0.01 + 2 * error
-    return Finding(
+    return finding(
         "truncation",
-        verdict(False, bad),
         saw,
-        "an end that can be missed: a gain under 1 % plus two standard errors",
-        (
-            Cause("preprocessing", f"max_length = {config.max_length} cuts off what tells the classes apart"),
-            Cause("data", "texts begin with the same boilerplate: remove it"),
-        ),
-        f"recipe audit max_length={2 * config.max_length}",
-        share=0.0,
+        warn=loss > 0.01 + 2 * error,
         evidence={"share": share, "gain": loss, "error": error},
+        length=config.max_length,
+        longer=2 * config.max_length,
     )
 
 
@@ -182,12 +148,10 @@ def advice(config: Config, prep: dict[str, Any], data: Data, sample: Data, token
     adapt, reason = recommend(len(data), max(len(prep["classes"]), 1), pieces)
     rival = {"frozen": "lora", "lora": "full", "full": "lora"}[adapt]
     same = "as configured" if config.adapt == adapt else f"configured is {config.adapt}"
-    return Finding(
+    return finding(
         "how to adapt",
-        "PASS",
         f"{len(data):,} texts, {pieces:.2f} tokens a word: {adapt} ({same}), because {reason}; to test it: recipe train adapt={adapt}, then adapt={rival}, "
         f"over 3 seeds; {rival} if it is better in all",
-        "advice, no judgement: your own experiment outweighs it",
         evidence={"advice": adapt, "tokens_per_word": pieces, "rows": len(data)},
     )
 
@@ -223,21 +187,14 @@ def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> Finding:
     parts = {name: encode(prep, part.frame.head(ROWS)) for name, part in (("train", train), ("val", val))}
     unknown = {name: unknown_share(prep, tokens.ids) for name, tokens in parts.items()}
     alike = {name: 1 - len(set(_each(tokens))) / len(tokens.cut) for name, tokens in parts.items()}
-    lost, same = max(unknown.values()) > 0.2, max(alike.values()) > 0.5
-    return Finding(
+    _lost, _same = max(unknown.values()) > 0.2, max(alike.values()) > 0.5
+    return finding(
         "tokens",
-        verdict(lost or same),
         ", ".join(
             f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} repeated, {tokens.cut.mean():.1%} cut"
             for name, tokens in parts.items()
         ),
-        "under 20 % of the tokens unknown, and texts that differ from each other once they are tokens",
-        (
-            Cause("preprocessing", "the tokenizer is not the encoder's, or not made for these texts"),
-            Cause("data", "the texts are empty, or all alike"),
-            Cause("preprocessing", "max_length cuts texts down to a beginning that they share"),
-        ),
-        "recipe audit",
+        fail=max(unknown.values()) > 0.2 or max(alike.values()) > 0.5,
         evidence={"unknown": unknown, "repeated": alike},
     )
 
@@ -254,16 +211,11 @@ def trained_share(config: Config, prep: dict[str, Any]) -> Finding:
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     size = sum(t.numel() * t.element_size() for t in state(model).values())
-    bad = config.adapt == "lora" and trained > 0.1 * total
-    return Finding(
+    return finding(
         "trained share",
-        verdict(False, bad),
         f"adapt = {config.adapt!r} trains {trained:,} of {total:,} parameters ({trained / total:.1%}) and stores {size / 1e6:.1f} MB",
-        "with LoRA under a tenth",
-        (
-            Cause("model", f"lora_rank = {config.lora_rank} is high for an encoder this small"),
-            Cause("model", "lora_targets names more than it should"),
-        ),
-        f"recipe check lora_rank={max(config.lora_rank // 4, 1)}",
+        warn=config.adapt == "lora" and trained > 0.1 * total,
         evidence={"trained": trained, "total": total, "bytes": size},
+        rank=config.lora_rank,
+        lower=max(config.lora_rank // 4, 1),
     )

@@ -1,0 +1,154 @@
+"""Do gradients reach every layer, at a size that can work? Judged over the first real steps of a fresh network."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..engine.loop import step
+from ..engine.losses import expected_initial_loss
+from ..engine.optim import make_optimiser
+from .bench import Bench
+from .finding import Finding, finding, not_applicable
+
+
+def gradient_flow(bench: Bench, steps: int = 60) -> list[Finding]:
+    """Per-layer gradients and movements over the first 60 real steps: frozen, detached, vanishing, exploding, dead.
+
+    The first 10 steps are not judged: a zero head, LoRA's B or a zero gamma have zero gradients behind them at step 0.
+    """
+    model = bench.fresh()
+    optimiser = make_optimiser(bench.config, bench.task, model)
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    norms: dict[str, list[float]] = {name: [] for name in start}
+    totals: list[float] = []
+    losses: list[float] = []
+
+    def observe() -> None:
+        grads = {n: float(p.grad.norm()) if p.grad is not None else 0.0 for n, p in model.named_parameters()}
+        totals.append(math.sqrt(sum(g * g for g in grads.values())))
+        for name, value in grads.items():
+            norms[name].append(value)
+
+    moved: list[float] = []
+    scale = _vector(model).norm().clamp(min=1e-12)  # of the start: weights that explode would hide their own steps
+    for batch in bench.stream(steps):
+        before = _vector(model)
+        losses.append(float(step(model, [batch], bench.loss, optimiser, bench.config, observe)) / len(batch.y))
+        moved.append(float((_vector(model) - before).norm() / scale))
+    late = {name: values[min(10, len(values) // 2) :] for name, values in norms.items()}
+    still = [name for name, p in model.named_parameters() if bool((p.detach() == start[name]).all())]
+    return [
+        _never_updated(bench, model, late, still),
+        _sizes(bench, totals, losses, {n: v for n, v in late.items() if start[n].ndim > 1}),
+        _movement(bench, moved, losses),
+        _dead_units(bench, model),
+    ]
+
+
+def _vector(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
+
+
+def _never_updated(bench: Bench, model: nn.Module, late: dict[str, list[float]], still: list[str]) -> Finding:
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    undeclared = sorted(name for name in frozen if not bench.task.frozen(bench.config, name))
+    no_gradient = sorted(n for n, values in late.items() if n not in frozen and max(values, default=0.0) == 0.0)
+    no_step = sorted(n for n in still if n not in frozen and n not in no_gradient)
+    bad = undeclared + no_gradient + no_step
+    saw = f"{len(late) - len(frozen)} tensors train, {len(frozen)} are frozen on purpose"
+    if bad:
+        saw = "; ".join(
+            f"{words}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+            for words, names in (
+                ("frozen, though no knob says so", undeclared),
+                ("no gradient ever", no_gradient),
+                ("gradients, but never moved", no_step),
+            )
+            if names
+        )
+    return finding(
+        "every layer learns",
+        saw,
+        fail=bool(bad),
+        why="no_step" if no_step and not no_gradient else "no_gradient",
+        evidence={"bad": bad},
+        first=bad[0].rsplit(".", 1)[0] if bad else "",
+    )
+
+
+def _sizes(bench: Bench, totals: list[float], losses: list[float], late: dict[str, list[float]]) -> Finding:
+    """Vanishing is only told while the loss is still high; exploding is a norm over 10 with the loss not falling.
+
+    `late` holds weights, not biases: a pair loss ignores a shift, and BatchNorm the bias before it, so those get none.
+    """
+    middle = float(torch.tensor(totals).median())
+    expected = expected_initial_loss(bench.config, bench.prep) or losses[0]
+    high = sum(losses[-5:]) / 5 > 0.5 * expected
+    weights = {n: float(torch.tensor(v).median()) for n, v in late.items() if v and max(v) > 0}
+    low = [n for n, v in weights.items() if v < 1e-7 * max(weights.values())] if high else []
+    risen = sum(losses[-5:]) / 5 > sum(losses[:5]) / 5
+    explodes = middle > 10 and risen
+    clipped = sum(t > bench.config.clip for t in totals) / len(totals) if bench.config.clip else 0.0
+    crushed = bool(bench.config.clip) and middle > 100 * bench.config.clip
+    bad = bool(low) or explodes
+    saw = f"median gradient norm {middle:.3g}, clipped on {clipped:.0%} of steps"
+    return finding(
+        "gradient size",
+        saw + (f"; next to nothing reaches {', '.join(low[:3])}" if low else ""),
+        fail=bad,
+        warn=crushed,
+        why="crushed_and_bad" if crushed and bad else "crushed" if crushed else "bad",
+        evidence={"norms": totals, "losses": losses},
+        median=middle,
+        clip=bench.config.clip,
+        lower=bench.config.lr / 10,
+    )
+
+
+def _movement(bench: Bench, moved: list[float], losses: list[float]) -> Finding:
+    """The weights together should move by about 1e-3 of their norm a step; far off means a rate that cannot work."""
+    typical = float(torch.tensor(moved[len(moved) // 2 :]).median())
+    start, end = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
+    diverged = end > 2 * start + 1 or not math.isfinite(end)
+    small, large = typical < 1e-6, typical > 0.3 or diverged
+    return finding(
+        "update size",
+        f"weights move {typical:.1e} of their first norm a step; loss {start:.4f} -> {end:.4f} in {len(losses)} steps",
+        fail=small or large,
+        why="small" if small else "large",
+        evidence={"moved": moved, "losses": losses},
+        lr=bench.config.lr,
+    )
+
+
+def _dead_units(bench: Bench, model: nn.Module) -> Finding:
+    """Share of units behind each ReLU that are zero for every one of several hundred examples after 60 steps."""
+    dead: dict[str, float] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ReLU | nn.ReLU6):
+
+            def hook(_m: nn.Module, _i: Any, out: Tensor, name: str = name) -> None:
+                alive = (out.detach() > 0).flatten(2).any(2).any(0) if out.ndim > 2 else (out.detach() > 0).any(0)
+                dead[name] = min(dead.get(name, 1.0), 1.0 - float(alive.float().mean()))
+
+            hooks.append(module.register_forward_hook(hook))
+    if not hooks:
+        return not_applicable("dead units", "the network has no ReLU module")
+    with torch.no_grad():
+        model.eval()(bench.batch(bench.rows(4 * bench.config.batch_size)).x)
+    for handle in hooks:
+        handle.remove()
+    worst = max(dead, key=lambda name: dead[name])
+    return finding(
+        "dead units",
+        f"{dead[worst]:.0%} of the units of {worst} are zero for every example",
+        fail=dead[worst] > 0.9,
+        warn=dead[worst] > 0.5,
+        evidence={"dead": dead},
+        lower=bench.config.lr / 10,
+    )

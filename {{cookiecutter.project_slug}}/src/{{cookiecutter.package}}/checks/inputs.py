@@ -1,0 +1,87 @@
+"""Does the network use its input, and is it the same in evaluation as in training? Judged after a short training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..engine.loop import plan, step
+from ..engine.losses import expected_initial_loss
+from ..engine.optim import make_optimiser
+from ..engine.seed import generator
+from ..task import Batch
+from .bench import Bench, Rows, has_batch_norm, map_inputs, quiet
+from .finding import Finding, finding
+
+
+def input_matters(bench: Bench, steps: int = 150) -> Finding:
+    """After a short training, inputs taken from other examples must be worse than the right ones.
+
+    Judged on a training subset that was seen, so that the answer is about wiring and not about generalisation. The
+    rate is tried as configured, then ten times higher.
+    """
+    part = Rows(bench.train, bench.rows(max(8 * bench.config.batch_size, 256)))
+    for factor in (1, 10):
+        config = bench.config.model_copy(update={"lr": bench.config.lr * factor})
+        model = _train_briefly(bench, config, part, steps)
+        ignored, mean, error, blank = _swap_inputs(bench, model, part)
+        if not ignored and mean > 2 * error:
+            break
+    return finding(
+        "input matters",
+        f"another example's input raises the loss by {mean:.4f} +/- {error:.4f}; a blank one moves the output by {blank:.2g}",
+        fail=ignored,
+        warn=not mean > 2 * error,
+        evidence={"difference": mean, "error": error},
+        steps=steps,
+    )
+
+
+def _train_briefly(bench: Bench, config: Any, part: Rows, steps: int) -> nn.Module:
+    model = quiet(bench.fresh())
+    optimiser = make_optimiser(config, bench.task, model)
+    done = 0
+    while done < steps:
+        for batch in part.batches(plan(part, config.batch_size, 0, done)[: steps - done]):
+            step(model, [batch.to(bench.device)], bench.loss, optimiser, config)
+            done += 1
+    return model.eval()
+
+
+@torch.no_grad()
+def _swap_inputs(bench: Bench, model: nn.Module, part: Rows) -> tuple[bool, float, float, float]:
+    """(outputs ignore the input, mean rise of the loss with swapped inputs, its standard error, shift with blank ones)."""
+    batch = bench.batch(part.rows[: max(4 * bench.config.batch_size, 128)])
+    shift = torch.randperm(len(batch.y), generator=generator(bench.config.seed))
+    right = model(batch.x).float()
+    wrong = model(map_inputs(batch.x, lambda t: t[shift.to(t.device)])).float()
+    blank = wrong if _has_mask(batch) else model(map_inputs(batch.x, torch.zeros_like)).float()
+    difference = bench.loss(wrong, batch) - bench.loss(right, batch)
+    ignored = torch.equal(right, wrong) or bool((right - right[:1]).abs().max() < 1e-6)
+    error = float(difference.std() / max(len(difference), 2) ** 0.5)
+    return ignored, float(difference.mean()), error, float((blank - right).abs().mean())
+
+
+def _has_mask(batch: Batch) -> bool:
+    return isinstance(batch.x, dict) and any("mask" in name for name in batch.x)
+
+
+def train_against_eval(bench: Bench, steps: int = 60) -> Finding:
+    """The same batch in training and in evaluation mode (dropout off) after a short training: nearly the same loss."""
+    model = quiet(bench.fresh())
+    optimiser = make_optimiser(bench.config, bench.task, model)
+    for batch in bench.stream(steps):
+        step(model, [batch], bench.loss, optimiser, bench.config)
+    batch = bench.batch(bench.rows(max(bench.config.batch_size, 32), seed=2))
+    with torch.no_grad():
+        train = float(bench.loss(model(batch.x).float(), batch).mean())
+        evaluated = float(bench.loss(model.eval()(batch.x).float(), batch).mean())
+    expected = expected_initial_loss(bench.config, bench.prep) or 1.0
+    return finding(
+        "train against eval",
+        f"loss {train:.4f} in training mode, {evaluated:.4f} in evaluation mode, same batch",
+        warn=evaluated > 2 * train + 0.5 * expected,
+        evidence={"train": train, "eval": evaluated, "batch_norm": has_batch_norm(model.train())},
+    )

@@ -1,0 +1,168 @@
+"""Checks on the loop by running it: two short epochs twice, and once resumed from the middle; compare everything."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..engine.loop import Progress, fit, losses_of, plan, predict
+from ..engine.optim import rate_factor
+from ..engine.project import Project, Run
+from ..task import Examples
+from .bench import Bench, Rows
+from .finding import Finding, finding
+
+BATCHES = 4  # per epoch of the short runs
+
+
+def short_runs(bench: Bench, project: Project) -> list[Finding]:
+    """Run the real `fit` for two epochs on a few batches: twice, and once resumed from the middle; compare everything."""
+    config = bench.config.model_copy(update={"epochs": 2, "patience": 0, "tracker": "none", "compile": False})
+    small = Bench(config, bench.task, bench.prep, bench.data, _few(bench, bench.train), _few(bench, bench.val))
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [_run(project, small, Path(folder) / name) for name in ("first", "second")]
+        resumed = _resume(project, small, Path(folder) / "first", Path(folder) / "resumed")
+        watched = _watch_modes(small, runs[0][0])
+    (model, progress), (again, repeated) = runs
+    return [
+        _same("repeatable", (model, progress), (again, repeated), "two runs with one seed"),
+        _same("resume", (model, progress), resumed, "a run resumed at half time and one that was not stopped"),
+        _rates(small, progress),
+        _seen(small, progress),
+        _replay(small, model, progress),
+        watched,
+        loader(progress, bench),
+    ]
+
+
+def _few(bench: Bench, examples: Examples) -> Rows:
+    """The first rows of a part, enough for BATCHES batches; whole queries for ranking."""
+    n = min(len(examples), BATCHES * min(bench.config.batch_size, 64))
+    if examples.query is None:
+        return Rows(examples, torch.arange(n))
+    query = examples.query.cpu()
+    return Rows(examples, torch.isin(query, query[:n].unique()).nonzero().squeeze(1))
+
+
+def _run(project: Project, small: Bench, folder: Path, resume: bool = False) -> tuple[nn.Module, Progress]:
+    folder.mkdir(exist_ok=True)
+    config = small.config.model_copy(
+        update={"batch_size": min(small.config.batch_size, max(len(small.train) // BATCHES, 2))}
+    )
+    quiet = replace(project, config=config, quiet=True)
+    return fit(quiet, Run(quiet, "check", folder), small.prep, small.train, small.val, resume)
+
+
+def _resume(project: Project, small: Bench, done: Path, folder: Path) -> tuple[nn.Module, Progress]:
+    """Resume from the checkpoint at the end of the first of two epochs."""
+    shutil.copytree(done, folder)
+    saved = sorted((folder / "checkpoints").glob("last-*"))
+    shutil.rmtree(saved[-1])
+    for best in (folder / "checkpoints").glob("best-*"):
+        if best.name.removeprefix("best") > saved[0].name.removeprefix("last"):
+            shutil.rmtree(best)
+    return _run(project, small, folder, resume=True)
+
+
+def _same(check: str, one: tuple[nn.Module, Progress], other: tuple[nn.Module, Progress], what: str) -> Finding:
+    weights = [(a, b) for a, b in zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True)]
+    apart = max((float((a.double() - b.double()).abs().max()) for a, b in weights if a.numel()), default=0.0)
+    curves = [[row[key] for p in (one[1], other[1]) for row in p.curves] for key in ("train_loss", "val_loss")]
+    lost = max(abs(values[i] - values[i + len(values) // 2]) for values in curves for i in range(len(values) // 2))
+    exact = apart == 0.0 and lost == 0.0
+    gpu = next(one[0].parameters()).device.type != "cpu"
+    return finding(
+        check,
+        f"{what} differ by {apart:.1e} in a weight and {lost:.1e} in a loss",
+        fail=not exact and not gpu,
+        warn=not exact,
+        evidence={"weights": apart, "loss": lost},
+        gpu=" (some CUDA kernels cannot; then the last digits differ)" if gpu else "",
+    )
+
+
+def _rates(small: Bench, progress: Progress) -> Finding:
+    """The rate at the end of each epoch of the short run against the plan."""
+    config = small.config
+    per_epoch = progress.step // max(progress.epoch, 1)
+    planned = [config.lr * rate_factor(config, (e + 1) * per_epoch - 1, progress.step) for e in range(progress.epoch)]
+    actual = [row["lr"] for row in progress.curves]
+    bad = not np.allclose(planned, actual, rtol=1e-3, atol=1e-3 * config.lr) and config.schedule != "plateau"
+    return finding(
+        "rate as planned",
+        "rates at the ends of two epochs: " + ", ".join(f"{r:.2e}" for r in actual),
+        fail=bad,
+        evidence={"planned": planned, "actual": actual},
+        plan=", ".join(f"{r:.2e}" for r in planned),
+    )
+
+
+def _seen(small: Bench, progress: Progress) -> Finding:
+    seen = [row["seen"] for row in progress.curves]
+    return finding(
+        "examples seen",
+        f"{', '.join(map(str, seen))} examples trained on per epoch",
+        fail=any(count != len(small.train) for count in seen),
+        evidence={"seen": seen},
+        n=len(small.train),
+    )
+
+
+def _replay(small: Bench, model: nn.Module, progress: Progress) -> Finding:
+    """The validation loss of the restored model, recomputed example by example over the whole split."""
+    each = losses_of(small.loss, predict(model, small.val, small.config), small.val)
+    now, low = float(each.mean(dtype=np.float64)), min(row["val_loss"] for row in progress.curves)
+    return finding(
+        "evaluation replay",
+        f"the kept model has validation loss {now:.5f}, the curve's lowest is {low:.5f}",
+        fail=not math.isclose(now, low, rel_tol=1e-3, abs_tol=1e-5),
+        evidence={"now": now, "curve": low},
+    )
+
+
+def _watch_modes(small: Bench, model: nn.Module) -> Finding:
+    """Evaluation runs every module in evaluation mode, leaves the model as it was, and reads the same inputs each time."""
+    modes: list[bool] = []
+    model.train()
+    hook = model.register_forward_pre_hook(lambda module, _: modes.append(any(m.training for m in module.modules())))
+    predict(model, small.val, small.config)
+    hook.remove()
+    batches = [next(iter(small.val.batches(plan(small.val, 8)[:1], epoch))) for epoch in (0, 1)]
+    tensors: list[list[Any]] = [list(b.x.values()) if isinstance(b.x, dict) else [b.x] for b in batches]
+    stable = all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
+    saw = (
+        "evaluation inputs differ between two readings"
+        if not stable
+        else "modules in training mode during evaluation"
+        if any(modes)
+        else (
+            "evaluation leaves the model in evaluation mode"
+            if not model.training
+            else "evaluation mode on, then off again; inputs the same each time"
+        )
+    )
+    return finding(
+        "evaluation mode", saw, fail=any(modes) or not model.training or not stable, why="mode" if stable else "inputs"
+    )
+
+
+def loader(progress: Progress, bench: Bench) -> Finding:
+    """Share of the second epoch spent waiting for batches: over 20 % means the device is idle that long."""
+    row = progress.curves[-1]
+    share = row["loader_seconds"] / max(row["seconds"], 1e-9)
+    return finding(
+        "loader",
+        f"{share:.0%} of an epoch of the short run is waiting for data",
+        warn=share > 0.2 and row["seconds"] > 0.2,
+        evidence={"share": share},
+        workers=bench.config.workers,
+        more=max(2, 2 * bench.config.workers),
+    )
