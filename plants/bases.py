@@ -1,0 +1,218 @@
+"""Healthy projects: the ground that faults are planted in. Small real tables and made texts, so that a trial costs seconds.
+
+A base gives rows for a seed: those of the project, and clean ones that the project never sees, on which a trained model
+is scored honestly. Rows are drawn anew for every seed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "demo"))
+
+Rows = Callable[[np.random.Generator], tuple[pl.DataFrame, pl.DataFrame]]
+
+
+@dataclass(frozen=True)
+class Base:
+    """rows: generator -> (rows of the project, held-out rows). modality and task as in cookiecutter.json."""
+
+    name: str
+    rows: Rows
+    task: str
+    knobs: dict[str, Any] = field(default_factory=dict)
+    modality: str = "tabular"
+
+
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    blocks = bunch.data.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4))  # 8 x 8 pixels to 4 x 4
+    six = bunch.target < 6  # trees over ten classes would cost more than all the rest of a trial
+    return blocks.reshape(-1, 16)[six], bunch.target[six]
+
+
+def _frame(x: np.ndarray, y: np.ndarray, names: list[str]) -> pl.DataFrame:
+    return pl.DataFrame({name: np.round(x[:, i], 4) for i, name in enumerate(names)} | {"target": y})
+
+
+def _cut(frame: pl.DataFrame, n: int, random: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    order = random.permutation(frame.height)
+    return frame[order[:n]], frame[order[n:]]
+
+
+def digits(random: np.random.Generator, n: int = 700) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Hand-written digits as 4 x 4 pixels in 16 columns; six classes."""
+    x, y = _digits()
+    return _cut(_frame(x, np.array([f"d{v}" for v in y]), [f"p{i}" for i in range(16)]), n, random)
+
+
+def writers(random: np.random.Generator, n: int = 800, copies: int = 5) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Digits seen several times each with noise, as frames of one film are; `source` says which belong together."""
+    x, y = _digits()
+    order = random.permutation(len(y))
+    chosen, rest = order[: n // copies].repeat(copies), order[n // copies :]
+    seen = x[chosen] + random.normal(0, 1.0, size=(len(chosen), 16))
+    frame = _frame(seen, np.array([f"d{v}" for v in y[chosen]]), [f"p{i}" for i in range(16)])
+    frame = frame.with_columns(pl.Series("source", [f"film {i // copies}" for i in range(len(chosen))]))
+    held = _frame(
+        x[rest] + random.normal(0, 1.0, size=(len(rest), 16)),
+        np.array([f"d{v}" for v in y[rest]]),
+        [f"p{i}" for i in range(16)],
+    )
+    return frame, held.with_columns(pl.Series("source", [f"other {i}" for i in range(len(rest))]))
+
+
+@cache
+def _table(name: str) -> pl.DataFrame:
+    import data
+
+    path = Path(__file__).parent / f".{name}.csv"
+    try:
+        getattr(data, name)(path)
+        return pl.read_csv(path, infer_schema_length=None)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def cancer(random: np.random.Generator, n: int = 380) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Wisconsin breast cancer: the ten mean measurements; malignant or benign."""
+    frame = _table("breast_cancer")
+    return _cut(frame.select([*frame.columns[:10], "target"]), n, random)
+
+
+def diabetes(random: np.random.Generator, n: int = 330) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Progression of diabetes after a year, a number."""
+    return _cut(_table("diabetes"), n, random)
+
+
+@cache
+def _flights() -> pl.DataFrame:
+    frame = _table("flights").filter(pl.col("late").is_not_null())
+    known = ["month", "day", "sched_dep_time", "carrier", "origin", "dest", "distance", "hour", "time_hour", "late"]
+    return frame.select(known)
+
+
+def flights(random: np.random.Generator, n: int = 2500) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Flights of nine days in January, known columns only, in order of time; held out: the two days after the last."""
+    frame = _flights()
+    first = int(random.integers(1, 20))
+    days = frame.filter(pl.col("month") == 1)
+    ours = days.filter(pl.col("day").is_between(first, first + 8))
+    rows = np.sort(random.choice(ours.height, n, replace=False))
+    later = days.filter(pl.col("day").is_between(first + 9, first + 10))
+    return ours[rows].drop("month"), later.drop("month")
+
+
+def shop(random: np.random.Generator, n: int = 1200) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Made orders with categories and numbers: is an order returned? A third of what decides is in the categories."""
+    rows = n + 1000
+    brand = random.choice([f"brand {c}" for c in "ABCDEFGH"], rows)
+    size = random.choice(["small", "medium", "large"], rows)
+    price = np.exp(random.normal(3.5, 0.6, rows))
+    weight = random.gamma(3.0, 0.5, rows)
+    days = random.poisson(6, rows)
+    width = random.normal(20, 4, rows)
+    effect = dict(zip(sorted(set(brand)), np.linspace(-1.6, 1.6, 8), strict=True))
+    logit = np.array([effect[b] for b in brand]) + 1.2 * (size == "small") + 1.3 * (np.log(price) - 3.5) / 0.6
+    logit += 0.9 * (weight - 1.5) + 0.35 * (days - 6) + 0.15 * (width - 20) - 0.5
+    returned = random.random(rows) < 1 / (1 + np.exp(-1.3 * logit))
+    frame = pl.DataFrame(
+        {
+            "brand": brand, "size": size, "price": price.round(2), "weight": weight.round(3), "days": days,
+            "width": width.round(2), "returned": np.where(returned, "yes", "no"),
+        }
+    )  # fmt: skip
+    return frame[:n], frame[n:]
+
+
+TOPICS = {"sea": "wave tide salt fish boat sail harbour gull", "wood": "oak pine moss leaf bark fern owl trail"}
+COMMON = "the a of and in over under near with slow quick old new small large"
+
+
+def texts(random: np.random.Generator, n: int = 320) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Sentences of common words in which two words tell sea from wood; one of them may be of the other topic."""
+    rows = []
+    for i in range(n + 400):
+        label = ("sea", "wood")[i % 2]
+        own, other = (TOPICS[label].split(), TOPICS["wood" if label == "sea" else "sea"].split())
+        told = [*random.choice(own, 3), *random.choice(other, int(random.integers(0, 2)))]
+        words = random.permutation([*random.choice(COMMON.split(), int(random.integers(3, 14))), *told])
+        rows.append((" ".join(words), label))
+    frame = pl.DataFrame(rows, schema=["text", "label"], orient="row")
+    return frame[:n], frame[n:]
+
+
+COMMON_KNOBS = {"tracker": "none", "device": "cpu", "bootstrap": 300}
+TABLE = {**COMMON_KNOBS, "hidden": 48, "layers": 3, "batch_size": 32, "lr": 3e-3, "epochs": 15, "patience": 6}
+DIGITS = {**TABLE, "iid": "one image a writer"}
+SHOP = {**TABLE, "iid": "one order a customer", "target": "returned", "epochs": 12}
+TEXT = {
+    **COMMON_KNOBS, "iid": "drawn one by one", "target": "label", "max_length": 32, "batch_size": 16, "lr": 1e-3, "epochs": 6,
+    "weights": "none", "encoder": "encoder",
+}  # fmt: skip
+
+BASES = {
+    base.name: base
+    for base in (
+        Base("digits", digits, "multiclass", DIGITS),
+        Base("digits sgd", digits, "multiclass", {**DIGITS, "optimiser": "sgd", "lr": 0.05}),
+        Base(
+            "digits sgd accumulated", digits, "multiclass", {**DIGITS, "optimiser": "sgd", "lr": 0.2, "accumulate": 4}
+        ),
+        Base("digits dropout", digits, "multiclass", {**DIGITS, "dropout": 0.3}),
+        Base("digits few", lambda random: digits(random, 240), "multiclass", {**DIGITS, "epochs": 60, "patience": 0}),
+        Base("writers", writers, "multiclass", {**TABLE, "group": "source"}),
+        Base("cancer", cancer, "binary", {**TABLE, "iid": "one row a patient"}),
+        Base("shop", shop, "binary", SHOP),
+        Base("diabetes", diabetes, "regression", {**TABLE, "iid": "one row a patient", "lr": 1e-3}),
+        Base("flights", flights, "binary", {**TABLE, "target": "late", "time": "time_hour", "epochs": 6}),
+        Base("texts", texts, "binary", TEXT, "text"),
+        Base("texts masked", texts, "binary", {**TEXT, "token_masking": 0.15}, "text"),
+    )
+}
+
+
+def recipe(baked: str, knobs: dict[str, Any]) -> str:
+    """recipe.toml of a baked project with these knobs instead of its own."""
+    kept = [line for line in baked.splitlines() if line.split(" = ")[0] not in knobs]
+    return "\n".join([*kept, *(f"{name} = {json.dumps(value)}" for name, value in knobs.items()), ""])
+
+
+def encoder(folder: Path, letters: str = "") -> None:
+    """A tiny BERT with random weights and a tokenizer trained on our words; only on `letters` words when given."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    corpus = [letters] if letters else [*TOPICS.values(), COMMON]
+    tokenizer.train_from_iterator(
+        corpus * 3, trainers.WordPieceTrainer(vocab_size=400, special_tokens=names, show_progress=False)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", model_max_length=64, model_input_names=["input_ids", "attention_mask", "token_type_ids"],
+    )  # fmt: skip
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("bert", vocab_size=len(fast), max_position_embeddings=66, pad_token_id=0, **shape)
+    AutoModel.from_config(config).save_pretrained(folder)
+    fast.save_pretrained(folder)

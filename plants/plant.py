@@ -1,0 +1,72 @@
+"""What a planted fault is: a small patch on a stamped project, with where it should show and why it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+# (rows of the project, random generator of the trial) -> rows with the fault in them
+DataEdit = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An exact string replacement in a source file of the stamped package; `old` must occur exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One strength of a plant: what is edited, in data, knobs and code, and what is done beside the usual steps.
+
+    then: commands after the usual ones, each as the words after `recipe`.
+    """
+
+    data: DataEdit | None = None
+    knobs: dict[str, Any] = field(default_factory=dict)
+    code: tuple[Edit, ...] = ()
+    then: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A fault that people make.
+
+    group: where it lies, one of CAUSE_GROUPS of the package; several when more than one is right. base: the healthy
+    project it is planted in, which is also its twin. stage: the first step at which it can show. wrong: why it is wrong
+    by construction; empty when its effect on the held-out metric decides. says: a word that a refusal must hold to count
+    as naming the cause. inflating: it makes a score look better than it is.
+    """
+
+    id: str
+    what: str
+    group: tuple[str, ...]
+    base: str
+    stage: str
+    strengths: dict[str, Fault]
+    wrong: str = ""
+    says: str = ""
+    inflating: bool = False
+    stranger: bool = False
+
+
+class Mismatch(Exception):
+    """A code edit that no longer fits the source: the plant must be written again."""
+
+
+def apply_code(package: Path, edits: tuple[Edit, ...]) -> None:
+    """Replace in place. Raises Mismatch when a text to replace is not there exactly once."""
+    for edit in edits:
+        path = package / edit.file
+        text = path.read_text(encoding="utf-8")
+        if (found := text.count(edit.old)) != 1:
+            raise Mismatch(f"{edit.file} holds {edit.old!r} {found} times, not once")
+        path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")

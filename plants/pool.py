@@ -1,0 +1,149 @@
+"""Many trials, two at a time, each in a forked process that has the heavy libraries already; interrupted runs go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
+LIMIT = 240.0  # seconds after which a trial is given up
+WORKERS = 2
+
+from bases import BASES, Base  # noqa: E402
+from plant import Fault  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What to run: name and strength make the file's name; "healthy" is a base as it is."""
+
+    name: str
+    strength: str
+    base: Base
+    fault: Fault
+    seed: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.name} {self.strength} {self.seed}.json".replace(" ", "_")
+
+
+def source_hash() -> str:
+    """Hash over the template's package and this folder: results of other code do not count."""
+    digest = hashlib.sha256()
+    for path in sorted([*TEMPLATE.rglob("*.py"), *TEMPLATE.rglob("*.toml"), *Path(__file__).parent.glob("*.py")]):
+        if not path.name.startswith("test_") and "tests" not in path.relative_to(ROOT).parts[3:]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def bake_all(folder: Path) -> dict[str, Path]:
+    """One stamped project for each modality that a base has."""
+    from conftest import bake
+
+    baked = {}
+    for modality in sorted({base.modality for base in BASES.values()}):
+        place = folder / modality
+        place.mkdir()
+        baked[modality] = bake(place, modality=modality, project_slug="plants-project", package="project")
+    return baked
+
+
+def warm() -> None:
+    """Import what every trial needs, once. Nothing is computed: a started thread pool would not survive the fork."""
+    import datasketch  # noqa: F401
+    import lightgbm  # noqa: F401
+    import sklearn.ensemble
+    import sklearn.linear_model
+    import sklearn.svm  # noqa: F401
+    import torch
+    import torch._dynamo  # the first optimiser would import it
+    import transformers  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def _child(trial: Trial, baked: Path, scratch: Path, out: Path) -> None:
+    from trial import trial as run_trial
+
+    began = time.perf_counter()
+    folder = scratch / out.stem
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 1)
+        os.dup2(null.fileno(), 2)
+    try:
+        result = run_trial(baked, folder, trial.base, trial.fault, trial.seed)
+    except Exception as error:
+        result = {"broken": f"{type(error).__name__}: {error}"}
+    result |= {"seconds": round(time.perf_counter() - began, 2)}
+    _write(out, trial, result)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def _write(out: Path, trial: Trial, result: dict[str, Any]) -> None:
+    content = {"name": trial.name, "strength": trial.strength, "base": trial.base.name, "code": source_hash(), **result}
+    temporary = out.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1))
+    os.replace(temporary, out)
+
+
+def run_all(trials: Iterable[Trial], out: Path, keep: bool = False, workers: int = WORKERS) -> None:
+    """Run what is not in `out` yet, or was run on other code (unless `keep`); one JSON each."""
+    out.mkdir(parents=True, exist_ok=True)
+    now = source_hash()
+    todo = [t for t in trials if not _done(out / t.file, now, keep)]
+    print(f"{len(todo)} trials to run", flush=True)
+    if not todo:
+        return
+    warm()
+    with tempfile.TemporaryDirectory(prefix="plants-") as name:
+        baked = bake_all(Path(name))
+        running: list[tuple[Any, float, Trial]] = []
+        while todo or running:
+            while todo and len(running) < workers:
+                trial = todo.pop(0)
+                process = multiprocessing.get_context("fork").Process(
+                    target=_child, args=(trial, baked[trial.base.modality], Path(name), out / trial.file)
+                )
+                process.start()
+                running.append((process, time.monotonic(), trial))
+            running = _reap(running, out)
+            time.sleep(0.05)
+
+
+def _done(path: Path, now: str, keep: bool) -> bool:
+    return path.exists() and (keep or json.loads(path.read_text()).get("code") == now)
+
+
+def _reap(running: list[tuple[Any, float, Trial]], out: Path) -> list[tuple[Any, float, Trial]]:
+    left = []
+    for process, began, trial in running:
+        if process.is_alive() and time.monotonic() - began < LIMIT:
+            left.append((process, began, trial))
+            continue
+        if process.is_alive():
+            process.kill()
+        process.join()
+        path = out / trial.file
+        if process.exitcode != 0:
+            _write(path, trial, {"broken": f"exit code {process.exitcode}"})
+        result = json.loads(path.read_text())
+        print(f"  {trial.file[:-5]:<44} {result.get('seconds', 0):6.1f} s  {result.get('broken', '')}", flush=True)
+    return left

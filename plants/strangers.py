@@ -1,0 +1,168 @@
+"""Ten faults from no list, invented before the thresholds of the checks were looked at, and reported apart."""
+
+from __future__ import annotations
+
+from edits import constant_for_missing, other_unit, spellings, target_encoded
+from plant import Edit, Fault, Plant
+
+MODEL, DATA = "tabular/model.py", "tabular/data.py"
+FORWARD = '        parts = [x["numeric"]] if "numeric" in x else []  # [b, d]'
+HEAD = "return self.head(self.body(torch.cat(parts, dim=1)))  # [b, k]"
+BATCH = "            yield Batch({name: tensor[rows] for name, tensor in self.x.items()}, self.y[rows], rows, query)"
+
+
+def _sees(columns: int) -> Fault:
+    new = f'        parts = [x["numeric"] * (torch.arange(x["numeric"].shape[1]) < {columns})]'
+    return Fault(code=(Edit(MODEL, FORWARD, new),))
+
+
+def _squashed(limit: float) -> Fault:
+    return Fault(code=(Edit(MODEL, HEAD, f"return {limit} * torch.tanh({HEAD.split('  #')[0][7:]} / {limit})"),))
+
+
+def _clamped(most: float) -> Fault:
+    old = "    return -(shares * log_p).sum(dim=1)"
+    return Fault(code=(Edit("engine/losses.py", old, f"{old}.clamp(max={most})"),))
+
+
+def _swapped(order: str) -> Fault:
+    """Columns in another order whenever it is not training."""
+    new = (
+        "            x = {name: tensor[rows] for name, tensor in self.x.items()}\n"
+        "            if not augment:\n"
+        f"                width = list(range(x['numeric'].shape[1])); x['numeric'] = x['numeric'][:, {order}]\n"
+        "            yield Batch(x, self.y[rows], rows, query)"
+    )
+    return Fault(code=(Edit(DATA, BATCH, new),))
+
+
+STRANGERS = [
+    Plant(
+        "X1",
+        "a share of a column is recorded in another unit",
+        ("data",),
+        "shop",
+        "audit",
+        {
+            "mild": Fault(data=other_unit("price", 0.05, 100)),
+            "medium": Fault(data=other_unit("price", 0.5, 2.54)),
+            "extreme": Fault(data=other_unit("price", 0.5, 1000)),
+        },
+        stranger=True,
+    ),
+    Plant(
+        "X2",
+        "category values in several spellings",
+        ("data", "preprocessing"),
+        "shop",
+        "audit",
+        {
+            "mild": Fault(data=spellings("brand", 2)),
+            "medium": Fault(data=spellings("brand", 4)),
+            "extreme": Fault(data=spellings("brand", 7)),
+        },
+        stranger=True,
+    ),
+    Plant(
+        "X3",
+        "-999 where a number is missing",
+        ("data", "preprocessing"),
+        "shop",
+        "audit",
+        {
+            "mild": Fault(data=constant_for_missing("weight", 0.05, -999.0)),
+            "medium": Fault(data=constant_for_missing("weight", 0.15, -999.0)),
+            "extreme": Fault(data=constant_for_missing("weight", 0.4, -999.0)),
+        },
+        stranger=True,
+    ),
+    Plant(
+        "X4",
+        "categories replaced by their mean target over all rows, the own one included",
+        ("data", "preprocessing", "split"),
+        "shop",
+        "audit",
+        {
+            "mild": Fault(data=target_encoded(["brand", "days"])),
+            "medium": Fault(data=target_encoded(["brand", "size", "days"])),
+            "extreme": Fault(data=target_encoded(["width"])),
+        },
+        wrong="the feature holds the answer of its own row",
+        inflating=True,
+        stranger=True,
+    ),
+    Plant(
+        "X5",
+        "the network multiplies most of its inputs by zero",
+        ("model",),
+        "digits",
+        "check",
+        {"mild": _sees(8), "medium": _sees(4), "extreme": _sees(1)},
+        stranger=True,
+    ),
+    Plant(
+        "X6",
+        "logits squashed by tanh before the loss",
+        ("model", "loss"),
+        "digits",
+        "check",
+        {"mild": _squashed(4.0), "medium": _squashed(1.0), "extreme": _squashed(0.1)},
+        stranger=True,
+    ),
+    Plant(
+        "X7",
+        "the warm-up takes most of the training",
+        ("schedule",),
+        "digits",
+        "check",
+        {
+            "mild": Fault(knobs={"warmup": 0.5}),
+            "medium": Fault(knobs={"warmup": 0.9}),
+            "extreme": Fault(knobs={"warmup": 0.99}),
+        },
+        stranger=True,
+    ),
+    Plant(
+        "X8",
+        "the loss is clamped, so hard examples give no gradient",
+        ("loss",),
+        "digits",
+        "check",
+        {"mild": _clamped(3.0), "medium": _clamped(2.0), "extreme": _clamped(1.0)},
+        stranger=True,
+    ),
+    Plant(
+        "X9",
+        "columns in another order outside training",
+        ("preprocessing", "evaluation"),
+        "digits",
+        "check",
+        {
+            "mild": _swapped("[1, 0, *width[2:]]"),
+            "medium": _swapped("[1, 0, 3, 2, 5, 4, *width[6:]]"),
+            "extreme": _swapped("width[::-1]"),
+        },
+        wrong="validation, test and service see other inputs than training",
+        stranger=True,
+    ),
+    Plant(
+        "X10",
+        "AUC computed on calls instead of scores",
+        ("evaluation",),
+        "cancer",
+        "train",
+        {
+            "medium": Fault(
+                code=(
+                    Edit(
+                        "engine/metrics.py",
+                        "return curve(outputs[:, 0], y.astype(int)), len(y)",
+                        "return curve((outputs[:, 0] > 0).astype(float), y.astype(int)), len(y)",
+                    ),
+                )
+            )
+        },
+        wrong="the number reported is not the metric it is called",
+        stranger=True,
+    ),
+]

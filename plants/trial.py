@@ -1,0 +1,152 @@
+"""One trial: stamp, plant, run the recipe step by step, score the model honestly, and write down what was found."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from bases import Base, encoder, recipe
+from plant import Edit, Fault, apply_code
+
+STEPS = ("audit", "split", "baseline", "check", "train", "evaluate")
+PACKAGE = "project"
+# Two trials share two cores: trees on one thread each are the same trees, and several times faster than threads that wait.
+ONE_THREAD = Edit("tabular/baseline.py", '"num_threads": 2', '"num_threads": 1')
+
+
+def trial(baked: Path, folder: Path, base: Base, fault: Fault, seed: int) -> dict[str, Any]:
+    """Run one faulty (or, with an empty fault, healthy) project in `folder`; returns what every step found.
+
+    This changes the working folder and imports the stamped package: call it in a process of its own. Gates are passed
+    with --because, so that every step gets its chance to find the fault.
+    """
+    shutil.copytree(baked, folder)
+    package = folder / "src" / PACKAGE
+    apply_code(package, (ONE_THREAD, *fault.code) if base.modality == "tabular" else fault.code)
+    random = np.random.default_rng([seed, 7])
+    rows, held = base.rows(random)
+    if fault.data:
+        rows = fault.data(rows, random)
+    (folder / "data").mkdir(exist_ok=True)
+    rows.write_csv(folder / "data" / "train.csv")
+    if base.modality == "text":
+        encoder(folder / "encoder")
+    knobs = {**base.knobs, "task": base.task, "seed": seed, "split_seed": seed, **fault.knobs}
+    knobs = {name: value for name, value in knobs.items() if value is not None}
+    (folder / "recipe.toml").write_text(recipe((folder / "recipe.toml").read_text(), knobs))
+    os.chdir(folder)
+    sys.path.insert(0, str(folder / "src"))
+    steps = [run(step, []) for step in STEPS]
+    steps += [run(words[0], list(words[1:]), gated=True) for words in fault.then]
+    return {
+        "seed": seed,
+        "steps": steps,
+        "honest": guarded(lambda: honest(held)),
+        "finite": guarded(finite),
+        "linear": guarded(linear),
+    }
+
+
+def run(step: str, words: list[str], gated: bool = False) -> dict[str, Any]:
+    """One command, in this process. outcome: done, refused (a UserError) or crashed; findings as in its record."""
+    cli = importlib.import_module(f"{PACKAGE}.cli")
+    errors = importlib.import_module(f"{PACKAGE}.errors")
+    began = time.perf_counter()
+    arguments = [step, *words, "--quiet", *([] if gated else ["--because", "scored"])]
+    before = set(Path("runs").glob("*/record.json"))
+    said, outcome = "", "done"
+    try:
+        args: argparse.Namespace = cli.parser().parse_intermixed_args(arguments)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            cli._dispatch(args)
+    except errors.UserError as error:
+        outcome, said = "refused", str(error)
+    except Exception:
+        outcome, said = "crashed", traceback.format_exc()[-600:]
+    new = sorted(set(Path("runs").glob("*/record.json")) - before)
+    record = json.loads(new[-1].read_text()) if new else {"findings": []}
+    findings = [
+        {
+            "check": f["check"],
+            "verdict": f["verdict"],
+            "groups": [cause["group"] for cause in f["causes"]],
+            "seconds": f["seconds"],
+            "saw": f["saw"] if f["verdict"] in ("WARN", "FAIL") else "",
+        }
+        for f in record["findings"]
+    ]
+    seconds = round(time.perf_counter() - began, 2)
+    return {"step": step, "outcome": outcome, "said": said, "seconds": seconds, "findings": findings}
+
+
+def guarded(measure: Callable[[], Any]) -> Any:
+    """The value, or None where the faulty project cannot give it."""
+    try:
+        return measure()
+    except Exception:
+        return None
+
+
+def _records(step: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(Path("runs").glob(f"*-{step}/record.json"))]
+
+
+def honest(held: pl.DataFrame) -> float | None:
+    """Accuracy, AUC (binary) or minus the RMSE of the trained model on rows the project never saw; higher is better.
+
+    The faulty project encodes the rows and applies its own model, since that is what would be deployed; the score is
+    computed here.
+    """
+    cli, fitted = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("cli", "engine.fitted"))
+    held.write_csv("data/held.csv")
+    project = cli.open_project(cli.parser().parse_intermixed_args(["train", "data=data/held.csv", "--quiet"]))
+    record = [r for r in _records("train") if "metrics" in r["result"]][-1]
+    model = fitted.load_fitted(project, record)
+    outputs, _ = model.outputs(project.data)
+    truth = project.data.frame[project.config.target]
+    if project.config.task == "regression":
+        guess = outputs[:, 0] * model.prep["target_scale"] + model.prep["target_mean"]
+        return -float(np.sqrt(np.mean((guess - truth.to_numpy()) ** 2)))
+    y = np.array([str(value) for value in truth])
+    classes = np.array(model.prep["classes"])
+    if outputs.shape[1] > 1:
+        return float((classes[outputs.argmax(axis=1)] == y).mean())
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(y == classes[1], outputs[:, 0]))
+
+
+def finite() -> bool:
+    """Whether training went through without a loss or gradient that is not a number."""
+    train = _records("train")[-1]
+    return all(f["check"] != "finite training" or f["verdict"] == "PASS" for f in train["findings"])
+
+
+def linear() -> bool:
+    """Whether the network is significantly worse than the linear baseline, by the project's own paired interval."""
+    metrics = importlib.import_module(f"{PACKAGE}.engine.metrics")
+    cli = importlib.import_module(f"{PACKAGE}.cli")
+    project = cli.open_project(cli.parser().parse_intermixed_args(["train", "--quiet"]))
+    baseline, train = _records("baseline")[-1], [r for r in _records("train") if "metrics" in r["result"]][-1]
+    name = next(n for n in baseline["result"]["baselines"] if "logistic" in n or "ridge" in n or "tfidf" in n)
+    ours, truth = (np.load(f"runs/{train['id']}/{what}.npy") for what in ("outputs", "y"))
+    theirs = np.load(f"runs/{baseline['id']}/outputs-{name}.npy")
+    prep = json.loads(Path(f"runs/{train['id']}/prep.json").read_text())
+    low, high = (metrics.difference(project.config, prep, ours, theirs, truth)[side] for side in ("low", "high"))
+    lower = project.config.resolved_metric in ("rmse", "mae", "log_loss")
+    return low > 0 if lower else high < 0
