@@ -130,12 +130,13 @@ class Task:
         """A fresh network: model(x) -> outputs [b, prep["outputs"]]. Its last bias starts at the prior."""
         raise NotImplementedError
 
-    def baselines(self, config: Any, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
-        """Simple models fitted on the training part, by name, simplest first (the trivial one is added by the step)."""
+    def baselines(self, config: Any, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
+        """Simple models fitted on the training part, by name, simplest first (the trivial one is added by the step);
+        `only` names the one to fit where the others are not wanted."""
         raise NotImplementedError
 
     def load_baseline(self, config: Any, prep: dict[str, Any], folder: Path) -> Baseline:
-        """The baseline that `save` wrote into `folder`; only called when `final_baseline` names one."""
+        """The baseline that `save` wrote into `folder`: the best of a baseline step, or the final model of a run."""
         raise NotImplementedError
 
     def final_baseline(self, config: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 from ..config import Config, make_config
 from ..task import Baseline, Data, Examples, Task
 from . import checkpoint
-from .files import read_json
+from .files import read_json, sha256
 from .loop import find_device, predict
 from .project import Project
+
+MODEL = "model"  # folder of a saved plain model inside its run folder
 
 
 @dataclass
@@ -37,12 +40,40 @@ class Fitted:
 
 def load_fitted(project: Project, record: dict[str, Any]) -> Fitted:
     """The best model of a finished training run. Raises UserError when its files are missing or broken."""
-    folder: Path = project.root / "runs" / record["id"]
-    config = make_config(project.task.knobs, record["config"], f"the config of {record['id']}")
-    prep = read_json(folder / "prep.json", "the preprocessing of a run", "train again: recipe train")
+    folder, config, prep = _origin(project, record)
     name, task = record["result"]["model"], project.task
     if name != "network":
-        return Fitted(name, task, config, prep, baseline=task.load_baseline(config, prep, folder / "model"))
+        return Fitted(name, task, config, prep, baseline=task.load_baseline(config, prep, folder / MODEL))
     model = task.model(config, prep)
     task.load_state(model, checkpoint.load(folder / "checkpoints", "best", project.say).weights)
     return Fitted(name, task, config, prep, model=model.to(find_device(config)))
+
+
+def load_rival(project: Project, record: dict[str, Any], train: Data) -> Fitted | None:
+    """The best simple model of a baseline record: from its files, else fitted again with the knobs of that record.
+
+    None when the best one ignores the input: no `Baseline` stands behind it.
+    """
+    folder, name, task = project.root / "runs" / record["id"], record["result"]["best"], project.task
+    if (folder / MODEL).is_dir():
+        folder, config, prep = _origin(project, record)
+        return Fitted(name, task, config, prep, baseline=task.load_baseline(config, prep, folder / MODEL))
+    config = make_config(task.knobs, record["config"], f"the config of {record['id']}")
+    prep = task.prepare(config, train)
+    fitted = task.baselines(config, prep, train, only=name)
+    return Fitted(name, task, config, prep, baseline=fitted[name]) if name in fitted else None
+
+
+def _origin(project: Project, record: dict[str, Any]) -> tuple[Path, Config, dict[str, Any]]:
+    """Folder, knobs and preprocessing of a finished run."""
+    folder = project.root / "runs" / record["id"]
+    config = make_config(project.task.knobs, record["config"], f"the config of {record['id']}")
+    again = f"run it again: recipe {record['step'].replace('_', '-')}"
+    return folder, config, read_json(folder / "prep.json", "the preprocessing of a run", again)
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 (first 16 hex digits) over the files that make the model of a training run: preprocessing and weights."""
+    best = sorted((folder / "checkpoints").glob("best-*"))[-1:]
+    files = [p for root in (*best, folder / MODEL) for p in sorted(root.rglob("*")) if p.is_file()]
+    return hashlib.sha256("".join(sha256(path) for path in [folder / "prep.json", *files]).encode()).hexdigest()[:16]

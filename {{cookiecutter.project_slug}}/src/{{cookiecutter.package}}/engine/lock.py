@@ -1,27 +1,57 @@
-"""The test part opens once. TEST_OPENED.json says when and for which run, and the ledger says it too.
+"""The test part opens once for each data file. TEST_OPENED.json says who opened it, when and for which run; so does the ledger.
+
+An opening is on disk before anything is computed. An evaluation that was cut short after it is finished under the same
+opening, for the same model on the same rows: that is one look, not two. Only new data may be opened again: a new split
+of the same file is no new data, since the model was chosen on what was seen of it.
 
 What is detected: a second opening, an edited file (its hash), a deleted file (the ledger still has the line), an edited
-or shortened ledger with the file intact. What is not: someone who reads the data file by hand, copies the whole folder
-before opening, or deletes file, ledger line and git history together.
+or shortened ledger with the file intact. What is not: someone who reads the data file by hand, adds a row to it, copies
+the whole folder before opening, or deletes file, ledger line and git history together.
 """
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ..errors import UserError
 from . import ledger
 from .files import read_json, to_json, write_atomic
-from .project import Project, environment
+from .parts import read_manifest, split_hash
+from .project import Project, environment, git
 
 LOCK = "TEST_OPENED.json"
+SAME = ("model", "weights", "source", "split", "evaluation")  # what must be unchanged to finish an opening cut short
+
+Opening = dict[str, Any]
 
 
-def openings(project: Project) -> list[dict[str, Any]]:
-    """All openings so far, oldest first. Raises UserError when the file and the ledger contradict each other."""
+@contextmanager
+def alone(project: Project) -> Iterator[None]:
+    """No second evaluation of this project meanwhile. The system frees the lock of a process that dies."""
+    held = FileLock(project.root / f".{LOCK}.lock")
+    try:
+        held.acquire(blocking=False)
+    except Timeout:
+        raise UserError("another evaluation of this project is running; wait for its result: recipe log") from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def openings(project: Project) -> list[Opening]:
+    """All openings so far, oldest first. Raises UserError when the file and the ledger contradict each other.
+
+    The file is written first, so it may be one ahead of the ledger: a crash came between, and `open_once` adds the line.
+    """
     path = project.root / LOCK
     rows = [row for row in ledger.read(project.ledger) if row["step"] == "open_test"]
     if not path.exists():
@@ -33,37 +63,99 @@ def openings(project: Project) -> list[dict[str, Any]]:
     content = read_json(path, "the record that the test part was opened", "restore it from git")
     if not isinstance(content, dict) or content.get("hash") != _hash(content.get("openings")):
         raise UserError(f"{LOCK} was edited: its hash does not fit; restore it from git")
-    told = [{key: row.get(key) for key in opening} for row, opening in zip(rows, content["openings"], strict=False)]
-    if len(rows) != len(content["openings"]) or told != content["openings"]:
+    written = list(content["openings"])
+    told = [{key: row.get(key) for key in opening} for row, opening in zip(rows, written, strict=False)]
+    if len(written) - len(rows) not in (0, 1) or told != written[: len(rows)]:
         raise UserError(f"{LOCK} and the ledger disagree on when the test part was opened; restore both from git")
-    return list(content["openings"])
+    return written
 
 
-def open_once(project: Project, run_id: str, model: str) -> list[dict[str, Any]]:
+def of_this_data(project: Project, opened: list[Opening]) -> list[Opening]:
+    """The openings of the present data file, whatever its split and knobs were."""
+    return [o for o in opened if o.get("source", project.data.sha256) == project.data.sha256]
+
+
+def interrupted(project: Project) -> Opening | None:
+    """The opening of this data that has no result yet, to be finished; None when the test part may be opened.
+
+    Raises UserError when this data was opened and evaluated, unless --because gives a reason.
+    """
+    opened = of_this_data(project, openings(project))
+    if not opened:
+        return None
+    done = {row.get("opening", row["id"]) for row in ledger.read(project.ledger) if row["step"] == "evaluate"}
+    last = opened[-1]
+    if last["id"] not in done:
+        return last
+    if project.because:
+        return None
+    raise UserError(
+        f"the test part of this data was opened on {last['started']} for {last['model']} ({last['id']}); a second look is"
+        " no test, nor is a new split of the same rows. Bring new data, which may be opened once, or override with"
+        ' --because "your reason", which marks every later result'
+    )
+
+
+def open_once(project: Project, run_id: str, model: str, weights: str = "") -> list[Opening]:
     """Write down that the test part is opened now, on disk before anything is computed. Returns all openings.
 
-    Raises UserError when it was opened before, unless --because gives a reason; the reason stays in the record.
+    An interrupted opening for the same model on the same rows is gone on with; its line is added to the ledger if a
+    crash lost it. Raises UserError when this data was opened before, unless --because gives a reason, which stays in
+    the record. Call it inside `alone`.
     """
-    before = openings(project)
-    if before and not project.because:
-        last = before[-1]
-        raise UserError(
-            f"the test part was opened on {last['started']} for {last['model']} ({last['id']}); a second look is no test."
-            ' Bring new data, or override with --because "your reason", which marks every later result'
-        )
-    opening = {
+    before, cut_short = openings(project), interrupted(project)
+    _complete_ledger(project, before)
+    opening = describe(project, run_id, model, weights)
+    if cut_short:
+        changed = [key for key in SAME if cut_short.get(key) != opening[key]]
+        if not changed:
+            project.say(f"  going on with the evaluation that was opened on {cut_short['started']} ({cut_short['id']})")
+            return before
+        if not project.because:
+            raise UserError(
+                f"the evaluation opened on {cut_short['started']} for {cut_short['model']} has no result yet, and its"
+                f" {', '.join(changed)} changed since; put that back and run: recipe evaluate --run {cut_short['model']}"
+            )
+    everything = [*before, opening]
+    write_atomic(project.root / LOCK, to_json({"openings": everything, "hash": _hash(everything)}) + "\n")
+    _complete_ledger(project, everything)
+    return everything
+
+
+def describe(project: Project, run_id: str, model: str, weights: str) -> Opening:
+    """An opening: which evaluation, which model (id of its run, hash of its files), who, when, which data and split."""
+    return {
         "id": run_id,
         "model": model,
+        "weights": weights,
+        "who": who(project),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": project.data.sha256,
         "data": project.fingerprint["data"],
-        "split": project.fingerprint["split"],
+        "split": split_hash(read_manifest(project)),
+        "evaluation": project.fingerprint["evaluation"],
         "because": project.because,
         "commit": environment(project.root)["commit"],
     }
-    ledger.append(project.ledger, {"step": "open_test", "status": "pass", "overrides": {}, "seconds": 0.0, **opening})
-    everything = [*before, opening]
-    write_atomic(project.root / LOCK, to_json({"openings": everything, "hash": _hash(everything)}) + "\n")
-    return everything
+
+
+def who(project: Project) -> str:
+    """The name and address that git would sign with, else the name of the account."""
+    name, address = (git(project.root, "config", f"user.{key}") for key in ("name", "email"))
+    if name or address:
+        return f"{name} <{address}>".strip()
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        return "unknown"
+
+
+def _complete_ledger(project: Project, opened: list[Opening]) -> None:
+    """Add the lines that the ledger lacks: the newest opening, now or after a crash before it was added."""
+    there = sum(row["step"] == "open_test" for row in ledger.read(project.ledger))
+    for opening in opened[there:]:
+        row = {"step": "open_test", "status": "pass", "overrides": {}, "seconds": 0.0, **opening}
+        ledger.append(project.ledger, row)
 
 
 def _hash(entries: Any) -> str:

@@ -7,6 +7,7 @@ once (Efron 1979). For ranking a row of W weighs queries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..config import LOWER_IS_BETTER, METRICS, Config
 
 Weighted = Callable[[np.ndarray], np.ndarray]
 NDCG_AT = 10
+UNBOUNDED = ("log_loss", "rmse", "mae", "r2")  # a value of 0 or 1 is no end of their scale
 CELLS = 4_000_000  # weights held at once: 32 MB
 MOST_CELLS = 100_000_000  # beyond this, fewer resamples (at least 100): intervals are narrow there anyway
 
@@ -56,10 +58,55 @@ def score(
 def summary(
     config: Config, prep: dict[str, Any], outputs: np.ndarray, y: np.ndarray, query: np.ndarray | None = None
 ) -> dict[str, dict[str, float]]:
-    """Every metric of the task: name -> value with its 95 % percentile bootstrap interval."""
-    return {
-        name: _with_interval(config, *_weighted(config, prep, name, outputs, y, query)) for name in METRICS[config.task]
-    }
+    """Every metric of the task: name -> value with its 95 % interval, see `estimate`."""
+    return {name: estimate(config, prep, outputs, y, query, name) for name in METRICS[config.task]}
+
+
+def estimate(
+    config: Config,
+    prep: dict[str, Any],
+    outputs: np.ndarray,
+    y: np.ndarray,
+    query: np.ndarray | None = None,
+    metric: str | None = None,
+) -> dict[str, float]:
+    """One metric (the configured one when None) with its 95 % percentile bootstrap interval.
+
+    Where every resample gives the same score, the bootstrap says nothing: a perfect score of 20 rows is not certain.
+    A metric at an end of [0, 1] then gets the Wilson interval of that share among what could have gone wrong.
+    """
+    name = metric or config.resolved_metric
+    found = _with_interval(config, *_weighted(config, prep, name, outputs, y, query))
+    if found["low"] == found["high"] and found["value"] in (0.0, 1.0) and name not in UNBOUNDED:
+        n = _chances(config, name, y, query)
+        low, high = wilson(round(found["value"] * n), n)
+        scale = max(config.cost_false_positive, config.cost_false_negative) if name == "cost" else 1.0
+        return {"value": found["value"], "low": scale * low, "high": scale * high}
+    return found
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % score interval of a share (Wilson 1927). For n of n it starts at n / (n + 3.84), near the rule of three."""
+    z2 = 1.959964**2
+    centre, spread = hits + z2 / 2, math.sqrt(z2 * (hits * (n - hits) / n + z2 / 4))
+    low, high = (centre - spread) / (n + z2), (centre + spread) / (n + z2)
+    return (0.0 if hits == 0 else low), (1.0 if hits == n else high)
+
+
+def _chances(config: Config, metric: str, y: np.ndarray, query: np.ndarray | None) -> int:
+    """How many rows (queries for ranking) could each have spoilt a perfect score: those of the rarest class where the
+    metric looks at classes one by one, of the positive class for f1 and average precision."""
+    if query is not None:
+        return len(np.unique(query))
+    counts = np.unique(y, return_counts=True)[1]
+    if metric in ("accuracy", "cost"):
+        return len(y)
+    return max(int((y == 1).sum()), 1) if metric in ("f1", "average_precision") else int(counts.min())
+
+
+def of_one_kind(config: Config) -> bool:
+    """Whether the main metric can be computed on rows that all have one target value."""
+    return config.resolved_metric in ("accuracy", "log_loss", "cost", "rmse", "mae")
 
 
 def difference(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -147,6 +148,7 @@ class Run:
     findings: list[Finding] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
+    held: ExitStack = field(default_factory=ExitStack)  # what the step holds until its record is written: locks
 
     @property
     def id(self) -> str:
@@ -204,10 +206,12 @@ class Run:
         ledger.append(
             project.ledger, {**summary, **commit, "seed": project.config.seed, **self.result.get("ledger", {})}
         )
+        self.held.close()
         return record
 
     def discard(self) -> None:
         """Remove the folder of a run that was refused before it produced anything worth keeping."""
+        self.held.close()
         if not any((self.folder / name).exists() for name in ("checkpoints", "outputs.npy")):
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,23 +23,26 @@ SVC_ROWS = 10_000  # an RBF kernel machine costs the square of the rows
 LINEAR_ROWS = 200_000
 
 
-def baselines(config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
     """Linear model, RBF-SVC on small data, LightGBM; XGBoost and CatBoost where they are installed. Simplest first."""
     part = examples(config, prep, train)
-    fitted: dict[str, Baseline] = {
-        "ridge" if config.task in ("regression", "ranking") else "logistic": fit_linear(config, prep, part)
+    fits: dict[str, Callable[..., Baseline]] = {
+        "ridge" if config.task in ("regression", "ranking") else "logistic": fit_linear
     }
     if config.task in ("binary", "multiclass") and len(part) < SVC_ROWS:
-        fitted["rbf_svc"] = fit_svc(config, prep, part)
-    fitted["lightgbm"] = fit_lightgbm(config, prep, part)
+        fits["rbf_svc"] = fit_svc
+    fits["lightgbm"] = fit_lightgbm
     for name, fit in (("xgboost", fit_xgboost), ("catboost", fit_catboost)):
         if find_spec(name) and config.task != "ranking":
-            fitted[name] = fit(config, prep, part)
-    return fitted
+            fits[name] = fit
+    return {name: fit(config, prep, part) for name, fit in fits.items() if only in ("", name)}
 
 
 def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
-    """The LightGBM model saved in `folder`."""
+    """The linear or LightGBM model saved in `folder`."""
+    if (folder / "linear.json").is_file():
+        saved = read_json(folder / "linear.json", "a linear model", "run: recipe baseline")
+        return Linear(prep, np.array(saved["weights"]), np.array(saved["bias"]))
     import lightgbm
 
     path = folder / "lightgbm.txt"

@@ -15,7 +15,9 @@ from ..task import Baseline, Batch, Data, Examples, Task
 class Config(shared.Config):
     """Knobs of tabular projects, beside the shared ones."""
 
-    epochs: int = knob(100, "loop", "Most passes over the training part; patience usually stops earlier", ge=1, le=100_000)
+    epochs: int = knob(
+        100, "loop", "Most passes over the training part; patience usually stops earlier", ge=1, le=100_000
+    )
     model: Literal["mlp", "lightgbm"] = knob(
         "mlp", "model", "Final model: a network, or LightGBM through the same steps"
     )
@@ -76,10 +78,10 @@ class Tabular(Task):
 
         return make_model(config, prep)
 
-    def baselines(self, config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+    def baselines(self, config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
         from .baseline import baselines
 
-        return baselines(config, prep, train)
+        return baselines(config, prep, train, only)
 
     def load_baseline(self, config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
         from .baseline import load_baseline

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config import Config, make_config, parse_override, read_toml
-from ..engine import checkpoint, ledger, lock, losses
+from ..engine import checkpoint, ledger, losses
 from ..engine.loop import NonFinite, plan, predict, step
 from ..engine.optim import make_optimiser, rate_factor
 from ..errors import UserError
@@ -92,22 +92,6 @@ def test_a_changed_ledger_is_named(tmp_path: Path, damage: str) -> None:
         ledger.read(path)
 
 
-def test_the_test_part_opens_once(tmp_path: Path) -> None:
-    project = toy_project(tmp_path)
-    lock.open_once(project, "0001-evaluate", "0000-train")
-    with pytest.raises(UserError, match="opened on"):
-        lock.open_once(project, "0002-evaluate", "0000-train")
-    project.because = "a bug in the metric"
-    assert len(lock.open_once(project, "0002-evaluate", "0000-train")) == 2
-    content = (tmp_path / lock.LOCK).read_text()
-    (tmp_path / lock.LOCK).write_text(content.replace("0001", "0009"))
-    with pytest.raises(UserError, match="edited"):
-        lock.openings(project)
-    (tmp_path / lock.LOCK).unlink()
-    with pytest.raises(UserError, match="ledger says"):
-        lock.openings(project)
-
-
 def save_two(folder: Path) -> list[Path]:
     return [
         checkpoint.save(folder, "last", n, {"w": torch.full((3,), float(n))}, {"step": n}, {"rng": torch.arange(3)})
@@ -124,7 +108,9 @@ def test_a_broken_checkpoint_falls_back_loudly(tmp_path: Path, name: str, damage
         path.unlink()
     else:
         content[len(content) // 2] ^= 1
-        path.write_bytes({"flip": bytes(content), "truncate": bytes(content[: len(content) // 2]), "empty": b""}[damage])
+        path.write_bytes(
+            {"flip": bytes(content), "truncate": bytes(content[: len(content) // 2]), "empty": b""}[damage]
+        )
     said: list[str] = []
     assert checkpoint.load(tmp_path, "last", said.append).progress == {"step": 1}
     assert len(said) == 1 and "last-000000002 is broken" in said[0]
@@ -219,7 +205,8 @@ def test_a_non_finite_step_changes_nothing(tmp_path: Path) -> None:
         step(model, [broken], bench.loss, optimiser, bench.config)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert all(
-        torch.equal(a, b) for a, b in zip(moments, [v for s in optimiser.state.values() for v in s.values()], strict=True)
+        torch.equal(a, b)
+        for a, b in zip(moments, [v for s in optimiser.state.values() for v in s.values()], strict=True)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,19 @@ class Constant:
 
     def save(self, folder: Path) -> None:
         (folder / "constant.json").write_text(str(self.outputs))
+
+
+@dataclass
+class FirstFeature:
+    """A baseline that returns the first feature less its mean."""
+
+    mean: float
+
+    def predict(self, data: Data) -> np.ndarray:
+        return (data.frame["x0"].to_numpy() - self.mean).astype(np.float32).reshape(-1, 1)
+
+    def save(self, folder: Path) -> None:
+        (folder / "first.json").write_text(str(self.mean))
 
 
 class Toy(Task):
@@ -100,8 +114,16 @@ class Toy(Task):
                 head.bias.zero_()
         return nn.Sequential(nn.Linear(len(prep["mean"]), 32), nn.ReLU(), head)
 
-    def baselines(self, config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
-        return {"constant": Constant([0.0] * prep["outputs"])}
+    def baselines(self, config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
+        fitted: dict[str, Baseline] = {"constant": Constant([0.0] * prep["outputs"])}
+        if prep["outputs"] == 1:
+            fitted["first_feature"] = FirstFeature(prep["mean"][0])
+        return {name: model for name, model in fitted.items() if only in ("", name)}
+
+    def load_baseline(self, config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
+        if (folder / "constant.json").exists():
+            return Constant(json.loads((folder / "constant.json").read_text()))
+        return FirstFeature(json.loads((folder / "first.json").read_text()))
 
     def show(self, prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
         values = batch.x[row].numpy() * np.array(prep["scale"]) + np.array(prep["mean"])

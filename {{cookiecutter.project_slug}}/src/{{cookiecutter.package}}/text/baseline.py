@@ -25,13 +25,13 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularisation tried on an inner 
 SPACE = "\n"  # between the texts of a pair: no word pair reaches across
 
 
-def baselines(config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
     """TF-IDF and a linear model; and, where the weights are pretrained, the frozen encoder and a linear model."""
     y = targets(config, prep, train)
-    fitted: dict[str, Baseline] = {"tfidf": fit_tfidf(config, prep, train, y)}
+    fits: dict[str, Callable[..., Baseline]] = {"tfidf": fit_tfidf}
     if config.weights != "none":
-        fitted["frozen_embedding"] = fit_probe(config, prep, train, y)
-    return fitted
+        fits["frozen_embedding"] = fit_probe
+    return {name: fit(config, prep, train, y) for name, fit in fits.items() if only in ("", name)}
 
 
 def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:

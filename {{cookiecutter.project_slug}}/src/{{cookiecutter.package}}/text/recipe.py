@@ -100,10 +100,10 @@ class Text(Task):
 
         return make_model(config, prep)
 
-    def baselines(self, config: Config, prep: dict[str, Any], train: Data) -> dict[str, Baseline]:
+    def baselines(self, config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
         from .baseline import baselines
 
-        return baselines(config, prep, train)
+        return baselines(config, prep, train, only)
 
     def load_baseline(self, config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
         from .baseline import load_baseline

@@ -1,0 +1,263 @@
+"""The test part opens once: what a crash, a rival process, new data and changed knobs do to it; what the record says."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ..config import Config
+from ..engine import ledger, lock, metrics, parts
+from ..engine.project import Project
+from ..errors import UserError
+from ..steps import baseline, evaluate, split, train
+from .toy import Toy, toy_project
+
+Record = dict[str, Any]
+
+
+def do(project: Project, name: str, run: str = "") -> Record:
+    """One step as `cli.run_step` does it."""
+    step = {"split": split, "baseline": baseline, "train": train, "evaluate": evaluate}[name]
+    begun = project.begin(name)
+    try:
+        step.run(project, begun, argparse.Namespace(run=run, resume=False, review=None))
+        return begun.finish()
+    except BaseException:
+        begun.discard()
+        raise
+
+
+def again(project: Project, **knobs: Any) -> Project:
+    """The project as the next command sees it, with changed knobs."""
+    return Project(
+        project.root, Config(**{**project.config.model_dump(), **knobs}), project.task, because="", quiet=True
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A toy project with a trained network, its test part shut."""
+    return trained(tmp_path)
+
+
+def trained(folder: Path, **knobs: Any) -> Project:
+    project = toy_project(folder, epochs=2, **knobs)
+    project.because = "no checks on a toy"
+    for step in ("split", "baseline", "train"):
+        do(project, step)
+    return again(project)
+
+
+def opening_lines(project: Project) -> list[str]:
+    return [row["id"] for row in ledger.read(project.ledger) if row["step"] == "open_test"]
+
+
+def die(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_the_test_part_opens_once(project: Project) -> None:
+    record = do(project, "evaluate")
+    assert record["status"] == "pass" and opening_lines(project) == [record["id"]]
+    with pytest.raises(UserError, match="was opened on"):
+        do(project, "evaluate")
+    project.because = "a bug in the metric"
+    second = do(project, "evaluate")
+    assert len(second["result"]["openings"]) == 2 and second["status"] == "warn"
+    path = project.root / lock.LOCK
+    path.write_text(path.read_text().replace(record["id"], "0999-evaluate"))
+    with pytest.raises(UserError, match="edited"):
+        lock.openings(project)
+    path.unlink()
+    with pytest.raises(UserError, match="ledger says"):
+        lock.openings(project)
+
+
+@pytest.mark.parametrize("when", ["open_test", "score", "opened_once"])
+def test_an_interrupted_evaluation_is_finished(project: Project, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, when, die)
+        with pytest.raises(KeyboardInterrupt):
+            do(project, "evaluate")
+    assert len(opening_lines(project)) == 1
+    record = do(again(project), "evaluate")
+    assert len(opening_lines(project)) == 1 and len(record["result"]["openings"]) == 1
+    assert record["status"] == "pass" and record["result"]["ledger"]["opening"] == opening_lines(project)[0]
+    with pytest.raises(UserError, match="was opened on"):
+        do(again(project), "evaluate")
+
+
+def test_an_interrupted_evaluation_is_finished_for_its_model_only(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "open_test", die)
+        with pytest.raises(KeyboardInterrupt):
+            do(project, "evaluate")
+    other = again(project, seed=5)
+    other.because = "no checks on a toy"
+    newer = do(other, "train")["id"]
+    with pytest.raises(UserError, match=r"its model, weights changed since; .* recipe evaluate --run 0003-train"):
+        do(project, "evaluate", run=newer)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="its weights changed"):
+        patch.setattr(evaluate, "weights_hash", lambda _: "trained again in the same folder")
+        do(project, "evaluate")
+    assert do(project, "evaluate")["result"]["run"] == "0003-train"
+
+
+def test_a_crash_between_file_and_ledger_is_mended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "append", die)
+        with pytest.raises(KeyboardInterrupt):
+            do(project, "evaluate")
+    assert (project.root / lock.LOCK).exists() and opening_lines(project) == []
+    record = do(again(project), "evaluate")
+    assert len(opening_lines(project)) == 1 and record["status"] == "pass"
+    lock.openings(project)
+
+
+TWO = """
+import sys, time
+from pathlib import Path
+from {package}.tests.test_evaluate import again, do
+from {package}.tests.toy import Toy
+from {package}.config import Config
+from {package}.engine.project import Project
+import json
+project = Project(Path(sys.argv[1]), Config(**json.loads(sys.argv[2])), Toy(), quiet=True)
+project.fingerprint, (project.root / f"ready-{{sys.argv[3]}}").touch()
+while not (project.root / "go").exists():
+    time.sleep(0.001)
+do(project, "evaluate")
+"""
+
+
+def test_two_at_once_score_once(project: Project) -> None:
+    script = textwrap.dedent(TWO).format(package=__package__.rpartition(".")[0])
+    knobs = json.dumps(project.config.model_dump())
+    started = [
+        subprocess.Popen([sys.executable, "-c", script, project.root, knobs, str(i)], stderr=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
+    while not all((project.root / f"ready-{i}").exists() for i in range(2)):
+        assert all(process.poll() is None for process in started)
+        time.sleep(0.05)
+    (project.root / "go").touch()
+    said = [process.communicate()[1] for process in started]
+    assert sorted(process.returncode for process in started) == [0, 1], said
+    assert any("UserError" in text for text in said)
+    assert len(opening_lines(project)) == 1 and len(project.records("evaluate")) == 1
+
+
+def test_a_second_evaluation_waits_for_the_first(project: Project) -> None:
+    with lock.alone(project), pytest.raises(UserError, match="another evaluation"):
+        do(project, "evaluate")
+    assert do(project, "evaluate")["status"] == "pass"
+
+
+def test_new_data_may_be_opened_once(project: Project) -> None:
+    first = do(project, "evaluate")
+    path = project.root / project.config.data
+    pl.read_csv(path).with_columns(pl.col("x0") + 0.01).write_csv(path)
+    newer = again(project)
+    newer.because = "no checks on a toy"
+    for step in ("split", "baseline", "train"):
+        do(newer, step)
+    newer.because = ""
+    record = do(newer, "evaluate")
+    assert [o["id"] for o in record["result"]["openings"]] == [first["id"], record["id"]]
+    assert record["status"] == "pass", "the first look at the new data is clean"
+    with pytest.raises(UserError, match="of this data was opened"):
+        do(again(newer), "evaluate")
+
+
+@pytest.mark.parametrize("knobs", [{"split_seed": 7}, {"drop": ["x3"]}, {"metric": "accuracy"}], ids=str)
+def test_other_knobs_are_no_new_data(project: Project, knobs: dict[str, Any]) -> None:
+    do(project, "evaluate")
+    changed = again(project, **knobs)
+    changed.because = "no checks on a toy"
+    for step in ("split", "baseline", "train"):
+        do(changed, step)
+    changed.because = ""
+    with pytest.raises(UserError, match="no test, nor is a new split of the same rows"):
+        do(changed, "evaluate")
+
+
+def test_the_opening_says_who_when_and_what(project: Project) -> None:
+    for words in (["init", "-q"], ["config", "user.name", "Ada"], ["config", "user.email", "ada@example.org"],
+                  ["add", "recipe.toml"], ["commit", "-q", "-m", "start"]):  # fmt: skip
+        subprocess.run(["git", "-C", project.root, *words], check=True)
+    opening = do(project, "evaluate")["result"]["openings"][0]
+    assert opening["who"] == "Ada <ada@example.org>" and len(opening["commit"]) == 40
+    assert opening["split"] == parts.split_hash(parts.read_manifest(project))
+    assert opening["source"] == project.data.sha256 and opening["started"].endswith("+00:00")
+
+
+def test_without_git_the_account_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "git", lambda *_: "")
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    assert lock.who(toy_project(tmp_path)) == "ada"
+
+
+def test_baselines_are_not_fitted_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Toy, "baselines", die)
+    assert do(project, "evaluate")["result"]["baseline"]["name"] == "first_feature"
+
+
+def test_only_the_best_is_fitted_again_with_its_own_knobs(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = next((project.root / "runs").glob("*-baseline/model"))
+    for path in saved.iterdir():
+        path.unlink()
+    saved.rmdir()
+    asked, original = [], Toy.baselines
+
+    def watched(self: Toy, config: Any, prep: Any, data: Any, only: str = "") -> Any:
+        asked.append((config.seed, only))
+        return original(self, config, prep, data, only)
+
+    monkeypatch.setattr(Toy, "baselines", watched)
+    do(again(project, seed=5), "evaluate")
+    assert asked == [(0, "first_feature")]
+
+
+def score(value: float, half: float) -> dict[str, float]:
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def test_a_drop_is_judged_by_how_many_runs_were_compared() -> None:
+    config = Config(iid="x")
+    val, test = score(0.90, 0.04), score(0.81, 0.04)
+    alone = evaluate.val_to_test(config, val, test, 1)
+    among = evaluate.val_to_test(config, val, test, 60)
+    assert (alone.verdict, among.verdict) == ("WARN", "PASS")
+    assert "best of 60 runs" in among.saw and "best of" not in alone.saw
+    worse = evaluate.val_to_test(config, val, score(0.6, 0.04), 60)
+    assert worse.verdict == "WARN" and worse.causes[0].sentence.startswith("60 runs were compared")
+    rise = evaluate.val_to_test(Config(iid="x", task="regression"), score(1.0, 0.1), score(0.5, 0.1))
+    assert rise.verdict == "PASS", "a lower error on test is no drop"
+
+
+@pytest.mark.parametrize(("k", "task"), [(1, "regression"), (2, "binary"), (3, "multiclass")])
+def test_the_record_holds_what_the_report_draws(tmp_path: Path, k: int, task: str) -> None:
+    project = trained(tmp_path, k=k, task=task)
+    result = do(project, "evaluate")["result"]
+    y = np.load(next((project.root / "runs").glob("*-evaluate/y.npy")))
+    metric = project.config.resolved_metric
+    assert {"run", "model", "metric", "openings", "rows", "metrics", "baseline", "slices", "compared"} <= set(result)
+    assert result["rows"] == len(y) and result["metrics"][metric]["low"] <= result["metrics"][metric]["high"]
+    if k > 1:
+        assert np.sum(result["confusion"]) == len(y)
+        assert sum(row["support"] for row in result["per_class"]) == len(y)
+        assert result["calibration"]["after"]["bins"] and result["temperature"] > 0
+    assert ("threshold" in result) == (k == 2)
+    assert metrics.better(metric, *([0, 1] if k == 1 else [1, 0]))
