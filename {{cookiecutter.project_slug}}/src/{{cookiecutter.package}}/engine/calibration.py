@@ -83,7 +83,8 @@ def describe(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: n
 
 
 def cheapest_threshold(config: Config, positive: np.ndarray, truth: np.ndarray) -> float:
-    """The threshold on the positive probability [n] with the lowest declared cost; midway between two observed values."""
+    """The threshold on the positive probability [n] with the lowest declared cost: midway between two observed
+    values, just above 1 where calling no row costs least."""
     order = np.argsort(positive)
     p, t = positive[order], truth[order]
     # Calling negative everything below position i: misses among the first i, false alarms among the rest.
@@ -91,5 +92,6 @@ def cheapest_threshold(config: Config, positive: np.ndarray, truth: np.ndarray) 
     alarms = ((1 - t).sum() - np.r_[0, np.cumsum(1 - t)]) * config.cost_false_positive
     allowed = np.r_[True, np.diff(p) > 0, True]
     best = int(np.where(allowed, misses + alarms, np.inf).argmin())
-    low, high = (p[best - 1] if best else 0.0), (p[best] if best < len(p) else 1.0)
-    return float((low + high) / 2)
+    low, high = (p[best - 1] if best else 0.0), (p[best] if best < len(p) else np.nextafter(1.0, 2.0))
+    middle = (low + high) / 2
+    return float(middle if middle > low else high)  # between neighbouring numbers, or above a row said to be certain
