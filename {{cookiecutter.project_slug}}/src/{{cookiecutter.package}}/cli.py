@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .engine.terminal import say
 from .errors import Stopped, UserError
 
 if TYPE_CHECKING:
-    from .engine.project import Project
+    from .engine.project import Project, Run
 
 # Step -> what it does. steps/<name>.py holds `run(project, run)`; the order is the order of the recipe.
 STEPS = {
@@ -51,10 +52,18 @@ def parser() -> argparse.ArgumentParser:
         "--project", type=Path, default=Path(), metavar="DIR", help="project folder (default: here or above)"
     )
     cli.add_argument(
-        "--run", default="", metavar="ID", help="evaluate or report: this run instead of the best or newest"
+        "--run", default="", metavar="ID", help="evaluate, report, train --resume: this run, not the best or newest"
     )
     cli.add_argument("--review", type=Path, metavar="CSV", help="audit: read a reviewed label sheet back")
-    cli.add_argument("--resume", action="store_true", help="train: go on from the newest valid checkpoint")
+    cli.add_argument(
+        "--resume",
+        nargs="?",
+        const="stopped",
+        default="",
+        metavar="auto",
+        help="train: go on with the run that was stopped (or with --run ID); auto: or start one when there is none",
+    )
+    cli.add_argument("--skip", type=int, default=0, metavar="N", help="train: pass over at most N non-finite steps")
     cli.add_argument("--quiet", action="store_true", help="print only errors and the last line")
     return cli
 
@@ -63,20 +72,45 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 a check is red, 2 a mistake that the message explains, 130 or 143
     interrupted or terminated (training saves first)."""
     args = parser().parse_intermixed_args(argv)
+    name = f"recipe {args.step}"
     try:
+        _check_flags(args)
         return _dispatch(args)
     except UserError as error:
-        print(f"recipe {args.step}: {error}", file=sys.stderr)
+        say(f"{name}: {error}", error=True)
+        return 2
+    except OSError as error:  # a disk, a permission, a device: whoever owns the machine can mend it
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"{name}: {where}{error.strerror or error}; mend its permissions or free some space", error=True)
         return 2
     except Stopped as stopped:
-        print(
-            f"recipe {args.step}: {stopped} came; everything is saved; go on with: recipe train --resume",
-            file=sys.stderr,
+        words = shlex.join([*args.overrides, *(["--because", args.because] if args.because else [])])
+        say(
+            f"{name}: {stopped} came; everything is saved; go on with: recipe train --resume {words}".rstrip(),
+            error=True,
         )
         return stopped.status
     except KeyboardInterrupt:
-        print(f"recipe {args.step}: interrupted", file=sys.stderr)
+        say(f"{name}: interrupted", error=True)
         return 130
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """Refuse a flag that the step would ignore. `--resume lr=1` is `--resume` and an override."""
+    if args.resume not in ("", "stopped", "auto"):
+        args.overrides.append(args.resume)
+        args.resume = "stopped"
+    takers = {
+        "resume": ("train",),
+        "skip": ("train",),
+        "review": ("audit",),
+        "run": ("evaluate", "report", *(["train"] if args.resume else [])),
+    }
+    for flag, steps in takers.items():
+        if getattr(args, flag) and args.step not in steps:
+            raise UserError(f"--{flag} is of no use to {args.step}; it belongs to {' and '.join(takers[flag])}")
+    if args.skip < 0:
+        raise UserError(f"--skip {args.skip} must be 0 or more")
 
 
 def _dispatch(args: argparse.Namespace) -> int:
@@ -84,12 +118,12 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.step == "knobs":
         from .config import describe_knobs
 
-        print(describe_knobs(project.config))
+        say(describe_knobs(project.config))
         return 0
     if args.step == "log":
         from .engine.ledger import read, table
 
-        print(table(read(project.ledger)))
+        say(table(read(project.ledger)))
         return 0
     for step in STEPS if args.step == "all" else [args.step]:
         if status := run_step(project, step, args):
@@ -103,7 +137,10 @@ def open_project(args: argparse.Namespace) -> Project:
     from .engine.project import Project, find_root
 
     root = find_root(args.project.resolve())
-    overrides = dict(parse_override(text) for text in args.overrides)
+    pairs = [parse_override(text) for text in args.overrides]
+    overrides = dict(pairs)
+    if repeated := sorted({name for name, _ in pairs if [n for n, _ in pairs].count(name) > 1}):
+        raise UserError(f"{repeated[0]} is given twice; give it once")
     values: dict[str, Any] = {**read_toml(root / "recipe.toml"), **overrides}
     task = find_task(str(values.get("modality", "tabular")))
     config = make_config(task.knobs, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
@@ -123,12 +160,19 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     """Run one step in a fresh run folder. Returns 1 when a check in it is red and --because was not given."""
     module = importlib.import_module(f"{__package__}.steps.{step.replace('-', '_')}")
     project.say(f"\n{step}: {STEPS[step]}")
-    run = project.reopen("train") if args.resume and step == "train" else project.begin(step.replace("-", "_"))
+    run = _reopened(project, args) if step == "train" and args.resume else None
+    run = run or project.begin(step.replace("-", "_"))
     try:
         module.run(project, run, args)
         record = run.finish()
     except BaseException:
         run.discard()
         raise
-    print(f"{step}: {record['status'].upper()} in {record['seconds']:.1f} s -> runs/{run.id}", flush=True)
+    say(f"{step}: {record['status'].upper()} in {record['seconds']:.1f} s -> runs/{run.id}")
     return int(record["status"] == "fail" and not project.because)
+
+
+def _reopened(project: Project, args: argparse.Namespace) -> Run | None:
+    from .engine.resume import reopen
+
+    return reopen(project, "train", args.run, args.resume == "auto")

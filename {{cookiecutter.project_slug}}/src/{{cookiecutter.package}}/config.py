@@ -220,9 +220,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not name.strip():
         raise UserError(f"{text!r} is not knob=value; for example lr=0.01")
     try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        read = tomllib.loads(f"value = {value}")
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
         return name.strip(), value
+    if len(read) > 1:
+        raise UserError(f"{text!r} holds more than one line; give each knob as an argument of its own")
+    return name.strip(), read["value"]
 
 
 def make_config(cls: type[Config], values: dict[str, Any], where: str) -> Config:

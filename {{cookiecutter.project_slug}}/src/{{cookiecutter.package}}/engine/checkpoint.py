@@ -2,26 +2,31 @@
 
 A checkpoint is a folder <kind>-<step>/ holding weights.safetensors, progress.json, optionally state.pt (optimiser and
 random generators, read with weights_only=True) and manifest.json with the sha256 of each. It is written under another
-name, synced, and renamed: a crash at any byte leaves the earlier ones untouched.
+name, synced, and renamed: a crash at any byte leaves the earlier ones untouched. One process writes to a folder at a
+time; steps/train.py holds the lock.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import UserError
 from .files import sha256, sync_folder, to_json
 
-KEEP = 2  # newest checkpoints of a kind that are kept: the last good one survives a broken newer one
+KEEP = 2  # newest checkpoints of a kind that are kept: one more than needed, should the newest turn out broken
+FILES = {"weights.safetensors", "progress.json", "state.pt"}
 
 
 @dataclass(frozen=True)
@@ -42,60 +47,122 @@ def save(
     progress: dict[str, Any],
     state: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a checkpoint and remove all but the newest KEEP of its kind. Raises UserError when the disk refuses."""
-    final = folder / f"{kind}-{step:09d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    """Write a checkpoint, then remove what is not needed any more. Raises UserError when the disk refuses.
+
+    The one just written and the newest KEEP - 1 before it stay. One of a later step is removed: it was passed over as
+    broken, or belongs to a future that was undone. A name that is taken is not reused: replacing a folder takes two
+    renames, and a crash between them would leave neither.
+    """
+    final = _free_name(folder / f"{kind}-{step:09d}")
+    temporary = folder / f".{final.name}.tmp"
     try:
-        temporary.mkdir(parents=True)
-        save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()},
-            temporary / "weights.safetensors",
-        )
-        (temporary / "progress.json").write_text(to_json(progress), encoding="utf-8")
-        if state is not None:
-            torch.save(state, temporary / "state.pt")
-        manifest = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / "manifest.json").write_text(to_json(manifest), encoding="utf-8")
-        for path in temporary.iterdir():
-            _sync(path)
-        if final.exists():
-            shutil.rmtree(final)
+        _write(temporary, weights, progress, state)
         os.replace(temporary, final)
         sync_folder(folder)
-    except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
-        raise UserError(f"checkpoint {final} cannot be written: {error}; earlier checkpoints are intact") from None
-    for old in _of_kind(folder, kind)[:-KEEP]:
+        raise UserError(
+            f"checkpoint {final} cannot be written: {_first_line(error)} ({_free(folder)}); earlier checkpoints are"
+            " intact: mend that and go on with: recipe train --resume"
+        ) from None
+    for old in [path for path in _of_kind(folder, kind) if path not in _kept(folder, kind, final)]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
 
-def load(folder: Path, kind: str, warn: Any = print) -> Checkpoint:
-    """The newest checkpoint of a kind whose hashes hold; each broken one is named through `warn` and passed over."""
+def load(folder: Path, kind: str, warn: Any = print, upto: int | None = None) -> Checkpoint:
+    """The newest checkpoint of a kind that is whole; each broken one is named through `warn` and passed over.
+
+    upto: ignore those of later steps. Raises UserError when none is left.
+    """
     for path in reversed(_of_kind(folder, kind)):
+        if upto is not None and _order(path)[0] > upto:
+            continue
         try:
-            return _read(path)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            warn(f"checkpoint {path.name} is broken ({error}); going back to the one before it")
-    raise UserError(f"no valid {kind} checkpoint in {folder}; start the run again without --resume")
+            return read(path)
+        except Exception as error:  # a broken or hostile file may raise anything; the one before may still be good
+            warn(f"  checkpoint {path.name} is broken ({_first_line(error)}); going back to the one before it")
+    raise UserError(f"no valid {kind} checkpoint in {folder}; start again: recipe train")
 
 
-def _read(path: Path) -> Checkpoint:
+def read(path: Path) -> Checkpoint:
+    """One checkpoint, its hashes verified before anything is parsed. Raises whatever is wrong with it."""
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    if not {"weights.safetensors", "progress.json"} <= set(manifest):
-        raise ValueError("its manifest is incomplete")
+    if not isinstance(manifest, dict) or not FILES - {"state.pt"} <= manifest.keys() <= FILES:
+        raise ValueError("its manifest does not name the files of a checkpoint")
     for name, digest in manifest.items():
         if sha256(path / name) != digest:
             raise ValueError(f"{name} does not have the hash it was saved with")
-    state = torch.load(path / "state.pt", weights_only=True, map_location="cpu") if "state.pt" in manifest else None
+    state = _read_state(path / "state.pt") if "state.pt" in manifest else None
     progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
     return Checkpoint(path, load_file(path / "weights.safetensors"), progress, state)
 
 
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception:  # what it raises is a page long, and advises to load it without care
+        raise ValueError(f"{path.name} holds more than tensors and plain values, which could run code") from None
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed while writing left behind."""
+    for left in folder.glob(".*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _write(folder: Path, weights: dict[str, Tensor], progress: dict[str, Any], state: dict[str, Any] | None) -> None:
+    """All files of a checkpoint, with their hashes, synced to the disk together with their names."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    save_file(tensors, folder / "weights.safetensors")
+    (folder / "progress.json").write_text(to_json(progress), encoding="utf-8")
+    if state is not None:
+        torch.save(state, folder / "state.pt")
+    manifest = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    (folder / "manifest.json").write_text(to_json(manifest), encoding="utf-8")
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
 def _of_kind(folder: Path, kind: str) -> list[Path]:
-    return sorted(path for path in folder.glob(f"{kind}-*") if path.is_dir())
+    """Checkpoints of a kind, oldest first. Symbolic links are none: they may lead out of the run's folder."""
+    found = [p for p in folder.glob(f"{kind}-*") if re.fullmatch(rf"{kind}-\d{{9,18}}(-\d{{1,9}})?", p.name)]
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_order)
 
 
-def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def _order(path: Path) -> tuple[int, int]:
+    """Step, and which attempt at it: "last-000000007" is (7, 0), "last-000000007-1" is (7, 1)."""
+    _, step, *attempt = path.name.split("-")
+    return int(step), int(attempt[0]) if attempt else 0
+
+
+def _free_name(path: Path) -> Path:
+    attempt = 0
+    free = path
+    while os.path.lexists(free):
+        attempt += 1
+        free = path.with_name(f"{path.name}-{attempt}")
+    return free
+
+
+def _kept(folder: Path, kind: str, final: Path) -> list[Path]:
+    return [path for path in _of_kind(folder, kind) if _order(path) <= _order(final)][-KEEP:]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _free(folder: Path) -> str:
+    """How much room is left, in words; a full disk is the usual reason and the libraries' messages hide it."""
+    there = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    try:
+        return f"{shutil.disk_usage(there).free / 1e6:,.0f} MB are free there"
+    except OSError as error:
+        return str(error.strerror)

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -16,46 +16,20 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..errors import Stopped, UserError
-from ..task import Batch, Examples, Task
+from ..task import Batch, Examples
 from . import checkpoint, metrics, stop
 from .losses import Loss, make_loss
+from .nonfinite import NonFinite, explain, unchanged
 from .optim import make_optimiser, rate_factor, set_rate
-from .project import STARTED, Project, Run
-from .seed import generator, rng_state, seed_everything, set_rng_state
+from .project import Project, Run
+from .resume import STARTED, Progress, restore, save_last, started
+from .seed import generator, seed_everything
 from .track import make_tracker
 from .watch import Watch
 
 CURVED = 2_000  # validation examples whose loss is kept for every epoch
+SAVE_SECONDS = 600.0  # `last` is also saved this often inside an epoch: what a crash can cost
 POOL = 50  # batches per length bucket: wide enough to stay random, narrow enough to waste little padding
-
-
-class NonFinite(Exception):
-    """The loss or a gradient is not a number; raised before the optimiser could spread it into the weights."""
-
-    def __init__(self, what: str, batches: list[Batch]) -> None:
-        super().__init__(what)
-        self.batches = batches
-
-
-@dataclass
-class Progress:
-    """Where training stands: enough, with weights, optimiser and generators, to go on bit for bit.
-
-    batches: micro-batches of this epoch already used. loss_sum, seen: running sum of this epoch's training loss.
-    plateau: factor of the plateau schedule. curves: one dict per finished epoch.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    batches: int = 0
-    loss_sum: float = 0.0
-    seen: int = 0
-    best: float = math.inf
-    best_epoch: int = -1
-    plateau: float = 1.0
-    stopped: str = ""
-    curves: list[dict[str, Any]] = field(default_factory=list)
-    losses: list[list[float]] = field(default_factory=list)
 
 
 def find_device(config: Config) -> torch.device:
@@ -128,7 +102,7 @@ def step(
     """One optimiser step over all examples of `batches` together; returns their summed loss, still on the device.
 
     The gradient is that of the mean over all examples, however they are cut into batches. `observe` sees the gradients
-    before they are clipped. Raises NonFinite, with weights and optimiser untouched, when the gradient is not finite.
+    before they are clipped. Raises NonFinite, with weights and optimiser untouched, when loss or gradient is not finite.
     """
     device = next(model.parameters()).device
     examples = sum(len(batch.y) for batch in batches)
@@ -143,7 +117,7 @@ def step(
         summed += part.detach()
     observe()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
-    if not math.isfinite(norm.item()):
+    if not math.isfinite((norm + summed).item()):
         raise NonFinite(f"the gradient norm is {norm.item()} and the loss {summed.item() / examples}", batches)
     optimiser.step()
     return summed
@@ -183,28 +157,37 @@ def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray
 
 
 def fit(
-    project: Project, run: Run, prep: dict[str, Any], train: Examples, val: Examples, resume: bool = False
+    project: Project,
+    run: Run,
+    prep: dict[str, Any],
+    train: Examples,
+    val: Examples,
+    resume: bool = False,
+    skip: int = 0,
 ) -> tuple[nn.Module, Progress]:
     """Train the project's model; returns it with its best weights, and the progress with its curves.
 
-    Checkpoints go to run.folder/checkpoints: `last` after every epoch and on SIGTERM or SIGINT, `best` whenever the
-    validation loss is the lowest so far. Raises NonFinite, and Stopped (after saving) on a signal.
+    Checkpoints go to run.folder/checkpoints: `last` after every epoch, every SAVE_SECONDS and on a signal, `best`
+    whenever the validation loss is the lowest so far. At most `skip` steps whose loss or gradient is not finite are
+    passed over; the next one raises NonFinite. Raises Stopped (after saving) on a signal.
     """
     config, task, folder = project.config, project.task, run.folder / "checkpoints"
+    track = make_tracker(run)  # before seeding: it may draw random numbers of its own
     seed_everything(config.seed, config.deterministic)
     device = find_device(config)
     model = task.model(config, prep).to(device)
     loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
     forward: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
-    progress = restore(project, run, model, optimiser) if resume else Progress()
     steps = config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
     watch = Watch(run, model, steps)
-    track = make_tracker(run)
-    run.save(STARTED, project.fingerprint)
+    if not resume:
+        run.save(STARTED, started(project))
+    progress = restore(project, run, model, optimiser, watch) if resume else Progress()
 
     with stop.on_signals() as signals:
+        saved = time.monotonic()
         while progress.epoch < config.epochs and not progress.stopped:
-            started, waited = time.perf_counter(), 0.0
+            began, waited = time.perf_counter(), 0.0
             task.set_trainable(config, model, progress.epoch)
             model.train()
             todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]
@@ -213,14 +196,23 @@ def fit(
             while group := take(batches, config.accumulate):
                 waited += group.seconds
                 set_rate(optimiser, config.lr * progress.plateau * rate_factor(config, progress.step, steps))
-                summed += step(forward, group.batches, loss, optimiser, config, watch.observer(progress.step))
-                watch.after(progress.step)
+                try:
+                    with unchanged(model, skip > 0):
+                        summed += step(forward, group.batches, loss, optimiser, config, watch.observer(progress.step))
+                    progress.seen += sum(len(batch.y) for batch in group.batches)
+                    watch.after(progress.step)
+                except NonFinite as broken:
+                    explain(broken, run, model, loss, progress.step)
+                    if len(progress.skipped) >= skip:
+                        raise
+                    progress.skipped.append(progress.step)
+                    project.say(f"  skipped step {progress.step} ({len(progress.skipped)} of at most {skip}): {broken}")
                 progress.step += 1
                 progress.batches += len(group.batches)
-                progress.seen += sum(len(batch.y) for batch in group.batches)
+                if signals.received or time.monotonic() - saved > SAVE_SECONDS:
+                    progress.loss_sum, saved = float(summed), time.monotonic()
+                    save_last(project, run, model, optimiser, progress, watch)
                 if signals.received:
-                    progress.loss_sum = float(summed)
-                    save_last(task, folder, model, optimiser, progress)
                     raise Stopped(signals.received)
             outputs = predict(model, val, config)
             each = losses_of(loss, outputs, val)
@@ -233,7 +225,7 @@ def fit(
                     "lr": optimiser.param_groups[0]["lr"] / optimiser.param_groups[0]["scale"],
                     "grad_norm": watch.norm,
                     "seen": progress.seen,
-                    "seconds": time.perf_counter() - started,
+                    "seconds": time.perf_counter() - began,
                     "loader_seconds": waited,
                 }
             )
@@ -241,10 +233,15 @@ def fit(
             improved = close_epoch(config, progress)
             if improved:
                 checkpoint.save(folder, "best", progress.step, task.state(model), {"epoch": progress.best_epoch})
-            save_last(task, folder, model, optimiser, progress)
+            save_last(project, run, model, optimiser, progress, watch)
+            saved = time.monotonic()
             report_epoch(project, progress, improved)
             track.log(progress.curves[-1], progress.step)
-    task.load_state(model, checkpoint.load(folder, "best", project.say).weights)
+            if signals.received:
+                raise Stopped(signals.received)
+    if progress.best_epoch < 0:
+        raise UserError(f"{progress.stopped}, in every epoch: there is no best model; try lr={config.lr / 10:g}")
+    task.load_state(model, checkpoint.load(folder, "best", project.say, progress.best_step).weights)
     watch.save()
     track.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best})
     return model, progress
@@ -277,7 +274,7 @@ def close_epoch(config: Config, progress: Progress) -> bool:
     val_loss = progress.curves[-1]["val_loss"]
     improved = val_loss < progress.best
     if improved:
-        progress.best, progress.best_epoch = val_loss, progress.epoch
+        progress.best, progress.best_epoch, progress.best_step = val_loss, progress.epoch, progress.step
     waited = progress.epoch - progress.best_epoch
     if config.schedule == "plateau" and waited and waited % max(config.patience // 2, 1) == 0:
         progress.plateau *= 0.3
@@ -287,24 +284,6 @@ def close_epoch(config: Config, progress: Progress) -> bool:
         progress.stopped = f"no better validation loss for {config.patience} epochs"
     progress.epoch, progress.batches, progress.loss_sum, progress.seen = progress.epoch + 1, 0, 0.0, 0
     return improved
-
-
-def save_last(task: Task, folder: Any, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write everything needed to go on from here."""
-    state = {"optimiser": optimiser.state_dict(), "rng": rng_state()}
-    checkpoint.save(folder, "last", progress.step, task.state(model), asdict(progress), state)
-
-
-def restore(project: Project, run: Run, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
-    """Put the newest valid `last` checkpoint of this run back into model, optimiser and generators."""
-    saved = checkpoint.load(run.folder / "checkpoints", "last", project.say)
-    if saved.state is None:
-        raise UserError(f"{saved.folder} holds no optimiser state; it cannot be resumed")
-    project.task.load_state(model, saved.weights)
-    optimiser.load_state_dict(saved.state["optimiser"])
-    set_rng_state(saved.state["rng"])
-    project.say(f"  resumed {run.id} at epoch {saved.progress['epoch']}, step {saved.progress['step']}")
-    return Progress(**saved.progress)
 
 
 def report_epoch(project: Project, progress: Progress, improved: bool) -> None:

@@ -7,6 +7,7 @@ record.json in it, and one line in the ledger.
 from __future__ import annotations
 
 import hashlib
+import io
 import platform
 import shutil
 import subprocess
@@ -21,12 +22,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..checks.finding import Finding
 from ..config import GROUPS, Config
 from ..errors import UserError
 from ..task import Data, Task
 from . import ledger
 from .files import newest, read_json, to_json, write_atomic
+from .terminal import say
 
 LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", "scikit-learn", "lightgbm", "pydantic")
 
@@ -38,7 +42,6 @@ DEPENDS = {
     "train": ("data", "split"),
 }
 SCHEMA = 1
-STARTED = "started.json"  # fingerprint a run was started with, so that resuming can tell what changed
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Project:
     def say(self, text: str = "") -> None:
         """Print a line for the person at the terminal, unless --quiet."""
         if not self.quiet:
-            print(text, flush=True)
+            say(text)
 
     def records(self, step: str) -> list[dict[str, Any]]:
         """Finished records of a step, oldest first."""
@@ -112,30 +115,13 @@ class Project:
         try:
             runs.mkdir(exist_ok=True)
             number = 1 + max((int(p.name[:4]) for p in runs.glob("[0-9][0-9][0-9][0-9]-*")), default=0)
-            while (folder := runs / f"{number:04d}-{step}").exists() or list(runs.glob(f"{number:04d}-*")):
+            while list(runs.glob(f"{number:04d}-*")) or not _made(folder := runs / f"{number:04d}-{step}"):
                 number += 1
-            folder.mkdir()
         except OSError as error:
             raise UserError(
                 f"{runs} cannot be written: {error.strerror}; mend its permissions or free some space"
             ) from None
         return Run(self, step, folder)
-
-    def reopen(self, step: str) -> Run:
-        """The newest run of `step` that was stopped before its end. Raises UserError when there is none, or when what it
-        was started with has changed since."""
-        stopped = [p for p in sorted((self.root / "runs").glob(f"*-{step}")) if not (p / "record.json").exists()]
-        stopped = [p for p in stopped if (p / STARTED).exists() and any((p / "checkpoints").glob("last-*"))]
-        if not stopped:
-            raise UserError(f"there is no stopped {step} run with a checkpoint; start one with: recipe {step}")
-        started = read_json(stopped[-1] / STARTED, "what a run was started with", f"start again: recipe {step}")
-        changed = [k for k, v in self.fingerprint.items() if started.get(k) != v]
-        if changed:
-            raise UserError(
-                f"{stopped[-1].name} was started with other {', '.join(changed)}; put them back to go on with it, or"
-                f" start again: recipe {step}"
-            )
-        return Run(self, step, stopped[-1])
 
 
 @dataclass
@@ -148,6 +134,8 @@ class Run:
     findings: list[Finding] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
+    clock: float = field(default_factory=time.monotonic)  # the clock on the wall may be set back
+    resumed: bool = False  # whether it goes on with what an earlier process began
     held: ExitStack = field(default_factory=ExitStack)  # what the step holds until its record is written: locks
 
     @property
@@ -173,6 +161,12 @@ class Run:
         """Write `value` as JSON beside the record."""
         write_atomic(self.folder / name, to_json(value))
 
+    def save_array(self, name: str, array: np.ndarray) -> None:
+        """Write a numpy array beside the record, whole or not at all."""
+        content = io.BytesIO()
+        np.save(content, array, allow_pickle=False)
+        write_atomic(self.folder / name, content.getvalue())
+
     @property
     def status(self) -> str:
         """pass, warn or fail: the worst verdict among the findings."""
@@ -187,7 +181,7 @@ class Run:
             "id": self.id,
             "step": self.step,
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.time() - self.started, 3),
+            "seconds": round(time.monotonic() - self.clock, 3),
             "status": self.status,
             "because": project.because,
             "config": project.config.model_dump(),
@@ -216,6 +210,15 @@ class Run:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _made(folder: Path) -> bool:
+    """Make the folder; False when another process was quicker."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def describe(finding: Finding) -> str:
     """A finding as terminal text: one line when it passed, with causes and the next command when it did not."""
     lines = [f"  {finding.verdict:<14} {finding.check}: {finding.saw}"]
@@ -226,14 +229,19 @@ def describe(finding: Finding) -> str:
     return "\n".join(lines)
 
 
-def code_hash(modality: str) -> str:
-    """Hash over the Python source a training run can reach: the shared code and one modality, tests left out."""
+def code_files(modality: str) -> list[tuple[str, Path]]:
+    """The Python source a training run can reach, by name: the shared code and one modality, tests left out."""
     package = Path(__file__).parents[1]
     shared = ("checks", "engine", "steps", modality)
     files = [p for p in package.rglob("*.py") if p.relative_to(package).parts[0] in shared or p.parent == package]
+    return [(str(p.relative_to(package)), p) for p in sorted(files) if not p.name.startswith("test_")]
+
+
+def code_hash(modality: str) -> str:
+    """Hash over `code_files`."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in files if not p.name.startswith("test_")):
-        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    for name, path in code_files(modality):
+        digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -247,7 +255,7 @@ def environment(root: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "gpu": gpu,
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: library_version(name) for name in LIBRARIES},
     }
 
 
@@ -260,7 +268,8 @@ def git(root: Path, *words: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _version(name: str) -> str | None:
+def library_version(name: str) -> str | None:
+    """Version of an installed library, None when it is absent."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,4 +1,5 @@
-"""Stopping politely: the first SIGINT or SIGTERM asks the loop to finish its step and save, the second leaves at once."""
+"""Stopping politely, and being alone: the first signal asks the loop to finish its step and save, the second leaves at
+once; a run folder has one writer."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+
+from ..errors import UserError
 
 
 @dataclass
@@ -20,7 +24,8 @@ class Signals:
 
 @contextlib.contextmanager
 def on_signals() -> Iterator[Signals]:
-    """Note SIGINT and SIGTERM in the yielded object while the block runs (main thread only; elsewhere nothing is caught)."""
+    """Note SIGINT, SIGTERM and SIGHUP (a closed terminal, unless nohup ignores it) in the yielded object while the block
+    runs. Main thread only; elsewhere nothing is caught."""
     state = Signals()
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -31,9 +36,36 @@ def on_signals() -> Iterator[Signals]:
     if threading.current_thread() is not threading.main_thread():
         yield state
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        numbers.append(hangup)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield state
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock while the block runs; the system frees it when the process dies, however it dies.
+
+    Raises UserError when another process holds it, or when the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder.name} is being written by another process; wait for it, or stop it first") from None
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written: {error.strerror}; mend its permissions or free some space"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

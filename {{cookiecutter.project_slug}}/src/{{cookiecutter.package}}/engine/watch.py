@@ -49,6 +49,14 @@ class Watch:
                 self.layers[name]["update"].append(moved)
         self.before = {}
 
+    def state(self) -> dict[str, Any]:
+        """What was seen so far, for a checkpoint."""
+        return {"step": self.steps, "layers": self.layers, "norm": self.norm}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self.steps, self.layers, self.norm = state["step"], state["layers"], state["norm"]
+
     def save(self) -> None:
         """Write gradients.json: the sampled steps, and per tensor the gradient norms and update ratios."""
         content: dict[str, Any] = {"step": self.steps, "layers": self.layers}

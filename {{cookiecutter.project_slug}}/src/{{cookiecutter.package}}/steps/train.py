@@ -17,12 +17,14 @@ from ..engine.loop import NonFinite, Progress, fit, losses_of, predict, query_of
 from ..engine.losses import make_loss
 from ..engine.parts import parts
 from ..engine.project import Project, Run
+from ..engine.stop import alone
 from ..task import Batch, Examples
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Refuse without split, baseline and passing checks; then fit, evaluate the best on validation and record."""
     config, task = project.config, project.task
+    run.held.enter_context(alone(run.folder))
     project.require("split", "training needs parts that are pinned")
     baseline = project.require("baseline", "a network means nothing without a number to beat")
     if not task.final_baseline(config):
@@ -35,7 +37,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         outputs, summary = _fit_baseline(project, run, prep, data)
     else:
         try:
-            outputs, summary = _fit_network(project, run, prep, (train, val), args.resume)
+            outputs, summary = _fit_network(project, run, prep, (train, val), args)
         except NonFinite as broken:
             run.add(non_finite(config, broken))
             return
@@ -43,13 +45,13 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
 
 
 def _fit_network(
-    project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples], resume: bool
+    project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples], args: argparse.Namespace
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    model, progress = fit(project, run, prep, *examples, resume=resume)
+    model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
     outputs = predict(model, examples[1], project.config)
     run.add(best_restored(project, prep, examples[1], outputs, progress))
     run.save("curves.json", progress.curves)
-    np.save(run.folder / "losses.npy", np.array(progress.losses, dtype=np.float32))
+    run.save_array("losses.npy", np.array(progress.losses, dtype=np.float32))
     _save_worst(project, run, prep, examples[1], (model, outputs))
     return outputs, {
         "model": "network",
@@ -58,6 +60,7 @@ def _fit_network(
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "steps": progress.step,
+        "skipped": progress.skipped,
         "stopped": progress.stopped or "all epochs done",
     }
 
@@ -70,7 +73,7 @@ def _fit_baseline(
     before = time.perf_counter()
     fitted = project.task.baselines(project.config, prep, data["train"])[name]
     folder = run.folder / "model"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     fitted.save(folder)
     project.say(f"  {name} fitted in {time.perf_counter() - before:.1f} s")
     outputs = Fitted(name, project.task, project.config, prep, baseline=fitted).outputs(data["val"])[0]
@@ -81,6 +84,7 @@ def _fit_baseline(
         "epochs": 0,
         "best_epoch": 0,
         "steps": 0,
+        "skipped": [],
         "stopped": "",
     }
 
@@ -98,7 +102,7 @@ def _record(
     y, query = val.y.cpu().numpy(), query_of(val)
     for name, array in (("outputs", outputs), ("y", y), ("query", query)):
         if array is not None:
-            np.save(run.folder / f"{name}.npy", array)
+            run.save_array(f"{name}.npy", array)
     scores = metrics.summary(config, prep, outputs, y, query)
     metric = config.resolved_metric
     run.result |= {"metric": metric, **summary, "metrics": scores}

@@ -30,7 +30,7 @@ def do(project: Project, name: str, run: str = "") -> Record:
     step = {"split": split, "baseline": baseline, "train": train, "evaluate": evaluate}[name]
     begun = project.begin(name)
     try:
-        step.run(project, begun, argparse.Namespace(run=run, resume=False, review=None))
+        step.run(project, begun, argparse.Namespace(run=run, resume="", skip=0, review=None))
         return begun.finish()
     except BaseException:
         begun.discard()

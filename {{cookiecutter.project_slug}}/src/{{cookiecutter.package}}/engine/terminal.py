@@ -1,0 +1,26 @@
+"""Printing that never stops a run: a closed pipe, a lost terminal or a full disk behind stdout ends the printing alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+
+def say(text: str = "", error: bool = False) -> None:
+    """Print one line to stdout, or to stderr. When nobody can read it any more, this and all later lines go nowhere."""
+    stream = sys.stderr if error else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except UnicodeEncodeError:  # a terminal that cannot show the letter: show its number
+        print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+    except OSError:
+        _silence(stream.fileno())
+
+
+def _silence(descriptor: int) -> None:
+    """Point the descriptor at nothing, so that no later write, nor the flush at exit, fails again."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
