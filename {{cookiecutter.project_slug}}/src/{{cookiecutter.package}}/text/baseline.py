@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import read_json, to_json
+from ..engine.linear import fit_linear
 from ..engine.target import targets
 from ..errors import UserError
 from ..task import Baseline, Data
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 WORDS = 50_000  # most words and word pairs that TF-IDF keeps
 PROBED = 2_000  # texts that the frozen encoder reads for its linear model: enough for a few hundred numbers a text
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularisation tried on an inner part of the training rows
 SPACE = "\n"  # between the texts of a pair: no word pair reaches across
 
 
@@ -154,55 +153,3 @@ def embed(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
     with torch.inference_mode():
         parts = [model.embed(batch.to(device).x).float().cpu() for batch in texts.batches(batches)]
     return torch.cat(parts)[torch.cat(batches).argsort()].numpy()
-
-
-def fit_linear(config: Config, prep: dict[str, Any], x: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [d, k] and bias [k] of logistic or ridge regression; its strength is chosen on an inner fifth of the rows."""
-    random = np.random.default_rng(0)
-    inner = random.permutation(len(y)) % 5 == 0
-    make = _logistic(config) if prep["classes"] else _ridge
-    enough = not prep["classes"] or set(y) == set(y[~inner])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a strength that does not converge loses to the others, or is near enough
-        scores = (
-            [_fits(make(c).fit(x[~inner], y[~inner]), x[inner], y[inner]) for c in STRENGTHS] if enough else [0.0, 1.0]
-        )
-        model = make(STRENGTHS[int(np.argmax(scores))]).fit(x, y)
-    return _of_all_classes(model, prep["outputs"])
-
-
-def _of_all_classes(model: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [d, k] and bias [k] with a column for every class, also for one that the rows did not have."""
-    weights, bias = np.atleast_2d(model.coef_).T.astype(np.float32), np.atleast_1d(model.intercept_).astype(np.float32)
-    if outputs == 1:
-        return weights, bias
-    if weights.shape[1] == 1:  # of two classes only the second has a column
-        weights, bias = np.hstack([0 * weights, weights]), np.array([0.0, bias[0]], dtype=np.float32)
-    every, shift = (
-        np.zeros((len(weights), outputs), dtype=np.float32),
-        np.full(outputs, bias.min() - 10, dtype=np.float32),
-    )
-    seen = model.classes_.astype(int)
-    every[:, seen], shift[seen] = weights, bias
-    return every, shift
-
-
-def _logistic(config: Config) -> Callable[[float], Any]:
-    from sklearn.linear_model import LogisticRegression
-
-    weight = "balanced" if config.class_weights == "balanced" else None
-    return lambda c: LogisticRegression(C=c, max_iter=300, class_weight=weight)
-
-
-def _ridge(c: float) -> Any:
-    from sklearn.linear_model import Ridge
-
-    return Ridge(alpha=1.0 / c, solver="lsqr")
-
-
-def _fits(model: Any, x: Any, y: np.ndarray) -> float:
-    """Mean log-likelihood of a classifier, or minus the squared error of a regression: higher is better."""
-    if not hasattr(model, "predict_proba"):
-        return -float(np.mean((model.predict(x) - y) ** 2))
-    log_p = np.log(np.clip(model.predict_proba(x), 1e-12, 1))
-    return float(log_p[np.arange(len(y)), np.searchsorted(model.classes_, y)].mean())

@@ -1,0 +1,307 @@
+"""What only images can have wrong: broken and blank files, formats that give the label away, crops that lose it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from ..checks import power
+from ..checks.finding import Finding, finding, not_applicable
+from ..task import Data
+from .augment import augmented, plain
+from .baseline import SIDE
+from .data import Images, examples, first
+from .model import make_model, stages
+from .picture import in_threads, pixels
+from .recipe import CHANGES
+from .weights import own_view
+
+if TYPE_CHECKING:
+    from .recipe import Config
+
+LOOKED = 500  # images that are decoded for a judgement on all
+NAMED = 5  # files that are named in a sentence; the evidence names up to a thousand
+PHOTO = 64  # shorter side from which a colour picture counts as a photograph
+FEW = 50  # examples a class under which moving millions of weights is not safe
+
+
+def audit(config: Config, data: Data) -> list[Finding]:
+    """Checks on the files as they are, and advice on how to adapt the weights to this many of them."""
+    whole = data.frame if data.unlabelled is None else pl.concat([data.frame, data.unlabelled], how="vertical_relaxed")
+    return [
+        readable_images(config, whole),
+        blank_images(config, data.frame),
+        format_tells(config, data),
+        image_sizes(config, data.frame),
+        advice(config, data),
+    ]
+
+
+def readable_images(config: Config, frame: pl.DataFrame) -> Finding:
+    """Files that cannot be decoded: missing, empty, truncated, foreign, too large. Counted by kind, and named."""
+    bad = frame.filter(pl.col("file_problem") != "")
+    share = bad.height / frame.height
+    kinds = bad["file_problem"].str.split(":").list.first().value_counts(sort=True).rows()
+    names = [
+        f"{Path(path).parent.name}/{Path(path).name}: {why}"
+        for path, why in bad.select(config.image, "file_problem").rows()
+    ]
+    saw = f"{bad.height:,} of {frame.height:,} images cannot be used"
+    if bad.height:
+        left_out = ", left out" if config.corrupt == "drop" else ""
+        saw += f"{left_out} ({', '.join(f'{n:,} {kind}' for kind, n in kinds)}): {'; '.join(names[:NAMED])}{' ...' if len(names) > NAMED else ''}"
+    return finding(
+        "readable images",
+        saw,
+        fail=share > 0.1 or (config.corrupt == "stop" and bad.height > 0),
+        warn=share > 0.01,
+        share=share,
+        evidence={"kinds": dict(kinds), "files": names[:1000]},
+    )
+
+
+def blank_images(config: Config, frame: pl.DataFrame) -> Finding:
+    """Images of one colour everywhere: there is nothing in them to learn from."""
+    blank = frame.filter("file_blank")
+    share = blank.height / frame.height
+    names = [Path(path).name for path in blank[config.image].head(1000)]
+    return finding(
+        "blank images",
+        f"{blank.height:,} of {frame.height:,} are of one colour" + (f": {', '.join(names[:NAMED])}" if names else ""),
+        fail=share > 0.1,
+        warn=share > 0.001,
+        share=share,
+        evidence={"files": names},
+    )
+
+
+def format_tells(config: Config, data: Data) -> Finding:
+    """Which kinds and colour modes there are, what becomes of them, and whether they or the size alone predict the label."""
+    frame = data.frame
+    counts = (
+        frame.group_by("file_kind", "file_mode")
+        .len()
+        .sort("len", "file_kind", "file_mode", descending=[True, False, False])
+        .rows()
+    )
+    profile = ", ".join(f"{n:,} {kind or 'unknown'} {mode}" for kind, mode, n in counts[:8]) + (
+        " ..." if len(counts) > 8 else ""
+    )
+    told = [note for marks, note in MODES if any(any(mark in mode for mark in marks) for _, mode, _ in counts)]
+    rows = power.sample(data)
+    columns = ("file_kind", "file_mode", "file_width", "file_height")
+    x = np.stack([power.column_numbers(frame[name][rows]) for name in columns], axis=1)
+    y = power.target_numbers(config, data, rows)
+    value, limit = power.single(config, x, y), 0.6 + 3 * power.null_deviation(config, y)
+    return finding(
+        "file format tells",
+        f"{profile}{'; ' if told else ''}{', '.join(told)}; kind, mode and size predict {data.target} with {value:.3f} (0.5 = chance)",
+        warn=value > limit,
+        evidence={"counts": [list(row) for row in counts], "score": value, "limit": limit},
+    )
+
+
+# Marks in a mode's name, and what becomes of such images.
+MODES = (
+    (("CMYK", "YCbCr", "LAB", "HSV"), "CMYK and the like are converted to RGB"),
+    (("I",), "16 bits are scaled to 8"),
+    (("A", "transparency"), "transparency is laid on white"),
+    (("P",), "palettes are resolved"),
+)
+
+
+def image_sizes(config: Config, frame: pl.DataFrame) -> Finding:
+    """Width and height, what the middle square loses, and how far small pictures are enlarged."""
+    sound = frame.filter(pl.col("file_problem") == "")
+    width, height = (sound[f"file_{name}"].to_numpy() for name in ("width", "height"))
+    shorter, longer = np.minimum(width, height), np.maximum(width, height)
+    kept, side = float((shorter / longer).mean()), float(np.median(shorter))
+    size = config.size or own_size(config)
+    cropped, enlarged = kept < 0.75, size > 4 * side
+    return finding(
+        "image sizes",
+        f"shorter side {shorter.min():,} to {shorter.max():,} pixels (median {side:.0f}), read at {size}; the middle square keeps {kept:.0%} of a picture",
+        warn=cropped or enlarged,
+        why="cropped" if cropped else "enlarged",
+        evidence={"kept": kept, "shorter": np.quantile(shorter, [0, 0.1, 0.5, 0.9, 1]).tolist()},
+        size=size,
+        side=round(side),
+        smaller=max(32, 32 * round(min(2 * side, size) / 32)),
+    )
+
+
+def own_size(config: Config) -> int:
+    """The size that the weights ask for; 224 where they cannot be had: this is about the pictures."""
+    from ..errors import UserError
+
+    try:
+        return int(own_view(config.backbone, config.weights)["size"])
+    except UserError:
+        return 224
+
+
+def advice(config: Config, data: Data) -> Finding:
+    """Frozen, head first or full, from the number of examples and how far they are from photographs; and what would change it."""
+    classes = data.frame[data.target].n_unique() if config.task in ("binary", "multiclass") else 1
+    photos = photographs(config, data)
+    adapt, reason = (
+        recommend(len(data), classes, photos)
+        if config.weights != "none"
+        else ("full", "there are no pretrained weights to keep")
+    )
+    rival = {"frozen": "head_first", "head_first": "full", "full": "head_first"}[adapt]
+    test = f"; to test it: recipe train adapt={adapt}, then adapt={rival}, over 3 seeds; {rival} if it is better in all"
+    same = "as configured" if config.adapt == adapt else f"configured is {config.adapt}"
+    return finding(
+        "how to adapt",
+        f"{len(data):,} images, {photos:.0%} of them like photographs: {adapt} ({same}), because {reason}{test if config.weights != 'none' else ''}",
+        evidence={"advice": adapt, "photographs": photos, "rows": len(data)},
+    )
+
+
+def photographs(config: Config, data: Data) -> float:
+    """Share of images in colour and of 64 pixels and more: what the hub's weights were trained on."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(data))[:LOOKED])
+    some = data.frame[rows].filter(
+        (pl.col("file_problem") == "") & (pl.min_horizontal("file_width", "file_height") >= PHOTO)
+    )
+    if not some.height:
+        return 0.0
+    tiny = np.stack(in_threads(lambda path: pixels(path, 16), some[config.image].to_list())).astype(float)
+    colour = (tiny.max(axis=1) - tiny.min(axis=1)).mean(axis=(1, 2)) > 8  # of 255
+    return float(colour.sum() / len(rows))
+
+
+def recommend(rows: int, classes: int, photos: float) -> tuple[str, str]:
+    """(adapt, reason). Rules of thumb: transfer falls with the distance between the tasks (Yosinski et al. 2014), and
+    fine-tuning from a random head distorts good features, the more the fewer the examples (Kumar et al. 2022)."""
+    few, near = rows < FEW * classes or rows < 4 * FEW, photos >= 0.5
+    if few and near:
+        return "frozen", f"{rows / classes:.0f} examples a class are too few to move millions of weights safely"
+    if few:
+        return (
+            "head_first",
+            "pictures unlike photographs need other features, and a random head would tear at the ones there are",
+        )
+    if rows < 20_000 and near:
+        return "head_first", "features made for photographs fit: the head learns to use them before they are changed"
+    return (
+        "full",
+        "this many examples can move all weights"
+        if rows >= 20_000
+        else "pictures unlike photographs need their features changed",
+    )
+
+
+def checks(config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+    """Before training: the pixels of both parts, what is trained, what stays frozen, and whether labels survive augmentation."""
+    some = {name: first(examples(config, prep, part), LOOKED) for name, part in (("train", train), ("val", val))}
+    return [
+        pixels_fit(prep, some),
+        trained_share(config, prep, len(train)),
+        frozen_statistics(config, prep, some["train"]),
+        labels_survive(config, prep, some["train"]),
+    ]
+
+
+def seen(prep: dict[str, Any], images: Images) -> Tensor:
+    """Plain pictures as they enter the network, [n, 3, size, size]."""
+    return plain(prep, torch.stack([images.picture(i) for i in range(len(images))]))
+
+
+def pixels_fit(prep: dict[str, Any], some: dict[str, Images]) -> Finding:
+    """Brightness of what enters the network in both parts, and whether the pictures differ from each other at all."""
+    x = {name: seen(prep, images).flatten(1) for name, images in some.items()}
+    bright = {name: values.mean(dim=1) for name, values in x.items()}
+    alike = {name: 1 - len(values.unique(dim=0)) / len(values) for name, values in x.items()}
+    apart = float((bright["train"].mean() - bright["val"].mean()).abs())
+    spread = float(x["train"].std())
+    error = float((bright["train"].var() / len(bright["train"]) + bright["val"].var() / len(bright["val"])) ** 0.5)
+    return finding(
+        "pixels",
+        "; ".join(
+            f"{name}: mean {float(v.mean()):+.2f}, spread {float(v.std()):.2f}, {alike[name]:.1%} repeated"
+            for name, v in x.items()
+        ),
+        fail=max(alike.values()) > 0.5 or apart > 3 * error + 0.5 * spread,
+        warn=not 0.2 < spread < 5,
+        evidence={"apart": apart, "error": error, "repeated": alike},
+    )
+
+
+def trained_share(config: Config, prep: dict[str, Any], rows: int) -> Finding:
+    """How many parameters are trained, against how many examples there are to train them."""
+    model = make_model(config, prep)
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parts = {
+        "full": stages(config.backbone) + 1,
+        "head_first": stages(config.backbone) + 1,
+        "early": stages(config.backbone) // 2,
+        "frozen": 0,
+    }
+    needed = max(len(prep["classes"]), 1) * parts[config.adapt]
+    return finding(
+        "what is trained",
+        f"adapt = {config.adapt!r} trains {trained:,} of {total:,} parameters ({trained / total:.1%}) on {rows:,} examples",
+        warn=rows < needed,
+        evidence={"trained": trained, "total": total, "rows": rows},
+    )
+
+
+def frozen_statistics(config: Config, prep: dict[str, Any], images: Images) -> Finding:
+    """Run training batches through a fresh model and compare the statistics of its frozen BatchNorm layers bit by bit."""
+    model = make_model(config, prep).train()
+    before = _frozen_statistics(model)
+    if not before:
+        return not_applicable("frozen statistics", "no BatchNorm layer is frozen")
+    with torch.no_grad():
+        model(seen(prep, first(images, 8)))
+    after = _frozen_statistics(model)
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    return finding(
+        "frozen statistics",
+        f"{len(before)} statistics of frozen BatchNorm layers"
+        + (f"; moved: {', '.join(moved[:3])}" if moved else ", none moved"),
+        fail=bool(moved),
+        evidence={"moved": moved},
+    )
+
+
+def _frozen_statistics(model: nn.Module) -> dict[str, Tensor]:
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d) and not m.weight.requires_grad}
+    return {f"{n}.{name}": value.clone() for n, m in layers.items() for name, value in m.named_buffers()}
+
+
+def labels_survive(config: Config, prep: dict[str, Any], images: Images) -> Finding:
+    """Whether augmented pictures come to lie among those of another class.
+
+    A picture does when its nearest plain neighbour is of another class and no further than neighbours usually are.
+    """
+    names = tuple(name for name in config.augment if name in CHANGES)
+    if not names or not prep["classes"]:
+        reason = "nothing that changes a picture is configured" if not names else "the target has no classes"
+        return not_applicable("labels survive augmentation", reason)
+    n = len(images)
+    x = torch.nn.functional.adaptive_avg_pool2d(seen(prep, images), SIDE).flatten(1)
+    changed = augmented(replace(images, augment=names), torch.arange(n), 0)[0]
+    distance = torch.cdist(torch.stack([x, torch.nn.functional.adaptive_avg_pool2d(changed, SIDE).flatten(1)]), x)
+    distance[:, torch.arange(n), torch.arange(n)] = torch.inf
+    nearest = distance.min(dim=2)
+    lost = (images.y[nearest.indices] != images.y) & (nearest.values <= nearest.values[0].median())
+    was, now = lost.float().mean(dim=1).tolist()
+    error = (max(now, 1 / n) / n) ** 0.5
+    return finding(
+        "labels survive augmentation",
+        f"{', '.join(names)} at strength {config.strength:g}: {now:.1%} look like another class, plain {was:.1%}; declared: {config.label_preserving}",
+        warn=now - was > 0.05 + 3 * error,
+        evidence={"plain": was, "augmented": now},
+        strength=config.strength,
+        names=" and ".join(names),
+    )

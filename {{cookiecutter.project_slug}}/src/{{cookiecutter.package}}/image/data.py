@@ -1,0 +1,256 @@
+"""From files to tensors: found, looked at, decoded once, and augmented by (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ..engine.table import read_table, require_columns
+from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
+from ..errors import UserError
+from ..task import Batch, Data
+from .picture import in_threads, pixels, scan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .recipe import Config
+
+LITTER = ("thumbs.db", "desktop.ini")  # what file browsers leave behind; hidden files are passed over as well
+FILE = "file_"  # columns that say what a file is: file_sha256, file_mode, file_problem, ...
+MEMORY = 2 << 30  # bytes of decoded images of one part that are kept in memory; more are decoded batch by batch
+FITTED = 1_000  # training images that colour mean and spread are measured on where no weights bring theirs
+
+
+def load(config: Config, root: Path) -> Data:
+    """Find the images, look at every file, and set aside rows without a target and, if so asked, broken ones."""
+    path = root / config.data
+    frame = list_folders(config, path) if path.is_dir() else read_list(config, path)
+    facts = scan(frame[config.image].to_list(), root / "runs").drop("path")
+    frame = frame.hstack([column.alias(FILE + column.name) for column in facts])
+    require_columns(
+        {"group": [config.group], "time": [config.time], "slices": config.slices, "drop": config.drop}, frame, path
+    )
+    broken = pl.col("file_problem") != ""
+    if frame.select(broken.all()).item():
+        raise UserError(
+            f"none of the {frame.height:,} images of {path} can be used; the first, {frame[config.image][0]}, is {frame['file_problem'][0]}"
+        )
+    aside = pl.col(config.target).is_null() | (broken if config.corrupt == "drop" else pl.lit(False))
+    labelled, unlabelled = frame.filter(~aside), frame.filter(aside)
+    if config.duplicates == "drop":
+        labelled = labelled.unique(["file_sha256", config.target], keep="first", maintain_order=True)
+    check_target(config, labelled, path)
+    digest = _digest(config, frame, path)
+    return Data(
+        labelled, config.target, infer_roles(config, labelled), digest, unlabelled if unlabelled.height else None
+    )
+
+
+def list_folders(config: Config, path: Path) -> pl.DataFrame:
+    """The files below each class folder, in order of their names; the class is the name of the folder."""
+    rows, loose = [], []
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        parts = file.relative_to(path).parts
+        if any(part.startswith(".") for part in parts) or file.name.lower() in LITTER:
+            continue
+        if len(parts) == 1:
+            loose.append(file.name)
+        else:
+            rows.append((str(file), parts[0]))
+    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if empty := sorted(set(folders) - {label for _, label in rows}):
+        raise UserError(f"class folder {path / empty[0]} holds no files; fill it, or delete it")
+    if not rows:
+        raise UserError(f"{path} holds no class folders; put the images of each class into a folder of its name")
+    if loose:
+        raise UserError(
+            f"{path / loose[0]} lies beside the class folders and has no class; move or delete it and the like ({len(loose):,} files)"
+        )
+    return pl.DataFrame(rows, schema={config.image: pl.String, config.target: pl.String}, orient="row")
+
+
+def read_list(config: Config, path: Path) -> pl.DataFrame:
+    """A table with a column of paths, relative to its folder, and a column of labels."""
+    if not path.is_file():
+        raise UserError(
+            f"data = {config.data!r} is neither a folder nor a file; set it to a folder of class folders, or a table of paths and labels"
+        )
+    frame = read_table(path)
+    require_columns({"image": [config.image], "target": [config.target], "query": [config.query]}, frame, path)
+    if clash := [name for name in frame.columns if name.startswith(FILE)]:
+        raise UserError(f"{path} has a column {clash[0]!r}; names that start with {FILE!r} are taken, rename it")
+    names = as_text(frame[config.image])
+    if names.null_count():
+        raise UserError(
+            f"column {config.image!r} of {path} is empty in {names.null_count():,} rows; give each row the path of its image"
+        )
+    return frame.with_columns(pl.Series(config.image, [str((path.parent / name).absolute()) for name in names]))
+
+
+def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
+    """What the knobs name has that role; every other column is dropped: the network sees pictures alone."""
+    special = {
+        config.group: "group", config.time: "time", config.query: "query", config.image: "image",
+        "file_sha256": "content", config.target: "target",
+    }  # fmt: skip
+    return dict.fromkeys(frame.columns, "drop") | {name: role for name, role in special.items() if name}
+
+
+def _digest(config: Config, frame: pl.DataFrame, path: Path) -> str:
+    """sha256 over the table, if there is one, and the name and bytes of every image; not over where the project lies."""
+    folder = path if path.is_dir() else path.parent.absolute()
+    digest = hashlib.sha256(b"" if path.is_dir() else path.read_bytes())
+    for name, content in frame.select(config.image, "file_sha256").iter_rows():
+        short = Path(name).relative_to(folder).as_posix() if Path(name).is_relative_to(folder) else name
+        digest.update(f"{short}\n{content}\n".encode())
+    return digest.hexdigest()
+
+
+def refuse_broken(config: Config, data: Data) -> None:
+    """Raise UserError naming the files that cannot be used: this is decided before training, never met in the middle."""
+    bad = data.frame.filter(pl.col("file_problem") != "")
+    if bad.height:
+        named = ", ".join(
+            f"{Path(name).name} ({why.split(':')[0]})"
+            for name, why in bad.select(config.image, "file_problem").head(3).rows()
+        )
+        raise UserError(
+            f"{bad.height:,} of {len(data):,} images cannot be used: {named}{' ...' if bad.height > 3 else ''}; mend or delete them, "
+            f'or set corrupt = "drop" in recipe.toml (recipe audit names them all)'
+        )
+
+
+def prepare(config: Config, train: Data) -> dict[str, Any]:
+    """The target, and how a picture becomes numbers: as the weights were trained, or measured on the training part."""
+    from .weights import own_view, weights_hash
+
+    refuse_broken(config, train)
+    view = own_view(config.backbone, config.weights)
+    size = config.size or view["size"]
+    side = max(round(size * view["margin"]), size)
+    if not view["mean"]:
+        rows = np.random.default_rng(0).permutation(len(train))[:FITTED]
+        some = decoded(tuple(train.take(rows).frame[config.image]), side, view["interpolation"]).float().div(255)
+        view = {
+            **view,
+            "mean": some.mean(dim=(0, 2, 3)).tolist(),
+            "std": some.std(dim=(0, 2, 3)).clamp(min=1e-3).tolist(),
+        }
+    return {
+        **fit_target(config, train), "task": config.task, "backbone": config.backbone, "norm": config.norm,
+        "weights": weights_hash(config.backbone, config.weights), "size": size, "side": side, "image": config.image,
+        "interpolation": view["interpolation"], "mean": view["mean"], "std": view["std"],
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=6)
+def decoded(paths: tuple[str, ...], side: int, interpolation: str) -> Tensor:
+    """All images as one tensor, uint8 [n, 3, side, side]. Kept: a step asks for the same part several times."""
+    import torch
+
+    return torch.from_numpy(np.stack(in_threads(lambda path: pixels(path, side, interpolation), paths)))
+
+
+@dataclass
+class Images:
+    """A part as pictures. stored: uint8 [n, 3, side, side], or None where they do not fit into memory."""
+
+    paths: list[str]
+    prep: dict[str, Any]
+    y: Tensor
+    query: Tensor | None
+    lengths: Tensor | None
+    stored: Tensor | None
+    augment: tuple[str, ...]
+    strength: float
+    seed: int
+    workers: int
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
+        """x: float32 [b, 3, size, size], scaled as the weights expect. Workers, if any, make whole batches, in order."""
+        todo = Todo(self, plan, epoch, augment)
+        if not self.workers or len(plan) == 1:
+            yield from (todo[i] for i in range(len(plan)))
+            return
+        import torch
+        from torch.utils.data import DataLoader
+
+        own = torch.Generator()  # the loader would draw its seed from the global generator, and dropout notice
+        yield from DataLoader(todo, batch_size=None, num_workers=min(self.workers, len(plan)), generator=own)  # type: ignore[arg-type]
+
+    def picture(self, row: int) -> Tensor:
+        """One image, uint8 [3, side, side]."""
+        import torch
+
+        if self.stored is not None:
+            return self.stored[row]
+        return torch.from_numpy(pixels(self.paths[row], self.prep["side"], self.prep["interpolation"]))
+
+
+@dataclass
+class Todo:
+    """The batches of one epoch, made when asked for by number."""
+
+    images: Images
+    plan: list[Tensor]
+    epoch: int
+    augment: bool
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, number: int) -> Batch:
+        import torch
+
+        from .augment import augmented, plain
+
+        rows, images = self.plan[number].cpu(), self.images
+        query = None if images.query is None else images.query[rows]
+        if self.augment and images.augment:
+            x, y = augmented(images, rows, self.epoch)
+            return Batch(x, y, rows, query)
+        return Batch(
+            plain(images.prep, torch.stack([images.picture(i) for i in rows.tolist()])), images.y[rows], rows, query
+        )
+
+
+def examples(config: Config, prep: dict[str, Any], data: Data) -> Images:
+    """A part as pictures, decoded now if they fit into memory. Classes unseen in training raise UserError."""
+    import torch
+
+    refuse_broken(config, data)
+    paths = data.frame[prep["image"]].to_list()
+    fits = len(paths) * 3 * prep["side"] ** 2 <= MEMORY
+    stored = decoded(tuple(paths), prep["side"], prep["interpolation"]) if fits else None
+    y = torch.from_numpy(targets(config, prep, data))
+    augment = tuple(config.augment)
+    return Images(
+        paths, prep, y, query_numbers(config, data), None, stored, augment, config.strength, config.seed, config.workers
+    )
+
+
+def first(images: Images, n: int) -> Images:
+    """The first n images of a part."""
+    return replace(
+        images, paths=images.paths[:n], y=images.y[:n], stored=None if images.stored is None else images.stored[:n]
+    )
+
+
+def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
+    """One example as it entered the model, scaled back to 8 bits: uint8 [size, size, 3]."""
+    import torch
+
+    x = batch.x[row].cpu()
+    back = x * torch.tensor(prep["std"])[:, None, None] + torch.tensor(prep["mean"])[:, None, None]
+    return {"image": back.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()}

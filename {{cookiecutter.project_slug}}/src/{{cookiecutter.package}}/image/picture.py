@@ -1,0 +1,168 @@
+"""One image file: its bytes, what is wrong with them, and its pixels as 8-bit RGB whatever it was saved as."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..errors import UserError
+
+MOST_PIXELS = 50_000_000  # a large photograph; a file that unpacks to more is a decompression bomb, or wants cutting up
+SEEN = "images.parquet"  # what is known of each file, so that every file is decoded once and not in every step
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one file is. mode and kind as Pillow names them; problem: why it cannot be used, '' when it can.
+
+    bytes, modified (ns since 1970): as the file system says. width, height: pixels. blank: one colour everywhere.
+    """
+
+    path: str
+    bytes: int = -1
+    modified: int = 0
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    kind: str = ""
+    problem: str = ""
+    blank: bool = False
+
+
+def look(path: str) -> Facts:
+    """Read, hash and decode one file. Never raises: what a decoder says of a broken file becomes its `problem`."""
+    _, size, modified = _stamp(path)
+    if size < 0:
+        return Facts(path, problem="missing")
+    known: dict[str, Any] = {"bytes": size, "modified": modified}
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        return Facts(path, **known, problem=f"unreadable: {error.strerror}")
+    known["sha256"] = hashlib.sha256(content).hexdigest()
+    if not content:
+        return Facts(path, **known, problem="0 bytes")
+    try:
+        return Facts(path, **known, **_decode(content))
+    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
+        return Facts(path, **known, problem=_words(error))
+
+
+def _decode(content: bytes) -> dict[str, Any]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        facts = {"width": image.width, "height": image.height, "mode": image.mode, "kind": image.format or ""}
+        if image.width * image.height > MOST_PIXELS:
+            return {**facts, "problem": f"too large: {image.width} x {image.height} pixels in {len(content):,} bytes"}
+        image.load()
+        facts["mode"] = image.mode if "transparency" not in image.info else f"{image.mode} with transparency"
+        if image.mode == "F":
+            return {**facts, "problem": "no agreed white: 32-bit floating point"}
+        low_high = image.getextrema() if image.mode != "P" else image.convert("RGB").getextrema()
+        pairs: Any = low_high if isinstance(low_high[0], tuple) else (low_high,)
+        if image.mode == "I" and not 0 <= pairs[0][0] <= pairs[0][1] < 65536:
+            return {**facts, "problem": f"no agreed white: values from {pairs[0][0]} to {pairs[0][1]}"}
+        return {**facts, "blank": all(low == high for low, high in pairs)}
+
+
+def _words(error: Exception) -> str:
+    from PIL import Image
+
+    said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    if isinstance(error, Image.DecompressionBombError):
+        return f"decompression bomb: {said}"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no image, or of an unknown kind"
+    if "truncat" in said.lower() or "not processed" in said or isinstance(error, EOFError):
+        return f"truncated: {said}"
+    return f"cannot be decoded: {said}"
+
+
+def scan(paths: list[str], runs: Path) -> pl.DataFrame:
+    """The facts of each file, in the order of `paths`. A file of the same size and time as at the last look is not read again."""
+    cache = runs / SEEN
+    known = _remembered(cache)
+    now = [_stamp(path) for path in paths]
+    new = [path for path, stamp in zip(paths, now, strict=True) if stamp not in known]
+    known |= {_key(facts): facts for facts in in_threads(look, new)}
+    if new and runs.is_dir():
+        frame = pl.DataFrame([asdict(known[stamp]) for stamp in dict.fromkeys(now)])
+        try:
+            frame.write_parquet(cache)
+        except OSError:  # a full or read-only disk only costs the time to look again
+            cache.unlink(missing_ok=True)
+    return pl.DataFrame([asdict(known[stamp]) for stamp in now])
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    try:
+        status = os.stat(path)
+        return path, status.st_size, status.st_mtime_ns
+    except OSError:
+        return path, -1, 0
+
+
+def _key(facts: Facts) -> tuple[str, int, int]:
+    return facts.path, facts.bytes, facts.modified
+
+
+def _remembered(cache: Path) -> dict[tuple[str, int, int], Facts]:
+    try:
+        rows = pl.read_parquet(cache, columns=[field.name for field in fields(Facts)]).to_dicts()
+        return {_key(facts): facts for facts in (Facts(**row) for row in rows)}
+    except (OSError, pl.exceptions.PolarsError):
+        return {}
+
+
+def in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """function(item) for each, in order. Decoders let go of Python's lock, so threads use all cores."""
+    from PIL import Image  # noqa: F401  imported once, before the threads
+
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # what Pillow warns about is looked at here: sizes, and what cannot be decoded
+        return list(pool.map(function, items))
+
+
+def to_rgb(image: Any) -> Any:
+    """8 bits of red, green and blue: 16 bits scaled down, CMYK and palettes converted, transparency laid on white.
+
+    Pillow's own convert("RGB") turns 16 bits white and uncovers what transparency had hidden.
+    """
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def pixels(path: str, side: int, interpolation: str = "bilinear") -> np.ndarray:
+    """The middle square of an image, uint8 [3, side, side]: the shorter side is scaled to `side`, the longer one cropped.
+
+    Turned as its EXIF says. Raises UserError for a file that was sound when it was last looked at and is not now.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            upright = to_rgb(ImageOps.exif_transpose(image))
+        method = Image.Resampling[interpolation.upper()]
+        return np.asarray(ImageOps.fit(upright, (side, side), method)).transpose(2, 0, 1).copy()
+    except Exception as error:
+        raise UserError(
+            f"{path} has changed since it was last looked at ({_words(error)}); run: recipe audit"
+        ) from None
