@@ -25,13 +25,19 @@ BITS, SMALL = 4, 32  # of 64 bits of a perceptual hash that may differ; images u
 
 
 def keys(config: Config, data: Data) -> np.ndarray:
-    """A hash of the features of each row, uint64 [n]. The same offer on another day, or in another query, is no copy."""
-    names = dict.fromkeys([*data.columns(*FEATURES), *(c for c in (config.query, config.time, config.group) if c)])
+    """A hash of the features of each row, uint64 [n]. The same offer on another day, or in another query, is no copy.
+
+    An image is what its file holds, not where it lies.
+    """
+    features = data.columns("content") or data.columns(*FEATURES)
+    names = dict.fromkeys([*features, *(c for c in (config.query, config.time, config.group) if c)])
     return data.frame.select(list(names)).hash_rows().to_numpy()
 
 
 def repeats_by_chance(data: Data) -> bool:
     """Whether independent draws would repeat anyway: fewer possible rows than half the square of the number of rows."""
+    if data.columns("text", "image"):
+        return False
     columns = data.columns(*FEATURES)
     return math.prod(min(data.frame[name].n_unique(), 10**6) for name in columns) < len(data) ** 2 / 2
 
@@ -155,7 +161,7 @@ def _like_images(paths: list[str]) -> tuple[list[tuple[int, int]], str]:
             with Image.open(path) as image:
                 hashes.append(_mark(image, imagehash.phash))
                 places.append(number)
-        except (OSError, ValueError):  # a corrupt image has a finding of its own
+        except Exception:  # a decoder raises whatever a broken file makes it stumble over; that has a finding of its own
             continue
     if len(hashes) < 2:
         return [], ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from .finding import Finding, finding
 
 OK, RIGHT = "label_ok_yes_no", "correct_label_if_wrong"
 ANSWERS = {"yes": 0, "y": 0, "no": 1, "n": 1}
+THUMB = 128  # pixels of the longer side of an image on the contact sheet
 GOOD, BAD = 0.01, 0.05  # label-error rates: below the first all is well, surely above the second nothing is
 
 
@@ -48,15 +50,27 @@ def contact_sheet(sheet: pl.DataFrame, image: str, target: str) -> str:
     """One page with every image of the sheet above its row number in the sheet and its label."""
     cells = []
     for number, (name, label) in enumerate(zip(sheet[image].to_list(), sheet[target].to_list(), strict=True), start=2):
-        path = Path(str(name))
-        kind = path.suffix.lstrip(".").lower() or "png"
-        source = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
         caption = f"row {number}: {html.escape(str(label))}"
         cells.append(
-            f'<figure><img alt="{html.escape(path.name)}" src="data:image/{kind};base64,{source}"><figcaption>{caption}</figcaption></figure>'
+            f'<figure><img alt="{html.escape(Path(str(name)).name)}" src="{_thumbnail(str(name))}"><figcaption>{caption}</figcaption></figure>'
         )
     style = "body{display:flex;flex-wrap:wrap;font:13px sans-serif}figure{margin:6px;width:132px}img{width:128px;image-rendering:pixelated}"
     return f'<!doctype html><meta charset="utf-8"><title>Label review</title><style>{style}</style>' + "\n".join(cells)
+
+
+def _thumbnail(path: str) -> str:
+    """A small PNG as a data URL, whatever kind of file it is made from; '' for one that cannot be decoded."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+            small.thumbnail((THUMB, THUMB))
+            small.save(buffer, format="PNG")
+    except Exception:  # a decoder raises whatever a broken file makes it stumble over; the audit names the file
+        return ""
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def read_sheet(config: Config, path: Path) -> Finding:

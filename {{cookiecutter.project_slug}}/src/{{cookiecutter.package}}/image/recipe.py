@@ -15,6 +15,10 @@ from ..task import Baseline, Batch, Data, Examples, Task
 CHANGES = ("crop", "flip", "jitter", "randaugment")  # change the picture; that the label stays is for the owner to say
 MIXES = ("mixup", "cutmix")  # mix two pictures, and their labels with them
 
+# The next larger of the same family.
+LARGER = {"resnet18": "resnet50", "resnet34": "resnet50", "resnet50": "resnet101", "resnet101": "resnet152"}
+LARGER |= {f"efficientnet_b{n}": f"efficientnet_b{n + 1}" for n in range(7)}
+
 Backbone = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
     "wide_resnet50_2", "wide_resnet101_2", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
@@ -138,6 +142,11 @@ class Image(Task):
         from .baseline import load_baseline
 
         return load_baseline(config, prep, folder)
+
+    def larger(self, config: Config) -> dict[str, Any]:
+        if config.adapt in ("frozen", "early"):
+            return {"adapt": "full"}
+        return {"backbone": LARGER[config.backbone]} if config.backbone in LARGER else {}
 
     def simple_features(self, config: Config, data: Data) -> Any:
         from .baseline import simple_features
