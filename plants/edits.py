@@ -198,12 +198,11 @@ def target_encoded(columns: list[str]) -> DataEdit:
     return edit
 
 
-def chain(*edits: DataEdit) -> DataEdit:
-    """One edit after the other."""
+def headed(words: int) -> DataEdit:
+    """Every text begins with the same header of so many words."""
+    header = " ".join(["the", "of", "in", "a"] * words).split()[:words]
 
     def edit(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
-        for one in edits:
-            frame = one(frame, random)
-        return frame
+        return frame.with_columns((pl.lit(" ".join(header) + " ") + pl.col("text")).alias("text"))
 
     return edit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -19,25 +20,24 @@ for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+from bases import BASES, ROOT, Base  # noqa: E402
+from plant import Fault  # noqa: E402
+
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 LIMIT = 240.0  # seconds after which a trial is given up
 WORKERS = 2
 
-from bases import BASES, Base  # noqa: E402
-from plant import Fault  # noqa: E402
-
 
 @dataclass(frozen=True)
 class Trial:
-    """What to run: name and strength make the file's name; "healthy" is a base as it is."""
+    """What to run: name, strength and seed make the file's name. light: split and train only, for the honest score."""
 
     name: str
     strength: str
     base: Base
     fault: Fault
     seed: int
+    light: bool = False
 
     @property
     def file(self) -> str:
@@ -55,6 +55,7 @@ def source_hash() -> str:
 
 def bake_all(folder: Path) -> dict[str, Path]:
     """One stamped project for each modality that a base has."""
+    sys.path.insert(0, str(ROOT / "tests"))
     from conftest import bake
 
     baked = {}
@@ -88,7 +89,7 @@ def _child(trial: Trial, baked: Path, scratch: Path, out: Path) -> None:
         os.dup2(null.fileno(), 1)
         os.dup2(null.fileno(), 2)
     try:
-        result = run_trial(baked, folder, trial.base, trial.fault, trial.seed)
+        result = run_trial(baked, folder, trial.base, trial.fault, trial.seed, trial.light)
     except Exception as error:
         result = {"broken": f"{type(error).__name__}: {error}"}
     result |= {"seconds": round(time.perf_counter() - began, 2)}
@@ -114,7 +115,8 @@ def run_all(trials: Iterable[Trial], out: Path, keep: bool = False, workers: int
         return
     warm()
     with tempfile.TemporaryDirectory(prefix="plants-") as name:
-        baked = bake_all(Path(name))
+        with contextlib.redirect_stdout(None):
+            baked = bake_all(Path(name))
         running: list[tuple[Any, float, Trial]] = []
         while todo or running:
             while todo and len(running) < workers:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 import traceback
@@ -22,13 +23,14 @@ import polars as pl
 from bases import Base, encoder, recipe
 from plant import Edit, Fault, apply_code
 
-STEPS = ("audit", "split", "baseline", "check", "train", "evaluate")
+STEPS = ("audit", "split", "baseline", "check", "train", "diagnose", "evaluate")
+LIGHT = ("split", "train")
 PACKAGE = "project"
 # Two trials share two cores: trees on one thread each are the same trees, and several times faster than threads that wait.
 ONE_THREAD = Edit("tabular/baseline.py", '"num_threads": 2', '"num_threads": 1')
 
 
-def trial(baked: Path, folder: Path, base: Base, fault: Fault, seed: int) -> dict[str, Any]:
+def trial(baked: Path, folder: Path, base: Base, fault: Fault, seed: int, light: bool = False) -> dict[str, Any]:
     """Run one faulty (or, with an empty fault, healthy) project in `folder`; returns what every step found.
 
     This changes the working folder and imports the stamped package: call it in a process of its own. Gates are passed
@@ -43,17 +45,23 @@ def trial(baked: Path, folder: Path, base: Base, fault: Fault, seed: int) -> dic
         rows = fault.data(rows, random)
     (folder / "data").mkdir(exist_ok=True)
     rows.write_csv(folder / "data" / "train.csv")
-    if base.modality == "text":
-        encoder(folder / "encoder")
     knobs = {**base.knobs, "task": base.task, "seed": seed, "split_seed": seed, **fault.knobs}
     knobs = {name: value for name, value in knobs.items() if value is not None}
     (folder / "recipe.toml").write_text(recipe((folder / "recipe.toml").read_text(), knobs))
+    if "encoder" in knobs:
+        encoder(folder / knobs["encoder"])
     os.chdir(folder)
     sys.path.insert(0, str(folder / "src"))
-    steps = [run(step, []) for step in STEPS]
-    steps += [run(words[0], list(words[1:]), gated=True) for words in fault.then]
+    there = importlib.import_module(f"{PACKAGE}.cli").STEPS
+    steps = [run(step, []) for step in (LIGHT if light else STEPS) if step in there]
+    for words in () if light else fault.then:
+        if words[0] == "git":
+            uncommitted(package)
+        else:
+            steps.append(run(words[0], list(words[1:]), gated=True))
     return {
         "seed": seed,
+        "light": light,
         "steps": steps,
         "honest": guarded(lambda: honest(held)),
         "finite": guarded(finite),
@@ -92,6 +100,18 @@ def run(step: str, words: list[str], gated: bool = False) -> dict[str, Any]:
     ]
     seconds = round(time.perf_counter() - began, 2)
     return {"step": step, "outcome": outcome, "said": said, "seconds": seconds, "findings": findings}
+
+
+def uncommitted(package: Path) -> None:
+    """Put the project under version control, then change its code."""
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "a"],
+    ):
+        subprocess.run(["git", *words], check=True)
+    with (package / "engine" / "loop.py").open("a") as file:
+        file.write("\n# tried something\n")
 
 
 def guarded(measure: Callable[[], Any]) -> Any:

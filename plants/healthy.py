@@ -1,0 +1,74 @@
+"""Healthy but awkward projects: whatever turns red here is a false alarm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from bases import BASES, DIGITS, SHOP, TABLE, TEXT, Base, _cut, _frame, _table, diabetes, digits, shop
+from plant import Edit, Fault
+
+HEAD = '        self.head = nn.Linear(width, outputs, bias=config.task != "ranking")  # a pair loss ignores a shift\n'
+WEIGHT = "        nn.init.{}(self.head.weight)\n"
+LEARNED = {"weights": "pretrained", "lr": 2e-3}  # LoRA and freezing need weights that are given; these are random ones
+
+
+def iris(random: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Two of the kinds of iris, which one petal tells apart: a decisive feature that is no leak."""
+    from sklearn.datasets import load_iris
+
+    bunch = load_iris()
+    two = bunch.target < 2
+    kinds = np.where(bunch.target[two] == 0, "setosa", "versicolor")
+    return _cut(_frame(bunch.data[two], kinds, ["sepal", "sepal_width", "petal", "petal_width"]), 80, random)
+
+
+def rare(random: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Orders of which one in 50 is returned."""
+    frame, held = shop(random, 9000)
+    yes = frame.filter(pl.col("returned") == "yes")[:80]
+    return pl.concat([frame.filter(pl.col("returned") == "no")[:4000], yes]).sample(
+        fraction=1, shuffle=True, seed=1
+    ), held
+
+
+def heavy(random: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A target with a heavy tail: the square of a square of the progression of diabetes."""
+    scale = (pl.col("target") / 100).exp().round(3).alias("target")
+    return tuple(frame.with_columns(scale) for frame in diabetes(random))  # type: ignore[return-value]
+
+
+def wine(random: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """178 wines: a very small table of three classes."""
+    return _cut(_table("wine"), 130, random)
+
+
+def _with(name: str, as_base: str, **knobs: object) -> Base:
+    base = BASES[as_base]
+    return replace(base, name=name, knobs={**base.knobs, **knobs})
+
+
+HEALTHY: list[tuple[Base, Fault]] = [
+    (_with("zero-initialised head", "digits"), Fault(code=(Edit("tabular/model.py", HEAD, HEAD + WEIGHT.format("zeros_")),))),
+    (_with("He-initialised head", "digits"), Fault(code=(Edit("tabular/model.py", HEAD, HEAD + WEIGHT.format("kaiming_normal_")),))),
+    (_with("SGD at 0.1", "digits", optimiser="sgd", lr=0.1), Fault()),
+    (_with("z-scores far beyond 1", "cancer"), Fault()),
+    (Base("decisive feature (iris)", iris, "binary", {**TABLE, "iid": "one flower a row", "batch_size": 16}), Fault()),
+    (Base("imbalance 1:50 declared", rare, "binary", {**SHOP, "class_weights": "balanced", "metric": "average_precision"}), Fault()),
+    (_with("time split", "flights"), Fault()),
+    (_with("group split", "writers"), Fault()),
+    (_with("dropout 0.5", "digits", dropout=0.5), Fault()),
+    (Base("LoRA", BASES["texts"].rows, "binary", {**TEXT, **LEARNED, "adapt": "lora"}, "text"), Fault()),
+    (Base("frozen encoder", BASES["texts"].rows, "binary", {**TEXT, **LEARNED, "adapt": "frozen"}, "text"), Fault()),
+    (_with("token masking", "texts masked"), Fault()),
+    (_with("two classes", "shop"), Fault()),
+    (_with("batch of 8 with LayerNorm", "digits", norm="layer", batch_size=8, lr=1e-3), Fault()),
+    (_with("BatchNorm", "digits", norm="batch", batch_size=32), Fault()),
+    (Base("98/1/1 split", lambda random: shop(random, 8000), "binary", {**SHOP, "val_share": 0.01, "test_share": 0.01, "batch_size": 128}), Fault()),
+    (Base("regression, heavy-tailed target", heavy, "regression", {**TABLE, "iid": "one row a patient", "loss": "huber", "metric": "mae", "lr": 1e-3}), Fault()),
+    (_with("early-stopped run", "digits", epochs=80, patience=3), Fault()),
+    (Base("very small table (wine)", wine, "multiclass", {**TABLE, "iid": "one row a bottle", "batch_size": 16}), Fault()),
+    (Base("plain texts", BASES["texts"].rows, "binary", TEXT, "text"), Fault()),
+    (Base("label smoothing", digits, "multiclass", {**DIGITS, "label_smoothing": 0.1}), Fault()),
+]  # fmt: skip

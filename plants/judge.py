@@ -1,0 +1,123 @@
+"""What the trials say: which plants matter, which are caught, by which check, and which causes were named."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from plant import Plant
+
+RANK = {"NOT APPLICABLE": 0, "PASS": 0, "WARN": 1, "FAIL": 2}
+ORDER = ("audit", "split", "baseline", "check", "train", "diagnose", "evaluate", "predict")
+
+
+@dataclass
+class Verdict:
+    """A plant at one strength. caught_by: check -> share of the full trials in which it was red because of the plant.
+
+    refused: share of the trials in which a step refused with an explanation. effect: Cohen's d of the honest score, p its
+    paired test. nan, linear: what the rivals caught.
+    """
+
+    plant: Plant
+    strength: str
+    trials: int
+    effective: bool
+    effect: float
+    p: float
+    caught: bool
+    attributed: bool
+    caught_by: dict[str, float]
+    attributed_by: dict[str, float]
+    refused: float
+    crashed: float
+    stage: str
+    nan: bool
+    linear: bool
+    broken: list[str] = field(default_factory=list)
+
+
+def reds(result: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(step, check) -> the worst finding of that name."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for step in result.get("steps", []):
+        for finding in step["findings"]:
+            key = (step["step"], finding["check"])
+            if key not in found or RANK[finding["verdict"]] > RANK[found[key]["verdict"]]:
+                found[key] = finding
+    return {key: finding for key, finding in found.items() if RANK[finding["verdict"]]}
+
+
+def caused(result: dict[str, Any], twin: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The red findings that the healthy twin does not show, or shows less red, on the same seed."""
+    healthy = reds(twin)
+    return {
+        key: finding
+        for key, finding in reds(result).items()
+        if RANK[finding["verdict"]] > RANK[healthy.get(key, {"verdict": "PASS"})["verdict"]]
+    }
+
+
+def outcomes(result: dict[str, Any], what: str) -> list[dict[str, Any]]:
+    """The steps that ended so: refused or crashed."""
+    return [step for step in result.get("steps", []) if step["outcome"] == what]
+
+
+def effect(faulty: list[float], healthy: list[float]) -> tuple[float, float]:
+    """(Cohen's d, p): d of the difference in pooled standard deviations, p of the paired t test."""
+    from scipy.stats import ttest_rel
+
+    a, b = np.array(faulty), np.array(healthy)
+    if len(a) < 3:
+        return math.nan, math.nan
+    if np.allclose(a, b):
+        return 0.0, 1.0
+    spread = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
+    return float((a - b).mean() / max(spread, 1e-12)), float(ttest_rel(a, b).pvalue)
+
+
+def judge(plant: Plant, strength: str, results: list[dict[str, Any]], twins: list[dict[str, Any]]) -> Verdict:
+    """Hold the trials of one plant against the twins of the same seeds."""
+    twin = {t["seed"]: t for t in twins if "seed" in t}
+    broken = [r["broken"] for r in results if "broken" in r]
+    results = [r for r in results if "broken" not in r and r["seed"] in twin]
+    scored = [r for r in results if r["honest"] is not None and twin[r["seed"]]["honest"] is not None]
+    d, p = effect([r["honest"] for r in scored], [twin[r["seed"]]["honest"] for r in scored])
+    untrained = sum(r["honest"] is None for r in results) > len(results) / 2  # no model came out of it at all
+    full = [r for r in results if not r["light"]]
+    n = max(len(full), 1)
+    found = [caused(r, twin[r["seed"]]) for r in full]
+    refused = [[s for s in outcomes(r, "refused") if not outcomes(twin[r["seed"]], "refused")] for r in full]
+    crashed = [[s for s in outcomes(r, "crashed") if not outcomes(twin[r["seed"]], "crashed")] for r in full]
+    caught = [bool(f or q) for f, q in zip(found, refused, strict=True)]
+    named = [
+        any(set(f["groups"][:3]) & set(plant.group) for f in reds_.values())
+        or any(plant.says and plant.says in s["said"] for s in refusals)
+        for reds_, refusals in zip(found, refused, strict=True)
+    ]
+    share = {f"{a}: {b}": sum((a, b) in f for f in found) / n for a, b in {key for f in found for key in f}}
+    right = {
+        f"{a}: {b}": sum((a, b) in f and bool(set(f[a, b]["groups"][:3]) & set(plant.group)) for f in found) / n
+        for a, b in {key for f in found for key in f}
+    }
+    steps = [key[0] for f in found for key in f] + [s["step"] for q in refused for s in q]
+    return Verdict(
+        plant=plant,
+        strength=strength,
+        trials=len(full),
+        effective=bool(plant.wrong) or untrained or (p < 0.05 and abs(d) >= 0.5),
+        effect=d,
+        p=p,
+        caught=sum(caught) >= n / 2 and bool(full),
+        attributed=sum(named) >= n / 2 and bool(full),
+        caught_by=share,
+        attributed_by=right,
+        refused=sum(map(bool, refused)) / n,
+        crashed=sum(map(bool, crashed)) / n,
+        stage=min(steps, key=ORDER.index) if steps else "",
+        nan=sum(r["finite"] is False for r in full) >= n / 2,
+        linear=sum(bool(r["linear"]) and not twin[r["seed"]]["linear"] for r in full) >= n / 2,
+        broken=broken,
+    )
