@@ -73,7 +73,11 @@ def temperature(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth
 
 def describe(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """ECE with its null, Brier score, and the reliability bins."""
-    chance = metrics.probabilities(config, prep, outputs)
+    return of_probabilities(metrics.probabilities(config, prep, outputs), truth)
+
+
+def of_probabilities(chance: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """The same for class probabilities [n, c]."""
     return {
         "ece": ece(chance, truth),
         "ece_null": ece_null(chance),

@@ -24,6 +24,11 @@ MOST_CELLS = 100_000_000  # beyond this, fewer resamples (at least 100): interva
 
 
 def probabilities(config: Config, prep: dict[str, Any], outputs: np.ndarray) -> np.ndarray:
+    """Class probabilities [n, c] from outputs of the network, see `class_probabilities`."""
+    return class_probabilities(outputs)
+
+
+def class_probabilities(outputs: np.ndarray) -> np.ndarray:
     """Class probabilities [n, c] from logits [n, c], or [n, 2] from one logit a row."""
     if outputs.shape[1] == 1:
         positive = expit(outputs[:, 0].astype(np.float64))

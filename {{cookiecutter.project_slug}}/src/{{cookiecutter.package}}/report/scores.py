@@ -1,0 +1,156 @@
+"""Sections on scores: all models on validation, the opened test part, each class, each slice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import LOWER_IS_BETTER
+from ..engine import calibration, metrics
+from ..engine.breakdown import confusion, per_class
+from ..engine.project import Project
+from . import grids, plots
+from .page import Section, Table, interval, number, section, table
+from .records import Record, comparable, finished
+
+MOST_RUNS = 15  # drawn: the newest
+MOST_CLASSES = 15  # drawn: those with the lowest recall
+
+
+def against_section(project: Project, records: dict[str, Record | None], root: str) -> Section:
+    """All models on validation: the baselines, and the runs on the same data and split as the one shown.
+
+    root: what leads from the page to the project's folder, for links to the pages of the runs.
+    """
+    train, baseline, metric = records["train"], records["baseline"], project.config.resolved_metric
+    reference = train or baseline
+    rows: dict[str, Any] = {}
+    if baseline and reference and comparable(baseline, reference):
+        rows = {n: e["metrics"][metric] for n, e in baseline["result"]["baselines"].items() if metric in e["metrics"]}
+    runs = [r for r in finished(project) if train and comparable(r, train) and metric in r["result"]["metrics"]]
+    rows |= {_name(r): r["result"]["metrics"][metric] for r in runs[-MOST_RUNS:]}
+    elsewhere = len(finished(project)) - len(runs)
+    text = f"Validation, 95 % intervals{'; lower is better' if metric in LOWER_IS_BETTER else ''}."
+    text += " The orange one is the run of this page." if train else ""
+    text += f" {elsewhere} runs on other data or another split are left out." if elsewhere else ""
+    drawn = grids.intervals(f"{metric} on validation", rows, metric, _name(train) if train else "")
+    return section("Models", text, plots=[drawn], tables=[_runs(runs, metric, root)])
+
+
+def _name(record: Record) -> str:
+    return f"{record['result']['model']} {record['id'][:4]}"
+
+
+def _runs(runs: list[Record], metric: str, root: str) -> Table | None:
+    """One row a run, newest first: what changed, its score, its difference to the best baseline."""
+    rows = []
+    for record in reversed(runs):
+        result, against = record["result"], record["result"].get("against_baseline")
+        changed = " ".join(f"{k}={v}" for k, v in record["overrides"].items())
+        link = {"text": record["id"], "link": f"{root}runs/{record['id']}/report.html"}
+        beside = f"{interval(against, '+')} to {against['name']}" if against else ""
+        rows.append([link, result["model"], changed, interval(result["metrics"][metric]), beside])
+    return table("Runs on this data and split", ["run", "model", "changed", metric, "difference"], rows)
+
+
+def test_section(record: Record) -> Section:
+    """What the opened test part said."""
+    result = record["result"]
+    text = f"Run {result['run']} ({result['model']}); opened by {_opener(result['openings'][-1])}."
+    if "baseline" in result:
+        theirs = result["baseline"]
+        text += f" Against {theirs['name']} on the same rows: {interval(theirs['difference'], '+')}."
+    if "threshold" in result:
+        cut = result["threshold"]
+        text += (
+            f" Threshold from the declared costs, chosen on validation: {number(cut['value'], 3)};"
+            f" cost per row {number(cut['cost'])}, at 0.5 it would be {number(cut['cost_at_half'])}."
+        )
+    rows = [[n, number(s["value"]), number(s["low"]), number(s["high"])] for n, s in result["metrics"].items()]
+    scores = table("Test scores", ["metric", "value", "low", "high"], rows)
+    overall = result["metrics"][result["metric"]]["value"]
+    drawn = [*class_plots(result, "test"), *slice_plots(result.get("slices", []), result["metric"], overall)]
+    findings = record["findings"]
+    return section("Test", text, plots=drawn, tables=[scores, *class_tables(result)], findings=findings)
+
+
+def _opener(opening: dict[str, Any]) -> str:
+    who = opening.get("who", "someone")
+    return f"{who} on {opening['started'][:16].replace('T', ' ')}"
+
+
+def validation_section(folder: Path, record: Record, classes: list[str]) -> Section | None:
+    """Class by class on validation, for a run that was not tested."""
+    if not classes or not (folder / "outputs.npy").exists():
+        return None
+    outputs, y = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("outputs", "y"))
+    kept = np.isfinite(outputs).all(axis=1)
+    if not kept.any():
+        return None
+    chance, truth = metrics.class_probabilities(outputs[kept]), y[kept].astype(int)
+    counts = confusion(chance.argmax(axis=1), truth, len(classes))
+    result = {
+        "classes": classes,
+        "confusion": counts.tolist(),
+        "per_class": per_class(counts, classes),
+        "calibration": {"before": calibration.of_probabilities(chance, truth)},
+    }
+    return section("Validation, class by class", plots=class_plots(result, "validation"), tables=class_tables(result))
+
+
+def class_plots(result: dict[str, Any], part: str) -> list[str]:
+    """Confusion, reliability, and the recall of each class; nothing where there are no classes."""
+    if "confusion" not in result:
+        return []
+    before, after = (result["calibration"].get(key) for key in ("before", "after"))
+    curves = {"as trained": before["bins"]} | ({"after temperature": after["bins"]} if after else {})
+    note = f"Calibration error {number(before['ece'], 3)}; chance alone shows up to {number(before['ece_null'], 3)}."
+    if after:
+        note += f" After temperature {number(result['temperature'], 2)} from validation: {number(after['ece'], 3)}."
+    lowest = sorted((c for c in result["per_class"] if c["support"]), key=lambda c: c["recall"])[:MOST_CLASSES]
+    recalls = {
+        f"{c['class']} ({c['support']} rows)": {
+            "value": c["recall"], "low": c.get("recall_low"), "high": c.get("recall_high")
+        }
+        for c in lowest
+    }  # fmt: skip
+    return [
+        grids.matrix(f"Confusion on {part}", result["confusion"], result["classes"]),
+        plots.reliability(f"Reliability on {part}", curves, note),
+        grids.intervals(f"Recall by class on {part}", recalls, "share of the class that was found"),
+    ]
+
+
+def class_tables(result: dict[str, Any]) -> list[Table | None]:
+    """Precision, recall and F1 of each class; the most frequent confusions where the matrix is too large to draw."""
+    if "per_class" not in result:
+        return []
+    rows = [
+        [c["class"], *(number(c[k], 3) for k in ("precision", "recall", "f1")), c["support"]]
+        for c in result["per_class"]
+    ]
+    found = [table("Classes", ["class", "precision", "recall", "F1", "rows"], rows)]
+    if len(rows) > grids.MOST_CLASSES:
+        counts = np.array(result["confusion"]) * (1 - np.eye(len(rows), dtype=int))
+        names, pairs = result["classes"], np.argsort(-counts, axis=None, kind="stable")[:20]
+        worst = [(int(i), int(j)) for i, j in zip(*np.unravel_index(pairs, counts.shape), strict=True)]
+        mixed = [[names[i], names[j], int(counts[i, j])] for i, j in worst if counts[i, j]]
+        found.append(table("Most frequent confusions", ["truth", "called", "rows"], mixed))
+    return found
+
+
+def slice_plots(slices: list[dict[str, Any]], metric: str, overall: float | None) -> list[str]:
+    """One forest plot for each column, against the score of all rows."""
+    columns = list(dict.fromkeys(s["column"] for s in slices))
+    return [
+        grids.intervals(
+            f"{metric} by {column}",
+            {f"{s['value']} ({s['n']} rows)": s for s in slices if s["column"] == column},
+            metric,
+            line=overall,
+            note="The dashed line is the score of all test rows.",
+        )
+        for column in columns
+    ]

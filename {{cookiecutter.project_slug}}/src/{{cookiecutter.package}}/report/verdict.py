@@ -1,0 +1,54 @@
+"""What the page says first, in plain words: is the model worth having, what did the test say, what is red."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config import LOWER_IS_BETTER
+from .page import interval
+from .records import Record
+
+
+def verdict_lines(metric: str, records: dict[str, Record | None]) -> list[str]:
+    """Three sentences: against the best simple model, on the test part, and what is red."""
+    train, evaluated = records["train"], records.get("evaluate")
+    against = train["result"].get("against_baseline") if train else None
+    if train is None:
+        first = "No model is trained yet."
+    elif against:
+        first = worth(train["result"]["model"], train["result"].get("metric", metric), against)
+    else:
+        first = "No baseline was run: the result cannot be judged."
+    red = [f"{r['id']}: {f['check']}" for r in records.values() if r for f in r["findings"] if f["verdict"] == "FAIL"]
+    return [first, *tested(train, evaluated), f"Red: {'; '.join(red)}." if red else "No check is red."]
+
+
+def worth(model: str, metric: str, against: dict[str, Any]) -> str:
+    """Whether the model beats the best simple one. Differences are the model's score minus the other's, so below zero is
+    better where lower is better."""
+    who = "The network" if model == "network" else model
+    if None in (against["value"], against["low"], against["high"]):
+        return f"{who} cannot be judged against {against['name']}: the difference is not a number."
+    lower = metric in LOWER_IS_BETTER
+    gains = sorted(-against[k] if lower else against[k] for k in ("low", "high"))
+    words = (
+        f"the difference is {interval(against, '+')} {metric} on validation{', where lower is better' if lower else ''}"
+    )
+    if gains[0] > 0:
+        return f"{who} beats the best simple model, {against['name']}: {words}."
+    if gains[1] < 0:
+        return f"{who} is not worth having, {against['name']} is better: {words}."
+    return f"{who} is not worth having over {against['name']} on this evidence: {words}, and its interval holds 0."
+
+
+def tested(train: Record | None, evaluated: Record | None) -> list[str]:
+    """What the test part said, for which run, and whether it was looked at once."""
+    if evaluated is None:
+        return ["The test part is still shut."]
+    result = evaluated["result"]
+    looks = [f for f in evaluated["findings"] if f["check"] == "test opened once"]
+    times = looks[0]["evidence"].get("openings", 1) if looks else len(result["openings"])
+    clean = "opened once" if times == 1 else f"opened {times} times, so this is no clean test"
+    other = "" if train and train["id"] == result["run"] else f" It was another run, {result['run']}."
+    scored = f"{result['metric']} {interval(result['metrics'][result['metric']])}"
+    return [f"Test ({clean}, {result['rows']:,} rows): {scored}.{other}"]
