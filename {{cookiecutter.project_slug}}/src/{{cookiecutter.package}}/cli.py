@@ -21,21 +21,32 @@ STEPS = {
     "baseline": "what the dumb and the simple models reach: the numbers to beat",
     "check": "find silent bugs before a long run: init loss, overfit a batch, gradients, ...",
     "lr-range": "learning-rate range test: an interval to choose lr from",
-    "train": "train, stop early, keep the best",
+    "train": "train, stop early, keep the best, say what the curves mean",
+    "diagnose": "what the curves and the runs since say, and the one experiment to do next",
     "evaluate": "open the test part, once, and report with intervals",
     "report": "one HTML page with plots and numbers of everything so far",
 }
+# What comes when a first run stands: steps too, but none that `all` would do by itself.
+EXPERIMENTS = {
+    "learning-curve": "train on 25, 50 and 100 % of the rows: is data the limit?",
+    "ablate": "take the parts away one by one: does it get worse?",
+    "tune": "search learning rate, batch size, regularisation; last, and against the noise between seeds",
+    "rerun": "repeat a run from its record and say whether the numbers agree: recipe rerun ID",
+}
 OTHERS = {
-    "all": "every step above in order; stops at the first red gate",
-    "log": "the ledger as a table",
+    "all": "every step of the first list in order; stops at the first red gate",
+    "log": "every run: parent, change, prediction, result, verdict",
     "knobs": "every knob with its value, meaning and range",
 }
 
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser; flags are the same for every step."""
-    width = max(map(len, (*STEPS, *OTHERS)))
-    commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in {**STEPS, **OTHERS}.items())
+    width = max(map(len, (*STEPS, *EXPERIMENTS, *OTHERS)))
+    commands = "\n\n".join(
+        "\n".join(f"  {name:<{width}}  {text}" for name, text in group.items())
+        for group in (STEPS, EXPERIMENTS, OTHERS)
+    )
     cli = argparse.ArgumentParser(
         prog="recipe",
         usage="recipe <step> [knob=value ...] [flags]",
@@ -43,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         description=f"The training recipe, one command a step:\n\n{commands}",
         epilog="A knob=value overrides recipe.toml for this command; `recipe knobs` lists all of them.",
     )
-    cli.add_argument("step", choices=[*STEPS, *OTHERS], metavar="step", help="one of the steps above")
+    cli.add_argument("step", choices=[*STEPS, *EXPERIMENTS, *OTHERS], metavar="step", help="one of the steps above")
     cli.add_argument("overrides", nargs="*", metavar="knob=value", help="set a knob for this command only")
     cli.add_argument(
         "--because", default="", metavar="WHY", help="pass a red gate for this reason; the ledger keeps it"
@@ -52,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "--project", type=Path, default=Path(), metavar="DIR", help="project folder (default: here or above)"
     )
     cli.add_argument(
-        "--run", default="", metavar="ID", help="evaluate, report, train --resume: this run, not the best or newest"
+        "--run", default="", metavar="ID", help="this run, not the best or newest (diagnose, evaluate, report, ...)"
     )
     cli.add_argument("--review", type=Path, metavar="CSV", help="audit: read a reviewed label sheet back")
     cli.add_argument(
@@ -64,6 +75,14 @@ def parser() -> argparse.ArgumentParser:
         help="train: go on with the run that was stopped (or with --run ID); auto: or start one when there is none",
     )
     cli.add_argument("--skip", type=int, default=0, metavar="N", help="train: pass over at most N non-finite steps")
+    cli.add_argument("--predict", default="", metavar="TEXT", help="train: what you expect of this run, in one line")
+    cli.add_argument("--parent", default="", metavar="ID", help="train: compare with this run, not the nearest")
+    cli.add_argument("--bundle", default="", metavar="WHY", help="train: why several knobs change at once")
+    cli.add_argument("--seeds", type=int, default=0, metavar="N", help="train, ablate, tune: this many seeds, paired")
+    cli.add_argument("--trials", type=int, default=0, metavar="N", help="tune: trials in each of its three stages")
+    cli.add_argument(
+        "--storage", default="", metavar="URL", help="tune: a database that workers on other machines share"
+    )
     cli.add_argument("--quiet", action="store_true", help="print only errors and the last line")
     return cli
 
@@ -100,17 +119,26 @@ def _check_flags(args: argparse.Namespace) -> None:
     if args.resume not in ("", "stopped", "auto"):
         args.overrides.append(args.resume)
         args.resume = "stopped"
+    if args.step == "rerun" and len(args.overrides) == 1 and "=" not in args.overrides[0]:
+        args.run = args.overrides.pop()
     takers = {
         "resume": ("train",),
         "skip": ("train",),
         "review": ("audit",),
-        "run": ("evaluate", "report", *(["train"] if args.resume else [])),
+        "run": ("diagnose", "evaluate", "report", "ablate", "rerun", *(["train"] if args.resume else [])),
+        "predict": ("train",),
+        "parent": ("train",),
+        "bundle": ("train",),
+        "seeds": ("train", "ablate", "tune"),
+        "trials": ("tune",),
+        "storage": ("tune",),
     }
     for flag, steps in takers.items():
         if getattr(args, flag) and args.step not in steps:
             raise UserError(f"--{flag} is of no use to {args.step}; it belongs to {' and '.join(takers[flag])}")
-    if args.skip < 0:
-        raise UserError(f"--skip {args.skip} must be 0 or more")
+    for flag in ("skip", "seeds", "trials"):
+        if getattr(args, flag) < 0:
+            raise UserError(f"--{flag} {getattr(args, flag)} must be 0 or more")
 
 
 def _dispatch(args: argparse.Namespace) -> int:
@@ -125,6 +153,9 @@ def _dispatch(args: argparse.Namespace) -> int:
 
         say(table(read(project.ledger)))
         return 0
+    if args.step == "train" and args.seeds > 1:
+        seeds = range(project.config.seed, project.config.seed + args.seeds)
+        return max(run_step(project.variant(seed=seed), "train", args) for seed in seeds)
     for step in STEPS if args.step == "all" else [args.step]:
         if status := run_step(project, step, args):
             return status
@@ -159,7 +190,7 @@ def find_task(modality: str) -> Any:
 def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     """Run one step in a fresh run folder. Returns 1 when a check in it is red and --because was not given."""
     module = importlib.import_module(f"{__package__}.steps.{step.replace('-', '_')}")
-    project.say(f"\n{step}: {STEPS[step]}")
+    project.say(f"\n{step}: {({**STEPS, **EXPERIMENTS})[step]}")
     run = _reopened(project, args) if step == "train" and args.resume else None
     run = run or project.begin(step.replace("-", "_"))
     try:

@@ -20,10 +20,17 @@ from .errors import UserError
 GROUPS = ("data", "split", "preprocessing", "model", "loss", "optimiser", "schedule", "loop", "evaluation", "tracking")
 
 
-def knob(default: Any, group: str, description: str, **bounds: Any) -> Any:
-    """A documented field. `group` is one of GROUPS; `bounds` are pydantic's (ge, gt, le, lt, pattern, ...)."""
+def knob(default: Any, group: str, description: str, off: Any = None, **bounds: Any) -> Any:
+    """A documented field. `group` is one of GROUPS; `off` is the value that takes the part away, for `recipe ablate`;
+    `bounds` are pydantic's (ge, gt, le, lt, pattern, ...)."""
     assert group in GROUPS, group
-    return Field(default, description=description, json_schema_extra={"group": group}, validate_default=True, **bounds)
+    return Field(
+        default,
+        description=description,
+        json_schema_extra={"group": group, "off": off},
+        validate_default=True,
+        **bounds,
+    )
 
 
 class Config(BaseModel):
@@ -82,19 +89,23 @@ class Config(BaseModel):
     loss: Literal["auto", "cross_entropy", "bce", "focal", "mse", "mae", "huber", "pairwise"] = knob(
         "auto", "loss", "auto = bce, cross_entropy, mse or pairwise (BPR) by task"
     )
-    class_weights: Literal["none", "balanced"] = knob("none", "loss", "balanced = inverse frequency, mean one")
-    label_smoothing: float = knob(0.0, "loss", "Share of the target spread over all classes", ge=0, le=0.5)
+    class_weights: Literal["none", "balanced"] = knob(
+        "none", "loss", "balanced = inverse frequency, mean one", off="none"
+    )
+    label_smoothing: float = knob(0.0, "loss", "Share of the target spread over all classes", off=0.0, ge=0, le=0.5)
     focal_gamma: float = knob(2.0, "loss", "Focusing parameter of the focal loss", ge=0, le=10)
 
     optimiser: Literal["adamw", "sgd"] = knob("adamw", "optimiser", "AdamW, or SGD with Nesterov momentum")
     lr: float = knob(1e-3, "optimiser", "Peak learning rate", gt=0, le=10)
-    weight_decay: float = knob(1e-2, "optimiser", "Decoupled decay; none on bias, norm and embeddings", ge=0, le=1)
-    momentum: float = knob(0.9, "optimiser", "SGD's momentum", ge=0, lt=1)
-    clip: float = knob(1.0, "optimiser", "Largest global gradient norm; 0 = no clipping", ge=0)
-    schedule: Literal["cosine", "linear", "one_cycle", "plateau", "constant"] = knob(
-        "cosine", "schedule", "How the rate falls after warm-up"
+    weight_decay: float = knob(
+        1e-2, "optimiser", "Decoupled decay; none on bias, norm and embeddings", off=0.0, ge=0, le=1
     )
-    warmup: float = knob(0.05, "schedule", "Share of all steps spent rising from zero to lr", ge=0, lt=1)
+    momentum: float = knob(0.9, "optimiser", "SGD's momentum", ge=0, lt=1)
+    clip: float = knob(1.0, "optimiser", "Largest global gradient norm; 0 = no clipping", off=0.0, ge=0)
+    schedule: Literal["cosine", "linear", "one_cycle", "plateau", "constant"] = knob(
+        "cosine", "schedule", "How the rate falls after warm-up", off="constant"
+    )
+    warmup: float = knob(0.05, "schedule", "Share of all steps spent rising from zero to lr", off=0.0, ge=0, lt=1)
 
     epochs: int = knob(30, "loop", "Most passes over the training part", ge=1, le=100_000)
     batch_size: int = knob(128, "loop", "Examples per forward pass; 32-256 balances noise and speed", ge=1)

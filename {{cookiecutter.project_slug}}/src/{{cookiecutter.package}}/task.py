@@ -167,6 +167,10 @@ class Task:
         """
         return {}
 
+    def larger(self, config: Any) -> dict[str, Any]:
+        """Knobs of the next larger model, to tell underfitting from a data ceiling; {} where there is none."""
+        return {}
+
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """The tensors a checkpoint must hold to bring this model back."""
         return model.state_dict()

@@ -77,6 +77,7 @@ def finding(
     *,
     fail: bool = False,
     warn: bool = False,
+    advise: bool = False,
     why: str = "causes",
     share: float = 0.0,
     evidence: dict[str, Any] | None = None,
@@ -84,17 +85,19 @@ def finding(
 ) -> Finding:
     """FAIL if `fail`, else WARN if `warn`, else PASS; with the sentences of findings.toml.
 
-    why: which of the check's lists of causes. The sentences are filled in from `evidence` and `values`.
+    why: which of the check's lists of causes. advise: name causes and the next command though it passes. The sentences
+    are filled in from `evidence` and `values`.
     """
-    words, known, red = sentences()[check], {**(evidence or {}), **values}, fail or warn
-    causes = [line.format(**known).split(": ", 1) for line in words[why]] if red else []
+    words, known = sentences()[check], {**(evidence or {}), **values}
+    told = fail or warn or advise
+    causes = [line.format(**known).split(": ", 1) for line in words[why]] if told else []
     return Finding(
         check,
         "FAIL" if fail else "WARN" if warn else "PASS",
         saw,
         words["expected"].format(**known),
         tuple(Cause(group, sentence) for group, sentence in causes),
-        words["next"].format(**known) if red else "",
+        words["next"].format(**known) if told else "",
         share,
         evidence or {},
     )

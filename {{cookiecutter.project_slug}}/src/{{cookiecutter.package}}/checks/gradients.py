@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..engine.loop import step
 from ..engine.losses import expected_initial_loss
 from ..engine.optim import make_optimiser
+from ..task import Batch
 from .bench import Bench
 from .finding import Finding, finding, not_applicable
 
@@ -125,8 +126,8 @@ def _movement(bench: Bench, moved: list[float], losses: list[float]) -> Finding:
     )
 
 
-def _dead_units(bench: Bench, model: nn.Module) -> Finding:
-    """Share of units behind each ReLU that are zero for every one of several hundred examples after 60 steps."""
+def dead_shares(model: nn.Module, batch: Batch) -> dict[str, float]:
+    """Share of units behind each ReLU that are zero for every example of the batch, by layer; {} without a ReLU."""
     dead: dict[str, float] = {}
     hooks = []
     for name, module in model.named_modules():
@@ -137,12 +138,19 @@ def _dead_units(bench: Bench, model: nn.Module) -> Finding:
                 dead[name] = min(dead.get(name, 1.0), 1.0 - float(alive.float().mean()))
 
             hooks.append(module.register_forward_hook(hook))
-    if not hooks:
-        return not_applicable("dead units", "the network has no ReLU module")
-    with torch.no_grad():
-        model.eval()(bench.batch(bench.rows(4 * bench.config.batch_size)).x)
+    if hooks:
+        with torch.no_grad():
+            model.eval()(batch.x)
     for handle in hooks:
         handle.remove()
+    return dead
+
+
+def _dead_units(bench: Bench, model: nn.Module) -> Finding:
+    """Dead units among several hundred examples after 60 steps."""
+    dead = dead_shares(model, bench.batch(bench.rows(4 * bench.config.batch_size)))
+    if not dead:
+        return not_applicable("dead units", "the network has no ReLU module")
     worst = max(dead, key=lambda name: dead[name])
     return finding(
         "dead units",

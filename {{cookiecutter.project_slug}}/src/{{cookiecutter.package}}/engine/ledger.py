@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from ..config import LOWER_IS_BETTER
 from ..errors import UserError
 from .files import to_json, write_atomic
 
@@ -56,10 +58,36 @@ def _hash(row: dict[str, Any]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The ledger for a terminal: one line a row."""
-    lines = [f"{'run':<16} {'status':<6} {'result':<44} changed / because"]
+    """The ledger for a terminal: one line a row, and the best validation score so far as a curve."""
+    lines = [f"{'run':<20} {'status':<6} {'result':<36} {'against its parent':<44} changed; predicted; why"]
     for row in rows:
         result = f"{row['metric']} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}]" if "metric" in row else ""
         changed = " ".join(f"{knob}={value}" for knob, value in row["overrides"].items())
-        lines.append(f"{row['id']:<16} {row['status']:<6} {result:<44} {changed} {row['because']}".rstrip())
-    return "\n".join(lines)
+        notes = [changed, row.get("prediction", ""), row.get("bundle", ""), row["because"]]
+        words = "; ".join(filter(None, notes))
+        lines.append(f"{row['id']:<20} {row['status']:<6} {result:<36} {_against(row):<44} {words}".rstrip())
+    return "\n".join([*lines, *_progress(rows)])
+
+
+def _against(row: dict[str, Any]) -> str:
+    found = row.get("difference")
+    if not found:
+        return ""
+    n = len(found["seeds"])
+    return f"{row['parent'][:4]} {found['value']:+.4f} +/- {found['error']:.4f} {found['verdict']} ({n} seed{'s' * (n != 1)})"
+
+
+def _progress(rows: list[dict[str, Any]]) -> list[str]:
+    """The best score of the training runs so far, one block a run: tall is good."""
+    scores = [row for row in rows if row["step"] == "train" and "metric" in row]
+    scores = [row for row in scores if row["metric"] == scores[-1]["metric"]]
+    if len(scores) < 2:
+        return []
+    sign = -1 if scores[0]["metric"] in LOWER_IS_BETTER else 1
+    best = list(accumulate((sign * row["value"] for row in scores), max))
+    span = (best[-1] - best[0]) or 1.0
+    blocks = "".join("▁▂▃▄▅▆▇█"[round(7 * (value - best[0]) / span)] for value in best)
+    return [
+        "",
+        f"best {scores[0]['metric']} on validation over {len(scores)} runs: {blocks} {sign * best[0]:.4g} -> {sign * best[-1]:.4g}",
+    ]

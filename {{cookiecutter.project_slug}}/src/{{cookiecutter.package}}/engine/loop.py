@@ -164,12 +164,14 @@ def fit(
     val: Examples,
     resume: bool = False,
     skip: int = 0,
+    each_epoch: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[nn.Module, Progress]:
     """Train the project's model; returns it with its best weights, and the progress with its curves.
 
     Checkpoints go to run.folder/checkpoints: `last` after every epoch, every SAVE_SECONDS and on a signal, `best`
     whenever the validation loss is the lowest so far. At most `skip` steps whose loss or gradient is not finite are
-    passed over; the next one raises NonFinite. Raises Stopped (after saving) on a signal.
+    passed over; the next one raises NonFinite. Raises Stopped (after saving) on a signal. `each_epoch` may end the run
+    by raising.
     """
     config, task, folder = project.config, project.task, run.folder / "checkpoints"
     track = make_tracker(run)  # before seeding: it may draw random numbers of its own
@@ -236,6 +238,7 @@ def fit(
             save_last(project, run, model, optimiser, progress, watch)
             saved = time.monotonic()
             report_epoch(project, progress, improved)
+            each_epoch(progress)
             track.log(progress.curves[-1], progress.step)
             if signals.received:
                 raise Stopped(signals.received)

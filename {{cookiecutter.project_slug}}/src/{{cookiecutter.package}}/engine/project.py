@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..checks.finding import Finding
-from ..config import GROUPS, Config
+from ..config import GROUPS, Config, make_config
 from ..errors import UserError
 from ..task import Data, Task
 from . import ledger
@@ -80,6 +81,14 @@ class Project:
         if not self.quiet:
             say(text)
 
+    def variant(self, because: str = "", **knobs: Any) -> Project:
+        """The same project with other knobs; what was read from disk is kept where they do not touch it."""
+        config = make_config(type(self.config), {**self.config.model_dump(), **knobs}, "a variant of this project")
+        other = replace(self, config=config, overrides={**self.overrides, **knobs}, because=because or self.because)
+        if "data" in self.__dict__ and config.fingerprint("data") == self.config.fingerprint("data"):
+            other.__dict__["data"] = self.data
+        return other
+
     def records(self, step: str) -> list[dict[str, Any]]:
         """Finished records of a step, oldest first."""
         paths = sorted((self.root / "runs").glob(f"*-{step}/record.json"))
@@ -94,7 +103,10 @@ class Project:
     def require(self, step: str, why: str) -> dict[str, Any]:
         """The current, not failed record of `step`. Raises UserError naming the command to run, unless --because."""
         record = self.current(step)
-        command = f"recipe {step.replace('_', '-')}"
+        fields = type(self.config).model_fields
+        touching = [n for n in self.overrides if fields[n].json_schema_extra["group"] in DEPENDS[step]]  # type: ignore[index,call-overload]
+        words = [f"{name}={self.overrides[name]}" for name in touching]
+        command = shlex.join(["recipe", step.replace("_", "-"), *words])
         if record is None:
             older = self.records(step)
             changed = [k for k in DEPENDS[step] if older and older[-1]["fingerprint"].get(k) != self.fingerprint[k]]
@@ -149,8 +161,6 @@ class Run:
 
     def timed(self, check: Callable[..., Finding | list[Finding]], *args: Any) -> None:
         """Run a check, note what it cost, keep and show what it found."""
-        from dataclasses import replace
-
         before = time.perf_counter()
         found = check(*args)
         seconds = time.perf_counter() - before
@@ -220,9 +230,10 @@ def _made(folder: Path) -> bool:
 
 
 def describe(finding: Finding) -> str:
-    """A finding as terminal text: one line when it passed, with causes and the next command when it did not."""
-    lines = [f"  {finding.verdict:<14} {finding.check}: {finding.saw}"]
-    if finding.verdict in ("WARN", "FAIL"):
+    """A finding as terminal text: one line when it passed, with causes and the next command when it has some."""
+    label = "NOTE" if finding.causes and finding.verdict == "PASS" else finding.verdict
+    lines = [f"  {label:<14} {finding.check}: {finding.saw}"]
+    if finding.causes:
         lines.append(f"{'':17}expected: {finding.expected}")
         lines += [f"{'':17}likely {i}: ({c.group}) {c.sentence}" for i, c in enumerate(finding.causes, start=1)]
         lines += [f"{'':17}next: {finding.next}"] if finding.next else []

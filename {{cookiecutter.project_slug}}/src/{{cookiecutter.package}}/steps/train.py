@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 
 from ..checks.finding import Finding, finding
+from ..checks.gradients import dead_shares
 from ..config import Config
-from ..engine import metrics
+from ..engine import experiments, metrics
 from ..engine.fitted import Fitted
-from ..engine.loop import NonFinite, Progress, fit, losses_of, predict, query_of
+from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, predict, query_of
 from ..engine.losses import make_loss
 from ..engine.parts import parts
 from ..engine.project import Project, Run
+from ..engine.sharpness import sharpness
 from ..engine.stop import alone
 from ..task import Batch, Examples
+from . import diagnose
+
+PROBE = 512  # training examples on which dead units and sharpness are measured at the end
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
@@ -29,6 +34,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     baseline = project.require("baseline", "a network means nothing without a number to beat")
     if not task.final_baseline(config):
         project.require("check", "a silent bug would waste the run")
+    experiment = experiments.begin(project, args.parent, args.predict, args.bundle)
     data = parts(project)
     prep = task.prepare(config, data["train"])
     run.save("prep.json", prep)
@@ -42,6 +48,36 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             run.add(non_finite(config, broken))
             return
     _record(project, run, prep, val, outputs, summary, baseline)
+    _compare(project, run, prep, experiment)
+    if not task.final_baseline(config):
+        for one in diagnose.findings(project, run.folder, config.model_dump(), run.result)[0]:
+            run.add(one)
+
+
+def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, **knobs: Any) -> dict[str, Any]:
+    """Train with these knobs once under each seed, where no such run is there yet; the record of the first seed."""
+    because = project.because or f"part of {run.id}"
+    there = experiments.repeats(project, {**project.config.model_dump(), **knobs})
+    for seed in [seed for seed in seeds if seed not in there]:
+        quiet = project.variant(because, seed=seed, **knobs)
+        quiet.quiet = True
+        record = there[seed] = again(quiet, args)
+        metric, words = record["result"]["metric"], " ".join(f"{name}={value}" for name, value in knobs.items())
+        project.say(
+            f"  {record['id']} {words or 'as it is'}, seed {seed}: {metric} {record['result']['metrics'][metric]['value']:.4f}"
+        )
+    return there[seeds[0]]
+
+
+def again(project: Project, args: argparse.Namespace) -> dict[str, Any]:
+    """Train a variant of the project as a run of its own, with its own record and ledger line; returns the record."""
+    begun = project.begin("train")
+    try:
+        run(project, begun, args)
+        return begun.finish()
+    except BaseException:
+        begun.discard()
+        raise
 
 
 def _fit_network(
@@ -50,6 +86,8 @@ def _fit_network(
     model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
     outputs = predict(model, examples[1], project.config)
     run.add(best_restored(project, prep, examples[1], outputs, progress))
+    device, loss = next(model.parameters()).device, make_loss(project.config, prep)
+    probe = next(iter(examples[0].batches(plan(examples[0], PROBE)[:1]))).to(device)
     run.save("curves.json", progress.curves)
     run.save_array("losses.npy", np.array(progress.losses, dtype=np.float32))
     _save_worst(project, run, prep, examples[1], (model, outputs))
@@ -62,6 +100,8 @@ def _fit_network(
         "steps": progress.step,
         "skipped": progress.skipped,
         "stopped": progress.stopped or "all epochs done",
+        "dead_units": dead_shares(model, probe),
+        "sharpness": sharpness(model, loss, probe),
     }
 
 
@@ -86,6 +126,8 @@ def _fit_baseline(
         "steps": 0,
         "skipped": [],
         "stopped": "",
+        "dead_units": {},
+        "sharpness": None,
     }
 
 
@@ -110,6 +152,18 @@ def _record(
     project.say(f"  {summary['model']}: validation {metric} {_interval(scores[metric])}")
     if baseline:
         run.add(against_baseline(project, run, prep, outputs, (y, query), baseline))
+
+
+def _compare(project: Project, run: Run, prep: dict[str, Any], experiment: dict[str, Any]) -> None:
+    """What came of the experiment against its parent; kept in the record and in the ledger."""
+    metric = project.config.resolved_metric
+    if experiment["parent"]:
+        parent = next(r for r in experiments.finished(project) if r["id"] == experiment["parent"])
+        mine = {"id": run.id, "config": project.config.model_dump(), "result": run.result}
+        experiment["difference"] = experiments.compare(project, mine, parent, prep)
+    run.result["experiment"] = experiment
+    run.result["ledger"] |= {**experiment, "against_baseline": run.result.get("against_baseline")}
+    project.say(f"  {experiments.sentence(experiment, metric)}")
 
 
 def against_baseline(

@@ -24,11 +24,11 @@ class Config(shared.Config):
     hidden: int = knob(128, "model", "Width of the hidden layers", ge=1, le=8192)
     layers: int = knob(3, "model", "Linear layers, the last one included; beyond 5 rarely earns its keep", ge=2, le=5)
     dropout: float = knob(
-        0.0, "model", "Dropout after each activation; only against overfitting (0.1-0.5)", ge=0, le=0.9
+        0.0, "model", "Dropout after each activation; only against overfitting (0.1-0.5)", off=0.0, ge=0, le=0.9
     )
-    norm: Literal["none", "layer", "batch"] = knob("none", "model", "Normalisation before each activation")
+    norm: Literal["none", "layer", "batch"] = knob("none", "model", "Normalisation before each activation", off="none")
     numeric_embedding: Literal["none", "piecewise"] = knob(
-        "none", "model", "piecewise = each number as its position among quantile bins of the training part"
+        "none", "model", "piecewise = each number as its position among quantile bins of the training part", off="none"
     )
     scaling: Literal["standard", "minmax", "none"] = knob(
         "standard", "preprocessing", "Scaling of numbers, fitted on train"
@@ -90,6 +90,9 @@ class Tabular(Task):
 
     def final_baseline(self, config: Config) -> str:
         return "lightgbm" if config.model == "lightgbm" else ""
+
+    def larger(self, config: Config) -> dict[str, Any]:
+        return {"hidden": 4 * config.hidden} if config.model == "mlp" and config.hidden <= 2048 else {}
 
     def simple_features(self, config: Config, data: Data) -> Any:
         from .data import simple_features

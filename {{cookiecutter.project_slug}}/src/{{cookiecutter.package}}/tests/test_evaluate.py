@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ..cli import parser
 from ..config import Config
 from ..engine import ledger, lock, metrics, parts
 from ..engine.project import Project
@@ -30,7 +30,7 @@ def do(project: Project, name: str, run: str = "") -> Record:
     step = {"split": split, "baseline": baseline, "train": train, "evaluate": evaluate}[name]
     begun = project.begin(name)
     try:
-        step.run(project, begun, argparse.Namespace(run=run, resume="", skip=0, review=None))
+        step.run(project, begun, parser().parse_args([name, "--run", run]))
         return begun.finish()
     except BaseException:
         begun.discard()

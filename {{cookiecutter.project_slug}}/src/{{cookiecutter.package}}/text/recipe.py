@@ -46,16 +46,18 @@ class Config(shared.Config):
         "full = train all; lora = low-rank updates; early = freeze embeddings and the first half; frozen = train the head only",
     )
     layer_decay: float = knob(
-        1.0, "optimiser", "Factor on the learning rate from each layer to the one below it", gt=0, le=1
+        1.0, "optimiser", "Factor on the learning rate from each layer to the one below it", off=1.0, gt=0, le=1
     )
     lora_rank: int = knob(8, "model", "Rank of the low-rank updates", ge=1, le=1024)
     lora_alpha: int = knob(16, "model", "LoRA updates count alpha / rank times", ge=1)
     lora_targets: list[str] = knob(
         [], "model", 'Names of the layers that LoRA updates, as in ["query", "value"]; [] = all linear layers'
     )
-    dropout: float = knob(0.0, "model", "Dropout before the head and LoRA; the encoder keeps its own", ge=0, le=0.9)
+    dropout: float = knob(
+        0.0, "model", "Dropout before the head and LoRA; the encoder keeps its own", off=0.0, ge=0, le=0.9
+    )
     token_masking: float = knob(
-        0.0, "preprocessing", "Training only: share of tokens replaced by the mask token", ge=0, le=0.5
+        0.0, "preprocessing", "Training only: share of tokens replaced by the mask token", off=0.0, ge=0, le=0.5
     )
 
     @model_validator(mode="after")
@@ -109,6 +111,9 @@ class Text(Task):
         from .baseline import load_baseline
 
         return load_baseline(config, prep, folder)
+
+    def larger(self, config: Config) -> dict[str, Any]:
+        return {"frozen": {"adapt": "lora"}, "lora": {"adapt": "full"}}.get(config.adapt, {})
 
     def simple_features(self, config: Config, data: Data) -> Any:
         from .baseline import simple_features

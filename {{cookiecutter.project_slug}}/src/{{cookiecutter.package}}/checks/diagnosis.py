@@ -1,0 +1,254 @@
+"""What the curves of a run say: each diagnosis with its evidence, ranked causes, and the one experiment to do next.
+
+The unit of every threshold is what there is to learn: the distance from the loss of a model that knows only the class
+shares (`start`) to the lowest loss seen, and the standard error of a paired difference between epochs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .finding import Finding, finding
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run left behind, as plain numbers. Losses are per epoch; paired differences are over validation rows.
+
+    start: loss of the trivial predictor. final: train_loss last seen. rise: [mean, standard error] of the loss at the
+    last epoch minus that at the best. gain: the same for the loss at 80 % of the epochs minus the last. dead: share of
+    units that never fire, by layer. updates: typical relative movement of the weights in a step. calibration:
+    confidence, right, ece and its null on validation; {} where there are no classes. baseline: the main metric of the
+    run minus that of the best simple model (value, low, high), so that more is better. signal: whether a simple model
+    beats the trivial one. bigger, more_data: what a larger model and the last doubling of the data gained in the main
+    metric, [value, low, high], more is better; None where nobody has tried.
+    """
+
+    start: float
+    train_loss: list[float]
+    val_loss: list[float]
+    lr: list[float]
+    seconds: list[float]
+    waited: list[float]
+    epochs: int
+    best_epoch: int
+    early: bool
+    finite: bool = True
+    rise: tuple[float, float] = (0.0, 0.0)
+    gain: tuple[float, float] = (0.0, 0.0)
+    dead: dict[str, float] | None = None
+    updates: float | None = None
+    calibration: dict[str, float] | None = None
+    baseline: dict[str, float] | None = None
+    signal: bool | None = None
+    bigger: list[float] | None = None
+    more_data: list[float] | None = None
+
+    @property
+    def learned(self) -> float:
+        """How far validation came down from the trivial loss; at least a hundredth of it, to divide by."""
+        return max(self.start - min(self.val_loss), 0.01 * self.start)
+
+    @property
+    def span(self) -> float:
+        """How far training came down from the trivial loss; at least a hundredth of it, to divide by."""
+        return max(self.start - min(self.train_loss), 0.01 * self.start)
+
+
+def diagnose(evidence: Evidence, knobs: dict[str, Any]) -> list[Finding]:
+    """All diagnoses that fit, the one to act on first; a single PASS when none does. `knobs` fill in the experiments.
+
+    knobs: lr, epochs, workers, and `bigger`, `regularise`: overrides of this modality, as command-line text.
+    """
+    if not evidence.finite or not evidence.train_loss or not math.isfinite(evidence.train_loss[-1]):
+        return [_found("diverged", "the loss or a gradient stopped being a number", knobs)]
+    found = [_found(name, saw, knobs, why) for rule in RULES for name, saw, why in rule(evidence)]
+    fatal = [f for f in found if f.check in ("not learning", "diverged")]  # nothing else can be read from such curves
+    return fatal or found or [_found("healthy curves", _summary(evidence), knobs)]
+
+
+NOTES = (
+    "overfitting",
+    "underfitting",
+    "data ceiling",
+    "underfitting or data ceiling",
+    "still improving",
+    "overconfident",
+)
+
+
+def _found(name: str, saw: str, knobs: dict[str, Any], why: str = "causes") -> Finding:
+    """A fault of the run is a WARN; what only says where to go next, as every finished run has it, passes with advice."""
+    note = name in NOTES
+    return finding(name, saw, warn=name != "healthy curves" and not note, advise=note, why=why, **knobs)
+
+
+def _summary(e: Evidence) -> str:
+    return f"train {e.train_loss[0]:.4f} -> {e.train_loss[-1]:.4f}, validation best {min(e.val_loss):.4f} at epoch {e.best_epoch} of {len(e.val_loss)}"
+
+
+Found = Iterator[tuple[str, str, str]]
+
+
+def not_learning(e: Evidence) -> Found:
+    """Training never came 2 % below the loss of a model that only knows the class shares."""
+    if min(e.train_loss) > 0.98 * e.start:
+        slow = e.updates is not None and e.updates < 1e-5
+        why = "slow" if slow else "no_signal" if e.signal is False else "causes"
+        moved = f"; weights move {e.updates:.1e} of their size a step" if e.updates is not None else ""
+        yield "not learning", f"training loss {min(e.train_loss):.4f} at its lowest, trivial {e.start:.4f}{moved}", why
+
+
+def diverged(e: Evidence) -> Found:
+    """Training ended above where a model that knows nothing starts."""
+    if e.train_loss[-1] > 1.5 * e.start:
+        yield "diverged", f"training loss {e.train_loss[-1]:.4g} at the end, trivial {e.start:.4f}", "causes"
+
+
+def jumps(e: Evidence) -> Found:
+    """Rises of the training loss from one epoch to the next: three of 5 % of its span are unrest, a lone one of 25 % a spike."""
+    rises = np.diff(e.train_loss) / e.span
+    late = np.flatnonzero(rises > 0.25)
+    late = late[late >= len(rises) // 3]
+    if (rises > 0.05).sum() >= 3:
+        worst = float(rises.max())
+        yield (
+            "unstable",
+            f"training loss rose {int((rises > 0.05).sum())} times by over 5 % of all it learned; worst {worst:.0%}",
+            "causes",
+        )
+    elif len(late):
+        yield (
+            "late spike",
+            f"training loss rose by {rises[late[0]]:.0%} of all it had learned at epoch {late[0] + 1}",
+            "causes",
+        )
+
+
+def plateau(e: Evidence) -> Found:
+    """Training stalled half way, far from zero, while the rate was still high: the rate may be what holds it up."""
+    half = len(e.train_loss) // 2
+    if half < 3:
+        return
+    gained = (e.train_loss[half] - min(e.train_loss[half:])) / e.span
+    high = float(np.mean(e.lr[half:])) > 0.5 * max(e.lr)
+    if gained < 0.02 and high and e.train_loss[-1] > 0.1 * e.start and e.rise[0] < 3 * e.rise[1] + 0.02 * e.learned:
+        yield (
+            "plateau",
+            f"the second half of the epochs brought {gained:.1%} of what was learned, at {np.mean(e.lr[half:]) / max(e.lr):.0%} of the peak rate",
+            "causes",
+        )
+
+
+def dead_units(e: Evidence) -> Found:
+    """Over half of the units of a layer are zero for every example at the end of training."""
+    worst = max(e.dead or {}, key=lambda name: (e.dead or {})[name], default="")
+    if e.dead and e.dead[worst] > 0.5:
+        yield (
+            "dead units at the end",
+            f"{e.dead[worst]:.0%} of the units of {worst} are zero for every example",
+            "causes",
+        )
+
+
+def overfitting(e: Evidence) -> Found:
+    """Validation got worse after its best epoch, beyond noise and by a tenth of what it had learned, and training did not."""
+    mean, error = e.rise
+    lost = mean / e.learned
+    falling = e.train_loss[-1] < e.train_loss[min(e.best_epoch, len(e.train_loss) - 1)]
+    if mean > 3 * error and lost > 0.1 and falling:
+        blind = min(e.val_loss) > 0.98 * e.start
+        yield (
+            "overfitting",
+            f"after epoch {e.best_epoch} validation lost {lost:.0%} of what it had learned (+{mean:.4f} +/- {error:.4f}) while training fell to {e.train_loss[-1]:.4f}; the best weights are kept",
+            "nothing_learned" if blind else "causes",
+        )
+
+
+def still_improving(e: Evidence) -> Found:
+    """The run ended by its number of epochs, and its last fifth still brought over a twentieth of what was learned."""
+    mean, error = e.gain
+    if not e.early and e.best_epoch >= len(e.val_loss) - 2 and mean > 3 * error and mean > 0.05 * e.learned:
+        yield (
+            "still improving",
+            f"the last fifth of {len(e.val_loss)} epochs brought {mean / e.learned:.0%} of what was learned",
+            "causes",
+        )
+
+
+def level(e: Evidence) -> Found:
+    """Training and validation level off together, well above zero: too small a model, or all that the data can tell.
+
+    Curves cannot say which. A simple model that does better proves that there is more; a bigger model that gains
+    nothing, and more data that gain nothing, make a ceiling likely.
+    """
+    at = min(e.best_epoch, len(e.train_loss) - 1)
+    gap = (min(e.val_loss) - e.train_loss[at]) / e.learned
+    high = e.train_loss[-1] > 0.1 * e.start and min(e.train_loss) <= 0.98 * e.start
+    elsewhere = any(next(rule(e), None) for rule in (still_improving, overfitting, plateau, jumps))
+    if not high or gap > 0.25 or elsewhere:
+        return
+    saw = (
+        f"train {e.train_loss[at]:.4f} and validation {min(e.val_loss):.4f} level off together (trivial {e.start:.4f})"
+    )
+    if e.bigger and e.bigger[1] > 0:
+        yield (
+            "underfitting",
+            f"{saw}; a bigger model gained {e.bigger[0]:.4f} [{e.bigger[1]:.4f}, {e.bigger[2]:.4f}]",
+            "causes",
+        )
+    elif e.baseline and e.baseline["high"] < 0:
+        yield (
+            "underfitting",
+            f"{saw}; a simple model is better by {-e.baseline['value']:.4f} on the same rows",
+            "baseline",
+        )
+    elif e.bigger:
+        yield (
+            "data ceiling",
+            f"{saw}; a bigger model gained {e.bigger[0]:.4f} [{e.bigger[1]:.4f}, {e.bigger[2]:.4f}]{_data(e)}",
+            "causes",
+        )
+    else:
+        yield "underfitting or data ceiling", f"{saw}; no bigger model has been tried{_data(e)}", "causes"
+
+
+def _data(e: Evidence) -> str:
+    return f"; the last doubling of the data gained {e.more_data[0]:+.4f}" if e.more_data else ""
+
+
+def overconfident(e: Evidence) -> Found:
+    """Probabilities further from the truth than chance allows at this n, on the side of too sure."""
+    c = e.calibration or {}
+    if c and c["ece"] > c["ece_null"] and c["confidence"] > c["right"] + 0.02:
+        yield (
+            "overconfident",
+            f"mean confidence {c['confidence']:.3f}, right {c['right']:.3f}; ECE {c['ece']:.3f}, {c['ece_null']:.3f} by chance at this n",
+            "causes",
+        )
+
+
+def loader_bound(e: Evidence) -> Found:
+    """Over a fifth of the time was spent waiting for batches, and it added up to something."""
+    share = sum(e.waited) / max(sum(e.seconds), 1e-9)
+    if share > 0.2 and sum(e.waited) > 1:
+        yield "loader-bound", f"{share:.0%} of the training time was waiting for data ({sum(e.waited):.0f} s)", "causes"
+
+
+RULES: tuple[Callable[[Evidence], Found], ...] = (
+    not_learning,
+    diverged,
+    jumps,
+    dead_units,
+    plateau,
+    overfitting,
+    still_improving,
+    level,
+    overconfident,
+    loader_bound,
+)

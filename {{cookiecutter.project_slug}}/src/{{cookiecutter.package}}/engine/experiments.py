@@ -1,0 +1,148 @@
+"""Training runs as experiments: what changed against which parent, what was predicted, what came of it.
+
+A run's parent is the finished run on the same data and split that differs in the fewest knobs. Runs that differ only
+in their seed are repeats of one experiment. A verdict takes paired seeds: the noise between seeds is often larger than
+what a knob buys (Bouthillier et al. 2021).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ..config import LOWER_IS_BETTER
+from ..errors import UserError
+from . import metrics
+from .project import Project
+
+# Knobs that are no change to what is learned: where and how fast it runs, and how it is reported.
+NO_CHANGE = frozenset(
+    {"seed", "device", "workers", "compile", "deterministic", "tracker", "bootstrap", "slices", "human_score"}
+)
+SEEDS = 3  # paired seeds behind a verdict
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
+    """Knobs that differ between two configs, as knob -> [old, new]; NO_CHANGE left out."""
+    knobs = [name for name in {**old, **new} if name not in NO_CHANGE]
+    return {name: [old.get(name), new.get(name)] for name in knobs if old.get(name) != new.get(name)}
+
+
+def finished(project: Project) -> list[dict[str, Any]]:
+    """Finished training runs on this data, split and metric, oldest first."""
+    now, metric = project.fingerprint, project.config.resolved_metric
+    return [
+        record
+        for record in project.records("train")
+        if metric in record["result"].get("metrics", {})
+        and all(record["fingerprint"].get(key) == now[key] for key in ("data", "split"))
+    ]
+
+
+def find_parent(project: Project, wanted: str = "") -> dict[str, Any] | None:
+    """The run to compare with: the one named, else the nearest in knobs (the newest of equals); None for a first run.
+
+    A repeat of an experiment under another seed has the parent of that experiment.
+    """
+    runs = finished(project)
+    if wanted:
+        named = [record for record in runs if record["id"] == wanted]
+        if not named:
+            there = ", ".join(record["id"] for record in runs) or "none"
+            raise UserError(
+                f"--parent {wanted!r} is not a finished training run on this data and split; there are: {there}"
+            )
+        return named[0]
+    if not runs:
+        return None
+    mine = project.config.model_dump()
+    nearest = min(reversed(runs), key=lambda record: len(changes(record["config"], mine)))
+    if changes(nearest["config"], mine):
+        return nearest
+    grandparent = nearest["result"].get("experiment", {}).get("parent", "")
+    return next((record for record in runs if record["id"] == grandparent), None)
+
+
+def begin(project: Project, wanted: str = "", predict: str = "", bundle: str = "") -> dict[str, Any]:
+    """What a new run is about: its parent, the knobs it changes and the prediction.
+
+    Raises UserError when it changes several knobs at once and `bundle` does not say why: what came of it could then not
+    be put down to any of them.
+    """
+    parent = find_parent(project, wanted)
+    changed = changes(parent["config"], project.config.model_dump()) if parent else {}
+    if parent and len(changed) > 1 and not (bundle or project.because):
+        words = ", ".join(f"{name} ({old!r} -> {new!r})" for name, (old, new) in changed.items())
+        raise UserError(
+            f"this run changes {len(changed)} knobs against {parent['id']}: {words}; change one at a time, or say why they"
+            ' belong together: --bundle "why"'
+        )
+    return {"parent": parent["id"] if parent else "", "changed": changed, "prediction": predict, "bundle": bundle}
+
+
+def repeats(project: Project, config: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Finished runs of one experiment by seed; the newest of each."""
+    return {r["config"]["seed"]: r for r in finished(project) if not changes(r["config"], config)}
+
+
+def compare(project: Project, record: dict[str, Any], parent: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
+    """The main metric of a run's experiment minus its parent's: value, 95 % interval, standard error, seeds, verdict.
+
+    From SEEDS paired seeds on: a t interval over the differences of the seeds. Before: a bootstrap over the rows of this
+    one run, which knows nothing of the noise between seeds, and is no verdict.
+    """
+    metric = project.config.resolved_metric
+    mine = repeats(project, record["config"]) | {record["config"]["seed"]: record}
+    theirs = repeats(project, parent["config"])
+    seeds = sorted(mine.keys() & theirs.keys())
+    pairs = [
+        (mine[s]["result"]["metrics"][metric]["value"], theirs[s]["result"]["metrics"][metric]["value"]) for s in seeds
+    ]
+    differences = np.array([a - b for a, b in pairs])
+    if len(seeds) < SEEDS:
+        found = _over_rows(project, record, parent, prep)
+        error = (found["high"] - found["low"]) / (2 * 1.96)
+        return {**found, "error": error, "seeds": seeds, "verdict": "undecided"}
+    return {**paired_interval(differences), "seeds": seeds, "verdict": verdict(metric, paired_interval(differences))}
+
+
+def paired_interval(differences: np.ndarray) -> dict[str, float]:
+    """Mean of paired differences [n] with its 95 % t interval and standard error."""
+    n, mean = len(differences), float(differences.mean())
+    error = float(differences.std(ddof=1) / np.sqrt(n))
+    half = float(stats.t.ppf(0.975, n - 1)) * error
+    return {"value": mean, "low": mean - half, "high": mean + half, "error": error}
+
+
+def verdict(metric: str, difference: dict[str, float]) -> str:
+    """adopt, reject or undecided: on which side of zero the whole interval lies."""
+    low, high = difference["low"], difference["high"]
+    if metric in LOWER_IS_BETTER:
+        low, high = -high, -low
+    return "adopt" if low > 0 else "reject" if high < 0 else "undecided"
+
+
+def _over_rows(
+    project: Project, record: dict[str, Any], parent: dict[str, Any], prep: dict[str, Any]
+) -> dict[str, float]:
+    mine, theirs = (project.root / "runs" / r["id"] for r in (record, parent))
+    outputs = [np.load(folder / "outputs.npy", allow_pickle=False) for folder in (mine, theirs)]
+    y = np.load(mine / "y.npy", allow_pickle=False)
+    query = np.load(mine / "query.npy", allow_pickle=False) if (mine / "query.npy").exists() else None
+    return metrics.difference(project.config, prep, *outputs, y, query)
+
+
+def sentence(experiment: dict[str, Any], metric: str) -> str:
+    """An experiment in one line."""
+    if not experiment["parent"]:
+        return "a first run: nothing to compare with yet"
+    changed = ", ".join(f"{k} {old!r} -> {new!r}" for k, (old, new) in experiment["changed"].items()) or "no knob"
+    found = experiment["difference"]
+    n = len(found["seeds"])
+    note = "" if n >= SEEDS else f" ({n} paired seed{'s' * (n != 1)} of the {SEEDS} a verdict takes)"
+    return (
+        f"against {experiment['parent']} ({changed}): {metric} {found['value']:+.4f} +/- {found['error']:.4f}"
+        f" [{found['low']:+.4f}, {found['high']:+.4f}], {found['verdict']}{note}"
+    )

@@ -1,0 +1,172 @@
+"""Read the curves of a training run: what ails it, on what evidence, and the one experiment to do next."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checks.diagnosis import Evidence, diagnose
+from ..checks.finding import Finding
+from ..config import LOWER_IS_BETTER, make_config
+from ..engine import calibration, experiments, metrics
+from ..engine.files import read_json
+from ..engine.losses import expected_initial_loss
+from ..engine.project import Project, Run
+from ..errors import UserError
+
+AGAIN = "train again: recipe train"
+
+
+def run(project: Project, run: Run, args: argparse.Namespace) -> None:
+    """Diagnose the named run, else the newest; runs made since may add evidence that the run itself did not have."""
+    record = choose(project, args.run)
+    project.say(f"  {record['id']}")
+    found, evidence = findings(project, project.root / "runs" / record["id"], record["config"], record["result"])
+    for one in found:
+        run.add(one)
+    run.result |= {"run": record["id"], "diagnoses": [one.check for one in found], "evidence": asdict(evidence)}
+
+
+def choose(project: Project, wanted: str) -> dict[str, Any]:
+    """The record of the run to diagnose: a network, finished or stopped by a number that was none."""
+    records = [r for r in project.records("train") if r["result"].get("model", "network") == "network"]
+    chosen = [r for r in records if r["id"] == wanted] if wanted else records[-1:]
+    if not chosen:
+        there = ", ".join(r["id"] for r in records) or "none; run: recipe train"
+        raise UserError(f"there is no trained network {wanted or 'yet'}; there are: {there}")
+    return chosen[0]
+
+
+def findings(
+    project: Project, folder: Path, config: dict[str, Any], result: dict[str, Any]
+) -> tuple[list[Finding], Evidence]:
+    """The diagnoses of a run from its folder, its config and its result, with the evidence they rest on."""
+    evidence = gather(project, folder, config, result)
+    return diagnose(evidence, experiments_to_try(project, config)), evidence
+
+
+def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[str, Any]) -> Evidence:
+    """Everything the rules look at, as plain numbers."""
+    typed = make_config(project.task.knobs, config, f"the config of {folder.name}")
+    prep = read_json(folder / "prep.json", "the preprocessing of a run", AGAIN)
+    start = expected_initial_loss(typed, prep)
+    curves = read_json(folder / "curves.json", "the curves of a run", AGAIN) if result.get("metrics") else []
+    columns = {
+        key: [row[key] for row in curves] for key in ("train_loss", "val_loss", "lr", "seconds", "loader_seconds")
+    }
+    waited = columns.pop("loader_seconds")
+    common = {**columns, "waited": waited, "epochs": typed.epochs}
+    if not curves:
+        return Evidence(start or 1.0, best_epoch=-1, early=False, finite=False, **common)
+    losses = np.load(folder / "losses.npy", allow_pickle=False).astype(np.float64)
+    best, n = result["best_epoch"], len(losses)
+    return Evidence(
+        start=start or float(columns["val_loss"][0]),
+        best_epoch=best,
+        early=result["stopped"] != "all epochs done",
+        rise=_paired(losses[-1] - losses[best]),
+        gain=_paired(losses[int(0.8 * n)] - losses[-1]) if n >= 5 else (0.0, 0.0),
+        dead=result.get("dead_units"),
+        updates=_updates(folder),
+        calibration=_calibration(project, typed, prep, folder),
+        baseline=more_is_better(typed.resolved_metric, result.get("against_baseline")),
+        signal=_signal(project),
+        bigger=_bigger(project, config, prep),
+        more_data=_more_data(project),
+        **common,
+    )
+
+
+def more_is_better(metric: str, difference: dict[str, Any] | None) -> dict[str, float] | None:
+    """value, low, high of a difference, turned so that more is better."""
+    if not difference:
+        return None
+    value, low, high = (difference[key] for key in ("value", "low", "high"))
+    return (
+        {"value": -value, "low": -high, "high": -low}
+        if metric in LOWER_IS_BETTER
+        else {"value": value, "low": low, "high": high}
+    )
+
+
+def _paired(difference: np.ndarray) -> tuple[float, float]:
+    return float(difference.mean()), float(difference.std() / max(len(difference), 1) ** 0.5)
+
+
+def _updates(folder: Path) -> float | None:
+    """Median relative movement of the weight tensors over the later half of the sampled steps."""
+    path = folder / "gradients.json"
+    layers = read_json(path, "the gradients of a run", AGAIN)["layers"] if path.exists() else {}
+    late = [value for layer in layers.values() for value in layer["update"][len(layer["update"]) // 2 :]]
+    return float(np.median(late)) if late else None
+
+
+def _calibration(project: Project, config: Any, prep: dict[str, Any], folder: Path) -> dict[str, float]:
+    if not prep["classes"]:
+        return {}
+    outputs, y = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("outputs", "y"))
+    chance, y = metrics.probabilities(config, prep, outputs), y.astype(int)
+    return {
+        "confidence": float(chance.max(axis=1).mean()),
+        "right": float((chance.argmax(axis=1) == y).mean()),
+        "ece": calibration.ece(chance, y),
+        "ece_null": calibration.ece_null(chance),
+    }
+
+
+def _signal(project: Project) -> bool | None:
+    """Whether the baseline step found a simple model that beats the trivial one."""
+    record = project.current("baseline")
+    verdicts = [f["verdict"] for f in record["findings"] if f["check"] == "signal"] if record else []
+    return verdicts[0] == "PASS" if verdicts else None
+
+
+def _bigger(project: Project, config: dict[str, Any], prep: dict[str, Any]) -> list[float] | None:
+    """What the larger model gained, when a run with just that change is there."""
+    larger = project.task.larger(make_config(project.task.knobs, config, "the config of this run"))
+    runs = experiments.finished(project)
+    mine = [r for r in runs if not experiments.changes(r["config"], config)]
+    theirs = [r for r in runs if larger and not experiments.changes(r["config"], {**config, **larger})]
+    if not mine or not theirs:
+        return None
+    found = experiments.compare(project, theirs[-1], mine[-1], prep)
+    gained = more_is_better(project.config.resolved_metric, found)
+    assert gained is not None
+    return [gained["value"], gained["low"], gained["high"]]
+
+
+def _more_data(project: Project) -> list[float] | None:
+    """What the last doubling of the data gained, when recipe learning-curve has been run on this data and split."""
+    record = project.current("learning_curve", ("data", "split", "model"))
+    return record["result"]["last_doubling"] if record else None
+
+
+def experiments_to_try(project: Project, config: dict[str, Any]) -> dict[str, Any]:
+    """What the `next` sentences of the diagnoses are filled in with: knobs of this modality, changed one at a time."""
+    typed = make_config(project.task.knobs, config, "the config of this run")
+    larger = project.task.larger(typed)
+    regularise = (
+        {"dropout": 0.3} if config.get("dropout") == 0 else {"weight_decay": min(10 * typed.weight_decay or 1e-2, 0.3)}
+    )
+    return {
+        "lr": typed.lr,
+        "lower": typed.lr / 10,
+        "third": typed.lr / 3,
+        "double": 2 * typed.batch_size,
+        "clip": (typed.clip or 2.0) / 2,
+        "epochs": typed.epochs,
+        "more_epochs": 2 * typed.epochs,
+        "workers": typed.workers,
+        "more_workers": max(2, 2 * typed.workers),
+        "anneal": "schedule=cosine" if typed.schedule == "constant" else f"lr={typed.lr / 3:g}",
+        "bigger": _words(larger) or "with a larger model (edit model.py)",
+        "regularise": _words(regularise),
+    }
+
+
+def _words(overrides: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in overrides.items())

@@ -1,0 +1,198 @@
+"""Tuning comes last: search learning rate, then batch size, then regularisation, and hold the winner against noise.
+
+Each stage is an Optuna study: random draws first, then TPE (Bergstra et al. 2011). Start the same command again to add
+a worker, on another machine with --storage; a worker that dies loses nothing but its own trial, which is queued again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from ..checks.finding import Finding, finding
+from ..config import LOWER_IS_BETTER, Config
+from ..engine import experiments, metrics
+from ..engine.files import read_json
+from ..engine.loop import NonFinite, Progress, fit, predict, query_of
+from ..engine.parts import parts
+from ..engine.project import Project, Run
+from ..errors import UserError
+from . import train
+
+TRIALS = 12  # in each stage; the first half are random draws
+HEARTBEAT, GRACE = (
+    10,
+    40,
+)  # seconds between signs of life of a worker, and of silence after which its trial is queued again
+FINALISTS = 2  # that run against the present knobs under paired seeds
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def run(project: Project, run: Run, args: argparse.Namespace) -> None:
+    """Three stages of trials on train and validation, then the finalists against the present knobs; never the test part."""
+    for step, why in (
+        ("split", "tuning needs pinned parts"),
+        ("baseline", "tuning comes last"),
+        ("check", "tuning comes last"),
+    ):
+        project.require(step, why)
+    if project.task.final_baseline(project.config):
+        raise UserError("tune searches the knobs of the network, and the final model is none; set model to a network")
+    data = parts(project)
+    prep = project.task.prepare(project.config, data["train"])
+    examples = tuple(project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
+    best: dict[str, Any] = {}
+    finalists: list[dict[str, Any]] = []
+    for stage, space in stages(project.config, len(data["train"])).items():
+        study = open_study(project, stage, best, args.storage)
+        search(project, study, space, best, (run, prep, examples), args.trials or TRIALS)
+        ranked = sorted(
+            (t for t in study.trials if t.state == TrialState.COMPLETE), key=lambda t: t.value, reverse=True
+        )
+        if not ranked:
+            raise UserError(f"no trial of the stage {stage!r} came to an end; look at its range with: recipe lr-range")
+        finalists = [{**best, **trial.params} for trial in ranked[:FINALISTS]]
+        best = finalists[0]
+        project.say(
+            f"  {stage}: {len(study.trials)} trials, best {_words(ranked[0].params)} ({abs(ranked[0].value):.4f})"
+        )
+        run.result.setdefault("stages", {})[stage] = describe(study)
+    _final(project, run, args, finalists)
+
+
+def stages(config: Config, rows: int) -> dict[str, dict[str, Any]]:
+    """What is searched, in this order: stage -> knob -> its distribution."""
+    sizes = sorted({max(8, min(int(config.batch_size * f), rows // 4)) for f in (0.25, 0.5, 1, 2, 4)})
+    decay = {"weight_decay": optuna.distributions.FloatDistribution(1e-4, 0.3, log=True)}
+    dropout = (
+        {"dropout": optuna.distributions.FloatDistribution(0.0, 0.5, step=0.05)} if hasattr(config, "dropout") else {}
+    )
+    return {
+        "learning rate": {
+            "lr": optuna.distributions.FloatDistribution(config.lr / 30, min(30 * config.lr, 10.0), log=True)
+        },
+        "batch size": {"batch_size": optuna.distributions.CategoricalDistribution(sizes)},
+        "regularisation": {**decay, **dropout},
+    }
+
+
+def open_study(project: Project, stage: str, fixed: dict[str, Any], url: str) -> optuna.Study:
+    """The study of a stage for this data, code and these knobs; the same one for every worker that asks for it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    name = "-".join([stage, *(value[:8] for value in project.fingerprint.values()), _words(fixed)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            storage = optuna.storages.RDBStorage(
+                url or f"sqlite:///{project.root / 'runs' / 'tuning.db'}",
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+            )
+        except Exception as error:  # SQLAlchemy's errors differ from driver to driver
+            raise UserError(f"--storage {url!r} cannot be opened: {str(error).splitlines()[0]}") from None
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(project.config.epochs // 10, 2))
+    return optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
+    )
+
+
+def search(
+    project: Project,
+    study: optuna.Study,
+    space: dict[str, Any],
+    fixed: dict[str, Any],
+    bench: tuple[Any, ...],
+    trials: int,
+) -> None:
+    """Run trials until `trials` are done, by this worker and others; the present knobs are the first of them."""
+    study.enqueue_trial({name: getattr(project.config, name) for name in space}, skip_if_exists=True)
+    while True:
+        optuna.storages.fail_stale_trials(study)
+        states = [trial.state for trial in study.get_trials(deepcopy=False)]
+        done, running = sum(s in DONE for s in states), states.count(TrialState.RUNNING)
+        if done >= trials:
+            return
+        if done + running >= trials and TrialState.WAITING not in states:
+            time.sleep(1)  # another worker has the last ones; should it die, they come back
+            continue
+        lonely = [] if running else [0]
+        seed = int(
+            np.random.default_rng([project.config.seed, len(states), *(lonely or [os.getpid()])]).integers(2**31)
+        )
+        study.sampler = optuna.samplers.TPESampler(n_startup_trials=trials // 2, seed=seed)
+        study.optimize(lambda trial: _trial(project, trial, space, fixed, bench), n_trials=1)
+
+
+def _trial(
+    project: Project, trial: optuna.Trial, space: dict[str, Any], fixed: dict[str, Any], bench: tuple[Any, ...]
+) -> float:
+    """The main metric on validation with these knobs, turned so that more is better. Raises TrialPruned when hopeless."""
+    run, prep, (train_examples, val) = bench
+    knobs = {name: trial._suggest(name, distribution) for name, distribution in space.items()}
+    metric = project.config.resolved_metric
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    other = project.variant("tuning", **fixed, **knobs, tracker="none")
+    other.quiet = True
+
+    def watch(progress: Progress) -> None:
+        trial.report(sign * max(sign * row["val_metric"] for row in progress.curves), progress.epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
+        try:
+            model, _ = fit(other, Run(other, "tune", Path(folder)), prep, train_examples, val, each_epoch=watch)
+        except NonFinite:
+            raise optuna.TrialPruned from None
+        outputs = predict(model, val, other.config)
+    value = metrics.score(other.config, prep, outputs, val.y.cpu().numpy(), query_of(val))
+    project.say(f"    trial {trial.number}: {_words(knobs)} -> {metric} {value:.4f}")
+    return sign * value
+
+
+def describe(study: optuna.Study) -> list[dict[str, Any]]:
+    """Every trial of a study as JSON-able values."""
+    return [{"number": t.number, "state": t.state.name, "value": t.value, "params": t.params} for t in study.trials]
+
+
+def _final(project: Project, run: Run, args: argparse.Namespace, finalists: list[dict[str, Any]]) -> None:
+    """The finalists and the present knobs under the same seeds, each a training run with its own record."""
+    seeds = range(project.config.seed, project.config.seed + (args.seeds or experiments.SEEDS))
+    args.parent = args.predict = args.bundle = ""
+    base = train.repeat(project, args, run, seeds)
+    prep = read_json(project.root / "runs" / base["id"] / "prep.json", "the preprocessing of a run", "recipe tune")
+    found = []
+    for knobs in finalists:
+        record = train.repeat(project, args, run, seeds, **knobs)
+        found.append({"knobs": knobs, "run": record["id"], **experiments.compare(project, record, base, prep)})
+    metric = project.config.resolved_metric
+    best = max(found, key=lambda row: -row["value"] if metric in LOWER_IS_BETTER else row["value"])
+    run.result |= {"metric": metric, "base": base["id"], "seeds": list(seeds), "finalists": found, "best": best}
+    run.add(bought(metric, best))
+
+
+def bought(metric: str, best: dict[str, Any]) -> Finding:
+    """What tuning gained over the knobs it started from, against the noise between seeds."""
+    return finding(
+        "what tuning bought",
+        f"{_words(best['knobs'])}: {metric} {best['value']:+.4f} [{best['low']:+.4f}, {best['high']:+.4f}] over"
+        f" {len(best['seeds'])} paired seeds: {best['verdict']}",
+        advise=best["verdict"] != "adopt",
+        evidence={key: best[key] for key in ("value", "low", "high")},
+    )
+
+
+def _words(knobs: dict[str, Any]) -> str:
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in knobs.items()
+    )

@@ -1,0 +1,116 @@
+"""The rules that read curves: each diagnosis on curves made for it, and quiet on healthy ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ..checks.diagnosis import Evidence, diagnose
+from ..checks.finding import sentences
+
+KNOBS = {
+    "lr": 1e-3,
+    "lower": 1e-4,
+    "third": 3e-4,
+    "double": 256,
+    "clip": 0.5,
+    "epochs": 30,
+    "more_epochs": 60,
+    "workers": 0,
+    "more_workers": 2,
+    "anneal": "lr=0.0003",
+    "bigger": "hidden=512",
+    "regularise": "dropout=0.3",
+}
+EPOCHS = 30
+
+
+def fall(start: float, end: float, speed: float = 5.0) -> list[float]:
+    """A loss that falls from start to end, fast at first."""
+    shape = np.exp(-speed * np.linspace(0, 1, EPOCHS))
+    return list(end + (start - end) * (shape - shape[-1]) / (1 - shape[-1]))
+
+
+def evidence(**changed: Any) -> Evidence:
+    """A healthy classification run, with some of its evidence changed."""
+    healthy = Evidence(
+        start=1.0,
+        train_loss=fall(1.0, 0.05),
+        val_loss=fall(1.0, 0.15),
+        lr=list(np.linspace(1e-3, 1e-5, EPOCHS)),
+        seconds=[1.0] * EPOCHS,
+        waited=[0.01] * EPOCHS,
+        epochs=EPOCHS,
+        best_epoch=EPOCHS - 8,
+        early=True,
+        gain=(0.002, 0.002),
+        dead={"1": 0.1},
+        updates=1e-3,
+        calibration={"confidence": 0.95, "right": 0.95, "ece": 0.02, "ece_null": 0.03},
+        baseline={"value": 0.01, "low": 0.0, "high": 0.02},
+        signal=True,
+    )
+    return replace(healthy, **changed)
+
+
+def names(**changed: Any) -> list[str]:
+    return [found.check for found in diagnose(evidence(**changed), KNOBS)]
+
+
+spiked = fall(1.0, 0.05)
+spiked[20] += 0.5
+restless = [value + (0.1 if i % 3 == 0 else 0.0) for i, value in enumerate(fall(1.0, 0.2))]
+high = {"train_loss": fall(1.0, 0.6), "val_loss": fall(1.0, 0.62)}
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("healthy curves", {}),
+    ("diverged", {"finite": False}),
+    ("diverged", {"train_loss": [1.0, 1.2, 4.0]}),
+    ("not learning", {"train_loss": [1.0] * EPOCHS, "val_loss": [1.0] * EPOCHS, "updates": 1e-9}),
+    ("unstable", {"train_loss": restless}),
+    ("late spike", {"train_loss": spiked}),
+    ("dead units at the end", {"dead": {"1": 0.2, "3": 0.8}}),
+    ("plateau", {"train_loss": fall(1.0, 0.4, 30), "val_loss": fall(1.0, 0.45, 30), "lr": [1e-3] * EPOCHS}),
+    ("overfitting", {"rise": (0.3, 0.02), "best_epoch": 5}),
+    ("still improving", {"early": False, "best_epoch": EPOCHS - 1, "gain": (0.1, 0.01)}),
+    ("underfitting or data ceiling", high),
+    ("underfitting", {**high, "bigger": [0.05, 0.02, 0.08]}),
+    ("underfitting", {**high, "baseline": {"value": -0.1, "low": -0.15, "high": -0.05}}),
+    ("data ceiling", {**high, "bigger": [0.001, -0.01, 0.012]}),
+    ("overconfident", {"calibration": {"confidence": 0.97, "right": 0.85, "ece": 0.12, "ece_null": 0.04}}),
+    ("loader-bound", {"waited": [0.5] * EPOCHS}),
+]
+
+
+@pytest.mark.parametrize(("expected", "changed"), CASES)
+def test_each_diagnosis_on_its_curves(expected: str, changed: dict[str, Any]) -> None:
+    assert names(**changed) == [expected]
+
+
+def test_every_rule_has_a_case() -> None:
+    words = sentences()
+    told = {name for name, _ in CASES}
+    after = list(words)[list(words).index("healthy curves") :]
+    rules = after[: after.index("learning curve")]
+    assert told == set(rules)
+
+
+@pytest.mark.parametrize(("expected", "changed"), CASES[1:])
+def test_a_diagnosis_comes_with_evidence_causes_and_one_command(expected: str, changed: dict[str, Any]) -> None:
+    (found,) = diagnose(evidence(**changed), KNOBS)
+    assert any(letter.isdigit() for letter in found.saw) or not evidence(**changed).finite
+    assert len(found.causes) >= 2 or expected == "underfitting"
+    assert found.next.startswith("recipe ")
+    assert "{" not in found.next + found.saw + "".join(cause.sentence for cause in found.causes)
+
+
+def test_regularisation_is_offered_on_overfitting_only() -> None:
+    offered = [name for name, changed in CASES for f in diagnose(evidence(**changed), KNOBS) if "dropout" in f.next]
+    assert offered == ["overfitting"]
+
+
+def test_an_early_stopped_run_that_lost_little_is_healthy() -> None:
+    assert names(rise=(0.02, 0.002)) == ["healthy curves"]
+    assert names(rise=(0.3, 0.2)) == ["healthy curves"]  # large, but within the noise of the rows
