@@ -69,7 +69,7 @@ def diagnose(evidence: Evidence, knobs: dict[str, Any]) -> list[Finding]:
         return [_found("diverged", "the loss or a gradient stopped being a number", knobs)]
     found = [_found(name, saw, knobs, why) for rule in RULES for name, saw, why in rule(evidence)]
     fatal = [f for f in found if f.check in ("not learning", "diverged")]  # nothing else can be read from such curves
-    return fatal or found or [_found("healthy curves", _summary(evidence), knobs)]
+    return fatal[:1] or found or [_found("healthy curves", _summary(evidence), knobs)]
 
 
 NOTES = (
@@ -241,8 +241,8 @@ def loader_bound(e: Evidence) -> Found:
 
 
 RULES: tuple[Callable[[Evidence], Found], ...] = (
-    not_learning,
     diverged,
+    not_learning,
     jumps,
     dead_units,
     plateau,
