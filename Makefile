@@ -15,8 +15,12 @@ test: .venv/.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@
 
+# Kill a run at every step, every file operation and inside its writes, and resume it: docs/resume.md (half an hour).
+kill: .venv/.done
+	cd tests && ../$(BIN)/python kill.py
+
 # Newest versions of everything, hashed: the root's environment, and the stamped project's part of it.
 lock: .venv/.done
 	$(BIN)/python tests/lock.py
 
-.PHONY: demo test lock
+.PHONY: demo test kill lock
