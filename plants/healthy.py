@@ -11,7 +11,11 @@ from plant import Edit, Fault
 
 HEAD = '        self.head = nn.Linear(width, outputs, bias=config.task != "ranking")  # a pair loss ignores a shift\n'
 WEIGHT = "        nn.init.{}(self.head.weight)\n"
-LEARNED = {"weights": "pretrained", "lr": 2e-3}  # LoRA and freezing need weights that are given; these are random ones
+LEARNED = {
+    "weights": "pretrained",
+    "encoder": "encoder-taught",
+    "lr": 1e-3,
+}  # LoRA and freezing need weights that know something
 
 
 def iris(random: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -81,15 +81,19 @@ def warm() -> None:
 
 
 def _child(trial: Trial, baked: Path, scratch: Path, out: Path) -> None:
+    from trial import late
     from trial import trial as run_trial
 
+    start = out.parent / "start" / f"{trial.base.name} {trial.seed} {source_hash()}".replace(" ", "_")
+    twin = trial.name.startswith("twin ")
+    usable = start if (twin and not trial.light) or (late(trial.fault) and not twin and start.exists()) else None
     began = time.perf_counter()
     folder = scratch / out.stem
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), 1)
         os.dup2(null.fileno(), 2)
     try:
-        result = run_trial(baked, folder, trial.base, trial.fault, trial.seed, trial.light)
+        result = run_trial(baked, folder, trial.base, trial.fault, trial.seed, trial.light, usable)
     except Exception as error:
         result = {"broken": f"{type(error).__name__}: {error}"}
     result |= {"seconds": round(time.perf_counter() - began, 2)}

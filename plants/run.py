@@ -25,11 +25,11 @@ SEEDS = 5  # seeds on which the effect on the honest score is measured; the late
 HEALTHY_SEEDS = 3
 
 
-def trials(plants: list[Plant], healthy: bool) -> list[Trial]:
+def trials(plants: list[Plant], healthy: bool, seeds: int = SEEDS) -> list[Trial]:
     """Twins, healthy projects and plants, seed by seed, so that an early stop still says something of each."""
     found = []
     bases = sorted({plant.base for plant in plants})
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         light = seed >= FULL
         found += [Trial(f"twin {name}", "none", BASES[name], Fault(), seed, light) for name in bases]
         if healthy and seed < HEALTHY_SEEDS:
@@ -62,6 +62,7 @@ def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("ids", nargs="*", help="plants to run; all when none is named")
     cli.add_argument("--table", action="store_true", help="run nothing; write the table")
+    cli.add_argument("--seeds", type=int, default=SEEDS, help="fewer seeds, for a look")
     cli.add_argument("--keep", action="store_true", help="keep results of an earlier state of the code")
     cli.add_argument("--out", type=Path, default=OUT)
     args = cli.parse_args()
@@ -69,7 +70,7 @@ def main() -> None:
         cli.error(f"no plant is called {', '.join(sorted(unknown))}; there are {', '.join(p.id for p in PLANTS)}")
     plants = [plant for plant in PLANTS if not args.ids or plant.id in args.ids]
     if not args.table:
-        run_all(trials(plants, healthy=not args.ids), args.out, args.keep)
+        run_all(trials(plants, not args.ids, args.seeds), args.out, args.keep)
     for verdict in verdicts(plants, args.out):
         print(line(verdict))
     if not args.ids:

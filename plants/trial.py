@@ -26,19 +26,39 @@ from plant import Edit, Fault, apply_code
 STEPS = ("audit", "split", "baseline", "check", "train", "diagnose", "evaluate")
 LIGHT = ("split", "train")
 PACKAGE = "project"
-# Two trials share two cores: trees on one thread each are the same trees, and several times faster than threads that wait.
-ONE_THREAD = Edit("tabular/baseline.py", '"num_threads": 2', '"num_threads": 1')
+# Trees on one thread are the same trees, and several times faster than two trials' threads that wait for each other;
+# fewer and larger steps make the rival cheap. In every trial, healthy or not.
+CHEAP_TREES = (
+    Edit("tabular/baseline.py", '"num_threads": 2', '"num_threads": 1'),
+    Edit("tabular/baseline.py", '"learning_rate": 0.05', '"learning_rate": 0.2'),
+)
+# What a fault may touch without changing what audit, split and baseline find: those are then taken from the twin.
+LATE_FILES = {
+    "engine/loop.py", "engine/losses.py", "engine/optim.py", "engine/resume.py", "engine/seed.py", "steps/evaluate.py",
+    "steps/train.py", "tabular/model.py", "text/model.py",
+}  # fmt: skip
+LATE_KNOBS = {"batch_size", "clip", "dropout", "hidden", "lr", "norm", "patience", "warmup", "weight_decay"}
+KEPT = ("data", "runs", "encoder", "split.json", "EXPERIMENTS.jsonl")
 
 
-def trial(baked: Path, folder: Path, base: Base, fault: Fault, seed: int, light: bool = False) -> dict[str, Any]:
+def late(fault: Fault) -> bool:
+    """Whether the steps before `check` cannot see this fault."""
+    edits = {edit.file for edit in fault.code}
+    return fault.data is None and edits <= LATE_FILES and fault.knobs.keys() <= LATE_KNOBS
+
+
+def trial(
+    baked: Path, folder: Path, base: Base, fault: Fault, seed: int, light: bool = False, start: Path | None = None
+) -> dict[str, Any]:
     """Run one faulty (or, with an empty fault, healthy) project in `folder`; returns what every step found.
 
     This changes the working folder and imports the stamped package: call it in a process of its own. Gates are passed
-    with --because, so that every step gets its chance to find the fault.
+    with --because, so that every step gets its chance to find the fault. start: where the twin leaves what it had before
+    `check`, and where a late fault takes it from; audit, split and baseline would find the same.
     """
     shutil.copytree(baked, folder)
     package = folder / "src" / PACKAGE
-    apply_code(package, (ONE_THREAD, *fault.code) if base.modality == "tabular" else fault.code)
+    apply_code(package, (*CHEAP_TREES, *fault.code) if base.modality == "tabular" else fault.code)
     random = np.random.default_rng([seed, 7])
     rows, held = base.rows(random)
     if fault.data:
@@ -47,13 +67,21 @@ def trial(baked: Path, folder: Path, base: Base, fault: Fault, seed: int, light:
     rows.write_csv(folder / "data" / "train.csv")
     knobs = {**base.knobs, "task": base.task, "seed": seed, "split_seed": seed, **fault.knobs}
     knobs = {name: value for name, value in knobs.items() if value is not None}
-    (folder / "recipe.toml").write_text(recipe((folder / "recipe.toml").read_text(), knobs))
     if "encoder" in knobs:
         encoder(folder / knobs["encoder"])
+    (folder / "recipe.toml").write_text(recipe((folder / "recipe.toml").read_text(), knobs))
     os.chdir(folder)
     sys.path.insert(0, str(folder / "src"))
     there = importlib.import_module(f"{PACKAGE}.cli").STEPS
-    steps = [run(step, []) for step in (LIGHT if light else STEPS) if step in there]
+    todo = [step for step in (LIGHT if light else STEPS) if step in there]
+    if start and start.exists() and not light:
+        copy(start, folder)
+        todo = todo[todo.index("check") :]
+    steps = []
+    for step in todo:
+        if step == "check" and start and not start.exists():
+            copy(folder, start)
+        steps.append(run(step, []))
     for words in () if light else fault.then:
         if words[0] == "git":
             uncommitted(package)
@@ -67,6 +95,19 @@ def trial(baked: Path, folder: Path, base: Base, fault: Fault, seed: int, light:
         "finite": guarded(finite),
         "linear": guarded(linear),
     }
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy what the steps before `check` left behind; whole or not at all when the target is new."""
+    place = target if target.exists() else target.with_name(f".{target.name}.{os.getpid()}")
+    for name in KEPT:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, place / name, dirs_exist_ok=True)
+        elif (source / name).exists():
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, place / name)
+    if place != target:
+        os.replace(place, target)
 
 
 def run(step: str, words: list[str], gated: bool = False) -> dict[str, Any]:
