@@ -19,6 +19,10 @@ test: .venv/.done
 kill: .venv/.done
 	cd tests && ../$(BIN)/python kill.py
 
+# Faults planted in stamped projects: which checks catch them. Writes docs/checks.md; an interrupted run goes on.
+plants: .venv/.done
+	$(BIN)/python plants/run.py
+
 # Newest versions of everything, hashed: the root's environment, and the stamped project's part of it.
 lock: .venv/.done
 	$(BIN)/python tests/lock.py
