@@ -39,6 +39,8 @@ OTHERS = {
     "knobs": "every knob with its value, meaning and range",
 }
 
+AGAIN = ("because", "predict", "parent", "bundle", "skip")  # flags that a stopped run is given again to go on
+
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser; flags are the same for every step."""
@@ -103,7 +105,8 @@ def main(argv: list[str] | None = None) -> int:
         say(f"{name}: {where}{error.strerror or error}; mend its permissions or free some space", error=True)
         return 2
     except Stopped as stopped:
-        words = shlex.join([*args.overrides, *(["--because", args.because] if args.because else [])])
+        flags = [(f"--{flag}", str(getattr(args, flag))) for flag in AGAIN if getattr(args, flag)]
+        words = shlex.join([*args.overrides, *(word for pair in flags for word in pair)])
         say(
             f"{name}: {stopped} came; everything is saved; go on with: recipe train --resume {words}".rstrip(),
             error=True,
@@ -149,9 +152,15 @@ def _dispatch(args: argparse.Namespace) -> int:
         say(describe_knobs(project.config))
         return 0
     if args.step == "log":
+        from .engine.book import complete, contradictions
         from .engine.ledger import read, table
 
+        complete(project)
         say(table(read(project.ledger)))
+        if odd := contradictions(project):
+            raise UserError(
+                f"{odd[0]} ({len(odd)} such); restore EXPERIMENTS.jsonl and runs/ from where they are whole"
+            )
         return 0
     if args.step == "train" and args.seeds > 1:
         seeds = range(project.config.seed, project.config.seed + args.seeds)
@@ -191,6 +200,7 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     """Run one step in a fresh run folder. Returns 1 when a check in it is red and --because was not given."""
     module = importlib.import_module(f"{__package__}.steps.{step.replace('-', '_')}")
     project.say(f"\n{step}: {({**STEPS, **EXPERIMENTS})[step]}")
+    _complete_ledger(project)
     run = _reopened(project, args) if step == "train" and args.resume else None
     run = run or project.begin(step.replace("-", "_"))
     try:
@@ -201,6 +211,12 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
         raise
     say(f"{step}: {record['status'].upper()} in {record['seconds']:.1f} s -> runs/{run.id}")
     return int(record["status"] == "fail" and not project.because)
+
+
+def _complete_ledger(project: Project) -> None:
+    from .engine.book import complete
+
+    complete(project)
 
 
 def _reopened(project: Project, args: argparse.Namespace) -> Run | None:

@@ -42,9 +42,15 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def append(path: Path, row: dict[str, Any]) -> dict[str, Any]:
-    """Chain `row` to the end of the ledger, atomically and one process at a time. Returns the row as written."""
+    """Chain `row` to the end of the ledger, atomically and one process at a time. Returns the row as written.
+
+    A run that is there already, started at the same time, is not written twice.
+    """
     with FileLock(path.with_name(f".{path.name}.lock")):
         rows = read(path)
+        same = [r for r in rows if "started" in row and all(r.get(k) == row.get(k) for k in ("id", "step", "started"))]
+        if same:
+            return same[0]
         row = json.loads(to_json({**row, "previous": rows[-1]["hash"] if rows else START}))
         row["hash"] = _hash(row)
         lines = [*(path.read_text(encoding="utf-8").splitlines() if rows else []), json.dumps(row, ensure_ascii=False)]

@@ -202,14 +202,7 @@ class Run:
             "result": self.result,
         }
         self.save("record.json", record)
-        summary = {
-            key: record[key]
-            for key in ("id", "step", "started", "seconds", "status", "because", "overrides", "fingerprint")
-        }
-        commit = {key: record["environment"][key] for key in ("commit", "dirty")}
-        ledger.append(
-            project.ledger, {**summary, **commit, "seed": project.config.seed, **self.result.get("ledger", {})}
-        )
+        ledger.append(project.ledger, ledger_row(record))
         self.held.close()
         return record
 
@@ -218,6 +211,19 @@ class Run:
         self.held.close()
         if not any((self.folder / name).exists() for name in ("checkpoints", "outputs.npy")):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def ledger_row(record: dict[str, Any]) -> dict[str, Any]:
+    """What the ledger keeps of a record; `result["ledger"]` is what the step adds."""
+    keys = ("id", "step", "started", "seconds", "status", "because", "overrides", "fingerprint")
+    try:
+        commit = {key: record["environment"][key] for key in ("commit", "dirty")}
+        more = record["result"].get("ledger", {})
+        return {**{key: record[key] for key in keys}, **commit, "seed": record["config"]["seed"], **more}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"a record in runs/ is not one of ours ({error!r}); restore it, or delete that run's folder"
+        ) from None
 
 
 def _made(folder: Path) -> bool:
