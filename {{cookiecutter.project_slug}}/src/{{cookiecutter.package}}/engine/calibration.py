@@ -62,11 +62,17 @@ def brier(chance: np.ndarray, truth: np.ndarray) -> float:
 
 
 def temperature(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: np.ndarray) -> float:
-    """The T that minimises log loss of outputs / T (Guo et al. 2017), between 0.05 and 20. Fit it on validation only."""
+    """The T that minimises log loss of outputs / T (Guo et al. 2017), between 0.05 and 20. Fit it on validation only.
+
+    The truth counts as Platt's (1999) smoothed targets: as if one more row of each class had been seen. Where validation
+    is all right, plain log loss would ask for T = 0, certainty that n rows cannot give.
+    """
 
     def loss(log_t: float) -> float:
         chance = metrics.probabilities(config, prep, outputs / np.exp(log_t))
-        return float(-np.log(np.clip(chance[np.arange(len(truth)), truth], 1e-15, None)).mean())
+        n, k = chance.shape
+        target = (np.eye(k)[truth] * n + 1) / (n + k)
+        return float(-(target * np.log(np.clip(chance, 1e-15, None))).sum(axis=1).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
 

@@ -48,6 +48,15 @@ def test_the_temperature_is_found(heat: float, k: int) -> None:
     assert calibration.temperature(CONFIG, {}, heat * outputs, truth) == pytest.approx(heat, rel=0.1)
 
 
+@pytest.mark.parametrize("n", [20, 80])
+def test_a_faultless_validation_part_does_not_ask_for_certainty(n: int) -> None:
+    """All n rows right: the fitted model may be as sure as n + 2 rows allow, and no surer."""
+    truth = np.arange(n) % 2
+    outputs = 2.0 * (2 * truth[:, None] - 1.0)
+    said = expit(2.0 / calibration.temperature(CONFIG, {}, outputs, truth))
+    assert said == pytest.approx((n + 1) / (n + 2), abs=2e-3)
+
+
 def test_temperature_keeps_the_called_class() -> None:
     outputs, truth = honest(500, k=4)
     heat = calibration.temperature(CONFIG, {}, 5 * outputs, truth)
