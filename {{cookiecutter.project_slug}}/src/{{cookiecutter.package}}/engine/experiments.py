@@ -131,7 +131,7 @@ def _over_rows(
     outputs = [np.load(folder / "outputs.npy", allow_pickle=False) for folder in (mine, theirs)]
     y = np.load(mine / "y.npy", allow_pickle=False)
     query = np.load(mine / "query.npy", allow_pickle=False) if (mine / "query.npy").exists() else None
-    return metrics.difference(project.config, prep, *outputs, y, query)
+    return metrics.difference(project.config, prep, outputs[0], outputs[1], y, query)
 
 
 def sentence(experiment: dict[str, Any], metric: str) -> str:

@@ -104,7 +104,7 @@ class Project:
         """The current, not failed record of `step`. Raises UserError naming the command to run, unless --because."""
         record = self.current(step)
         fields = type(self.config).model_fields
-        touching = [n for n in self.overrides if fields[n].json_schema_extra["group"] in DEPENDS[step]]  # type: ignore[index,call-overload]
+        touching = [n for n in self.overrides if fields[n].json_schema_extra["group"] in DEPENDS[step]]  # type: ignore[index,call-overload,operator]
         words = [f"{name}={self.overrides[name]}" for name in touching]
         command = shlex.join(["recipe", step.replace("_", "-"), *words])
         if record is None:

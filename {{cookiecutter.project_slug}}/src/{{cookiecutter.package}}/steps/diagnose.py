@@ -59,7 +59,7 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
         key: [row[key] for row in curves] for key in ("train_loss", "val_loss", "lr", "seconds", "loader_seconds")
     }
     waited = columns.pop("loader_seconds")
-    common = {**columns, "waited": waited, "epochs": typed.epochs}
+    common: dict[str, Any] = {**columns, "waited": waited, "epochs": typed.epochs}
     if not curves:
         return Evidence(start or 1.0, best_epoch=-1, early=False, finite=False, **common)
     losses = np.load(folder / "losses.npy", allow_pickle=False).astype(np.float64)

@@ -52,54 +52,56 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     examples = tuple(project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
     best: dict[str, Any] = {}
     finalists: list[dict[str, Any]] = []
-    for stage, space in stages(project.config, len(data["train"])).items():
-        study = open_study(project, stage, best, args.storage)
-        search(project, study, space, best, (run, prep, examples), args.trials or TRIALS)
-        ranked = sorted(
-            (t for t in study.trials if t.state == TrialState.COMPLETE), key=lambda t: t.value, reverse=True
-        )
-        if not ranked:
-            raise UserError(f"no trial of the stage {stage!r} came to an end; look at its range with: recipe lr-range")
-        finalists = [{**best, **trial.params} for trial in ranked[:FINALISTS]]
-        best = finalists[0]
-        project.say(
-            f"  {stage}: {len(study.trials)} trials, best {_words(ranked[0].params)} ({abs(ranked[0].value):.4f})"
-        )
-        run.result.setdefault("stages", {})[stage] = describe(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are called that since 2021
+        for stage, space in stages(project.config, len(data["train"])).items():
+            study = open_study(project, stage, best, args.storage)
+            search(project, study, space, best, (run, prep, examples), args.trials or TRIALS)
+            finalists = [{**best, **params} for params in ranked(study)[:FINALISTS]]
+            if not finalists:
+                raise UserError(f"no trial of the stage {stage!r} came to an end; look at lr with: recipe lr-range")
+            best = finalists[0]
+            project.say(f"  {stage}: {len(study.trials)} trials, best {_words(best)}")
+            run.result.setdefault("stages", {})[stage] = describe(study)
     _final(project, run, args, finalists)
 
 
+def ranked(study: optuna.Study) -> list[dict[str, Any]]:
+    """Knobs of the trials that came to their end, best first."""
+    ended = [(trial.value, trial.number, trial.params) for trial in study.trials if trial.value is not None]
+    return [params for *_, params in sorted(ended, key=lambda row: (-row[0], row[1]))]
+
+
 def stages(config: Config, rows: int) -> dict[str, dict[str, Any]]:
-    """What is searched, in this order: stage -> knob -> its distribution."""
-    sizes = sorted({max(8, min(int(config.batch_size * f), rows // 4)) for f in (0.25, 0.5, 1, 2, 4)})
-    decay = {"weight_decay": optuna.distributions.FloatDistribution(1e-4, 0.3, log=True)}
-    dropout = (
-        {"dropout": optuna.distributions.FloatDistribution(0.0, 0.5, step=0.05)} if hasattr(config, "dropout") else {}
-    )
+    """What is searched, in this order: stage -> knob -> its range, or a list of values."""
+    sizes = {max(8, int(config.batch_size * factor)) for factor in (0.25, 0.5, 1, 2, 4)}
+    sizes = {size for size in sizes if size <= max(rows // 4, config.batch_size)}
+    dropout = {"dropout": {"low": 0.0, "high": 0.5, "step": 0.05}} if hasattr(config, "dropout") else {}
     return {
-        "learning rate": {
-            "lr": optuna.distributions.FloatDistribution(config.lr / 30, min(30 * config.lr, 10.0), log=True)
-        },
-        "batch size": {"batch_size": optuna.distributions.CategoricalDistribution(sizes)},
-        "regularisation": {**decay, **dropout},
+        "learning rate": {"lr": {"low": config.lr / 30, "high": min(30 * config.lr, 10.0), "log": True}},
+        "batch size": {"batch_size": sorted(sizes | {config.batch_size})},
+        "regularisation": {"weight_decay": {"low": 1e-4, "high": 0.3, "log": True}, **dropout},
     }
+
+
+def inside(value: Any, choice: Any) -> bool:
+    """Whether a present value of a knob is one that the search could draw."""
+    return value in choice if isinstance(choice, list) else choice["low"] <= value <= choice["high"]
 
 
 def open_study(project: Project, stage: str, fixed: dict[str, Any], url: str) -> optuna.Study:
     """The study of a stage for this data, code and these knobs; the same one for every worker that asks for it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name = "-".join([stage, *(value[:8] for value in project.fingerprint.values()), _words(fixed)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        try:
-            storage = optuna.storages.RDBStorage(
-                url or f"sqlite:///{project.root / 'runs' / 'tuning.db'}",
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-            )
-        except Exception as error:  # SQLAlchemy's errors differ from driver to driver
-            raise UserError(f"--storage {url!r} cannot be opened: {str(error).splitlines()[0]}") from None
+    try:
+        storage = optuna.storages.RDBStorage(
+            url or f"sqlite:///{project.root / 'runs' / 'tuning.db'}",
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+        )
+    except Exception as error:  # SQLAlchemy's errors differ from driver to driver
+        raise UserError(f"--storage {url!r} cannot be opened: {str(error).splitlines()[0]}") from None
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(project.config.epochs // 10, 2))
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
@@ -115,7 +117,9 @@ def search(
     trials: int,
 ) -> None:
     """Run trials until `trials` are done, by this worker and others; the present knobs are the first of them."""
-    study.enqueue_trial({name: getattr(project.config, name) for name in space}, skip_if_exists=True)
+    present = {name: getattr(project.config, name) for name in space}
+    if all(inside(value, space[name]) for name, value in present.items()):
+        study.enqueue_trial(present, skip_if_exists=True)
     while True:
         optuna.storages.fail_stale_trials(study)
         states = [trial.state for trial in study.get_trials(deepcopy=False)]
@@ -138,7 +142,12 @@ def _trial(
 ) -> float:
     """The main metric on validation with these knobs, turned so that more is better. Raises TrialPruned when hopeless."""
     run, prep, (train_examples, val) = bench
-    knobs = {name: trial._suggest(name, distribution) for name, distribution in space.items()}
+    knobs = {
+        name: trial.suggest_categorical(name, choice)
+        if isinstance(choice, list)
+        else trial.suggest_float(name, **choice)
+        for name, choice in space.items()
+    }
     metric = project.config.resolved_metric
     sign = -1 if metric in LOWER_IS_BETTER else 1
     other = project.variant("tuning", **fixed, **knobs, tracker="none")

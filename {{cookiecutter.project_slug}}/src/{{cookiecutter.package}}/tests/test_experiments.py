@@ -1,0 +1,204 @@
+"""Runs as experiments: parents, one change at a time, paired seeds, verdicts; and the steps that make many runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ..checks.bench import Bench
+from ..cli import parser
+from ..engine import experiments, ledger
+from ..engine.losses import make_loss
+from ..engine.parts import parts
+from ..engine.project import Project
+from ..engine.sharpness import sharpness
+from ..errors import UserError
+from ..steps import ablate, baseline, diagnose, learning_curve, rerun, split, train, tune
+from .toy import toy_project
+
+STEPS = {
+    "split": split,
+    "baseline": baseline,
+    "train": train,
+    "diagnose": diagnose,
+    "learning-curve": learning_curve,
+    "ablate": ablate,
+    "tune": tune,
+    "rerun": rerun,
+}
+
+
+def do(project: Project, *words: str, **knobs: Any) -> dict[str, Any]:
+    """One command on a variant of the project; its gate to `check` is overridden."""
+    args = parser().parse_args(list(words))
+    variant = project.variant("no checks on a toy", **knobs)
+    begun = variant.begin(args.step.replace("-", "_"))
+    STEPS[args.step].run(variant, begun, args)
+    return begun.finish()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A toy project with a split and a baseline."""
+    made = toy_project(tmp_path, epochs=2, batch_size=64)
+    for step in ("split", "baseline"):
+        do(made, step)
+    return made
+
+
+def test_the_parent_is_the_run_that_differs_in_the_fewest_knobs(project: Project) -> None:
+    first = do(project, "train")
+    faster = do(project, "train", lr=0.01)
+    assert first["result"]["experiment"]["parent"] == ""
+    assert faster["result"]["experiment"]["parent"] == first["id"]
+    assert faster["result"]["experiment"]["changed"] == {"lr": [0.001, 0.01]}
+    decayed = do(project, "train", weight_decay=0.1)  # nearest to the first run, not to the newest
+    assert decayed["result"]["experiment"]["parent"] == first["id"]
+    repeated = do(project, "train", lr=0.01, seed=1)  # another seed is the same experiment
+    assert repeated["result"]["experiment"] | {"difference": 0} == faster["result"]["experiment"] | {"difference": 0}
+    named = do(project, "train", "--parent", decayed["id"], weight_decay=0.1, lr=0.01)
+    assert named["result"]["experiment"]["parent"] == decayed["id"]
+
+
+def test_two_changes_at_once_are_refused_unless_bundled(project: Project) -> None:
+    do(project, "train")
+    both = project.variant(lr=0.01, clip=0.5)
+    with pytest.raises(UserError, match=r"changes 2 knobs.*lr \(0.001 -> 0.01\), clip \(1.0 -> 0.5\).*--bundle"):
+        experiments.begin(both)
+    assert experiments.begin(both, bundle="a high rate needs a tight clip")["bundle"]
+    assert experiments.begin(project.variant(seed=7, device="cpu", tracker="wandb"))["changed"] == {}
+    with pytest.raises(UserError, match="--parent '0099-train' is not a finished training run"):
+        experiments.begin(project, wanted="0099-train")
+
+
+def test_a_verdict_takes_three_paired_seeds(tmp_path: Path) -> None:
+    project = toy_project(tmp_path, epochs=2, batch_size=64, metric="log_loss")
+    for step in ("split", "baseline"):
+        do(project, step)
+    for seed in range(3):
+        do(project, "train", seed=seed)
+    verdicts = [do(project, "train", seed=seed, lr=0.03)["result"]["experiment"]["difference"] for seed in range(3)]
+    assert [len(found["seeds"]) for found in verdicts] == [1, 2, 3]
+    assert verdicts[0]["verdict"] == verdicts[1]["verdict"] == "undecided"
+    metric = project.config.resolved_metric
+    runs = project.records("train")
+    values = np.array([r["result"]["metrics"][metric]["value"] for r in runs])
+    assert verdicts[2]["value"] == pytest.approx((values[3:] - values[:3]).mean())
+    assert verdicts[2]["verdict"] == "adopt"  # two epochs at 0.001 learn next to nothing
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "expected"),
+    [
+        ("auc", 0.1, 0.2, "adopt"),
+        ("auc", -0.2, -0.1, "reject"),
+        ("auc", -0.1, 0.1, "undecided"),
+        ("rmse", 0.1, 0.2, "reject"),
+        ("rmse", -0.2, -0.1, "adopt"),
+    ],
+)
+def test_verdicts_know_which_way_is_better(metric: str, low: float, high: float, expected: str) -> None:
+    assert experiments.verdict(metric, {"low": low, "high": high}) == expected
+
+
+def test_the_interval_is_the_paired_t_interval() -> None:
+    from scipy import stats
+
+    differences = np.array([0.01, 0.03, 0.02, -0.01])
+    expected = stats.ttest_1samp(differences, 0).confidence_interval()
+    found = experiments.paired_interval(differences)
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_ledger_keeps_parent_prediction_and_verdict(project: Project) -> None:
+    do(project, "train")
+    do(project, "train", "--predict", "faster is better", lr=0.01)
+    row = ledger.read(project.ledger)[-1]
+    assert row["prediction"] == "faster is better" and row["changed"] == {"lr": [0.001, 0.01]}
+    assert row["difference"]["verdict"] == "undecided" and row["against_baseline"]["name"]
+    table = ledger.table(ledger.read(project.ledger))
+    assert "faster is better" in table and "undecided (1 seed)" in table and "over 2 runs" in table
+
+
+def test_ablation_takes_each_part_away_under_the_same_seeds(project: Project) -> None:
+    result = do(project, "ablate", "--seeds", "3", lr=0.01)["result"]
+    assert [row["knob"] for row in result["removed"]] == ["weight_decay", "clip", "schedule", "warmup"]
+    assert all(row["seeds"] == [0, 1, 2] for row in result["removed"])
+    assert len(project.records("train")) == 3 * 5
+    again = do(project, "ablate", "--seeds", "3", lr=0.01)["result"]
+    assert len(project.records("train")) == 3 * 5  # nothing is trained twice
+    assert again["removed"] == result["removed"]
+
+
+def test_nothing_to_ablate_is_said(project: Project) -> None:
+    with pytest.raises(UserError, match="nothing can be taken away"):
+        do(project, "ablate", weight_decay=0.0, clip=0.0, schedule="constant", warmup=0.0)
+
+
+def test_a_rerun_agrees_to_the_last_bit_and_a_changed_network_is_caught(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = do(project, "train", lr=0.02)
+    same = do(project, "rerun", "--run", first["id"])
+    assert same["findings"][0]["verdict"] == "PASS" and "last bit" in same["findings"][0]["saw"]
+    made = type(project.task).model
+
+    def other(self: Any, config: Any, prep: Any) -> Any:
+        model = made(self, config, prep)
+        model[2].weight.data.mul_(-30)
+        return model
+
+    monkeypatch.setattr(type(project.task), "model", other)
+    different = do(project, "rerun", "--run", first["id"])
+    assert different["findings"][0]["verdict"] in ("WARN", "FAIL")
+    with pytest.raises(UserError, match="rerun needs the id of a finished training run, not '0099-x'"):
+        do(project, "rerun", "--run", "0099-x")
+
+
+def test_the_learning_curve_feeds_the_diagnosis(project: Project) -> None:
+    result = do(project, "learning-curve", lr=0.02)["result"]
+    assert [len(scores) for scores in result["scores"]] == [3, 3, 3]
+    assert result["rows"][0] < result["rows"][1] < result["rows"][2]
+    record = do(project, "train", lr=0.02)
+    evidence = do(project, "diagnose", "--run", record["id"], lr=0.02)["result"]["evidence"]
+    assert evidence["more_data"] == result["last_doubling"]
+
+
+def test_tuning_searches_three_stages_and_weighs_the_finalists(project: Project) -> None:
+    result = do(project, "tune", "--trials", "3", "--seeds", "3")["result"]
+    assert list(result["stages"]) == ["learning rate", "batch size", "regularisation"]
+    for trials in result["stages"].values():
+        assert len(trials) == 3 and {t["state"] for t in trials} <= {"COMPLETE", "PRUNED"}
+    assert result["stages"]["learning rate"][0]["params"] == {"lr": 0.001}  # the present knobs come first
+    assert all(len(row["seeds"]) == 3 for row in result["finalists"])
+    assert result["best"] in result["finalists"]
+
+
+def test_tuning_is_refused_before_checks_pass(project: Project) -> None:
+    with pytest.raises(UserError, match="check has not been done, and tuning comes last"):
+        tune.run(project, project.begin("tune"), parser().parse_args(["tune"]))
+
+
+def test_tuning_never_opens_the_test_part(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = tune.parts
+    monkeypatch.setattr(tune, "parts", lambda p: seen.append(1) or real(p))
+    do(project, "tune", "--trials", "1", "--seeds", "1")
+    assert seen and set(parts(project)) == {"train", "val"}
+    assert not list(project.root.glob("TEST_OPENED*"))
+
+
+def test_sharpness_is_the_rise_uphill_and_leaves_the_model_alone(project: Project) -> None:
+    data = parts(project)
+    prep = project.task.prepare(project.config, data["train"])
+    train_examples, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
+    bench = Bench(project.config, project.task, prep, data, train_examples, val)
+    model, batch = bench.fresh(), bench.batch(bench.rows(64))
+    before = [p.detach().clone() for p in model.parameters()]
+    loss = make_loss(project.config, prep)
+    small, large = (sharpness(model, loss, batch, radius) for radius in (0.01, 0.1))
+    assert 0 < small < large
+    assert all(bool((a == b).all()) for a, b in zip(before, model.parameters(), strict=True)) and model.training
