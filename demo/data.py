@@ -69,6 +69,27 @@ def digits(path: Path) -> None:
     _table("load_digits", path)
 
 
+def digit_images(folder: Path, classes: tuple[int, ...] = tuple(range(10)), broken: bool = False) -> None:
+    """The same digits as PNG files of 8 x 8 grey pixels, one folder a class.
+
+    `broken` adds what a real collection has: a file cut off, an empty one, and one that is no image.
+    """
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    for number, (pixels, label) in enumerate(zip(bunch.images, bunch.target, strict=True)):
+        if label in classes:
+            (folder / str(label)).mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray((pixels * 255 / 16).round().astype("uint8"))
+            image.save(folder / str(label) / f"{number:04d}.png")
+    if broken:
+        whole = (folder / "3" / "0003.png").read_bytes()
+        (folder / "3" / "copy.png").write_bytes(whole[: len(whole) // 2])
+        (folder / "5" / "scan.png").write_bytes(b"")
+        (folder / "7" / "notes.png").write_text("these were scanned in May")
+
+
 def flight_ranking(path: Path, days: int = 45, most: int = 12_000) -> None:
     """Which of the flights that leave New York in the same hour arrive latest? One query per hour.
 

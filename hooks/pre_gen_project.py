@@ -10,21 +10,21 @@ ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
 # Names in requirements.lock and what they are imported as: a package of this name would hide the library, and pip would
 # take a project of this name for the library and replace it. A test compares this list with the lock.
 TAKEN = set(getattr(sys, "stdlib_module_names", ())) | {
-    "accelerate", "annotated_doc", "annotated_types", "anyio", "ast_serialize", "catboost", "certifi", "charset_normalizer", "cleanlab", "click",
-    "cloudpickle", "colorama", "cookiecutter", "cuda", "cuda_bindings", "cuda_pathfinder", "cuda_toolkit", "cwevals", "data", "datasets",
-    "datasketch", "dateutil", "distro", "filelock", "fsspec", "git", "google", "googleapis_common_protos", "h11", "hf_xet", "httpcore", "httpcore2",
-    "httpx", "httpx2", "httpx2_jsfetch", "huggingface_hub", "hypothesis", "idna", "imagehash", "iniconfig", "jinja2", "joblib", "librt", "lightgbm",
-    "markdown_it_py", "markupsafe", "mdurl", "mpmath", "mypy", "mypy_extensions", "narwhals", "networkx", "numpy", "nvidia", "nvidia_cublas",
-    "nvidia_cuda_cupti", "nvidia_cuda_nvrtc", "nvidia_cuda_runtime", "nvidia_cudnn_cu13", "nvidia_cufft", "nvidia_cufile", "nvidia_curand",
-    "nvidia_cusolver", "nvidia_cusparse", "nvidia_cusparselt_cu13", "nvidia_nccl_cu13", "nvidia_nvjitlink", "nvidia_nvshmem_cu13", "nvidia_nvtx",
-    "opentelemetry", "opentelemetry_api", "opentelemetry_exporter_http_transport", "opentelemetry_exporter_otlp_common",
+    "accelerate", "alembic", "annotated_doc", "annotated_types", "anyio", "ast_serialize", "catboost", "certifi", "charset_normalizer", "cleanlab",
+    "click", "cloudpickle", "colorama", "colorlog", "cookiecutter", "cuda", "cuda_bindings", "cuda_pathfinder", "cuda_toolkit", "cwevals", "data",
+    "datasets", "datasketch", "dateutil", "distro", "filelock", "fsspec", "git", "google", "googleapis_common_protos", "h11", "hf_xet", "httpcore",
+    "httpcore2", "httpx", "httpx2", "httpx2_jsfetch", "huggingface_hub", "hypothesis", "idna", "imagehash", "iniconfig", "jinja2", "joblib", "librt",
+    "lightgbm", "mako", "markdown_it_py", "markupsafe", "mdurl", "mpmath", "mypy", "mypy_extensions", "narwhals", "networkx", "numpy", "nvidia",
+    "nvidia_cublas", "nvidia_cuda_cupti", "nvidia_cuda_nvrtc", "nvidia_cuda_runtime", "nvidia_cudnn_cu13", "nvidia_cufft", "nvidia_cufile",
+    "nvidia_curand", "nvidia_cusolver", "nvidia_cusparse", "nvidia_cusparselt_cu13", "nvidia_nccl_cu13", "nvidia_nvjitlink", "nvidia_nvshmem_cu13",
+    "nvidia_nvtx", "opentelemetry", "opentelemetry_api", "opentelemetry_exporter_http_transport", "opentelemetry_exporter_otlp_common",
     "opentelemetry_exporter_otlp_proto_common", "opentelemetry_exporter_otlp_proto_http", "opentelemetry_proto", "opentelemetry_sdk",
     "opentelemetry_semantic_conventions", "optuna", "packaging", "pandas", "pathspec", "peft", "pillow", "pip", "platformdirs", "pluggy", "polars",
     "polars_runtime_32", "protobuf", "psutil", "pydantic", "pydantic_core", "pygments", "pytest", "python_dateutil", "pywavelets", "pywt", "pyyaml",
     "recipe", "regex", "requests", "rich", "ruff", "runs", "safetensors", "scikit_learn", "scipy", "setuptools", "shellingham", "six", "sklearn",
-    "sniffio", "sortedcontainers", "src", "sympy", "termcolor", "test", "tests", "threadpoolctl", "tokenizers", "torch", "torchvision", "tqdm",
-    "transformers", "triton", "truststore", "typer", "typing_extensions", "typing_inspection", "tzdata", "urllib3", "wandb", "xgboost", "xxhash",
-    "yaml",
+    "sniffio", "sortedcontainers", "sqlalchemy", "src", "sympy", "termcolor", "test", "tests", "threadpoolctl", "tokenizers", "torch", "torchvision",
+    "tqdm", "transformers", "triton", "truststore", "typer", "typing_extensions", "typing_inspection", "tzdata", "urllib3", "wandb", "xgboost",
+    "xxhash", "yaml",
 }  # fmt: skip
 LIBRARIES = TAKEN - set(getattr(sys, "stdlib_module_names", ())) - {"src", "test", "tests", "recipe", "data", "runs"}
 

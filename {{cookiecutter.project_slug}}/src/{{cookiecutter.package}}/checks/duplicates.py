@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.files import IMAGES
 from ..task import Data
 from .finding import Finding, finding, not_applicable
 
@@ -158,10 +159,10 @@ def _like_images(paths: list[str]) -> tuple[list[tuple[int, int]], str]:
         if not Path(path).is_file():
             continue
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=IMAGES) as image:
                 hashes.append(_mark(image, imagehash.phash))
                 places.append(number)
-        except Exception:  # a decoder raises whatever a broken file makes it stumble over; that has a finding of its own
+        except Exception:  # a decoder raises whatever it stumbles over; a broken image has a finding of its own
             continue
     if len(hashes) < 2:
         return [], ""

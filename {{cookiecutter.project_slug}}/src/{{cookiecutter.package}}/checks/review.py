@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.files import IMAGES
 from ..errors import UserError
 from ..task import Data
 from .finding import Finding, finding
@@ -64,7 +65,7 @@ def _thumbnail(path: str) -> str:
 
     buffer = io.BytesIO()
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGES) as image:
             small = image.convert("RGB")
             small.thumbnail((THUMB, THUMB))
             small.save(buffer, format="PNG")

@@ -12,6 +12,8 @@ from typing import Any
 
 from ..errors import UserError
 
+IMAGES = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no kind that is decoded by another program (EPS)
+
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write to a temporary neighbour, fsync, rename, fsync the folder: a crash leaves the old file or the new one."""

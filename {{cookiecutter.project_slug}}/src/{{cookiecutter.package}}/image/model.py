@@ -35,7 +35,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, outputs)
-        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.normal_(self.head.weight, std=0.1 / width**0.5)  # first outputs stay near the prior, however wide
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.dropout(self.backbone(_as_device_likes(x))))  # [b, width] -> [b, k]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ..engine.files import IMAGES
 from ..errors import UserError
 
 MOST_PIXELS = 50_000_000  # a large photograph; a file that unpacks to more is a decompression bomb, or wants cutting up
@@ -62,7 +63,7 @@ def look(path: str) -> Facts:
 def _decode(content: bytes) -> dict[str, Any]:
     from PIL import Image
 
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=IMAGES) as image:
         facts = {"width": image.width, "height": image.height, "mode": image.mode, "kind": image.format or ""}
         if image.width * image.height > MOST_PIXELS:
             return {**facts, "problem": f"too large: {image.width} x {image.height} pixels in {len(content):,} bytes"}
@@ -158,7 +159,7 @@ def pixels(path: str, side: int, interpolation: str = "bilinear") -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGES) as image:
             upright = to_rgb(ImageOps.exif_transpose(image))
         method = Image.Resampling[interpolation.upper()]
         return np.asarray(ImageOps.fit(upright, (side, side), method)).transpose(2, 0, 1).copy()

@@ -16,7 +16,7 @@ CHANGES = ("crop", "flip", "jitter", "randaugment")  # change the picture; that 
 MIXES = ("mixup", "cutmix")  # mix two pictures, and their labels with them
 
 # The next larger of the same family.
-LARGER = {"resnet18": "resnet50", "resnet34": "resnet50", "resnet50": "resnet101", "resnet101": "resnet152"}
+LARGER = {"resnet18": "resnet34", "resnet34": "resnet50", "resnet50": "resnet101", "resnet101": "resnet152"}
 LARGER |= {f"efficientnet_b{n}": f"efficientnet_b{n + 1}" for n in range(7)}
 
 Backbone = Literal[
@@ -63,14 +63,16 @@ class Config(shared.Config):
         "full", "model", "full = train all; head_first = the head for a fifth of the epochs, then all; early = freeze the first half; frozen = the head only"
     )  # fmt: skip
     layer_decay: float = knob(
-        1.0, "optimiser", "Factor on the learning rate from each stage to the one below it", gt=0, le=1
+        1.0, "optimiser", "Factor on the learning rate from each stage to the one below it", off=1.0, gt=0, le=1
     )
     norm: Literal["batch", "group"] = knob(
         "batch", "model", "group = GroupNorm in place of BatchNorm, for batches under 16"
     )
-    dropout: float = knob(0.0, "model", "Dropout before the head; only against overfitting (0.1-0.5)", ge=0, le=0.9)
+    dropout: float = knob(
+        0.0, "model", "Dropout before the head; only against overfitting (0.1-0.5)", off=0.0, ge=0, le=0.9
+    )
     augment: list[str] = knob(
-        [], "preprocessing", "Training only: any of crop, flip, jitter, randaugment, and one of mixup, cutmix"
+        [], "preprocessing", "Training only: any of crop, flip, jitter, randaugment, and one of mixup, cutmix", off=[]
     )
     strength: float = knob(0.5, "preprocessing", "How far augmentation goes, from 0 to 1", ge=0, le=1)
     label_preserving: str = knob(
@@ -146,7 +148,8 @@ class Image(Task):
     def larger(self, config: Config) -> dict[str, Any]:
         if config.adapt in ("frozen", "early"):
             return {"adapt": "full"}
-        return {"backbone": LARGER[config.backbone]} if config.backbone in LARGER else {}
+        hub = config.weights in ("pretrained", "none")  # a file fits one backbone
+        return {"backbone": LARGER[config.backbone]} if hub and config.backbone in LARGER else {}
 
     def simple_features(self, config: Config, data: Data) -> Any:
         from .baseline import simple_features
