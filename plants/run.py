@@ -20,19 +20,19 @@ from pool import BASES, ROOT, Trial, run_all
 from plants import PLANTS
 
 OUT = ROOT / "plants-out"
-FULL = 3  # seeds on which every step is run
+FULL = 2  # seeds on which every step is run
 SEEDS = 5  # seeds on which the effect on the honest score is measured; the later ones train only
 HEALTHY_SEEDS = 3
 
 
-def trials(plants: list[Plant], healthy: bool, seeds: int = SEEDS) -> list[Trial]:
+def trials(plants: list[Plant], healthy: bool, seeds: int = SEEDS, full: int = FULL) -> list[Trial]:
     """Twins, healthy projects and plants, seed by seed, so that an early stop still says something of each."""
     found = []
     bases = sorted({plant.base for plant in plants})
     for seed in range(seeds):
-        light = seed >= FULL
+        light = seed >= full
         found += [Trial(f"twin {name}", "none", BASES[name], Fault(), seed, light) for name in bases]
-        if healthy and seed < HEALTHY_SEEDS:
+        if healthy and seed < min(seeds, HEALTHY_SEEDS):
             found += [Trial(f"healthy {base.name}", "none", base, fault, seed) for base, fault in HEALTHY]
         for plant in plants:
             if not (light and plant.wrong):
@@ -63,6 +63,7 @@ def main() -> None:
     cli.add_argument("ids", nargs="*", help="plants to run; all when none is named")
     cli.add_argument("--table", action="store_true", help="run nothing; write the table")
     cli.add_argument("--seeds", type=int, default=SEEDS, help="fewer seeds, for a look")
+    cli.add_argument("--full", type=int, default=FULL, help="seeds on which every step is run; the others train only")
     cli.add_argument("--keep", action="store_true", help="keep results of an earlier state of the code")
     cli.add_argument("--out", type=Path, default=OUT)
     args = cli.parse_args()
@@ -70,7 +71,7 @@ def main() -> None:
         cli.error(f"no plant is called {', '.join(sorted(unknown))}; there are {', '.join(p.id for p in PLANTS)}")
     plants = [plant for plant in PLANTS if not args.ids or plant.id in args.ids]
     if not args.table:
-        run_all(trials(plants, not args.ids, args.seeds), args.out, args.keep)
+        run_all(trials(plants, not args.ids, args.seeds, args.full), args.out, args.keep)
     for verdict in verdicts(plants, args.out):
         print(line(verdict))
     if not args.ids:
