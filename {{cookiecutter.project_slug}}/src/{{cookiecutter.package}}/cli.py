@@ -176,6 +176,8 @@ def open_project(args: argparse.Namespace) -> Project:
     from .config import make_config, parse_override, read_toml
     from .engine.project import Project, find_root
 
+    if not args.project.is_dir():
+        raise UserError(f"--project {args.project} is not a folder")
     root = find_root(args.project.resolve())
     pairs = [parse_override(text) for text in args.overrides]
     overrides = dict(pairs)

@@ -215,7 +215,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run recipe in a project folder, or name one with --project") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:  # not TOML, not UTF-8, a number too long, nested too deep
         raise UserError(f"{path} cannot be read as TOML: {error}") from None
     nested = [name for name, value in values.items() if isinstance(value, dict)]
     if nested:

@@ -6,18 +6,19 @@ import json
 from typing import Any
 
 from . import ledger
-from .files import read_json, to_json
-from .project import Project, ledger_row
+from .files import to_json
+from .project import Project, ledger_row, read_record
 
 
 def complete(project: Project) -> None:
     """Add the line of every finished run that the ledger does not know: a crash came between the record and the line,
     or somebody cut lines off the end. Says so."""
-    known = {row.get("id") for row in ledger.read(project.ledger)}
+    rows = ledger.read(project.ledger)
+    ledger.require_fields(rows)
+    known = {row["id"] for row in rows}
     for path in sorted((project.root / "runs").glob("[0-9]*-*/record.json")):
         if path.parent.name not in known:
-            record = read_json(path, "a run's record", "delete that run's folder")
-            ledger.append(project.ledger, ledger_row(record))
+            ledger.append(project.ledger, ledger_row(read_record(path)))
             project.say(f"  the ledger had no line for {path.parent.name}, which is finished; it is added")
 
 
@@ -29,7 +30,7 @@ def contradictions(project: Project) -> list[str]:
         path = project.root / "runs" / str(row.get("id")) / "record.json"
         if row.get("step") == "open_test" or not path.is_file():
             continue
-        told = json.loads(to_json(ledger_row(read_json(path, "a run's record", "delete that run's folder"))))
+        told = json.loads(to_json(ledger_row(read_record(path))))
         if told["started"] == row.get("started") and (odd := [k for k, v in told.items() if row.get(k) != v]):
             found.append(f"{row['id']}: {_both(odd[0], row.get(odd[0]), told[odd[0]])}")
     return found

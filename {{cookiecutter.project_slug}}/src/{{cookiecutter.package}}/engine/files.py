@@ -65,7 +65,7 @@ def read_json(path: Path, what: str, mend: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} ({what}) does not exist; {mend}") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} ({what}) cannot be read: {error}; {mend}") from None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..config import Config, make_config
+from ..errors import UserError
 from ..task import Baseline, Data, Examples, Task
 from . import checkpoint
 from .files import read_json, sha256
@@ -68,8 +69,11 @@ def _origin(project: Project, record: dict[str, Any]) -> tuple[Path, Config, dic
     """Folder, knobs and preprocessing of a finished run."""
     folder = project.root / "runs" / record["id"]
     config = make_config(project.task.knobs, record["config"], f"the config of {record['id']}")
-    again = f"run it again: recipe {record['step'].replace('_', '-')}"
-    return folder, config, read_json(folder / "prep.json", "the preprocessing of a run", again)
+    again = f"put them back, or run it again: recipe {record['step'].replace('_', '-')}"
+    prep = read_json(folder / "prep.json", "the preprocessing of a run", again)
+    if record["result"].get("weights") not in (None, weights_hash(folder)):
+        raise UserError(f"{record['id']} has other weights or another preprocessing than when it ended; {again}")
+    return folder, config, prep
 
 
 def weights_hash(folder: Path) -> str:

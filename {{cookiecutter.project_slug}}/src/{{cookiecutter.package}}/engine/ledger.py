@@ -25,11 +25,11 @@ def read(path: Path) -> list[dict[str, Any]]:
     """All rows in order. Raises UserError naming the first line whose hash does not follow from the one before."""
     rows: list[dict[str, Any]] = []
     previous = START
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else [], start=1):
+    for number, line in enumerate(_lines(path), start=1):
         try:
             row = json.loads(line)
             honest = row["previous"] == previous and row["hash"] == _hash(row)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             honest = False
         if not honest:
             raise UserError(
@@ -39,6 +39,13 @@ def read(path: Path) -> list[dict[str, Any]]:
         rows.append(row)
         previous = row["hash"]
     return rows
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}; restore it from git (git checkout -- {path.name})") from None
 
 
 def append(path: Path, row: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +60,7 @@ def append(path: Path, row: dict[str, Any]) -> dict[str, Any]:
             return same[0]
         row = json.loads(to_json({**row, "previous": rows[-1]["hash"] if rows else START}))
         row["hash"] = _hash(row)
-        lines = [*(path.read_text(encoding="utf-8").splitlines() if rows else []), json.dumps(row, ensure_ascii=False)]
+        lines = [*_lines(path), json.dumps(row, ensure_ascii=False)]
         write_atomic(path, "\n".join(lines) + "\n")
     return row
 
@@ -61,6 +68,19 @@ def append(path: Path, row: dict[str, Any]) -> dict[str, Any]:
 def _hash(row: dict[str, Any]) -> str:
     content = {key: value for key, value in row.items() if key != "hash"}
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def require_fields(rows: list[dict[str, Any]]) -> None:
+    """Refuse rows that no step wrote, though their hashes hold."""
+    kinds = {"id": str, "step": str, "status": str, "overrides": dict, "because": str}
+    numbers = ("value", "low", "high")
+    for number, row in enumerate(rows, start=1):
+        odd = [name for name, kind in kinds.items() if not isinstance(row.get(name), kind)]
+        odd += [n for n in numbers if "metric" in row and not isinstance(row.get(n), int | float | None)]
+        if odd:
+            raise UserError(
+                f"EXPERIMENTS.jsonl line {number} was written by no step: its {odd[0]} is {row.get(odd[0])!r}"
+            )
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -167,10 +167,11 @@ def write_manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
 def read_manifest(project: Project) -> dict[str, Any]:
     """The content of split.json. Raises UserError when it is absent or not one."""
     content = read_json(project.root / MANIFEST, "the pinned split", "run: recipe split")
+    parts = content.get("parts") if isinstance(content, dict) else None
     if (
-        not isinstance(content, dict)
-        or not isinstance(content.get("parts"), dict)
-        or set(content["parts"]) != set(PARTS)
+        not isinstance(parts, dict)
+        or set(parts) != set(PARTS)
+        or not all(isinstance(part, dict) and isinstance(part.get("sha256"), str) for part in parts.values())
     ):
         raise UserError(f"{project.root / MANIFEST} is not a split manifest; delete it and run: recipe split")
     return content

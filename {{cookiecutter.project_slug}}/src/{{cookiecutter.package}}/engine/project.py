@@ -92,7 +92,7 @@ class Project:
     def records(self, step: str) -> list[dict[str, Any]]:
         """Finished records of a step, oldest first."""
         paths = sorted((self.root / "runs").glob(f"*-{step}/record.json"))
-        return [read_json(path, "a run's record", "delete that run's folder") for path in paths]
+        return [read_record(path) for path in paths]
 
     def current(self, step: str, depends: tuple[str, ...] = ()) -> dict[str, Any] | None:
         """The newest record of `step` made under the same fingerprint (over `depends`, default DEPENDS[step])."""
@@ -211,6 +211,25 @@ class Run:
         self.held.close()
         if not any((self.folder / name).exists() for name in ("checkpoints", "outputs.npy")):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A finished run's record. Raises UserError when it is not one that `Run.finish` wrote there."""
+    mend = "restore it, or delete that run's folder"
+    record = read_json(path, "a run's record", mend)
+    kinds = {
+        "id": str,
+        "step": str,
+        "started": str,
+        "fingerprint": dict,
+        "config": dict,
+        "result": dict,
+        "findings": list,
+    }
+    odd = [k for k, kind in kinds.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
+    if odd or record["id"] != path.parent.name:
+        raise UserError(f"{path} is no record of {path.parent.name}: look at its {odd[0] if odd else 'id'}; {mend}")
+    return record
 
 
 def ledger_row(record: dict[str, Any]) -> dict[str, Any]:

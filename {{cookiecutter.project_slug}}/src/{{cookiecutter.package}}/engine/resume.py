@@ -79,6 +79,9 @@ def _progress(saved: dict[str, Any]) -> Progress:
         raise ValueError(f"its progress differs in {', '.join(sorted(odd))}")
     progress = Progress(**saved)
     progress.best = math.inf if progress.best is None else progress.best
+    for name, fresh in asdict(Progress()).items():
+        if not isinstance(value := getattr(progress, name), int | float if isinstance(fresh, float) else type(fresh)):
+            raise ValueError(f"its {name} is {value!r}")
     progress.curves = [{k: math.nan if v is None else v for k, v in row.items()} for row in progress.curves]
     return progress
 
@@ -113,8 +116,8 @@ def reopen(project: Project, step: str, wanted: str = "", auto: bool = False) ->
     if not folders:
         if auto and not wanted:
             return None
-        name = f"{wanted} is not" if wanted else "there is no"
-        raise UserError(f"{name} a stopped {step} run with a checkpoint; start one with: recipe {step}")
+        name = f"{wanted} is not a" if wanted else "there is no"
+        raise UserError(f"{name} stopped {step} run with a checkpoint; start one with: recipe {step}")
     for folder in reversed(folders):
         before = read_json(folder / STARTED, "what a run was started with", f"start again: recipe {step}")
         changed = difference(before, started(project))

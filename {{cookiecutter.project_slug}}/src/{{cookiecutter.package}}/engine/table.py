@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from pathlib import Path
 
@@ -9,27 +10,62 @@ import polars as pl
 
 from ..errors import UserError
 
+csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that csv takes by default
 MISSING = ["", "NA", "NaN", "nan", "null"]
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """The file as a frame. Raises UserError when it is missing, empty, broken, or has two columns of one name."""
-    if not path.is_file():
-        raise UserError(f"data = {str(path)!r} is not a file; set data in recipe.toml to a CSV, JSONL or Parquet file")
+    """The file as a frame. Raises UserError when it is missing, empty, broken, or its columns have no names of their own."""
+    if not is_file(path):
+        raise UserError(
+            f"data = {str(path)[:200]!r} is not a file; set data in recipe.toml to a CSV, JSONL or Parquet file"
+        )
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path)
+        if b"\0" in (start := path.open("rb").read(1 << 16)):
+            kind = "a spreadsheet or an archive" if start.startswith(b"PK") else "no text: it holds NUL bytes"
+            raise UserError(f"{path} is {kind}; save it as CSV, JSONL or Parquet, in UTF-8")
         if path.suffix in (".jsonl", ".ndjson"):
             return pl.read_ndjson(path, infer_schema_length=None)
-        names = path.open(encoding="utf-8").readline().strip().split(",")
-        if repeated := sorted({n for n in names if names.count(n) > 1}):
-            raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one")
-        return pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
+        _check_header(path)
+        frame = pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
+        _refuse_short_rows(frame, path)
+        return frame
+    except (pl.exceptions.PolarsError, csv.Error, ValueError, OSError) as error:
         hint = " with a header line" if path.suffix == ".csv" else ""
         raise UserError(
             f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}; is it UTF-8{hint}?"
         ) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a plain file; also for paths that no system can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _check_header(path: Path) -> None:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file), [])
+    if repeated := sorted({n for n in names if names.count(n) > 1 and n}):
+        raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one")
+    if len(names) > 1 and "" in names:
+        raise UserError(f"{path} has a column without a name (number {names.index('') + 1}); give it one, or remove it")
+
+
+def _refuse_short_rows(frame: pl.DataFrame, path: Path) -> None:
+    """A row that breaks off is filled up with nulls by the reader; only then is its last cell empty, so look only then."""
+    if not frame.width or not frame[frame.columns[-1]].null_count():
+        return
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for number, cells in enumerate(csv.reader(file), start=1):
+            if cells and len(cells) < frame.width:
+                raise UserError(
+                    f"{path} row {number} has {len(cells)} cells instead of {frame.width}; mend or remove it"
+                )
 
 
 def require_columns(named: dict[str, list[str]], frame: pl.DataFrame, path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from ..checks.finding import Finding, finding
 from ..config import Config
 from ..engine import metrics
-from ..engine.fitted import MODEL
+from ..engine.fitted import MODEL, weights_hash
 from ..engine.loop import query_of
 from ..engine.parts import parts
 from ..engine.project import Project, Run
@@ -35,12 +35,12 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         outputs[name] = model.predict(data["val"])
     seconds = round(time.perf_counter() - before, 3)
 
-    np.save(run.folder / "y.npy", y)
+    run.save_array("y.npy", y)
     if query is not None:
-        np.save(run.folder / "query.npy", query)
+        run.save_array("query.npy", query)
     scored: dict[str, dict[str, Any]] = {}
     for name, values in outputs.items():
-        np.save(run.folder / f"outputs-{name}.npy", values)
+        run.save_array(f"outputs-{name}.npy", values)
         scored[name] = {"metrics": metrics.summary(config, prep, values, y, query)}
     metric = config.resolved_metric
     best = next(iter(scored))
@@ -49,6 +49,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             best = name
     if best in models:
         keep(run, prep, models[best])
+        run.result["weights"] = weights_hash(run.folder)
     run.result |= {
         "metric": metric,
         "baselines": scored,

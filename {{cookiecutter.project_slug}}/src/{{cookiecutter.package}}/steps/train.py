@@ -13,7 +13,7 @@ from ..checks.finding import Finding, finding
 from ..checks.gradients import dead_shares
 from ..config import Config
 from ..engine import experiments, metrics
-from ..engine.fitted import Fitted
+from ..engine.fitted import Fitted, weights_hash
 from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, predict, query_of
 from ..engine.losses import make_loss
 from ..engine.parts import parts
@@ -147,8 +147,9 @@ def _record(
             run.save_array(f"{name}.npy", array)
     scores = metrics.summary(config, prep, outputs, y, query)
     metric = config.resolved_metric
-    run.result |= {"metric": metric, **summary, "metrics": scores}
-    run.result["ledger"] = {"metric": metric, "model": summary["model"], **scores[metric]}
+    run.result |= {"metric": metric, **summary, "metrics": scores, "weights": weights_hash(run.folder)}
+    pinned = {"model": summary["model"], "weights": run.result["weights"]}
+    run.result["ledger"] = {"metric": metric, **pinned, **scores[metric]}
     project.say(f"  {summary['model']}: validation {metric} {_interval(scores[metric])}")
     if baseline:
         run.add(against_baseline(project, run, prep, outputs, (y, query), baseline))

@@ -12,7 +12,14 @@ import polars as pl
 
 from ..engine.files import sha256
 from ..engine.table import read_table, require_columns
-from ..engine.target import as_text, check_target, codes, fit_target, query_numbers, targets
+from ..engine.target import (
+    as_text,
+    check_target,
+    codes,
+    fit_target,
+    query_numbers,
+    targets,
+)
 from ..errors import UserError
 from ..task import Batch, Data
 
@@ -31,6 +38,7 @@ def load(config: Config, root: Path) -> Data:
     path = root / config.data
     frame = read_table(path)
     _require_columns(config, frame, path)
+    _refuse_kinds(config, frame, path)
     frame = _clean_floats(frame, path)
     labelled = frame.filter(pl.col(config.target).is_not_null())
     unlabelled = frame.filter(pl.col(config.target).is_null())
@@ -78,6 +86,20 @@ def parse_ordinal(text: str) -> tuple[str, list[str]]:
             f'ordinal = {text!r} is not of the form "column: low < middle < high" with two or more different levels'
         )
     return name.strip(), levels
+
+
+def _refuse_kinds(config: Config, frame: pl.DataFrame, path: Path) -> None:
+    """Refuse lists and records, and words in a column that is declared numeric: they would all become missing."""
+    for name in (n for n in frame.columns if n not in config.drop):
+        if frame[name].dtype.is_nested():
+            raise UserError(f"column {name!r} of {path} holds {frame[name].dtype}; unpack it, or put it into drop")
+    for name in config.numeric:
+        lost = frame[name].is_not_null() & frame[name].cast(pl.Float64, strict=False).is_null()
+        if lost.any():
+            example = frame[name].filter(lost)[0]
+            raise UserError(
+                f"numeric names column {name!r}, which holds {example!r} ({lost.sum():,} such); make those numbers or empty"
+            )
 
 
 def _clean_floats(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
