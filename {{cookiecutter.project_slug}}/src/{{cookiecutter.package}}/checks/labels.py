@@ -55,6 +55,33 @@ def learnable(config: Config, data: Data, judged: Judged | None) -> Finding:
     )
 
 
+def neighbours(config: Config, data: Data, judged: Judged | None) -> Finding:
+    """Whether a simple model errs alike on rows next to each other: then they are not independent.
+
+    Frames of one film, visits of one patient, hours of one storm lie together in a file, also where no column says so.
+    Judged by the products of neighbouring residuals against their own spread, which needs no assumption on the model.
+    A file sorted by the target is passed over: there neighbours are alike by design.
+    """
+    check = "neighbours"
+    if judged is None or config.group or config.time or config.query:
+        return not_applicable(check, "needs simple features, and rows without a declared group, time or query")
+    order = np.argsort(judged.rows)
+    y, predicted = judged.y[order], judged.predicted[order]
+    classes = config.task != "regression"
+    if (np.diff(y) != 0).sum() <= 2 * len(np.unique(y)) or (not classes and (np.diff(y) >= 0).all()):
+        return not_applicable(check, "the file is sorted by the target")
+    residuals = np.eye(predicted.shape[1])[y] - predicted if classes else ((y - predicted) / (y.std() or 1.0))[:, None]
+    products = (residuals[:-1] * residuals[1:]).sum(axis=1)
+    alike = float(products.sum() / max((residuals**2).sum(), 1e-12))
+    errors = float(products.sum() / max(np.sqrt((products**2).sum()), 1e-12))
+    return finding(
+        check,
+        f"errors of neighbouring rows correlate by {alike:.3f}, {errors:.1f} standard errors from none{power.sampled(data)}",
+        warn=errors > 4 and alike > 0.05,
+        evidence={"alike": alike, "errors": errors},
+    )
+
+
 def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> Finding:
     """A queue of likely mislabels by confident learning (Northcutt et al. 2021), and whether labels look random.
 

@@ -32,6 +32,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         run.timed(accepting(config.acknowledge, check), config, data)
     judged = labels.judge(config, data, project.task.simple_features(config, data))
     run.timed(accepting(config.acknowledge, labels.learnable), config, data, judged)
+    run.timed(accepting(config.acknowledge, labels.neighbours), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.suspects), config, data, judged, run.folder / "suspects.csv")
     for finding in project.task.audit(config, data):
         run.add(accept(config.acknowledge, finding))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..checks import gradients, inputs, lint, loop, loss, network, short_runs
+from ..checks import canaries, gradients, inputs, lint, loop, loss, network, short_runs, wiring
 from ..checks.bench import Bench
 from ..checks.finding import Finding, finding
 from ..engine.parts import parts
@@ -29,6 +29,9 @@ CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
     loss.accumulation,
     loss.fresh_gradients,
     loss.downhill,
+    wiring.rows_and_labels,
+    wiring.decoded,
+    wiring.metric_of_known_outputs,
     network.no_mixing,
     inputs.input_matters,
     inputs.train_against_eval,
@@ -37,6 +40,14 @@ CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
     loop.decay,
     loop.patience,
     loop.augmentation,
+)
+
+# These also read or run the project itself.
+ON_DISK: tuple[Callable[[Bench, Project], Finding | list[Finding]], ...] = (
+    wiring.parts_as_pinned,
+    canaries.refit,
+    canaries.permuted_labels,
+    short_runs.short_runs,
 )
 
 
@@ -50,7 +61,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.save("batch.json", look(bench))
     for check in CHECKS:
         run.timed(guarded(check), bench)
-    run.timed(guarded(short_runs.short_runs), bench, project)
+    for check in ON_DISK:
+        run.timed(guarded(check), bench, project)
     for found in project.task.checks(project.config, prep, data["train"], data["val"]):
         run.add(found)
     run.result["checks"] = {found.check: found.verdict for found in run.findings}

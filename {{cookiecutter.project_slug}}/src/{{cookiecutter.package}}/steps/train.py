@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import short_runs
 from ..checks.finding import Finding, finding
 from ..checks.gradients import dead_shares
 from ..config import Config
@@ -86,6 +87,8 @@ def _fit_network(
     model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
     outputs = predict(model, examples[1], project.config)
     run.add(best_restored(project, prep, examples[1], outputs, progress))
+    run.add(short_runs.rates(project.config, progress))
+    run.add(short_runs.seen(len(examples[0]), progress))
     device, loss = next(model.parameters()).device, make_loss(project.config, prep)
     probe = next(iter(examples[0].batches(plan(examples[0], PROBE)[:1]))).to(device)
     run.save("curves.json", progress.curves)

@@ -1,0 +1,99 @@
+"""Canaries for leaks in the pipeline itself: change the file in a way that must not matter, load it again, and compare."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..config import Config
+from ..engine.project import Project
+from ..engine.table import read_table
+from ..task import Data, Task
+from . import power
+from .bench import Bench
+from .finding import Finding, finding, not_applicable
+
+ROWS = 3_000  # of the file that are loaded again
+TABLES = (".csv", ".parquet", ".jsonl", ".ndjson")
+
+
+def refit(bench: Bench, project: Project) -> Finding:
+    """What is known of a row must not move when rows are added elsewhere, and `prep` must be what the training part gives.
+
+    A tenth of the rows is added again, with every number ten times as large: a loader that scales or fills over all
+    rows then gives the old rows other values.
+    """
+    again = bench.task.prepare(bench.config, bench.data["train"])
+    if json.dumps(again, sort_keys=True) != json.dumps(bench.prep, sort_keys=True):
+        return finding("refit", "fitting on the training part again gives another preprocessing", fail=True, why="prep")
+    if (raw := _raw(project)) is None:
+        return not_applicable("refit", "the data is no table that could be loaded again")
+    moved = [name for name, kind in raw.schema.items() if kind.is_float() and name not in _roles(bench.config)]
+    more = raw[: max(raw.height // 10, 1)].with_columns(pl.col(name) * 10 for name in moved)
+    before, after = (_load(project.config, bench.task, frame) for frame in (raw, pl.concat([raw, more])))
+    columns = [c for c in before.columns("numeric") if after.roles.get(c) == "numeric"]
+    changed = [c for c in columns if not _equal(before.frame[c], after.frame[c][: len(before)])]
+    return finding(
+        "refit",
+        f"rows read otherwise when other rows are added: {', '.join(changed[:4])}"
+        if changed
+        else f"the same preprocessing again, and {len(before):,} rows that do not move when others are added",
+        fail=bool(changed),
+        why="load",
+    )
+
+
+def permuted_labels(bench: Bench, project: Project) -> Finding:
+    """With labels permuted in the file, nothing must be able to predict them: what can was computed from the labels."""
+    check = "permuted labels"
+    raw = _raw(project)
+    if raw is None or bench.config.task == "ranking":
+        return not_applicable(check, "the data is no table with one target a row")
+    raw = raw.filter(pl.col(bench.config.target).is_not_null())
+    shuffled = raw[bench.config.target].gather(np.random.default_rng(0).permutation(raw.height))
+    data = _load(project.config, bench.task, raw.with_columns(shuffled))
+    features = bench.task.simple_features(bench.config, data)
+    if features is None or hasattr(features, "tocsr"):
+        return not_applicable(check, "no columns that a label could have been written into")
+    rows = power.sample(data)
+    y = power.target_numbers(bench.config, data, rows)
+    if bench.config.task != "regression" and np.bincount(y).min() < 5:
+        return not_applicable(check, "a class has fewer than 5 rows")
+    value = power.skill(bench.config, power.out_of_fold(bench.config, features[rows], y), y)
+    limit = 0.5 + 4 * power.null_deviation(bench.config, y)
+    return finding(
+        check,
+        f"a simple model predicts permuted labels with {value:.3f} (0.5 = chance)",
+        fail=value > limit,
+        evidence={"score": value, "limit": limit},
+        n=len(y),
+    )
+
+
+def _raw(project: Project) -> pl.DataFrame | None:
+    """The first rows of the data file as they are; None when it is no table."""
+    path = project.root / project.config.data
+    return read_table(path).head(ROWS) if path.suffix in TABLES and path.is_file() else None
+
+
+def _roles(config: Config) -> set[str]:
+    return {name for name in (config.target, config.group, config.time, config.query) if name}
+
+
+def _load(config: Any, task: Task, frame: pl.DataFrame) -> Data:
+    """This table as the project's own loader reads it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(config.data).name
+        writers: dict[str, Any] = {".csv": frame.write_csv, ".parquet": frame.write_parquet}
+        writers.get(path.suffix, frame.write_ndjson)(path)
+        return task.load(config.model_copy(update={"data": path.name}), Path(folder))
+
+
+def _equal(one: pl.Series, other: pl.Series) -> bool:
+    a, b = (column.cast(pl.Float64).to_numpy() for column in (one, other))
+    return len(a) == len(b) and bool(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True))

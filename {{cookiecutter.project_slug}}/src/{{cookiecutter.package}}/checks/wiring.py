@@ -1,0 +1,176 @@
+"""Between the file and the network: do the rows, labels and parts that arrive there still belong together?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from ..config import Config
+from ..engine import metrics
+from ..engine.parts import PARTS, read_manifest
+from ..engine.project import Project
+from ..engine.target import targets
+from ..task import Data, Examples
+from .bench import Bench
+from .duplicates import FEATURES, keys, repeats_by_chance
+from .finding import Finding, finding, not_applicable
+from .review import wilson
+
+
+def rows_and_labels(bench: Bench) -> Finding:
+    """A batch holds the inputs and labels of the rows it names: those of the file, and of each row read alone.
+
+    Inputs are compared outside training, where nothing is augmented; labels in training too, unless they are mixed.
+    """
+    wrong = []
+    for name, examples in (("train", bench.train), ("val", bench.val)):
+        filed = torch.from_numpy(targets(bench.config, bench.prep, bench.data[name]))
+        rows = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:16]
+        plain, trained = (next(iter(examples.batches([rows], 1, augment))) for augment in (False, True))
+        if not torch.equal(examples.y.cpu(), filed) or not torch.equal(plain.y.cpu(), filed[rows]):
+            wrong.append(f"labels of {name}")
+        elif trained.y.ndim == 1 and not torch.equal(trained.y.cpu(), filed[rows]):
+            wrong.append(f"labels of {name} while training")
+        if not all(_same_row(examples, plain.x, i, row) for i, row in enumerate(rows)):
+            wrong.append(f"inputs of {name}")
+    return finding(
+        "rows and labels",
+        f"not those of their rows: {', '.join(wrong)}" if wrong else "as in the file, and as each row read alone",
+        fail=bool(wrong),
+        why="labels" if any("labels" in what for what in wrong) else "inputs",
+    )
+
+
+def _same_row(examples: Examples, x: Any, i: int, row: Tensor) -> bool:
+    """Whether row i of a batch is what the row gives alone; a batch may pad it further."""
+    alone = next(iter(examples.batches([row[None]], 1))).x
+    pairs = [(x[k], alone[k]) for k in alone] if isinstance(alone, dict) else [(x, alone)]
+    return all(torch.equal(many[i][tuple(slice(0, n) for n in one.shape[1:])], one[0]) for many, one in pairs)
+
+
+def decoded(bench: Bench, rows: int = 16) -> Finding:
+    """What enters the network, decoded back, has the values of the file: in training and in validation."""
+    wrong, compared = set(), set()
+    for name, examples in (("train", bench.train), ("val", bench.val)):
+        chosen = torch.arange(len(examples))[:: max(len(examples) // rows, 1)]
+        batch = next(iter(examples.batches([chosen])))
+        frame = bench.data[name].frame
+        for i, row in enumerate(chosen.tolist()):
+            shown = bench.task.show(bench.prep, batch, i)
+            for column in shown.keys() & set(frame.columns):
+                compared.add(column)
+                if not _reads(shown[column], frame[column], row):
+                    wrong.add(f"{column} in {name}")
+    if not compared:
+        return not_applicable("decoded back", "inputs of this kind do not decode to the columns of the file")
+    words = f"{len(wrong)} columns read otherwise: {', '.join(sorted(wrong)[:4])}"
+    return finding("decoded back", words if wrong else f"{len(compared)} columns as in the file", fail=bool(wrong))
+
+
+def _reads(shown: Any, column: pl.Series, row: int) -> bool:
+    """Whether a decoded value is the one in the file, to a thousandth of the column's spread; unknown and missing pass."""
+    filed = column[row]
+    if shown in ("missing", "unknown") or filed is None:
+        return True
+    if isinstance(shown, float) and column.dtype.is_numeric():
+        spread = float(column.cast(pl.Float64).std() or 0.0)  # type: ignore[arg-type]
+        return bool(np.isclose(shown, filed, rtol=1e-3, atol=1e-3 * spread + 1e-6))
+    return isinstance(shown, float) or str(shown) == str(filed)
+
+
+def parts_as_pinned(bench: Bench, project: Project) -> Finding:
+    """The parts that reach the network have the rows that split.json counts, and share none."""
+    pinned = {name: read_manifest(project)["parts"][name]["rows"] for name in PARTS[:2]}
+    counts = {name: len(bench.data[name]) for name in pinned}
+    train, val = (keys(bench.config, bench.data[name]) for name in pinned)
+    chance = repeats_by_chance(bench.data["train"]) or not bench.data["train"].columns(*FEATURES)
+    copies = 0 if chance else int(np.isin(val, train).sum())
+    surely = wilson(copies, len(val))[0] > 0.01
+    words = ", ".join(f"{name} {n:,} of {pinned[name]:,} rows" for name, n in counts.items())
+    return finding(
+        "parts as pinned",
+        f"{words}; {copies:,} of val have the features of a training row",
+        fail=counts != pinned or surely,
+        evidence={"rows": counts, "pinned": pinned, "copies": copies},
+    )
+
+
+def test_apart(config: Config, data: dict[str, Data], test: Data) -> Finding:
+    """The rows that are opened as the test part are not those of training or validation."""
+    check = "test part apart"
+    if repeats_by_chance(test) or not test.columns(*FEATURES):
+        return not_applicable(check, "so few distinct rows are possible that repeats are no copies")
+    key = keys(config, test)
+    copies = {name: int(np.isin(key, keys(config, rows)).sum()) for name, rows in data.items()}
+    return finding(
+        check,
+        ", ".join(f"{n:,} of {len(test):,} test rows have the features of a {name} row" for name, n in copies.items()),
+        fail=any(wilson(n, len(test))[0] > 0.01 for n in copies.values()),
+        evidence=copies,
+    )
+
+
+def metric_of_known_outputs(bench: Bench, n: int = 203) -> Finding:
+    """The configured metric on made-up outputs against scikit-learn's value for the same ones."""
+    name = bench.config.resolved_metric
+    random = np.random.default_rng(0)
+    outputs = random.normal(size=(n, bench.prep["outputs"])).astype(np.float32)
+    k = len(bench.prep["classes"])
+    y = random.permutation(np.arange(n) % k) if k else random.normal(size=n)
+    if name not in KNOWN:
+        return not_applicable("metric of known outputs", f"there is no independent value for {name}")
+    ours = metrics.score(bench.config, bench.prep, outputs, y)
+    expected = KNOWN[name](bench, outputs, y)
+    return finding(
+        "metric of known outputs",
+        f"{name} {ours:.6f} where scikit-learn has {expected:.6f}",
+        fail=not np.isclose(ours, expected, rtol=1e-6, atol=1e-9),
+        evidence={"ours": ours, "expected": expected},
+    )
+
+
+def _classes(of: str, **options: Any) -> Callable[[Bench, np.ndarray, np.ndarray], float]:
+    def value(bench: Bench, outputs: np.ndarray, y: np.ndarray) -> float:
+        from sklearn import metrics as independent
+
+        chance = _chances(outputs)
+        guess = {"log_loss": chance, "roc_auc_score": chance[:, -1], "average_precision_score": chance[:, -1]}
+        return float(getattr(independent, of)(y, guess.get(of, chance.argmax(axis=1)), **options))
+
+    return value
+
+
+def _chances(outputs: np.ndarray) -> np.ndarray:
+    """Softmax of logits [n, k], written out; one column is the logit of the second of two classes."""
+    both = np.concatenate([np.zeros_like(outputs), outputs], axis=1) if outputs.shape[1] == 1 else outputs
+    raised = np.exp(both.astype(np.float64))
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def _numbers(of: str) -> Callable[[Bench, np.ndarray, np.ndarray], float]:
+    def value(bench: Bench, outputs: np.ndarray, y: np.ndarray) -> float:
+        from sklearn import metrics as independent
+
+        scale, mean = bench.prep["target_scale"], bench.prep["target_mean"]
+        return float(getattr(independent, of)(y * scale + mean, outputs[:, 0].astype(np.float64) * scale + mean))
+
+    return value
+
+
+KNOWN = {
+    "auc": _classes("roc_auc_score"),
+    "average_precision": _classes("average_precision_score"),
+    "accuracy": _classes("accuracy_score"),
+    "balanced_accuracy": _classes("balanced_accuracy_score"),
+    "f1": _classes("f1_score"),
+    "macro_f1": _classes("f1_score", average="macro"),
+    "log_loss": _classes("log_loss"),
+    "rmse": _numbers("root_mean_squared_error"),
+    "mae": _numbers("mean_absolute_error"),
+    "r2": _numbers("r2_score"),
+}

@@ -1,0 +1,192 @@
+"""From the file to the network: each check green on a healthy toy project, and red on the fault it exists for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from torch import Tensor
+
+from ..checks import canaries, labels, short_runs, wiring
+from ..checks.bench import Bench
+from ..engine import metrics, parts
+from ..engine.loop import Progress
+from ..engine.project import Project
+from ..steps.evaluate import replayed
+from ..task import Batch, Data
+from .tables import config_of, data_of, table
+from .toy import Toy, ToyExamples, toy_project
+
+KNOBS: list[dict[str, Any]] = [{"k": 1}, {"k": 2}, {"k": 3}, {"k": 3, "class_weights": "balanced"}]
+
+
+class Table(Toy):
+    """The toy with columns that a forest can be shown."""
+
+    def simple_features(self, config: Any, data: Data) -> Any:
+        return data.frame[data.columns("numeric")].to_numpy()
+
+
+def bench_of(root: Path, task: Toy | None = None, **knobs: Any) -> tuple[Bench, Project]:
+    """A bench over the pinned parts of a toy project on disk."""
+    project = replace(toy_project(root, **knobs), task=task or Table())
+    parts.write_manifest(project, parts.assign(project.config, project.data))
+    data = parts.parts(project)
+    prep = project.task.prepare(project.config, data["train"])
+    train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
+    return Bench(project.config, project.task, prep, data, train, val), project
+
+
+@pytest.mark.parametrize("knobs", KNOBS, ids=str)
+def test_healthy_projects_are_green(tmp_path: Path, knobs: dict[str, Any]) -> None:
+    bench, project = bench_of(tmp_path, **knobs)
+    found = [check(bench) for check in (wiring.rows_and_labels, wiring.decoded, wiring.metric_of_known_outputs)]
+    found += [check(bench, project) for check in (wiring.parts_as_pinned, canaries.refit, canaries.permuted_labels)]
+    assert [f.verdict for f in found] == ["PASS"] * 6, [f.saw for f in found]
+
+
+class Changed(ToyExamples):
+    """Toy examples whose batches pass through `change`(x, y, augment) -> (x, y)."""
+
+    change: Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]]
+
+    def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
+        for batch in super().batches(plan, epoch, augment):
+            x, y = self.change(batch.x, batch.y, augment)
+            yield batch._replace(x=x, y=y)
+
+
+def changed(examples: Any, change: Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]]) -> Changed:
+    other = Changed(examples.x, examples.y, examples.query, examples.lengths)
+    other.change = change  # type: ignore[method-assign]
+    return other
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        (lambda x, y, augment: (x, y.roll(1)), "labels of train"),
+        (lambda x, y, augment: (x, y.roll(1) if augment else y), "labels of train while training"),
+        (lambda x, y, augment: (x.flip(0), y), "inputs of train"),
+        (lambda x, y, augment: (x - x.mean(dim=0), y), "inputs of train"),
+    ],
+)
+def test_rows_and_labels_out_of_step_are_red(tmp_path: Path, what: Any, why: str) -> None:
+    bench, _ = bench_of(tmp_path, k=3)
+    found = wiring.rows_and_labels(replace(bench, train=changed(bench.train, what)))
+    assert found.verdict == "FAIL" and why in found.saw
+
+
+def test_labels_of_other_rows_are_red(tmp_path: Path) -> None:
+    bench, _ = bench_of(tmp_path, k=3)
+    bench.val.y = bench.val.y.roll(1)
+    assert "labels of val" in wiring.rows_and_labels(bench).saw
+
+
+def test_validation_that_reads_otherwise_is_red(tmp_path: Path) -> None:
+    bench, _ = bench_of(tmp_path, k=2)
+    for change in (lambda x, y, augment: (x * 1.1, y), lambda x, y, augment: (x.flip(1), y)):
+        found = wiring.decoded(replace(bench, val=changed(bench.val, change)))
+        assert found.verdict == "FAIL" and "in val" in found.saw and "in train" not in found.saw
+
+
+def test_rows_that_changed_parts_are_red(tmp_path: Path) -> None:
+    bench, project = bench_of(tmp_path, k=2)
+    val = bench.data["val"].frame
+    more = replace(bench.data["train"], frame=pl.concat([bench.data["train"].frame, val.head(len(val) // 2)]))
+    found = wiring.parts_as_pinned(replace(bench, data={**bench.data, "train": more}), project)
+    assert found.verdict == "FAIL" and found.evidence["copies"] == len(val) // 2
+    assert wiring.test_apart(project.config, bench.data, parts.open_test(project)).verdict == "PASS"
+    assert wiring.test_apart(project.config, bench.data, bench.data["val"]).verdict == "FAIL"
+
+
+@pytest.mark.parametrize("name", sorted(wiring.KNOWN))
+def test_every_metric_against_its_independent_value(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    k = 1 if name in ("rmse", "mae", "r2") else 3 if name == "macro_f1" else 2
+    bench, _ = bench_of(tmp_path, k=k, metric=name)
+    assert wiring.metric_of_known_outputs(bench).verdict == "PASS"
+    right = metrics.score
+    monkeypatch.setattr(metrics, "score", lambda c, p, outputs, y: (right(c, p, outputs[:128], y[:128]) + right(c, p, outputs[128:], y[128:])) / 2)  # fmt: skip
+    assert wiring.metric_of_known_outputs(bench).verdict == "FAIL"
+
+
+def test_a_preprocessing_of_other_rows_is_red(tmp_path: Path) -> None:
+    bench, project = bench_of(tmp_path, k=2)
+    prep = project.task.prepare(project.config, project.data)
+    assert canaries.refit(replace(bench, prep=prep), project).verdict == "FAIL"
+
+
+class ScalesOnLoad(Table):
+    """Scales every number over all rows of the file."""
+
+    def load(self, config: Any, root: Path) -> Data:
+        data = super().load(config, root)
+        numbers = data.columns("numeric")
+        return replace(
+            data, frame=data.frame.with_columns((pl.col(c) - pl.col(c).mean()) / pl.col(c).std() for c in numbers)
+        )
+
+
+class EncodesTarget(Table):
+    """Replaces a number by the mean target of rows like it, the own one included."""
+
+    def load(self, config: Any, root: Path) -> Data:
+        data = super().load(config, root)
+        mean = pl.col("target").cast(pl.Float64).mean().over((pl.col("x3") * 50).round())
+        return replace(data, frame=data.frame.with_columns(x3=mean))
+
+
+def test_a_loader_that_looks_at_all_rows_is_red(tmp_path: Path) -> None:
+    bench, project = bench_of(tmp_path, ScalesOnLoad(), k=2)
+    found = canaries.refit(bench, project)
+    assert found.verdict == "FAIL" and "x0" in found.saw
+
+
+def test_a_column_computed_from_labels_is_red(tmp_path: Path) -> None:
+    bench, project = bench_of(tmp_path, EncodesTarget(), k=2)
+    found = canaries.permuted_labels(bench, project)
+    assert found.verdict == "FAIL" and found.evidence["score"] > 0.6
+
+
+def neighbours(data: Data, **knobs: Any) -> str:
+    config = config_of(**knobs)
+    judged = labels.judge(config, data, data.frame[data.columns("numeric")].to_numpy())
+    return labels.neighbours(config, data, judged).verdict
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_rows_that_belong_together_are_named(seed: int) -> None:
+    frame = table(300, seed=seed)
+    random = np.random.default_rng(seed)
+    lines = pl.Series(np.repeat(np.arange(300), 4))
+    films = frame[lines].with_columns(pl.col(f"x{i}") + pl.Series(random.normal(0, 0.3, 1200)) for i in range(6))
+    flips = np.repeat(random.random(300) < 0.2, 4)  # what else decides is shared by the frames of one film
+    films = films.with_columns(target=pl.when(pl.Series(flips)).then(pl.lit("yes")).otherwise(pl.col("target")))
+    assert neighbours(data_of(films)) == "WARN"
+    assert neighbours(data_of(films.with_columns(film=lines.cast(pl.String))), group="film") == "NOT APPLICABLE"
+    assert neighbours(data_of(films.sample(fraction=1, shuffle=True, seed=seed))) == "PASS"
+    assert neighbours(data_of(films.sort("target"))) == "NOT APPLICABLE"
+
+
+def test_a_rate_off_the_plan_and_examples_left_out_are_red() -> None:
+    config = config_of(lr=0.1, epochs=2, warmup=0.0)
+    rates = [0.1 * (1 + np.cos(np.pi * 4 / 9)) / 2, 0.0]
+    healthy = Progress(epoch=2, step=10, curves=[{"lr": rate, "seen": 50} for rate in rates])
+    assert short_runs.rates(config, healthy).verdict == short_runs.seen(50, healthy).verdict == "PASS"
+    broken = Progress(epoch=2, step=10, curves=[{"lr": rate / 10, "seen": 40} for rate in rates])
+    assert short_runs.rates(config, broken).verdict == short_runs.seen(50, broken).verdict == "FAIL"
+
+
+def test_outputs_that_changed_since_training_are_red(tmp_path: Path) -> None:
+    project = toy_project(tmp_path, k=2)
+    outputs = np.random.default_rng(0).normal(size=(20, 1)).astype(np.float32)
+    (tmp_path / "runs" / "0001-train").mkdir(parents=True)
+    np.save(tmp_path / "runs" / "0001-train" / "outputs.npy", outputs)
+    assert replayed(project, {"id": "0001-train"}, outputs).verdict == "PASS"
+    assert replayed(project, {"id": "0001-train"}, outputs + 0.1).verdict == "FAIL"
+    assert replayed(project, {"id": "0001-train"}, outputs[:10]).verdict == "FAIL"
