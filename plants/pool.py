@@ -8,6 +8,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -42,7 +43,7 @@ class Trial:
 
     @property
     def file(self) -> str:
-        return f"{self.name} {self.strength} {self.seed}.json".replace(" ", "_")
+        return re.sub(r"[^A-Za-z0-9.-]+", "_", f"{self.name} {self.strength} {self.seed}") + ".json"
 
 
 def source_hash() -> str:
