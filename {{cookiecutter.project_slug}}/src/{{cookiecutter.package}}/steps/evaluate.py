@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import norm
 
 from ..checks.finding import Finding, finding
+from ..checks.wiring import test_apart
 from ..config import Config
 from ..engine import calibration, lock, metrics
 from ..engine.breakdown import confusion, per_class, slices
@@ -32,6 +33,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     baseline = project.require("baseline", "a test score means little without one")
     rival = load_rival(project, baseline, data["train"]) if baseline else None
     val_outputs, val = model.outputs(data["val"])
+    run.add(replayed(project, record, val_outputs))
 
     weights = weights_hash(project.root / "runs" / record["id"])
     opened = lock.open_once(project, run.id, record["id"], weights)
@@ -44,6 +46,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     score(project, run, model, outputs, test)
     run.result["ledger"]["opening"] = opened[-1]["id"]
     run.add(opened_once(lock.of_this_data(project, opened)))
+    run.add(test_apart(project.config, data, test_data))
     if baseline:
         theirs = rival.outputs(test_data)[0] if rival else _trivial_outputs(project, baseline, model, data, len(test))
         against(project, run, model.prep, (outputs, theirs), test, baseline["result"]["best"])
@@ -53,6 +56,19 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         truths = [examples.y.cpu().numpy().astype(int) for examples in (val, test)]
         run.result |= classification(project.config, model.prep, (val_outputs, truths[0]), (outputs, truths[1]))
     run.result["slices"] = slices(project.config, model.prep, test_data, outputs, test.y.cpu().numpy())
+
+
+def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> Finding:
+    """The stored model must say of the validation rows what it said when it was trained: one batch, from end to end."""
+    before = np.load(project.root / "runs" / record["id"] / "outputs.npy", allow_pickle=False)
+    same = before.shape == outputs.shape
+    apart = float(np.abs(before - outputs).max() / max(np.abs(before).max(), 1e-3)) if same else math.inf
+    return finding(
+        "same outputs as in training",
+        f"outputs on validation differ by {apart:.1e} of their size from those that training wrote down",
+        fail=apart > (1e-2 if project.config.precision == "bf16" else 1e-3),
+        evidence={"difference": apart},
+    )
 
 
 def choose(project: Project, wanted: str) -> tuple[dict[str, Any], int]:
