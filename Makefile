@@ -11,6 +11,7 @@ test: .venv/.done
 	$(BIN)/python -m pytest -n 2 tests
 
 .venv/.done: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed, $(PYTHON) is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@
@@ -23,8 +24,12 @@ kill: .venv/.done
 plants: .venv/.done
 	$(BIN)/python plants/run.py
 
+# Every bad input the tests try, with the sentence one gets: docs/bad-input.md.
+bad-input: .venv/.done
+	cd tests && ../$(BIN)/python test_faults.py
+
 # Newest versions of everything, hashed: the root's environment, and the stamped project's part of it.
 lock: .venv/.done
 	$(BIN)/python tests/lock.py
 
-.PHONY: demo test kill lock
+.PHONY: demo test kill bad-input lock

@@ -212,7 +212,7 @@ LOWER_IS_BETTER = frozenset({"log_loss", "cost", "rmse", "mae"})
 def read_toml(path: Path) -> dict[str, Any]:
     """The flat table of recipe.toml. Raises UserError when it is missing, not TOML, or nested."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad puts a mark before the first letter
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run recipe in a project folder, or name one with --project") from None
     except (ValueError, OSError, RecursionError) as error:  # not TOML, not UTF-8, a number too long, nested too deep
@@ -255,7 +255,9 @@ def _sentence(cls: type[Config], error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.6)
         close += [
-            k for k, f in cls.model_fields.items() if name.replace("_", " ").lower() in (f.description or "").lower()
+            k
+            for k, f in cls.model_fields.items()
+            if name and name.replace("_", " ").lower() in (f.description or "").lower()
         ]
         return f"unknown knob {name!r}" + (
             f"; did you mean {close[0]!r}?" if close else "; `recipe knobs` lists them all"
