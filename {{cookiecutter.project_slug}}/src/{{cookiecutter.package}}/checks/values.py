@@ -45,7 +45,8 @@ def _spike(values: np.ndarray, counts: np.ndarray) -> int | None:
         return None
     rest = np.repeat(np.delete(values, at), np.delete(counts, at))
     quarter = np.quantile(rest, [0.25, 0.75])
-    edge = values[at] == 0 and values[0] == 0 and rest.min() < 0.05 * (quarter[1] - quarter[0])
+    step = float(np.median(np.diff(values)))  # amounts on a grid, as pixels and prices are, go down to one step above 0
+    edge = values[at] == 0 and values[0] == 0 and rest.min() <= max(0.05 * (quarter[1] - quarter[0]), 1.5 * step)
     return None if edge else at
 
 
