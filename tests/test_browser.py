@@ -145,7 +145,7 @@ OUTSIDE = """[...document.querySelectorAll('svg')].flatMap(s => { const b = s.ge
     .map(t => s.getAttribute('aria-label') + ': ' + t.textContent) })"""
 # Tick labels of one axis, or two names in a matrix, that lie on each other.
 COLLIDING = """[...document.querySelectorAll('svg')].flatMap(s => {
-  const boxes = [...s.querySelectorAll('text:not(.over)')].map(t => [t.textContent, t.getBoundingClientRect()]);
+  const boxes = [...s.querySelectorAll('text:not(.at)')].map(t => [t.textContent, t.getBoundingClientRect()]);
   return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([b, q]) =>
     Math.min(p.right, q.right) - Math.max(p.left, q.left) > 2 && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 4)
     .map(([b]) => s.getAttribute('aria-label') + ': ' + a + ' / ' + b)) })"""

@@ -47,8 +47,10 @@ def clean(points: Points, axes: Axes) -> list[tuple[float, float]]:
 class Scale:
     """A linear or logarithmic map from values to pixels, with its ticks."""
 
-    def __init__(self, values: Sequence[float], start: float, end: float, log: bool = False) -> None:
-        self.log = log
+    def __init__(
+        self, values: Sequence[float], start: float, end: float, log: bool = False, whole: bool = False
+    ) -> None:
+        self.log, self.least = log, 1.0 if whole else 0.0  # least: the smallest step between ticks
         low, high = min(values), max(values)
         if log:
             low, high = math.log10(low), math.log10(high)
@@ -64,7 +66,7 @@ class Scale:
         """Values with their labels. On a logarithmic axis powers of ten; 1, 2 and 5 of each where these are few; round
         values as on a linear one where even those are fewer than three (a span under a decade)."""
         if not self.log:
-            found = _round_values(self.low, self.high, most)
+            found = _round_values(self.low, self.high, most, self.least)
         else:
             first, last = math.floor(self.low), math.ceil(self.high)
             inside = [(m, e) for e in range(first, last + 1) for m in (1, 2, 5) if self._holds(math.log10(m) + e)]
@@ -82,9 +84,9 @@ class Scale:
         return self.low <= position <= self.high
 
 
-def _round_values(low: float, high: float, most: int) -> list[float]:
-    step = 10 ** math.floor(math.log10((high - low) / most))
-    step = next(step * m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= most)
+def _round_values(low: float, high: float, most: int, least: float = 0.0) -> list[float]:
+    power = 10 ** math.floor(math.log10((high - low) / most))
+    step = max(next(power * m for m in (1, 2, 5, 10) if (high - low) / (power * m) <= most), least)
     return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 

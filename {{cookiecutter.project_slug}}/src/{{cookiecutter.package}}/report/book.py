@@ -6,7 +6,7 @@ from typing import Any
 
 from ..engine import ledger
 from ..engine.project import Project
-from .page import Section, interval, section, table
+from .page import Section, fixed, interval, section, table
 from .records import Record
 
 TITLES = {"audit": "What the audit found", "split": "The split", "check": "Checks before training"}
@@ -34,10 +34,10 @@ def ledger_section(project: Project) -> Section:
 
 
 def _row(row: dict[str, Any]) -> list[Any]:
-    result = f"{row['metric']} {interval(row)}" if "metric" in row else ""
+    result = fixed(f"{row['metric']} {interval(row)}") if "metric" in row else ""
     changed = " ".join(f"{knob}={value}" for knob, value in row["overrides"].items())
     step = f"{row['id']} (test opened)" if row["step"] == "open_test" else row["id"]
-    return [step, row["started"][:16].replace("T", " "), row["status"].upper(), result, changed, row["because"]]
+    return [step, fixed(row["started"][:16].replace("T", " ")), row["status"].upper(), result, changed, row["because"]]
 
 
 def environment_section(records: dict[str, Record | None]) -> Section | None:
@@ -48,7 +48,9 @@ def environment_section(records: dict[str, Record | None]) -> Section | None:
         return None
     environment = newest["environment"]
     libraries = [[name, version] for name, version in environment["libraries"].items() if version]
-    rest = [[name.replace("_", " "), "none" if value is None else str(value)] for name, value in environment.items()]
+    rest = [
+        [name.replace("_", " "), "none" if value in (None, "") else str(value)] for name, value in environment.items()
+    ]
     rest = [row for row in rest if row[0] != "libraries"]
     knobs = "\n".join(f"{name} = {value!r}" for name, value in newest["config"].items())
     tables = [table("Environment", ["what", "value"], [["run", newest["id"]], *rest, *libraries])]

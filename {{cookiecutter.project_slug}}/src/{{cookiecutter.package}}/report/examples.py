@@ -31,6 +31,39 @@ def worst_section(folder: Path) -> Section | None:
     )
 
 
+def seen_section(folder: Path, prep: dict[str, Any]) -> Section | None:
+    """The batch that the checks looked at, augmented as in training. folder: that of the check."""
+    path = folder / "batch.json"
+    if not path.exists():
+        return None
+    rows = read_json(path, "what the network sees", "run: recipe check")
+    return section(
+        "What the network sees",
+        "A few training examples, augmented as in training and decoded back from the tensors that enter the model.",
+        examples=[seen(row, prep) for row in rows],
+    )
+
+
+def seen(row: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
+    """One example of a batch for the page; a mixed one with the shares of its classes."""
+    y, shown = row["y"], {name: value for name, value in row.items() if name != "y"}
+    pixels = np.array(shown.pop("image"), dtype=np.uint8) if "image" in shown else None
+    shares = zip(prep["classes"], y, strict=True) if isinstance(y, list) else []
+    mixed = ", ".join(f"{share:.0%} {name}" for name, share in shares if share)
+    return {
+        "title": mixed or truth(y, prep),
+        "text": values(shown),
+        "images": pictures(pixels, None) if pixels is not None else [],
+        "tokens": [],
+    }
+
+
+def values(shown: dict[str, Any]) -> str:
+    """The readable values of an example, cut where they grow long."""
+    text = "; ".join(f"{name}: {value}" for name, value in shown.items())
+    return text if len(text) < LONGEST else text[:LONGEST] + " ..."
+
+
 def example(row: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
     """One example for the page: a picture when it has one, tokens with their weights, else its values."""
     shown, explained = dict(row["shown"]), row.get("explained") or {}
@@ -38,10 +71,9 @@ def example(row: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
     tokens = shaded(explained)
     if tokens:
         shown.pop("tokens", None)  # shown with their weights instead
-    text = "; ".join(f"{name}: {value}" for name, value in shown.items())
     return {
         "title": f"row {row['index']}: truth {truth(row['y'], prep)}, called {called(row['output'], prep)}, loss {number(row['loss'], 2)}",
-        "text": text if len(text) < LONGEST else text[:LONGEST] + " ...",
+        "text": values(shown),
         "images": pictures(pixels, explained.get("saliency")) if pixels is not None else [],
         "tokens": tokens,
     }
@@ -78,11 +110,17 @@ def pictures(pixels: np.ndarray, saliency: Any) -> list[dict[str, str]]:
     """The picture, and a second one dimmed where the model did not look, when that is known."""
     found = [{"source": png(pixels), "what": "as it entered the model"}]
     if saliency is not None:
-        weight = np.nan_to_num(np.array(saliency, dtype=float)).clip(0, 1)
-        if weight.shape == pixels.shape[:2]:
-            dimmed = pixels * (0.15 + 0.85 * weight[..., None])
-            found.append({"source": png(dimmed.astype(np.uint8)), "what": "bright where the model looked"})
+        dimmed = pixels * (0.15 + 0.85 * _stretched(saliency, pixels.shape)[..., None])
+        found.append({"source": png(dimmed.astype(np.uint8)), "what": "bright where the model looked"})
     return found
+
+
+def _stretched(saliency: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A map of any size from 0 to 1, stretched to the height and width of the picture [h, w]."""
+    from PIL import Image
+
+    weight = np.nan_to_num(np.array(saliency, dtype=np.float32)).clip(0, 1)
+    return np.asarray(Image.fromarray(weight).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
 def png(pixels: np.ndarray) -> str:

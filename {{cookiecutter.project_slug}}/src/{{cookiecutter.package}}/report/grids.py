@@ -10,6 +10,7 @@ from .axes import BOTTOM, RIGHT, WIDTH, Scale, figure, text, usable, x_axis
 
 ROW = 36  # a name, and its interval under it
 MOST_CLASSES = 30
+LETTER = 6.8  # width of a letter or digit of 12 units
 
 
 def intervals(
@@ -38,7 +39,8 @@ def _interval(top: float, name: str, row: Mapping[str, Any], to_x: Scale, marked
     numbers = f"{row['value']:.4g}" + (f" [{row['low']:.4g}, {row['high']:.4g}]" if bounded else "")
     line = f"<path class='s{colour}' d='M{to_x(row['low']):.1f} {at}H{to_x(row['high']):.1f}'/>" if bounded else ""
     dot = f"<circle class='f{colour}' cx='{to_x(row['value']):.1f}' cy='{at}' r='5'/>"
-    names = text(8, top + 11, name if len(name) <= 30 else name[:29] + "…", kind="t name over")
+    room = WIDTH - RIGHT - 16 - LETTER * len(numbers)
+    names = text(8, top + 11, _short(name, room), kind="t name over")
     return line + dot + names + text(WIDTH - RIGHT, top + 11, numbers, "end", "t over")
 
 
@@ -47,7 +49,7 @@ def matrix(title: str, table: Sequence[Sequence[float]], names: Sequence[str], n
     k = len(table)
     if not 0 < k <= MOST_CLASSES:
         return ""
-    left, top = min(8 + 6.5 * max(len(str(n)) for n in names), 110), 34
+    left, top = min(8 + LETTER * max(len(str(n)) for n in names), 110), 34
     wide = min((WIDTH - RIGHT - left) / k, 64)
     high = min(max(wide, 15), 40)
     parts = [text(left, 13, "called"), text(4, 13, "truth")]
@@ -73,7 +75,7 @@ def _cell(
         f" width='{wide - 1:.1f}' height='{high - 1:.1f}'><title>{escape(words)}</title></rect>"
     )
     number = _count(count)
-    fits = count and 6.8 * len(number) <= wide
+    fits = count and LETTER * len(number) <= wide
     return square + (text(x + wide / 2, y + high / 2 + 4, number, "middle", "t name") if fits else "")
 
 
@@ -82,5 +84,5 @@ def _count(count: float) -> str:
 
 
 def _short(name: str, room: float) -> str:
-    letters = max(int(room / 6.5), 1)
+    letters = max(int(room / LETTER), 1)
     return name if len(name) <= letters else name[: max(letters - 1, 1)] + "…" * (letters > 1)

@@ -34,6 +34,11 @@ def interval(score: dict[str, Any], sign: str = "") -> str:
     return (value or "–") + (f" [{low}, {high}]" if low and high else "")  # noqa: RUF001
 
 
+def fixed(text: str) -> str:
+    """The text on one line: in a table a broken interval is hard to read."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def render(sections: list[Section], **head: Any) -> str:
     """The page as one HTML text. head: name, about, verdict, notices, back (a link to the page above, or "")."""
     from jinja2 import Environment, PackageLoader

@@ -39,7 +39,8 @@ def lines(
     if not drawn:
         return ""
     every = [p for points in drawn.values() for p in points]
-    to_x = Scale([p[0] for p in every], LEFT, WIDTH - RIGHT, axes.log_x)
+    xs = [p[0] for p in every]
+    to_x = Scale(xs, LEFT, WIDTH - RIGHT, axes.log_x, whole=all(x.is_integer() for x in xs))
     to_y = Scale([p[1] for p in every], HEIGHT - BOTTOM, TOP, axes.log_y)
     shade = _band(band, to_x, axes) if band else ""
     paths = [_path(i, name, points, to_x, to_y) for i, (name, points) in enumerate(drawn.items())]
@@ -72,7 +73,7 @@ def _marks(marks: Mapping[str, float], to_x: Scale, axes: Axes) -> list[str]:
         if usable(value, axes.log_x):
             x = _inside(value, to_x)
             late = x > WIDTH * 0.7
-            words = text(x + (-4 if late else 4), TOP + 12 + 14 * i, name, "end" if late else "start", "t over")
+            words = text(x + (-4 if late else 4), TOP + 12 + 14 * i, name, "end" if late else "start", "t over at")
             parts.append(f"<path class='mark' d='M{x:.1f} {TOP}V{HEIGHT - BOTTOM}'/>{words}")
     return parts
 
@@ -111,7 +112,8 @@ def points(title: str, cloud: Points, axes: Axes, diagonal: bool = False, note: 
     to_x, to_y = Scale(xs, LEFT, WIDTH - RIGHT, axes.log_x), Scale(ys, HEIGHT - BOTTOM, TOP, axes.log_y)
     low, high = min(xs), max(xs)
     line = f"<path class='mark' d='M{to_x(low):.1f} {to_y(low):.1f}L{to_x(high):.1f} {to_y(high):.1f}'/>"
-    dots = [f"<circle class='f0 dot' cx='{to_x(a):.1f}' cy='{to_y(b):.1f}' r='2.5'/>" for a, b in drawn]
+    kind = "f0 dot" if len(drawn) > 100 else "f0"
+    dots = [f"<circle class='{kind}' cx='{to_x(a):.1f}' cy='{to_y(b):.1f}' r='2.5'/>" for a, b in drawn]
     return figure(title, [frame(axes, to_x, to_y), line if diagonal else "", *dots], note=note)
 
 

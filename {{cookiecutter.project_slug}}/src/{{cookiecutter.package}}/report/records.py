@@ -8,12 +8,17 @@ from ..engine.project import DEPENDS, Project
 from ..errors import UserError
 
 Record = dict[str, Any]
-STEPS = ("audit", "split", "baseline", "check", "lr_range", "evaluate")
+STEPS = ("audit", "split", "baseline", "check", "lr_range", "learning_curve", "tune", "ablate", "evaluate")
+OTHER = ("best restored", "beats the baseline", "finite training")  # findings of a training run that are no diagnosis
+LEARNS = ("data", "split", "preprocessing", "model", "loss", "optimiser", "schedule", "loop")
 
 # What a step's record depends on beside what the gates ask for (DEPENDS): the knobs and data that change what it says.
 RELEVANT = {
     **DEPENDS,
     "audit": ("data",),
+    "learning_curve": LEARNS,
+    "tune": ("data", "split"),
+    "ablate": ("data", "split"),
     "lr_range": ("data", "split", "preprocessing", "model", "loss", "optimiser"),
     "evaluate": ("data", "split", "evaluation"),
 }
@@ -38,6 +43,12 @@ def shown(project: Project, wanted: str) -> dict[str, Record | None]:
 def finished(project: Project) -> list[Record]:
     """Training runs that came to a result, oldest first."""
     return [r for r in project.records("train") if "metrics" in r["result"]]
+
+
+def diagnoses(project: Project, record: Record) -> list[dict[str, Any]]:
+    """What ails a training run: the newest `recipe diagnose` of it, else what it said of itself at its end."""
+    later = [r for r in project.records("diagnose") if r["result"]["run"] == record["id"]]
+    return later[-1]["findings"] if later else [f for f in record["findings"] if f["check"] not in OTHER]
 
 
 def comparable(one: Record, other: Record) -> bool:

@@ -1,4 +1,4 @@
-"""Sections on scores: all models on validation, the opened test part, each class, each slice."""
+"""Sections on scores: the opened test part, each class, each slice."""
 
 from __future__ import annotations
 
@@ -7,52 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..config import LOWER_IS_BETTER
 from ..engine import calibration, metrics
 from ..engine.breakdown import confusion, per_class
-from ..engine.project import Project
 from . import grids, plots
 from .page import Section, Table, interval, number, section, table
-from .records import Record, comparable, finished
+from .records import Record
 
-MOST_RUNS = 15  # drawn: the newest
 MOST_CLASSES = 15  # drawn: those with the lowest recall
-
-
-def against_section(project: Project, records: dict[str, Record | None], root: str) -> Section:
-    """All models on validation: the baselines, and the runs on the same data and split as the one shown.
-
-    root: what leads from the page to the project's folder, for links to the pages of the runs.
-    """
-    train, baseline, metric = records["train"], records["baseline"], project.config.resolved_metric
-    reference = train or baseline
-    rows: dict[str, Any] = {}
-    if baseline and reference and comparable(baseline, reference):
-        rows = {n: e["metrics"][metric] for n, e in baseline["result"]["baselines"].items() if metric in e["metrics"]}
-    runs = [r for r in finished(project) if train and comparable(r, train) and metric in r["result"]["metrics"]]
-    rows |= {_name(r): r["result"]["metrics"][metric] for r in runs[-MOST_RUNS:]}
-    elsewhere = len(finished(project)) - len(runs)
-    text = f"Validation, 95 % intervals{'; lower is better' if metric in LOWER_IS_BETTER else ''}."
-    text += " The orange one is the run of this page." if train else ""
-    text += f" {elsewhere} runs on other data or another split are left out." if elsewhere else ""
-    drawn = grids.intervals(f"{metric} on validation", rows, metric, _name(train) if train else "")
-    return section("Models", text, plots=[drawn], tables=[_runs(runs, metric, root)])
-
-
-def _name(record: Record) -> str:
-    return f"{record['result']['model']} {record['id'][:4]}"
-
-
-def _runs(runs: list[Record], metric: str, root: str) -> Table | None:
-    """One row a run, newest first: what changed, its score, its difference to the best baseline."""
-    rows = []
-    for record in reversed(runs):
-        result, against = record["result"], record["result"].get("against_baseline")
-        changed = " ".join(f"{k}={v}" for k, v in record["overrides"].items())
-        link = {"text": record["id"], "link": f"{root}runs/{record['id']}/report.html"}
-        beside = f"{interval(against, '+')} to {against['name']}" if against else ""
-        rows.append([link, result["model"], changed, interval(result["metrics"][metric]), beside])
-    return table("Runs on this data and split", ["run", "model", "changed", metric, "difference"], rows)
 
 
 def test_section(record: Record) -> Section:

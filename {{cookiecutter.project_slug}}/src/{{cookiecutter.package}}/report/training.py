@@ -19,13 +19,14 @@ LAYERS = 6  # drawn of a deep network: spread evenly from the input to the outpu
 FOLLOWED = 4  # single examples drawn: the worst at the end, and those that rose most from their best
 
 
-def training_section(folder: Path, record: Record, lr_range: Record | None) -> Section:
-    """Everything that was seen of a run while it trained. folder: its run folder."""
+def training_section(folder: Path, record: Record, lr_range: Record | None, diagnoses: list[dict[str, Any]]) -> Section:
+    """Everything that was seen of a run while it trained. folder: its run folder. diagnoses: findings on its curves."""
     result, drawn = record["result"], []
     prep = read_json(folder / "prep.json", "the preprocessing of a run", "train again: recipe train")
     if (folder / "curves.json").exists():
         curves = read_json(folder / "curves.json", "a run's curves", "train again: recipe train")
-        drawn += curve_plots(curves, result["metric"], result["best_epoch"])
+        said = " ".join(f"{f['check'].capitalize()}: {f['saw']}." for f in diagnoses)
+        drawn += curve_plots(curves, result["metric"], result["best_epoch"], said)
         drawn += loss_plots(folder / "losses.npy", [row["epoch"] for row in curves], result["best_epoch"])
     if lr_range:
         drawn.append(range_plot(lr_range["result"], record["config"]["lr"]))
@@ -36,11 +37,12 @@ def training_section(folder: Path, record: Record, lr_range: Record | None) -> S
     if result["steps"]:
         text += f", {result['parameters']:,} parameters, {result['steps']:,} steps in {record['seconds']:.0f} s"
     text += f"; {result['stopped']}." if result["stopped"] else "."
-    return section("Training", text, plots=drawn, findings=record["findings"])
+    findings = [*diagnoses, *(f for f in record["findings"] if f["check"] not in {d["check"] for d in diagnoses})]
+    return section("Training", text, plots=drawn, findings=findings)
 
 
-def curve_plots(curves: list[dict[str, Any]], metric: str, best: int) -> list[str]:
-    """Loss, metric, rate and gradient norm over epochs."""
+def curve_plots(curves: list[dict[str, Any]], metric: str, best: int, said: str = "") -> list[str]:
+    """Loss, metric, rate and gradient norm over epochs. said: the diagnosis, which stands on the loss."""
     epochs = [row["epoch"] for row in curves]
 
     def column(key: str) -> tuple[list[Any], list[Any]]:
@@ -48,7 +50,7 @@ def curve_plots(curves: list[dict[str, Any]], metric: str, best: int) -> list[st
 
     losses = {"train (while training)": column("train_loss"), "validation": column("val_loss")}
     return [
-        plots.lines("Loss", losses, Axes("epoch", "loss"), {"best": best}),
+        plots.lines("Loss", losses, Axes("epoch", "loss"), {"best": best}, note=said),
         plots.lines(f"Validation {metric}", {metric: column("val_metric")}, Axes("epoch", metric), {"best": best}),
         plots.lines("Learning rate", {"rate": column("lr")}, Axes("epoch", "rate")),
         plots.lines("Gradient norm", {"norm": column("grad_norm")}, Axes("epoch", "norm before clipping", log_y=True)),
@@ -131,7 +133,8 @@ def gradient_plots(gradients: dict[str, Any]) -> list[str]:
     weights = {n: v for n, v in gradients["layers"].items() if "weight" in n and v["update"]} or gradients["layers"]
     names = list(weights)
     picked = [names[i] for i in sorted({round(j) for j in np.linspace(0, len(names) - 1, min(LAYERS, len(names)))})]
-    drawn = {key: {n: (gradients["step"], weights[n][key]) for n in picked} for key in ("norm", "update")}
+    short = dict(zip(picked, short_names(picked), strict=True))
+    drawn = {key: {short[n]: (gradients["step"], weights[n][key]) for n in picked} for key in ("norm", "update")}
     return [
         plots.lines("Gradient norm by layer", drawn["norm"], Axes("step", "norm", log_y=True)),
         plots.lines(
@@ -141,6 +144,17 @@ def gradient_plots(gradients: dict[str, Any]) -> list[str]:
             note="About 1e-3 is healthy; a layer far below the others hardly learns, one far above is unstable.",
         ),
     ]
+
+
+def short_names(names: list[str]) -> list[str]:
+    """Names of parameters without the dotted words that all of them begin with; the whole names where two would be one."""
+    words = [name.split(".") for name in names]
+    common = 0
+    while len(names) > 1 and all(len(w) > common + 1 and w[common] == words[0][common] for w in words):
+        common += 1
+    idle = ("weight", "default", "base_layer", "base_model", "model")
+    short = [".".join(w for w in word[common:] if w not in idle) for word in words]
+    return short if len(set(short)) == len(names) and all(short) else names
 
 
 def prediction_plots(folder: Path, task: str, prep: dict[str, Any]) -> list[str]:

@@ -80,8 +80,9 @@ def choose(project: Project, wanted: str) -> tuple[dict[str, Any], int]:
     metric = project.config.resolved_metric
     current = [r for r in records if all(r["fingerprint"][k] == project.fingerprint[k] for k in ("data", "split"))]
     usable = [r for r in current if metric in r["result"]["metrics"]]
+    compared = len(usable) + trials(project)
     if wanted:
-        return _named(project, records, wanted), len(usable)
+        return _named(project, records, wanted), compared
     if not usable:
         raise UserError("no finished training run for this data and split; run: recipe train")
     best = usable[0]
@@ -91,7 +92,18 @@ def choose(project: Project, wanted: str) -> tuple[dict[str, Any], int]:
         ):
             best = record
     project.say(f"  {best['id']} is the best of {len(usable)} runs on validation ({metric})")
-    return best, len(usable)
+    return best, compared
+
+
+def trials(project: Project) -> int:
+    """Tuning trials that came to their end on this data and split: they were compared on validation too."""
+    now = project.fingerprint
+    tuned = [r for r in project.records("tune") if all(r["fingerprint"][k] == now[k] for k in ("data", "split"))]
+    stages = [pair for record in tuned for pair in record["result"].get("stages", {}).items()]
+    ended = [(name, trial) for name, found in stages for trial in found if trial["state"] == "COMPLETE"]
+    return len(
+        {(name, trial["number"], str(trial["params"])) for name, trial in ended}
+    )  # a study goes on in later runs
 
 
 def _named(project: Project, records: list[dict[str, Any]], wanted: str) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from ..engine.files import read_json, write_atomic
 from ..engine.project import Project, Run
 from ..errors import UserError
 from ..report.book import environment_section, findings_sections, ledger_section
-from ..report.examples import worst_section
+from ..report.examples import seen_section, worst_section
+from ..report.experiments import runs_section, studies_section
 from ..report.page import Section, render
-from ..report.records import Record, finished, notices, shown
-from ..report.scores import against_section, test_section, validation_section
+from ..report.records import Record, diagnoses, finished, notices, shown
+from ..report.scores import test_section, validation_section
 from ..report.training import training_section
 from ..report.verdict import verdict_lines
 
@@ -29,7 +30,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         )
     records = shown(project, args.run)
     for record in runs:
-        write_atomic(project.root / "runs" / record["id"] / PAGE, run_page(project, record))
+        if not up_to_date(project, record):
+            write_atomic(project.root / "runs" / record["id"] / PAGE, run_page(project, record))
     page = project_page(project, records, "")
     write_atomic(project.root / PAGE, page)
     write_atomic(run.folder / PAGE, project_page(project, records, "../../"))
@@ -42,18 +44,41 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     project.say(f"  {len(page.encode()) // 1024} kB, and a page for each of {len(runs)} runs -> {project.root / PAGE}")
 
 
+def up_to_date(project: Project, record: Record) -> bool:
+    """Whether a run's page is younger than all that it shows, and than the code that draws it."""
+    runs = project.root / "runs"
+    page, code = runs / record["id"] / PAGE, (p for p in Path(__file__).parents[1].glob("report/*") if p.is_file())
+    later = [
+        r for step in ("evaluate", "diagnose") for r in project.records(step) if r["result"]["run"] == record["id"]
+    ]
+    sources = [runs / r["id"] / "record.json" for r in (record, *later)]
+    return page.exists() and page.stat().st_mtime > max(path.stat().st_mtime for path in (*sources, *code))
+
+
 def project_page(project: Project, records: dict[str, Record | None], root: str) -> str:
     """All runs, and the shown one in full. root: what leads from the page to the project's folder."""
     evaluated = records["evaluate"]
     sections = [
-        against_section(project, records, root),
+        runs_section(project, records, root),
         test_section(evaluated) if evaluated else None,
         *(run_sections(project, records["train"], records) if records["train"] else []),
+        studies_section(records),
+        batch_section(project, records),
         *findings_sections(records),
         ledger_section(project),
         environment_section(records),
     ]
     return _page(project, sections, records, notices(project, records), project.root.name, "")
+
+
+def batch_section(project: Project, records: dict[str, Record | None]) -> Section | None:
+    """The batch that the checks looked at; its classes are named by the preprocessing of a run or of the baseline."""
+    runs, check = project.root / "runs", records["check"]
+    known = [runs / r["id"] / "prep.json" for r in (records["train"], records["baseline"]) if r]
+    prep = next((path for path in known if path.exists()), None)
+    if not check or not prep:
+        return None
+    return seen_section(runs / check["id"], read_json(prep, "the preprocessing of a run", "train again: recipe train"))
 
 
 def run_page(project: Project, record: Record) -> str:
@@ -72,7 +97,8 @@ def run_sections(project: Project, record: Record, records: dict[str, Record | N
     """Curves, classes on validation (where this run was not tested), and the worst examples of one run."""
     folder: Path = project.root / "runs" / record["id"]
     evaluated = records.get("evaluate")
-    found: list[Section | None] = [training_section(folder, record, records.get("lr_range"))]
+    diagnosed = diagnoses(project, record)
+    found: list[Section | None] = [training_section(folder, record, records.get("lr_range"), diagnosed)]
     if not evaluated or evaluated["result"]["run"] != record["id"]:
         prep = read_json(folder / "prep.json", "the preprocessing of a run", "train again: recipe train")
         found.append(validation_section(folder, record, prep["classes"]))

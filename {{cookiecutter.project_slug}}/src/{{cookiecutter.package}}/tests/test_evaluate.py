@@ -247,6 +247,18 @@ def test_a_drop_is_judged_by_how_many_runs_were_compared() -> None:
     assert rise.verdict == "PASS", "a lower error on test is no drop"
 
 
+def test_trials_of_tuning_count_as_compared(project: Project) -> None:
+    """A study that went on in a second run is counted once; a pruned trial and one on another split are not."""
+    ended = [{"number": i, "state": "COMPLETE", "value": 0.5, "params": {"lr": 0.1 * i}} for i in range(5)]
+    pruned = {"number": 5, "state": "PRUNED", "value": None, "params": {"lr": 0.9}}
+    for made, trials in ((project, ended[:3]), (project, [*ended, pruned]), (again(project, split_seed=3), ended)):
+        tuned = made.begin("tune")
+        tuned.result["stages"] = {"learning rate": trials}
+        tuned.finish()
+    assert evaluate.trials(project) == 5
+    assert do(project, "evaluate")["result"]["compared"] == 6
+
+
 @pytest.mark.parametrize(("k", "task"), [(1, "regression"), (2, "binary"), (3, "multiclass")])
 def test_the_record_holds_what_the_report_draws(tmp_path: Path, k: int, task: str) -> None:
     project = trained(tmp_path, k=k, task=task)

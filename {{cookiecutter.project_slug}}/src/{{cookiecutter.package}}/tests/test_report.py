@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ..engine.project import Project
 from ..errors import UserError
-from ..report import examples, grids, plots, records, scores, training, verdict
+from ..report import examples, experiments, grids, plots, records, scores, training, verdict
 from ..report.axes import Axes, Scale
 from ..report.page import interval, number
 from ..steps import report
@@ -164,7 +164,7 @@ def test_runs_on_other_data_are_not_compared(tmp_path: Path) -> None:
     _, text = reported(again(other), run="0006-train")
     assert "1 runs on other data or another split are left out" in text
     assert "runs/0006-train/report.html" in text and "runs/0003-train/report.html" not in text
-    drawn = scores.against_section(other, records.shown(other, "0003-train"), "")["plots"][0]
+    drawn = experiments.runs_section(other, records.shown(other, "0003-train"), "")["plots"][0]
     assert "network 0003" in drawn and "network 0006" not in drawn
 
 
@@ -258,6 +258,70 @@ def test_the_suggested_interval_is_shaded() -> None:
     assert "class='band'" in drawn and "suggested" in drawn and "used" in drawn
 
 
+METRIC = {"value": 0.8, "low": 0.7, "high": 0.9}
+
+
+def a_run(number: int, value: float, **result: Any) -> dict[str, Any]:
+    """The record of a training run, as far as the runs' section reads it."""
+    scored = {"metrics": {"auc": METRIC | {"value": value}}, "model": "network"}
+    return {"id": f"{number:04d}-train", "overrides": {"lr": 0.1}, "result": scored | result}
+
+
+def test_the_best_run_and_the_shown_one_are_always_drawn() -> None:
+    runs = [a_run(i, 0.9 if i == 2 else 0.7) for i in range(1, 41)]
+    drawn = [r["id"][:4] for r in experiments.drawn_runs(runs, runs[4], "auc")]
+    assert drawn == ["0002", "0005", *(f"{i:04d}" for i in range(31, 41))]
+    lowest = [r["id"][:4] for r in experiments.drawn_runs([a_run(i, 1.0 / i) for i in range(1, 31)], None, "auc")]
+    assert lowest[0] == "0001"
+    assert experiments.progress_plot(runs[:2], "auc", {}) == ""
+    assert "best baseline" in experiments.progress_plot(runs, "auc", {"ridge": METRIC})
+
+
+def test_a_run_says_what_it_changed_and_what_came_of_it() -> None:
+    difference = {"value": 0.1, "low": 0.05, "high": 0.15, "verdict": "adopt"}
+    experiment = {"parent": "0001-train", "changed": {"dropout": [0.0, 0.2]}, "prediction": "less overfitting"}
+    run = a_run(2, 0.8, experiment=experiment | {"difference": difference}, sharpness=0.01)
+    found = experiments._table([run], "auc", "../../")
+    assert found and found["rows"][0][0]["link"] == "../../runs/0002-train/report.html"
+    words = [str(cell).replace("\xa0", " ") for cell in found["rows"][0][2:]]
+    assert words == ["dropout=0.2", "less overfitting", "0.8000 [0.7000, 0.9000]",
+                     "+0.1000 [+0.0500, +0.1500] to 0001, adopt", "", "0.0100"]  # fmt: skip
+    assert experiments.changed(a_run(3, 0.8)) == "lr=0.1"
+
+
+def test_studies_are_drawn() -> None:
+    trial = {"number": 0, "state": "COMPLETE", "value": -1.5, "params": {"lr": 1e-3}}
+    finalist = {"knobs": {"lr": 1e-3}, "run": "0009-train", "verdict": "adopt", **METRIC}
+    made: dict[str, Any] = {
+        "learning_curve": {"metric": "rmse", "rows": [25, 50, 100], "scores": [[3, 4], [2, 3], [1, 2]]},
+        "tune": {"metric": "rmse", "stages": {"learning rate": [trial]}, "finalists": [finalist], "seeds": [0, 1, 2]},
+        "ablate": {"metric": "rmse", "seeds": [0, 1, 2], "removed": [{"knob": "dropout", **METRIC}]},
+    }
+    section = experiments.studies_section({step: {"result": r, "findings": []} for step, r in made.items()})
+    assert section and len(section["plots"]) == 4
+    assert "1.5" in experiments.tuning_plots(made["tune"])[0], "shown as it is, not as it was maximised"
+    assert experiments.studies_section({}) is None
+
+
+def test_a_page_of_a_run_is_written_once(tmp_path: Path) -> None:
+    project = trained(tmp_path)
+    reported(project)
+    page = tmp_path / "runs" / "0003-train" / "report.html"
+    before = page.stat().st_mtime_ns
+    reported(project)
+    assert page.stat().st_mtime_ns == before
+    do(project, "evaluate")
+    reported(project)
+    assert page.stat().st_mtime_ns > before and "Confusion on test" in page.read_text()
+
+
+def test_layers_have_short_names() -> None:
+    names = [f"encoder.base_model.model.layer.{i}.dense.lora_A.default.weight" for i in (0, 5)]
+    assert training.short_names(names) == ["0.dense.lora_A", "5.dense.lora_A"]
+    assert training.short_names(["body.0.weight", "head.weight"]) == ["body.0", "head"]
+    assert training.short_names(["weight", "model.weight"]) == ["weight", "model.weight"]
+
+
 def test_ranking_draws_gains_and_no_errors(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for name, array in (
@@ -292,6 +356,17 @@ def test_pictures_and_where_the_model_looked() -> None:
     assert [image["source"][:22] for image in drawn["images"]] == ["data:image/png;base64,"] * 2
     assert drawn["title"] == "row 3: truth dog, called cat, loss 2.00" and drawn["text"] == "file: a.png"
     assert all(len(image["source"]) < 100_000 for image in drawn["images"])
+
+
+def test_a_batch_is_shown_with_its_mixed_labels() -> None:
+    mixed = examples.seen({"y": [0.25, 0.75], "image": np.zeros((8, 8, 3)).tolist(), "file": "a.png"}, PREP)
+    assert mixed["title"] == "25% cat, 75% dog" and len(mixed["images"]) == 1 and mixed["text"] == "file: a.png"
+    assert examples.seen({"y": 1.0, "x": 3}, PREP)["title"] == "dog"
+
+
+def test_a_coarse_map_is_stretched_over_the_picture() -> None:
+    found = examples.pictures(np.full((64, 64, 3), 255, dtype=np.uint8), [[0.0, 1.0], [0.0, 1.0]])
+    assert len(found) == 2 and found[0]["source"] != found[1]["source"]
 
 
 def test_tokens_are_shaded_by_their_weight() -> None:
