@@ -95,10 +95,11 @@ class Bench:
 
 
 def quiet(model: nn.Module) -> nn.Module:
-    """Turn dropout off in place: it is noise for a check, and `eval` would change BatchNorm too."""
+    """Turn dropout, of units and of whole residual branches, off in place: it is noise for a check, and `eval` would
+    change BatchNorm too."""
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
+        if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":
+            vars(module)["p"] = 0.0
     return model
 
 

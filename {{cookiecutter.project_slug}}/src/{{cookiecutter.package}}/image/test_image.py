@@ -18,6 +18,8 @@ import torch
 from PIL import Image as Picture
 from torch import nn
 
+from ..checks import loss as loss_checks
+from ..checks.bench import Bench
 from ..cli import main
 from ..config import make_config
 from ..engine.loop import plan, step
@@ -433,6 +435,11 @@ def test_other_families_train_and_freeze(project: Path, backbone: str) -> None:
     optimiser, loss = make_optimiser(config, TASK, network), make_loss(config, prep)
     losses = [float(step(network, [batch], loss, optimiser, config)) / 8 for _ in range(4)]
     assert losses[0] == pytest.approx(np.log(2), rel=0.3) and min(losses[1:]) < losses[0]
+    if backbone == "efficientnet_b0":  # whole branches are dropped at random in training: no sum, no stale gradient
+        bench = Bench(config, TASK, prep, {}, *[TASK.examples(config, prep, loaded)] * 2)
+        assert [check(bench).verdict for check in (loss_checks.mean_not_sum, loss_checks.fresh_gradients)] == [
+            "PASS"
+        ] * 2
     partly = config.model_copy(update={"adapt": "early"})
     TASK.set_trainable(partly, network, 0)
     network.train()
