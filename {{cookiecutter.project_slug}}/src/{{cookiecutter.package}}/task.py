@@ -171,6 +171,24 @@ class Task:
         """Knobs of the next larger model, to tell underfitting from a data ceiling; {} where there is none."""
         return {}
 
+    def accept(self, config: Any, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        """Rows to predict, their features of the types that training saw: with every column that `examples` reads, and
+        what is wrong with each row ("" = nothing)."""
+        return frame, [""] * frame.height
+
+    def watch(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+        """What the monitor compares with training, a column each; the features as they are where they can be compared.
+        frame: the features of rows that `load` or `accept` returned."""
+        return frame
+
+    def pack(
+        self, config: Any, prep: dict[str, Any], model: nn.Module | None, folder: Path
+    ) -> tuple[Any, dict[str, Any]]:
+        """The model (None: a baseline) as it works without a hub and outside the project, what it needs beside its weights
+        copied to `folder`; and the knobs, with the entries of prep of the same names, that change. A Path is relative to
+        `folder`."""
+        return model, {}
+
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """The tensors a checkpoint must hold to bring this model back."""
         return model.state_dict()

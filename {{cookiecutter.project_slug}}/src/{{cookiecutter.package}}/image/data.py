@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ..engine.target import as_text, check_target, fit_target, query_numbers, ta
 from ..errors import UserError
 from ..task import Batch, Data
 from .picture import in_threads, pixels, scan
+from .picture import look as look_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LITTER = ("thumbs.db", "desktop.ini")  # what file browsers leave behind; hidden files are passed over as well
 FILE = "file_"  # columns that say what a file is: file_sha256, file_mode, file_problem, ...
 MEMORY = 2 << 30  # bytes of decoded images of one part that are kept in memory; more are decoded batch by batch
+WATCHED = 32  # pixels a side at which brightness and contrast are measured
 FITTED = 1_000  # training images that colour mean and spread are measured on where no weights bring theirs
 
 
@@ -254,3 +256,25 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
     x = batch.x[row].cpu()
     back = x * torch.tensor(prep["std"])[:, None, None] + torch.tensor(prep["mean"])[:, None, None]
     return {"image": back.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()}
+
+
+def accept(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Images to predict: every file is looked at, as before training."""
+    facts = pl.DataFrame([asdict(facts) for facts in in_threads(look_at, frame[prep["image"]].fill_null("").to_list())])
+    named = [column.alias(FILE + column.name) for column in facts.drop("path")]
+    return frame.hstack(named), [f"is {why}" if why else "" for why in facts["problem"]]
+
+
+def watch(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+    """What can be said of a picture without a network: its size and mode, its brightness and contrast."""
+    seen = in_threads(lambda path: pixels(path, WATCHED), frame[prep["image"]].to_list())
+    small = np.stack(seen) / 255  # [n, 3, h, w]
+    colours = small.mean(axis=(2, 3))
+    return frame.select(
+        pl.col(FILE + "width").cast(pl.Float64).alias("width"),
+        pl.col(FILE + "height").cast(pl.Float64).alias("height"),
+        pl.col(FILE + "mode").alias("mode"),
+        pl.Series("brightness", small.mean(axis=(1, 2, 3))),
+        pl.Series("contrast", small.std(axis=(1, 2, 3))),
+        pl.Series("redness", colours[:, 0] - colours[:, 2]),
+    )

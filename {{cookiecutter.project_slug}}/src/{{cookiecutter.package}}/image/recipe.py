@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
 from .. import config as shared
 from ..checks.finding import Finding
 from ..config import knob
+from ..errors import UserError
 from ..task import Baseline, Batch, Data, Examples, Task
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CHANGES = ("crop", "flip", "jitter", "randaugment")  # change the picture; that the label stays is for the owner to say
 MIXES = ("mixup", "cutmix")  # mix two pictures, and their labels with them
@@ -175,6 +179,23 @@ class Image(Task):
         from .model import explain
 
         return explain(prep, model, batch, row)
+
+    def accept(self, config: Config, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        from .data import accept
+
+        return accept(prep, frame)
+
+    def watch(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+        from .data import watch
+
+        return watch(prep, frame)
+
+    def pack(self, config: Config, prep: dict[str, Any], model: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+        if model is None and config.weights != "none":
+            raise UserError(
+                "a linear model on frozen features needs the hub's weights and cannot be packed; export a network"
+            )
+        return model, {"weights": "none", "adapt": "full"}  # a network's own weights hold them all
 
     def rate_scale(self, config: Config, name: str) -> float:
         from .model import rate_scale

@@ -253,3 +253,26 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
     ids = batch.x["input_ids"][row][batch.x["attention_mask"][row].bool()].tolist()
     words = load_tokenizer(prep["encoder"]).decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return {"tokens": words, "length": len(ids), "unknown": ids.count(prep["unknown"])}
+
+
+def accept(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Texts to predict: a row needs words in at least one of its texts."""
+    words = np.any([(frame[name].fill_null("").str.strip_chars() != "").to_numpy() for name in prep["texts"]], axis=0)
+    return frame, ["" if some else "has no text" for some in words]
+
+
+def watch(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+    """What is cheap to say of a text: its length, its words, and how much of it is no plain English letter."""
+    columns = []
+    for name in prep["texts"]:
+        text = frame[name].fill_null("")
+        letters, words = text.str.len_chars().cast(pl.Float64), text.str.count_matches(r"\S+").cast(pl.Float64)
+        some = letters.clip(1)
+        columns += [
+            letters.alias(f"{name}: characters"),
+            (letters / words.clip(1)).alias(f"{name}: characters a word"),
+            (text.str.count_matches(r"[^\x00-\x7F]") / some).alias(f"{name}: share outside ASCII"),
+            (text.str.count_matches(r"[0-9]") / some).alias(f"{name}: share of digits"),
+            (text.str.count_matches(r"[[:punct:]]") / some).alias(f"{name}: share of punctuation"),
+        ]
+    return pl.DataFrame(columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ..engine.target import prior_logits
 from ..errors import UserError
 from ..task import Batch
-from .encoder import load_encoder, load_settings, load_tokenizer, pooling, weights_hash
+from .encoder import FILES, find_encoder, load_encoder, load_settings, load_tokenizer, pooling, weights_hash
 
 if TYPE_CHECKING:
     from .recipe import Config
@@ -104,6 +105,21 @@ def save_merged(model: Classifier, prep: dict[str, Any], folder: Path) -> None:
     encoder = merge(model).encoder if hasattr(model.encoder, "merge_and_unload") else model.encoder
     encoder.save_pretrained(folder)
     load_tokenizer(prep["encoder"]).save_pretrained(folder)
+
+
+def pack(config: Config, model: Classifier | None, folder: Path) -> tuple[Classifier | None, dict[str, Any]]:
+    """Copy the encoder's config and tokenizer, its weights only for a baseline: a network's own hold them all, LoRA merged in."""
+    source = find_encoder(config.encoder)
+    for pattern in FILES:
+        for path in source.glob(pattern):
+            if model is None or "safetensors" not in path.name:
+                copied = folder / "encoder" / path.relative_to(source)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copied)
+    if model is None:
+        return None, {"encoder": Path("encoder")}
+    merged = merge(model) if hasattr(model.encoder, "merge_and_unload") else model
+    return merged, {"encoder": Path("encoder"), "weights": "none", "adapt": "full"}
 
 
 def state(model: Classifier) -> dict[str, Tensor]:

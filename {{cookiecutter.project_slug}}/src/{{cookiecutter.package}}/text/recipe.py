@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
@@ -11,6 +11,9 @@ from .. import config as shared
 from ..checks.finding import Finding
 from ..config import knob
 from ..task import Baseline, Batch, Data, Examples, Task
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Config(shared.Config):
@@ -139,6 +142,21 @@ class Text(Task):
         from .model import explain
 
         return explain(prep, model, batch, row)
+
+    def accept(self, config: Config, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        from .data import accept
+
+        return accept(prep, frame)
+
+    def watch(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+        from .data import watch
+
+        return watch(prep, frame)
+
+    def pack(self, config: Config, prep: dict[str, Any], model: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+        from .model import pack
+
+        return pack(config, model, folder)
 
     def state(self, model: Any) -> dict[str, Any]:
         from .model import state
