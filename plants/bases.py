@@ -23,15 +23,42 @@ sys.path.insert(0, str(ROOT / "demo"))
 Rows = Callable[[np.random.Generator], tuple[pl.DataFrame, pl.DataFrame]]
 
 
+def write_table(rows: pl.DataFrame, path: Path) -> None:
+    """Rows as they are."""
+    rows.write_csv(path)
+
+
+def write_pictures(rows: pl.DataFrame, path: Path) -> None:
+    """Pixels p0 to p63 of each row as a PNG of 16 x 16 beside a table of paths; `kind`, where there is one, is the format."""
+    from PIL import Image
+
+    folder = path.parent / path.stem
+    folder.mkdir()
+    pixels = rows.select([f"p{i}" for i in range(64)]).to_numpy().reshape(-1, 8, 8)
+    kinds = rows["kind"].to_list() if "kind" in rows.columns else ["png"] * len(rows)
+    names = [f"{folder.name}/{i:04d}.{kind}" for i, kind in enumerate(kinds)]
+    for image, name in zip(pixels, names, strict=True):
+        if np.isnan(image).any():
+            (path.parent / name).write_bytes(b"half a file")
+        else:
+            grey = np.kron(image * 15, np.ones((2, 2))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(grey).convert("RGB").save(path.parent / name)
+    pl.DataFrame({"path": names, "target": rows["target"]}).write_csv(path)
+
+
 @dataclass(frozen=True)
 class Base:
-    """rows: generator -> (rows of the project, held-out rows). modality and task as in cookiecutter.json."""
+    """rows: generator -> (rows of the project, held-out rows). modality and task as in cookiecutter.json.
+
+    write: rows -> the table at a path, and what belongs to it.
+    """
 
     name: str
     rows: Rows
     task: str
     knobs: dict[str, Any] = field(default_factory=dict)
     modality: str = "tabular"
+    write: Callable[[pl.DataFrame, Path], None] = write_table
 
 
 @cache
@@ -138,6 +165,16 @@ def shop(random: np.random.Generator, n: int = 1200) -> tuple[pl.DataFrame, pl.D
     return frame[:n], frame[n:]
 
 
+def pictures(random: np.random.Generator, n: int = 280) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Hand-written digits as pictures; four classes."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    four = bunch.target < 4
+    names = np.array([f"d{v}" for v in bunch.target[four]])
+    return _cut(_frame(bunch.data[four], names, [f"p{i}" for i in range(64)]), n, random)
+
+
 TOPICS = {"sea": "wave tide salt fish boat sail harbour gull", "wood": "oak pine moss leaf bark fern owl trail"}
 COMMON = "the a of and in over under near with slow quick old new small large"
 
@@ -164,6 +201,12 @@ TEXT = {
     "weights": "none", "encoder": "encoder",
 }  # fmt: skip
 
+PICTURES = {
+    **COMMON_KNOBS, "iid": "one picture a writer", "data": "data/train.csv", "image": "path", "target": "target", "size": 16,
+    "weights": "none", "batch_size": 16, "lr": 3e-3, "epochs": 8, "patience": 5,
+}  # fmt: skip
+CHANGED = {**PICTURES, "augment": ["jitter"], "label_preserving": "ink has no colour"}
+
 BASES = {
     base.name: base
     for base in (
@@ -184,6 +227,8 @@ BASES = {
             "binary",
             {**TABLE, "target": "late", "time": "time_hour", "epochs": 5, "batch_size": 64},
         ),
+        Base("pictures", pictures, "multiclass", PICTURES, "image", write_pictures),
+        Base("pictures augmented", pictures, "multiclass", CHANGED, "image", write_pictures),
         Base("texts", texts, "binary", TEXT, "text"),
         Base("texts masked", texts, "binary", {**TEXT, "token_masking": 0.15}, "text"),
     )

@@ -206,3 +206,22 @@ def headed(words: int) -> DataEdit:
         return frame.with_columns((pl.lit(" ".join(header) + " ") + pl.col("text")).alias("text"))
 
     return edit
+
+
+def broken_files(share: float) -> DataEdit:
+    """A share of the pictures cannot be decoded."""
+
+    def edit(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
+        return _set(frame.with_columns(pl.col("p0").cast(pl.Float64)), "p0", _some(frame, share, random), np.nan)
+
+    return edit
+
+
+def format_by_class(share: float) -> DataEdit:
+    """Pictures of one class come from another source, in another format."""
+
+    def edit(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
+        one = (frame["target"] == "d1").to_numpy() & (random.random(frame.height) < share)
+        return frame.with_columns(pl.Series("kind", np.where(one, "jpg", "png")))
+
+    return edit

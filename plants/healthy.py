@@ -74,5 +74,8 @@ HEALTHY: list[tuple[Base, Fault]] = [
     (_with("early-stopped run", "digits", epochs=80, patience=3), Fault()),
     (Base("very small table (wine)", wine, "multiclass", {**TABLE, "iid": "one row a bottle", "batch_size": 16}), Fault()),
     (Base("plain texts", BASES["texts"].rows, "binary", TEXT, "text"), Fault()),
+    (_with("pictures with mixup", "pictures", augment=["mixup"]), Fault()),
+    (_with("pictures, batch of 8 with GroupNorm", "pictures", norm="group", batch_size=8), Fault()),
+    (_with("pictures augmented", "pictures augmented"), Fault()),
     (Base("label smoothing", digits, "multiclass", {**DIGITS, "label_smoothing": 0.1}), Fault()),
 ]  # fmt: skip

@@ -26,11 +26,14 @@ HEALTHY_SEEDS = 3
 
 
 def trials(plants: list[Plant], healthy: bool, seeds: int = SEEDS, full: int = FULL) -> list[Trial]:
-    """Twins, healthy projects and plants, seed by seed, so that an early stop still says something of each."""
+    """Twins, healthy projects and plants: once through everything, then what only trains, then the other full seeds, so
+    that an early stop still says something of each."""
     found = []
     bases = sorted({plant.base for plant in plants})
-    for seed in range(seeds):
+    for seed in dict.fromkeys([0, *range(full, seeds), *range(1, max(full, HEALTHY_SEEDS))]):
         light = seed >= full
+        if seed >= seeds:
+            continue
         found += [Trial(f"twin {name}", "none", BASES[name], Fault(), seed, light) for name in bases]
         if healthy and seed < min(seeds, HEALTHY_SEEDS):
             found += [Trial(f"healthy {base.name}", "none", base, fault, seed) for base, fault in HEALTHY]

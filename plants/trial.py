@@ -26,16 +26,36 @@ from plant import Edit, Fault, apply_code
 STEPS = ("audit", "split", "baseline", "check", "lr-range", "train", "evaluate")
 LIGHT = ("split", "train")
 PACKAGE = "project"
-# Trees on one thread are the same trees, and several times faster than two trials' threads that wait for each other;
-# fewer and larger steps make the rival cheap. In every trial, healthy or not.
-CHEAP_TREES = (
-    Edit("tabular/baseline.py", '"num_threads": 2', '"num_threads": 1'),
-    Edit("tabular/baseline.py", '"learning_rate": 0.05', '"learning_rate": 0.2'),
-)
+# In every trial, healthy or not. Trees on one thread are the same trees, and several times faster than two trials' threads
+# that wait for each other; fewer and larger steps make the rival cheap. Pictures of 16 pixels need no ResNet.
+CHEAP = {
+    "tabular": (
+        Edit("tabular/baseline.py", '"num_threads": 2', '"num_threads": 1'),
+        Edit("tabular/baseline.py", '"learning_rate": 0.05', '"learning_rate": 0.2'),
+    ),
+    "image": (
+        Edit(
+            "image/model.py",
+            "Classifier(*load_backbone(config), config.dropout",
+            "Classifier(small(config), 32, config.dropout",
+        ),
+        Edit(
+            "image/model.py",
+            "def depth(name: str)",
+            "def small(config: Config) -> nn.Module:\n"
+            "    norm = nn.BatchNorm2d if config.norm == 'batch' else (lambda n: nn.GroupNorm(4, n))\n"
+            "    first = [nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False), norm(16), nn.ReLU()]\n"
+            "    second = [nn.Conv2d(16, 32, 3, stride=2, padding=1, bias=False), norm(32), nn.ReLU()]\n"
+            "    return nn.Sequential(*first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten())\n\n\n"
+            "def depth(name: str)",
+        ),
+    ),
+    "text": (),
+}
 # What a fault may touch without changing what audit, split and baseline find: those are then taken from the twin.
 LATE_FILES = {
     "engine/loop.py", "engine/losses.py", "engine/optim.py", "engine/resume.py", "engine/seed.py", "steps/evaluate.py",
-    "steps/train.py", "tabular/model.py", "text/model.py",
+    "image/model.py", "steps/train.py", "tabular/model.py", "text/model.py",
 }  # fmt: skip
 LATE_KNOBS = {"batch_size", "clip", "dropout", "hidden", "lr", "norm", "patience", "warmup", "weight_decay"}
 KEPT = ("data", "runs", "encoder", "split.json", "EXPERIMENTS.jsonl")
@@ -58,13 +78,13 @@ def trial(
     """
     shutil.copytree(baked, folder)
     package = folder / "src" / PACKAGE
-    apply_code(package, (*CHEAP_TREES, *fault.code) if base.modality == "tabular" else fault.code)
+    apply_code(package, (*CHEAP[base.modality], *fault.code))
     random = np.random.default_rng([seed, 7])
     rows, held = base.rows(random)
     if fault.data:
         rows = fault.data(rows, random)
     (folder / "data").mkdir(exist_ok=True)
-    rows.write_csv(folder / "data" / "train.csv")
+    base.write(rows, folder / "data" / "train.csv")
     knobs = {**base.knobs, "task": base.task, "seed": seed, "split_seed": seed, **fault.knobs}
     knobs = {name: value for name, value in knobs.items() if value is not None}
     if "encoder" in knobs:
@@ -92,7 +112,7 @@ def trial(
         "seed": seed,
         "light": light,
         "steps": steps,
-        "honest": guarded(lambda: honest(held)),
+        "honest": guarded(lambda: honest(base, held)),
         "finite": guarded(finite),
         "linear": guarded(linear),
     }
@@ -168,14 +188,14 @@ def _records(step: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(Path("runs").glob(f"*-{step}/record.json"))]
 
 
-def honest(held: pl.DataFrame) -> float | None:
+def honest(base: Base, held: pl.DataFrame) -> float | None:
     """Accuracy, AUC (binary) or minus the RMSE of the trained model on rows the project never saw; higher is better.
 
     The faulty project encodes the rows and applies its own model, since that is what would be deployed; the score is
     computed here.
     """
     cli, fitted = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("cli", "engine.fitted"))
-    held.write_csv("data/held.csv")
+    base.write(held, Path("data/held.csv"))
     project = cli.open_project(cli.parser().parse_intermixed_args(["train", "data=data/held.csv", "--quiet"]))
     record = [r for r in _records("train") if "metrics" in r["result"]][-1]
     model = fitted.load_fitted(project, record)
@@ -205,7 +225,8 @@ def linear() -> bool:
     cli = importlib.import_module(f"{PACKAGE}.cli")
     project = cli.open_project(cli.parser().parse_intermixed_args(["train", "--quiet"]))
     baseline, train = _records("baseline")[-1], [r for r in _records("train") if "metrics" in r["result"]][-1]
-    name = next(n for n in baseline["result"]["baselines"] if "logistic" in n or "ridge" in n or "tfidf" in n)
+    names = ("logistic", "ridge", "tfidf", "pixels")
+    name = next(name for name in baseline["result"]["baselines"] if name in names)
     ours, truth = (np.load(f"runs/{train['id']}/{what}.npy") for what in ("outputs", "y"))
     theirs = np.load(f"runs/{baseline['id']}/outputs-{name}.npy")
     prep = json.loads(Path(f"runs/{train['id']}/prep.json").read_text())
