@@ -69,7 +69,7 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
         best_epoch=best,
         early=result["stopped"] != "all epochs done",
         rise=_paired(losses[-1] - losses[best]),
-        gain=_paired(losses[int(0.8 * n)] - losses[-1]) if n >= 5 else (0.0, 0.0),
+        gain=_paired(losses[int(0.6 * n)] - losses[-1]) if n >= 5 else (0.0, 0.0),
         dead=result.get("dead_units"),
         updates=_updates(folder),
         calibration=_calibration(project, typed, prep, folder),

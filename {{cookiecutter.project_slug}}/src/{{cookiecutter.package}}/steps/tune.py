@@ -25,6 +25,7 @@ from ..engine.files import read_json
 from ..engine.loop import NonFinite, Progress, fit, predict, query_of
 from ..engine.parts import parts
 from ..engine.project import Project, Run
+from ..engine.secret import hidden
 from ..errors import UserError
 from . import train
 
@@ -68,8 +69,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
 
 def ranked(study: optuna.Study) -> list[dict[str, Any]]:
     """Knobs of the trials that came to their end, best first."""
-    ended = [(trial.value, trial.number, trial.params) for trial in study.trials if trial.value is not None]
-    return [params for *_, params in sorted(ended, key=lambda row: (-row[0], row[1]))]
+    ended = [t for t in study.trials if t.state == TrialState.COMPLETE]  # a pruned one has a value too: its last report
+    return [t.params for t in sorted(ended, key=lambda t: (-(t.value or 0.0), t.number))]
 
 
 def stages(config: Config, rows: int) -> dict[str, dict[str, Any]]:
@@ -101,7 +102,7 @@ def open_study(project: Project, stage: str, fixed: dict[str, Any], url: str) ->
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
         )
     except Exception as error:  # SQLAlchemy's errors differ from driver to driver
-        raise UserError(f"--storage {url!r} cannot be opened: {str(error).splitlines()[0]}") from None
+        raise UserError(f"--storage {hidden(url)!r} cannot be opened: {hidden(str(error).splitlines()[0])}") from None
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(project.config.epochs // 10, 2))
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner

@@ -74,7 +74,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("dead units at the end", {"dead": {"1": 0.2, "3": 0.8}}),
     ("plateau", {"train_loss": fall(1.0, 0.4, 30), "val_loss": fall(1.0, 0.45, 30), "lr": [1e-3] * EPOCHS}),
     ("overfitting", {"rise": (0.3, 0.02), "best_epoch": 5}),
-    ("still improving", {"early": False, "best_epoch": EPOCHS - 1, "gain": (0.1, 0.01)}),
+    ("still improving", {"early": False, "best_epoch": EPOCHS - 1, "gain": (0.15, 0.01)}),
     ("underfitting or data ceiling", high),
     ("underfitting", {**high, "bigger": [0.05, 0.02, 0.08]}),
     ("underfitting", {**high, "baseline": {"value": -0.1, "low": -0.15, "high": -0.05}}),

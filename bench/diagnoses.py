@@ -1,0 +1,132 @@
+"""One run made for each diagnosis, on real data, by turning knobs of a healthy project; what the diagnosis said.
+
+python bench/diagnoses.py        writes docs/diagnoses.md and tests/diagnoses.json (about 10 minutes on two cores)
+
+Each run is an ordinary `recipe train` in a stamped project. The evidence of the run (curves and paired differences) is
+kept in tests/diagnoses.json, so that the tests can ask the rules again without training.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
+
+import data  # noqa: E402
+from conftest import bake, run  # noqa: E402
+
+SETS: dict[str, dict[str, str]] = {
+    "digits": {"task": "multiclass"},
+    "breast_cancer": {"task": "binary"},
+    "diabetes": {"task": "regression"},
+}
+WHY = {
+    "digits": 'iid = "one image a row, writers unknown"',
+    "breast_cancer": 'iid = "one patient a row"',
+    "diabetes": 'iid = "one patient a row"',
+}
+# (what it is made to be, data, what was turned, what was done before to give it evidence)
+RUNS: list[tuple[str, str, str, list[str]]] = [
+    ("healthy curves", "digits", "", []),
+    ("not learning", "digits", "lr=1e-8", []),
+    ("diverged", "diabetes", "lr=10 clip=0 optimiser=sgd", []),
+    ("unstable", "digits", "lr=0.1", []),
+    ("late spike", "breast_cancer", "lr=0.03 clip=0 schedule=constant patience=0", []),
+    ("dead units at the end", "diabetes", "lr=0.05 schedule=constant patience=0 epochs=40", []),
+    ("plateau", "digits", "hidden=4 lr=0.03 schedule=constant patience=0 epochs=60", []),
+    ("overfitting", "diabetes", "hidden=512 patience=0 epochs=300", []),
+    ("still improving", "digits", "epochs=6", []),
+    ("underfitting", "digits", "hidden=2", []),
+    ("data ceiling", "diabetes", "hidden=32", ["hidden=128"]),
+    ("overconfident", "digits", "lr=0.015 schedule=constant patience=0 epochs=60", []),
+]
+
+
+def project(name: str, folder: Path) -> Path:
+    """A stamped project on one of the sets, taken as far as the baseline."""
+    made = bake(
+        folder,
+        project_name=name.replace("_", " "),
+        project_slug=name.replace("_", "-"),
+        package="my_model",
+        **SETS[name],
+    )
+    getattr(data, name)(made / "data" / "train.csv")
+    recipe = made / "recipe.toml"
+    kept = [
+        line
+        for line in recipe.read_text().splitlines()
+        if line.split("=")[0].strip() not in ("target", "iid", "time", "drop", "tracker")
+    ]
+    recipe.write_text("\n".join([*kept, 'target = "target"', 'tracker = "none"', WHY[name]]) + "\n")
+    for step in ("split", "baseline"):
+        done = run(made, step, "--quiet")
+        assert done.returncode == 0, done.stderr + done.stdout
+    return made
+
+
+def newest(made: Path, step: str) -> dict[str, Any]:
+    """The newest record of a step."""
+    return json.loads(sorted((made / "runs").glob(f"*-{step}/record.json"))[-1].read_text())
+
+
+def one(made: Path, knobs: str, before: list[str]) -> dict[str, Any]:
+    """Train with these knobs and diagnose; the record of the diagnosis."""
+    for words in [knobs, *before]:
+        run(made, "train", *words.split(), "--quiet", "--because", "made to be ill", "--bundle", "made to be ill")
+        if words == knobs:
+            ill = newest(made, "train")["id"]
+    done = run(made, "diagnose", "--run", ill, "--quiet")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return newest(made, "diagnose")
+
+
+def main() -> None:
+    """Make every run, write both files, print the table."""
+    wanted = sys.argv[1:]
+    rows, kept = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        made: dict[str, Path] = {}
+        for expected, name, knobs, before in RUNS:
+            if wanted and expected not in wanted:
+                continue
+            made[name] = made.get(name) or project(name, Path(folder))
+            record = one(made[name], knobs, before)
+            said = record["result"]["diagnoses"]
+            first = record["findings"][0]
+            rows.append((expected, name, knobs or "(defaults)", said, first["saw"], first["next"]))
+            kept.append(
+                {
+                    "expected": expected,
+                    "data": name,
+                    "knobs": knobs,
+                    "said": said,
+                    "evidence": record["result"]["evidence"],
+                }
+            )
+            print(f"{expected:<24} {name:<14} {knobs:<44} -> {', '.join(said)}: {first['saw']}", flush=True)
+    if wanted:
+        return
+    right = sum(expected in said for expected, _, _, said, _, _ in rows)
+    lines = [
+        "# Diagnoses of runs made to be ill",
+        "",
+        "Made by `python bench/diagnoses.py`: a stamped tabular project on real data, one run for each diagnosis, and what",
+        f"`recipe diagnose` said of its curves. {right} of {len(rows)} name what the run was made to be.",
+        "",
+        "| made to be | data | knobs | diagnosis | evidence | the one experiment |",
+        "|---|---|---|---|---|---|",
+        *(f"| {e} | {n} | `{k}` | {', '.join(s)} | {saw} | `{todo}` |" for e, n, k, s, saw, todo in rows),
+        "",
+    ]
+    (ROOT / "docs" / "diagnoses.md").write_text("\n".join(lines))
+    (ROOT / "tests" / "diagnoses.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
