@@ -166,7 +166,7 @@ class Image(Task):
         return audit(config, data)
 
     def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
-        from .audit import checks
+        from .checks import checks
 
         return checks(config, prep, train, val)
 

@@ -27,7 +27,7 @@ from ..engine.losses import make_loss
 from ..engine.optim import make_optimiser
 from ..errors import UserError
 from ..task import Data
-from . import audit, baseline, data, picture
+from . import audit, baseline, checks, data, picture
 from .augment import make_transform
 from .model import Classifier, make_model
 from .recipe import TASK, Config
@@ -621,14 +621,15 @@ def test_checks_before_training_green_and_red(project: Path, trained: Path, monk
     assert frozen.verdict == "FAIL" and "backbone.bn1.running_mean" in frozen.saw
     part = data.first(TASK.examples(config, prep, val), 20)
     bright = data.Images(**{**vars(part), "stored": part.stored // 4 + 190})  # type: ignore[operator]
-    assert audit.pixels_fit(prep, {"train": part, "val": bright}).verdict == "FAIL"
-    assert audit.pixels_fit(prep, {"train": part, "val": part}).verdict == "PASS"
+    assert checks.pixels_fit(prep, {"train": part, "val": bright}).verdict == "FAIL"
+    assert checks.pixels_fit(prep, {"train": part, "val": part}).verdict == "PASS"
     same = data.Images(**{**vars(part), "stored": part.stored[:1].repeat(20, 1, 1, 1)})  # type: ignore[index]
-    assert audit.pixels_fit(prep, {"train": part, "val": same}).verdict == "FAIL"
+    assert checks.pixels_fit(prep, {"train": part, "val": same}).verdict == "FAIL"
     full = config_of(project)
     _, plain, _ = prepared(project)
     assert (
-        audit.trained_share(full, plain, 60).verdict == "PASS" and audit.trained_share(full, plain, 4).verdict == "WARN"
+        checks.trained_share(full, plain, 60).verdict == "PASS"
+        and checks.trained_share(full, plain, 4).verdict == "WARN"
     )
 
 
