@@ -61,8 +61,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.save("batch.json", look(bench))
     for check in CHECKS:
         run.timed(guarded(check), bench)
-    for check in ON_DISK:
-        run.timed(guarded(check), bench, project)
+    for with_project in ON_DISK:
+        run.timed(guarded(with_project), bench, project)
     for found in project.task.checks(project.config, prep, data["train"], data["val"]):
         run.add(found)
     run.result["checks"] = {found.check: found.verdict for found in run.findings}
