@@ -80,12 +80,14 @@ NOTES = (
     "still improving",
     "overconfident",
 )
+FAULTS = ("not learning", "diverged", "unstable", "late spike", "plateau", "dead units at the end", "loader-bound")
+NAMES = (*FAULTS, *NOTES, "healthy curves")
 
 
 def _found(name: str, saw: str, knobs: dict[str, Any], why: str = "causes") -> Finding:
     """A fault of the run is a WARN; what only says where to go next, as every finished run has it, passes with advice."""
     note = name in NOTES
-    return finding(name, saw, warn=name != "healthy curves" and not note, advise=note, why=why, **knobs)
+    return finding(name, saw, warn=name in FAULTS, advise=note, why=why, **knobs)
 
 
 def _summary(e: Evidence) -> str:

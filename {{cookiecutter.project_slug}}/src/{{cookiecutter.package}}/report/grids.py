@@ -49,7 +49,7 @@ def matrix(title: str, table: Sequence[Sequence[float]], names: Sequence[str], n
     k = len(table)
     if not 0 < k <= MOST_CLASSES:
         return ""
-    left, top = min(8 + LETTER * max(len(str(n)) for n in names), 110), 34
+    left, top = min(max(8 + LETTER * max(len(str(n)) for n in names), 46), 110), 34
     wide = min((WIDTH - RIGHT - left) / k, 64)
     high = min(max(wide, 15), 40)
     parts = [text(left, 13, "called"), text(4, 13, "truth")]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..checks.diagnosis import NAMES
 from ..engine.project import DEPENDS, Project
 from ..errors import UserError
 
 Record = dict[str, Any]
 STEPS = ("audit", "split", "baseline", "check", "lr_range", "learning_curve", "tune", "ablate", "evaluate")
-OTHER = ("best restored", "beats the baseline", "finite training")  # findings of a training run that are no diagnosis
 LEARNS = ("data", "split", "preprocessing", "model", "loss", "optimiser", "schedule", "loop")
 
 # What a step's record depends on beside what the gates ask for (DEPENDS): the knobs and data that change what it says.
@@ -48,7 +48,7 @@ def finished(project: Project) -> list[Record]:
 def diagnoses(project: Project, record: Record) -> list[dict[str, Any]]:
     """What ails a training run: the newest `recipe diagnose` of it, else what it said of itself at its end."""
     later = [r for r in project.records("diagnose") if r["result"]["run"] == record["id"]]
-    return later[-1]["findings"] if later else [f for f in record["findings"] if f["check"] not in OTHER]
+    return [f for f in (later[-1] if later else record)["findings"] if f["check"] in NAMES]
 
 
 def comparable(one: Record, other: Record) -> bool:

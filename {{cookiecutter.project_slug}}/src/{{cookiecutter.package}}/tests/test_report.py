@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ..checks.diagnosis import NAMES
+from ..checks.finding import sentences
 from ..engine.project import Project
 from ..errors import UserError
 from ..report import examples, experiments, grids, plots, records, scores, training, verdict
@@ -287,6 +289,15 @@ def test_a_run_says_what_it_changed_and_what_came_of_it() -> None:
     assert words == ["dropout=0.2", "less overfitting", "0.8000 [0.7000, 0.9000]",
                      "+0.1000 [+0.0500, +0.1500] to 0001, adopt", "", "0.0100"]  # fmt: skip
     assert experiments.changed(a_run(3, 0.8)) == "lr=0.1"
+
+
+def test_the_loss_says_what_ails_it(tmp_path: Path) -> None:
+    project = trained(tmp_path)
+    edit(project, "record.json", lambda record: record["findings"].append({**record["findings"][0], "check": "overfitting",
+                                                                           "saw": "validation rose"}))  # fmt: skip
+    _, text = reported(project)
+    assert re.search(r"<figcaption>Loss</figcaption>.*?Overfitting: validation rose\.</p></figure>", text, flags=re.S)
+    assert all(name in sentences() for name in NAMES)
 
 
 def test_studies_are_drawn() -> None:
