@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import itertools
 import json
 import os
 import re
@@ -24,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import QUESTIONS, ROOT, bake
+from conftest import QUESTIONS, bake
 
+COPIES = itertools.count()
 Edit = Callable[[Path], Any]
 
 
@@ -246,14 +248,14 @@ def problem(case: Case, answer: Answer) -> str:
 
 def try_case(case: Case, bases: dict[str, Path], names: dict[str, str], where: Path) -> tuple[Answer, str]:
     """Copy the base, make it wrong, ask. Returns the answer and what is wrong with it."""
-    root = where / "project"
-    shutil.rmtree(root, ignore_errors=True)
+    root = where / f"copy-{next(COPIES)}" / "project"  # a new path each time: encoders are remembered by theirs
     shutil.copytree(bases[case.data], root, symlinks=True)
     case.edit(root)
     if case.split:
         ask(names[case.data], root, ["split", "--because", "x"])
     try:
         answer = ask(names[case.data], root, case.argv)
+        answer.sentence = answer.sentence.replace(str(root), ".")
     except Exception as error:
         return Answer(
             99, f"{type(error).__name__}: {error}", [], ""
@@ -261,7 +263,7 @@ def try_case(case: Case, bases: dict[str, Path], names: dict[str, str], where: P
     return answer, problem(case, answer)
 
 
-def shown(sentence: str, root: Path) -> str:
-    """The sentence for a page: paths of this machine left out, nothing that breaks a table."""
-    text = re.sub(r"\S*/project(?=[/ ;,:'\"]|$)", "", sentence.replace(str(root), "."))
-    return text.replace("|", "\\|").replace("<", "&lt;").encode("ascii", "backslashreplace").decode()[:300]
+def shown(sentence: str) -> str:
+    """The sentence for a page: nothing that breaks a table."""
+    text = sentence.replace("|", "\\|").replace("<", "&lt;").encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= 300 else f"{text[:300]} ..."

@@ -199,7 +199,7 @@ def answers_page() -> list[str]:
     for answers, _ in REFUSED:
         said = hook["problem"]({**good, **answers}) or "cookiecutter itself: the folder already exists"
         (name, value), *_ = answers.items()
-        lines.append(f"| {name} = {faults.shown(repr(value)[:60], Path('/'))} | {faults.shown(said, Path('/'))} |")
+        lines.append(f"| {name} = {faults.shown(repr(value)[:60])} | {faults.shown(said)} |")
     return lines
 
 
@@ -212,7 +212,7 @@ def page(at: Workplace) -> str:
             answer, problem = faults.try_case(case, *at)
             assert not problem, (case.given, problem, answer.lines)
             sentence = answer.sentence.partition(": ")[2]
-            lines.append(f"| {case.given} | {faults.shown(sentence, at[2] / 'project')} |")
+            lines.append(f"| {case.given} | {faults.shown(sentence)} |")
         parts += [f"\n## {title}\n", "| given | answer |", "|---|---|", *lines]
     parts += ["\n## Answers to the template's questions\n", "| given | answer |", "|---|---|", *answers_page()]
     count = sum(len(cases) for _, cases in AREAS.values()) + len(REFUSED)

@@ -33,6 +33,16 @@ EXPERIMENTS = {
     "tune": "search learning rate, batch size, regularisation; last, and against the noise between seeds",
     "rerun": "repeat a run from its record and say whether the numbers agree: recipe rerun ID",
 }
+# From a checkpoint to answers, and the way back: production/<name>.py.
+PRODUCTION = {
+    "export": "a model package: weights, preprocessing, schema, golden examples that are replayed at every load",
+    "predict": "answers for a file or folder; rows that cannot be read are set aside with reasons: recipe predict FILE",
+    "serve": "answers over HTTP, with a page to try it by hand and a log one can query",
+    "monitor": "drift, new and missing values, live performance, silence; of the log, or: recipe monitor FILE",
+    "promote": "let a version serve, the newest if none is named: recipe promote VERSION",
+    "rollback": "let the version before serve again",
+    "versions": "every version, which one serves, and who changed that",
+}
 OTHERS = {
     "all": "every step of the first list in order; stops at the first red gate",
     "log": "every run: parent, change, prediction, result, verdict",
@@ -44,10 +54,10 @@ AGAIN = ("because", "predict", "parent", "bundle", "skip")  # flags that a stopp
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser; flags are the same for every step."""
-    width = max(map(len, (*STEPS, *EXPERIMENTS, *OTHERS)))
+    width = max(map(len, (*STEPS, *EXPERIMENTS, *PRODUCTION, *OTHERS)))
     commands = "\n\n".join(
         "\n".join(f"  {name:<{width}}  {text}" for name, text in group.items())
-        for group in (STEPS, EXPERIMENTS, OTHERS)
+        for group in (STEPS, EXPERIMENTS, PRODUCTION, OTHERS)
     )
     cli = argparse.ArgumentParser(
         prog="recipe",
@@ -56,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
         description=f"The training recipe, one command a step:\n\n{commands}",
         epilog="A knob=value overrides recipe.toml for this command; `recipe knobs` lists all of them.",
     )
-    cli.add_argument("step", choices=[*STEPS, *EXPERIMENTS, *OTHERS], metavar="step", help="one of the steps above")
+    every = [*STEPS, *EXPERIMENTS, *PRODUCTION, *OTHERS]
+    cli.add_argument("step", choices=every, metavar="step", help="one of the steps above")
     cli.add_argument("overrides", nargs="*", metavar="knob=value", help="set a knob for this command only")
     cli.add_argument(
         "--because", default="", metavar="WHY", help="pass a red gate for this reason; the ledger keeps it"
@@ -86,7 +97,35 @@ def parser() -> argparse.ArgumentParser:
         "--storage", default="", metavar="URL", help="tune: a database that workers on other machines share"
     )
     cli.add_argument("--quiet", action="store_true", help="print only errors and the last line")
+    _production_flags(cli)
     return cli
+
+
+def _production_flags(cli: argparse.ArgumentParser) -> None:
+    """Flags of the commands in PRODUCTION; their defaults are falsy, so that `_check_flags` sees which were given."""
+    cli.set_defaults(of="")  # the file or the version that a command is given
+    flag = cli.add_argument_group("production").add_argument
+    flag("--onnx", action="store_true", help="export: an ONNX file too, checked against PyTorch")
+    flag("--model", default="", metavar="VERSION", help="predict, serve, monitor: not the promoted one")
+    flag("--out", default="", metavar="FILE", help="predict: where answers go (default: beside the input)")
+    flag("--host", default="", help="serve: address to listen on (default 127.0.0.1)")
+    flag("--port", type=int, default=0, help="serve: port (default 8000)")
+    flag(
+        "--log",
+        default="",
+        metavar="FILE",
+        help="serve, monitor: prediction log (default predictions.db; none = no log)",
+    )
+    flag(
+        "--sample", type=float, default=0.0, metavar="SHARE", help="serve: share of answers that are logged (default 1)"
+    )
+    flag("--exclude", default="", metavar="A,B", help="serve: columns that are never logged")
+    flag("--hours", type=float, default=0.0, help="monitor: how far back the log is read (default 24)")
+    flag("--labels", default="", metavar="FILE", help="monitor: table with id and the true target of logged answers")
+    flag("--mature", type=float, default=0.0, metavar="DAYS", help="monitor: labels count from this age on (default 0)")
+    flag("--rate", type=float, default=0.0, help="monitor: chance of a false alarm a run (default 0.05)")
+    flag("--floor", type=float, default=0.0, metavar="PSI", help="monitor: smallest drift that counts (default 0.01)")
+    flag("--webhook", default="", metavar="URL", help="monitor: where an alarm is posted as JSON")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -124,22 +163,30 @@ def _check_flags(args: argparse.Namespace) -> None:
         args.resume = "stopped"
     if args.step == "rerun" and len(args.overrides) == 1 and "=" not in args.overrides[0]:
         args.run = args.overrides.pop()
+    if args.step in ("predict", "monitor", "promote", "rollback") and args.overrides and "=" not in args.overrides[0]:
+        args.of = args.overrides.pop(0)
     takers = {
         "resume": ("train",),
         "skip": ("train",),
         "review": ("audit",),
-        "run": ("diagnose", "evaluate", "report", "ablate", "rerun", *(["train"] if args.resume else [])),
+        "run": ("diagnose", "evaluate", "report", "ablate", "rerun", "export", *(["train"] if args.resume else [])),
         "predict": ("train",),
         "parent": ("train",),
         "bundle": ("train",),
         "seeds": ("train", "ablate", "tune"),
         "trials": ("tune",),
         "storage": ("tune",),
+        "onnx": ("export",),
+        "model": ("predict", "serve", "monitor"),
+        "out": ("predict",),
+        **dict.fromkeys(("host", "port", "sample", "exclude"), ("serve",)),
+        "log": ("serve", "monitor"),
+        **dict.fromkeys(("hours", "labels", "mature", "rate", "floor", "webhook"), ("monitor",)),
     }
     for flag, steps in takers.items():
         if getattr(args, flag) and args.step not in steps:
             raise UserError(f"--{flag} is of no use to {args.step}; it belongs to {' and '.join(takers[flag])}")
-    for flag in ("skip", "seeds", "trials"):
+    for flag in ("skip", "seeds", "trials", "port", "sample", "hours", "mature", "rate", "floor"):
         if getattr(args, flag) < 0:
             raise UserError(f"--{flag} {getattr(args, flag)} must be 0 or more")
 
@@ -165,16 +212,29 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.step == "train" and args.seeds > 1:
         seeds = range(project.config.seed, project.config.seed + args.seeds)
         return max(run_step(project.variant(seed=seed), "train", args) for seed in seeds)
+    if args.step in PRODUCTION and args.step != "export":
+        return _command(project, args)
     for step in STEPS if args.step == "all" else [args.step]:
         if status := run_step(project, step, args):
             return status
     return 0
 
 
+def _command(project: Project, args: argparse.Namespace) -> int:
+    """What serves the model is no run: it leaves no record and no line in the ledger of experiments."""
+    if odd := [name for name in project.overrides if name != "device"]:
+        raise UserError(
+            f"{odd[0]} has no effect on {args.step}: a version keeps the knobs it was trained with; only device=..."
+        )
+    name = "registry" if args.step in ("promote", "rollback", "versions") else args.step
+    return int(importlib.import_module(f"{__package__}.production.{name}").command(project, args))
+
+
 def open_project(args: argparse.Namespace) -> Project:
     """Read recipe.toml, apply the overrides, and find the modality's Task."""
     from .config import make_config, parse_override, read_toml
     from .engine.project import Project, find_root
+    from .engine.secret import refuse
 
     if not args.project.is_dir():
         raise UserError(f"--project {args.project} is not a folder")
@@ -185,6 +245,7 @@ def open_project(args: argparse.Namespace) -> Project:
         raise UserError(f"{repeated[0]} is given twice; give it once")
     values: dict[str, Any] = {**read_toml(root / "recipe.toml"), **overrides}
     task = find_task(str(values.get("modality", "tabular")))
+    refuse({**values, **{f"--{flag}": getattr(args, flag) for flag in AGAIN}})
     config = make_config(task.knobs, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
     return Project(root, config, task, overrides, args.because, args.quiet)
 
@@ -200,8 +261,9 @@ def find_task(modality: str) -> Any:
 
 def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     """Run one step in a fresh run folder. Returns 1 when a check in it is red and --because was not given."""
-    module = importlib.import_module(f"{__package__}.steps.{step.replace('-', '_')}")
-    project.say(f"\n{step}: {({**STEPS, **EXPERIMENTS})[step]}")
+    folder = "production" if step in PRODUCTION else "steps"
+    module = importlib.import_module(f"{__package__}.{folder}.{step.replace('-', '_')}")
+    project.say(f"\n{step}: {({**STEPS, **EXPERIMENTS, **PRODUCTION})[step]}")
     _complete_ledger(project)
     run = _reopened(project, args) if step == "train" and args.resume else None
     run = run or project.begin(step.replace("-", "_"))

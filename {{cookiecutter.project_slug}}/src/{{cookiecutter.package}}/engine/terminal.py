@@ -7,9 +7,14 @@ import os
 import sys
 
 
+# Control characters, shown as what they are: a class name or a file name must not steer the terminal.
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
 def say(text: str = "", error: bool = False) -> None:
     """Print one line to stdout, or to stderr. When nobody can read it any more, this and all later lines go nowhere."""
     stream = sys.stderr if error else sys.stdout
+    text = text.translate(CONTROL)
     try:
         print(text, file=stream, flush=True)
     except UnicodeEncodeError:  # a terminal that cannot show the letter: show its number

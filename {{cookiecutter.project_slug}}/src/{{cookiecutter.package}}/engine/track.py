@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..config import Config
 from .project import Run
+from .terminal import say
 
 
 class Tracker(Protocol):
@@ -36,7 +37,7 @@ class WandB:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True)
+        settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
         self.run = wandb.init(
             project=folder.parents[1].name,
             name=folder.name,
@@ -74,7 +75,7 @@ class Careful:
         try:
             action()
         except Exception as error:  # a tracker may raise anything, and none of it is worth a training run
-            print(f"  tracking is off for this run: {type(error).__name__}: {error}")
+            say(f"  tracking is off for this run: {type(error).__name__}: {error}")
             self.tracker = Nothing()
 
 

@@ -39,19 +39,24 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
 
 
 def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
-    """The linear or LightGBM model saved in `folder`."""
-    if (folder / "linear.json").is_file():
-        saved = read_json(folder / "linear.json", "a linear model", "run: recipe baseline")
-        return Linear(prep, np.array(saved["weights"]), np.array(saved["bias"]))
-    import lightgbm
+    """The linear or LightGBM model saved in `folder`. Raises UserError when its files are missing, broken or no such thing."""
+    again = "run it again: recipe baseline, or recipe train model=lightgbm"
+    path = folder / "linear.json"
+    try:
+        if path.is_file():
+            saved = read_json(path, "a linear model", again)
+            return Linear(prep, np.array(saved["weights"], dtype=float), np.array(saved["bias"], dtype=float))
+        import lightgbm
 
-    path = folder / "lightgbm.txt"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; train again: recipe train model=lightgbm")
-    rounds = read_json(folder / "lightgbm.json", "LightGBM's settings", "train again: recipe train model=lightgbm")[
-        "rounds"
-    ]
-    return LightGBM(prep, lightgbm.Booster(model_file=str(path)), rounds)
+        path = folder / "lightgbm.json"
+        rounds = int(read_json(path, "LightGBM's settings", again)["rounds"])
+        path = folder / "lightgbm.txt"
+        return LightGBM(prep, lightgbm.Booster(model_str=path.read_text(encoding="utf-8")), rounds)
+    except UserError:
+        raise
+    except Exception as error:  # LightGBM raises whatever its parser meets
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is not the model that was saved there: {said}; {again}") from None
 
 
 def flat(x: dict[str, Any], prep: dict[str, Any]) -> np.ndarray:

@@ -37,11 +37,15 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
     """The baseline that was saved in `folder`."""
     try:
         arrays = dict(np.load(folder / "linear.npz", allow_pickle=False))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'linear.npz'} cannot be read: {error}; run: recipe baseline") from None
-    if (folder / "words.json").is_file():
-        return TfIdf(prep, read_json(folder / "words.json", "words of TF-IDF", "run: recipe baseline"), **arrays)
-    return Probe(config, prep, **arrays)
+        if not (folder / "words.json").is_file():
+            return Probe(config, prep, **arrays)
+        words = read_json(folder / "words.json", "words of TF-IDF", "run: recipe baseline")
+        return TfIdf(prep, words, **arrays)
+    except UserError:
+        raise
+    except Exception as error:  # an archive that is none, arrays of other names, arrays of objects
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{folder / 'linear.npz'} cannot be read: {said}; run: recipe baseline") from None
 
 
 @dataclass
