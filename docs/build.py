@@ -1,0 +1,143 @@
+"""Write docs/reference/ from the code of stamped projects: commands, knobs, findings. The tests hold it against the code.
+
+python docs/build.py
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests")]
+
+from conftest import QUESTIONS, bake  # noqa: E402
+
+ASK = """
+import json, sys
+from my_model import cli
+from my_model.checks.finding import sentences
+from my_model.config import GROUPS, Config, allowed
+task = cli.find_task(sys.argv[1])
+knobs = {
+    name: {"default": field.get_default(), "group": field.json_schema_extra["group"], "off": field.json_schema_extra["off"],
+           "text": field.description, "allowed": allowed(task.knobs, name), "shared": name in Config.model_fields
+           and Config.model_fields[name].get_default() == field.get_default()}
+    for name, field in task.knobs.model_fields.items()
+}
+flags = [(", ".join(a.option_strings), a.metavar or "", a.help) for a in cli.parser()._actions if a.option_strings]
+commands = [cli.STEPS, cli.EXPERIMENTS, *([cli.PRODUCTION] if hasattr(cli, "PRODUCTION") else []), cli.OTHERS]
+print(json.dumps({"knobs": knobs, "flags": flags, "commands": commands, "groups": GROUPS, "sentences": sentences()}))
+"""
+STAGES = {  # the checks of findings.toml in the order of the file; each stage starts with the check named here
+    "class balance": "recipe audit",
+    "every row in one part": "recipe split",
+    "signal": "recipe baseline",
+    "init loss": "recipe check",
+    "learning rate": "recipe lr-range, train, evaluate",
+    "healthy curves": "recipe diagnose, and the end of every run",
+    "learning curve": "recipe learning-curve, rerun, tune",
+}
+
+
+def ask(modality: str) -> dict[str, Any]:
+    """What a stamped project of this modality says of itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = bake(Path(folder), modality=modality)
+        environment = {"PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", ASK, modality], env=environment, capture_output=True, text=True, check=True
+        )
+    return json.loads(done.stdout)
+
+
+def cell(text: Any) -> str:
+    """Text for a cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def table(head: list[str], rows: list[list[Any]]) -> list[str]:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines, ""]
+
+
+def commands(facts: dict[str, Any]) -> str:
+    """Every command and every flag."""
+    lines = ["# Commands", "", "`recipe <command> [knob=value ...] [flags]`, in the order of the recipe.", ""]
+    for group in facts["commands"]:
+        lines += table(["command", "what it does"], [[f"`recipe {name}`", text] for name, text in group.items()])
+    lines += [
+        "## Flags",
+        "",
+        *table(["flag", "meaning"], [[f"`{n} {m}`".replace(" `", "`"), t] for n, m, t in facts["flags"]]),
+    ]
+    lines += [
+        "Exit status: 0 done, 1 a check is red, 2 a mistake that the message explains, 130 or 143 interrupted or terminated."
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def knobs(facts: dict[str, dict[str, Any]]) -> str:
+    """Every knob: the shared ones, then what each modality adds or sets otherwise."""
+    lines = [
+        "# Knobs",
+        "",
+        "One flat table, `recipe.toml`; any of them can be set for one command with `knob=value`.",
+        "",
+    ]
+    first = next(iter(facts.values()))["knobs"]
+    everywhere = [name for name in first if all(f["knobs"].get(name, {}).get("shared") for f in facts.values())]
+    parts = {"Shared": {n: first[n] for n in everywhere}}
+    parts |= {m.capitalize(): {n: k for n, k in f["knobs"].items() if n not in everywhere} for m, f in facts.items()}
+    for title, found in parts.items():
+        lines += [f"## {title}", ""]
+        rows = [
+            [f"`{n}`", f"`{json.dumps(k['default'])}`", k["text"], k["allowed"], k["group"]] for n, k in found.items()
+        ]
+        lines += table(["knob", "default", "meaning", "it must be", "group"], rows)
+    return "\n".join(lines)
+
+
+def findings(facts: dict[str, dict[str, Any]]) -> str:
+    """Every check: what it expects, likely causes, the next command."""
+    lines = [
+        "# What the checks say",
+        "",
+        "What each check expects, the likely causes when it is red, most likely first, and what to do next. `{names}` are",
+        "filled in with the numbers of the case. How often each of them is right is in [the scoreboard](../checks.md).",
+        "",
+    ]
+    shown: dict[str, dict[str, Any]] = {}
+    for modality, fact in facts.items():
+        own = {check: words for check, words in fact["sentences"].items() if check not in shown}
+        for check, words in own.items():
+            if check in STAGES:
+                lines += [f"## {STAGES[check]}", ""]
+            elif check == next(iter(own)) and shown:
+                lines += [f"## only {modality}", ""]
+            lines += [f"### {check}", "", f"Expected: {words['expected']}.", ""]
+            for name, causes in words.items():
+                if isinstance(causes, list):
+                    lines += [*([] if name == "causes" else [f"When {name.replace('_', ' ')}:", ""])]
+                    lines += [f"{i}. *{c.split(': ', 1)[0]}*: {c.split(': ', 1)[1]}" for i, c in enumerate(causes, 1)]
+                    lines += [""]
+            lines += [f"Next: `{words['next']}`", ""] if words.get("next") else []
+        shown |= own
+    return "\n".join(lines)
+
+
+def pages() -> dict[str, str]:
+    """Every page of docs/reference/ by name."""
+    facts = {modality: ask(modality) for modality in QUESTIONS["modality"]}
+    return {"commands.md": commands(facts["tabular"]), "knobs.md": knobs(facts), "findings.md": findings(facts)}
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (ROOT / "docs" / "reference" / name).write_text(text)
+        print(f"docs/reference/{name}")
