@@ -140,7 +140,7 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
     side = max(round(size * view["margin"]), size)
     if not view["mean"]:
         rows = np.random.default_rng(0).permutation(len(train))[:FITTED]
-        some = decoded(tuple(train.take(rows).frame[config.image]), side, view["interpolation"]).float().div(255)
+        some = decoded(files(config.image, train.take(rows)), side, view["interpolation"]).float().div(255)
         view = {
             **view,
             "mean": some.mean(dim=(0, 2, 3)).tolist(),
@@ -153,12 +153,17 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def files(column: str, data: Data) -> tuple[tuple[str, str], ...]:
+    """Path and hash of every file of a part."""
+    return tuple(data.frame.select(column, "file_sha256").iter_rows())
+
+
 @lru_cache(maxsize=6)
-def decoded(paths: tuple[str, ...], side: int, interpolation: str) -> Tensor:
+def decoded(files: tuple[tuple[str, str], ...], side: int, interpolation: str) -> Tensor:
     """All images as one tensor, uint8 [n, 3, side, side]. Kept: a step asks for the same part several times."""
     import torch
 
-    return torch.from_numpy(np.stack(in_threads(lambda path: pixels(path, side, interpolation), paths)))
+    return torch.from_numpy(np.stack(in_threads(lambda file: pixels(file[0], side, interpolation), files)))
 
 
 @dataclass
@@ -234,7 +239,7 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Images:
     refuse_broken(config, data)
     paths = data.frame[prep["image"]].to_list()
     fits = len(paths) * 3 * prep["side"] ** 2 <= MEMORY
-    stored = decoded(tuple(paths), prep["side"], prep["interpolation"]) if fits else None
+    stored = decoded(files(prep["image"], data), prep["side"], prep["interpolation"]) if fits else None
     y = torch.from_numpy(targets(config, prep, data))
     augment = tuple(config.augment)
     return Images(
