@@ -153,44 +153,68 @@ def cookiecutter_process(folder: Path, answers: dict[str, str]) -> subprocess.Co
     )
 
 
-def test_cruft_makes_the_same_project(tmp_path: Path) -> None:
-    """cruft needs a git repository: a copy of the files under version control."""
+def git(folder: Path, *words: str) -> None:
+    """A git command in `folder`, with a name for its commits."""
+    subprocess.run(
+        ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.org", *words], check=True
+    )
+
+
+def cruft(*words: str, folder: Path) -> None:
+    """A cruft command; it must succeed."""
+    command = [sys.executable, "-m", "cruft", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def crufted(tmp_path: Path) -> tuple[Path, Path]:
+    """(the template under version control, since cruft needs a git repository; a project that cruft made from it)."""
     source = tmp_path / "template"
-    tracked = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    for name in filter(None, tracked):
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    git = ["git", "-C", str(source), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *words], check=True)
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "cruft",
-            "create",
-            str(source),
-            "--no-input",
-            "--default-config",
-            "--output-dir",
-            str(tmp_path / "cruft"),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    plain = bake(tmp_path / "plain")
-    stamped = tmp_path / "cruft" / plain.name
-    theirs = {
-        str(p.relative_to(stamped)): p.read_bytes()
-        for p in stamped.rglob("*")
-        if p.is_file() and p.name != ".cruft.json"
-    }
+        git(source, *words)
+    output = tmp_path / "cruft"
+    cruft("create", str(source), "--no-input", "--default-config", "--output-dir", str(output), folder=tmp_path)
+    return source, output / "my-model"
+
+
+def test_cruft_makes_the_same_project(crufted: tuple[Path, Path], tmp_path: Path) -> None:
+    plain, stamped = bake(tmp_path / "plain"), crufted[1]
+    found = [p for p in stamped.rglob("*") if p.is_file() and p.name != ".cruft.json"]
+    theirs = {str(p.relative_to(stamped)): p.read_bytes() for p in found}
     ours = {str(p.relative_to(plain)): p.read_bytes() for p in plain.rglob("*") if p.is_file()}
     assert theirs == ours
+
+
+def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[Path, Path]) -> None:
+    source, project = crufted
+    package, template = project / "src" / "my_model", source / TEMPLATE.name / "src" / "{{cookiecutter.package}}"
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "stamped"]):
+        git(project, *words)
+
+    def edit(path: Path, old: str, new: str) -> None:
+        assert old in path.read_text(), (path, old)
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    edit(project / "recipe.toml", "target =", "# the column that matters\ntarget =")
+    edit(package / "tabular" / "data.py", '"""', '"""My own reader. ')
+    edit(package / "engine" / "optim.py", '"""', '"""My own optimiser. ')
+    git(project, "commit", "-qam", "mine")
+    mine = {name: (project / name).read_bytes() for name in ("recipe.toml", "src/my_model/tabular/data.py")}
+    edit(source / TEMPLATE.name / "recipe.toml", "target =", "# a new comment\ntarget =")
+    edit(template / "tabular" / "data.py", '"""', '"""A newer reader. ')
+    edit(template / "engine" / "losses.py", '"""', '"""Newer losses. ')
+    git(source, "commit", "-qam", "new in the template")
+    cruft("update", "--skip-apply-ask", folder=project)
+    assert (package / "engine" / "losses.py").read_text().startswith('"""Newer losses. ')
+    assert (package / "engine" / "optim.py").read_text().startswith('"""My own optimiser. ')
+    assert {name: (project / name).read_bytes() for name in mine} == mine
+    assert not list(project.rglob("*.rej")) + list(project.rglob("*.orig"))
 
 
 def test_at_most_eight_questions_and_no_caches() -> None:
