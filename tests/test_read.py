@@ -14,7 +14,7 @@ from conftest import QUESTIONS, TEMPLATE, run
 PACKAGE = TEMPLATE / "src" / "{{cookiecutter.package}}"
 MODALITIES = QUESTIONS["modality"]
 # A layer may import from its own and from the ones after it; `finding`, `task`, `config`, `errors` are below everything.
-LAYERS = {"cli": 0, "modality": 1, "steps": 2, "report": 3, "checks": 3, "engine": 4, "base": 5}
+LAYERS = {"cli": 0, "modality": 1, "production": 2, "steps": 2, "report": 3, "checks": 3, "engine": 4, "base": 5}
 
 
 def sources(folder: Path = PACKAGE) -> list[Path]:

@@ -1,0 +1,166 @@
+"""The prediction log: a sample of inputs and answers in one SQLite table. It never blocks a response and never breaks one.
+
+Responses put their rows into a bounded queue; one thread writes them, many in a transaction, in WAL mode: what was
+committed survives a kill. Rows that find the queue full, or that the disk refuses, are counted, not waited for.
+
+    predictions(id TEXT PRIMARY KEY, at REAL, version TEXT, prediction TEXT, score REAL, latency_ms REAL,
+                inputs TEXT, watched TEXT, answer TEXT)
+
+id: what the client was told; labels are matched by it. at: seconds since 1970, UTC. score: the predicted value, the
+probability of the positive class, or of the called one. inputs: the row as it came, JSON (an image: its sha256).
+watched: what the monitor compares, JSON. answer: the whole answer, JSON. latency_ms: from the request to its answer.
+
+    -- answers and mean latency by hour and version
+    SELECT strftime('%Y-%m-%d %H', at, 'unixepoch') AS hour, version, count(*), avg(latency_ms)
+    FROM predictions GROUP BY hour, version;
+    -- the least certain answers of the last day, with one field of their input
+    SELECT id, score, json_extract(inputs, '$.carrier') FROM predictions
+    WHERE at > unixepoch() - 86400 ORDER BY abs(score - 0.5) LIMIT 20;
+    -- forget what is older than 90 days
+    DELETE FROM predictions WHERE at < unixepoch() - 90 * 86400;
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from ..engine.files import to_json
+from ..errors import UserError
+
+FILE = "predictions.db"
+WAITING = 10_000  # rows that may wait for the disk; more are counted as lost
+TOGETHER = 500  # rows in one transaction
+SECONDS = 0.1  # a row waits at most about this long for its transaction
+TABLE = """CREATE TABLE IF NOT EXISTS predictions(id TEXT PRIMARY KEY, at REAL NOT NULL, version TEXT NOT NULL,
+    prediction TEXT, score REAL, latency_ms REAL, inputs TEXT, watched TEXT, answer TEXT)"""
+
+
+class Row(NamedTuple):
+    """One line of the table; inputs, watched and answer are still dicts."""
+
+    id: str
+    at: float
+    version: str
+    prediction: str
+    score: float
+    latency_ms: float
+    inputs: dict[str, Any]
+    watched: dict[str, Any]
+    answer: dict[str, Any]
+
+
+class Log:
+    """Writes rows from one thread. written: rows on disk. lost: rows that found no room, or that the disk refused."""
+
+    def __init__(self, path: Path, share: float = 1.0, exclude: Iterable[str] = ()) -> None:
+        self.path, self.share, self.exclude = path, share, frozenset(exclude)
+        self.written = self.lost = 0
+        self.random = random.Random()
+        self.queue: queue.Queue[Row | None] = queue.Queue(WAITING)
+        try:
+            connect(path).close()
+        except sqlite3.Error as error:
+            raise UserError(
+                f"the prediction log {path} cannot be opened: {error}; mend it, move it away, or use --log"
+            ) from None
+        self.thread = threading.Thread(target=self._write, daemon=True, name="prediction-log")
+        self.thread.start()
+
+    def sampled(self) -> bool:
+        """Whether this answer is one of the sample."""
+        return self.random.random() < self.share
+
+    def add(self, row: Row) -> None:
+        """Hand a row over; never waits."""
+        kept = [{k: v for k, v in part.items() if k not in self.exclude} for part in (row.inputs, row.watched)]
+        try:
+            self.queue.put_nowait(row._replace(inputs=kept[0], watched=kept[1]))
+        except queue.Full:
+            self.lost += 1
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Write what waits, and stop."""
+        with contextlib.suppress(queue.Full):
+            self.queue.put(None, timeout=seconds)
+            self.thread.join(seconds)
+
+    def _write(self) -> None:
+        connection: sqlite3.Connection | None = None
+        last = False
+        while not last:
+            rows, last = self._gather()
+            try:
+                connection = connection or connect(self.path)
+                with connection:
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO predictions VALUES (?,?,?,?,?,?,?,?,?)", map(_flat, rows)
+                    )
+                self.written += len(rows)
+            except (sqlite3.Error, ValueError, TypeError, OSError):
+                self.lost += len(rows)
+                connection = None  # a full disk or a file taken away may be mended: try anew with the next rows
+        if connection:
+            connection.close()
+
+    def _gather(self) -> tuple[list[Row], bool]:
+        """The next rows to write together, and whether they are the last."""
+        rows: list[Row] = []
+        until = 0.0
+        while len(rows) < TOGETHER:
+            try:
+                row = self.queue.get(timeout=max(until - time.monotonic(), 0) if rows else None)
+            except queue.Empty:
+                break
+            if row is None:
+                return rows, True
+            until = until or time.monotonic() + SECONDS
+            rows.append(row)
+        return rows, False
+
+
+def _flat(row: Row) -> tuple[Any, ...]:
+    return (*row[:6], *(to_json(part, indent=None) for part in row[6:]))
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The log for writing; made when it is not there. The caller closes it."""
+    connection = sqlite3.connect(path, timeout=5.0)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(TABLE)
+    connection.execute("CREATE INDEX IF NOT EXISTS predictions_at ON predictions(at)")
+    connection.commit()
+    return connection
+
+
+def read(path: Path, since: float, version: str = "") -> pl.DataFrame:
+    """Logged rows from `since` on (seconds since 1970), of one version where it is named: the columns of the table."""
+    if not path.is_file():
+        raise UserError(
+            f"there is no prediction log {path}; recipe serve writes one, or name a file: recipe monitor FILE"
+        )
+    words = "SELECT * FROM predictions WHERE at >= ? AND (? = '' OR version = ?) ORDER BY at"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(words, (since, version, version)).fetchall()
+    except sqlite3.Error as error:
+        raise UserError(f"the prediction log {path} cannot be read: {error}; restore it, or move it away") from None
+    kinds = dict.fromkeys(Row._fields, pl.String) | dict.fromkeys(("at", "score", "latency_ms"), pl.Float64)
+    return pl.DataFrame(rows, schema=kinds, orient="row")
+
+
+def watched(rows: pl.DataFrame) -> pl.DataFrame:
+    """The watched quantities of logged rows, a column each."""
+    parsed = [json.loads(text) for text in rows["watched"]]
+    return pl.DataFrame(parsed, infer_schema_length=None)

@@ -1,0 +1,205 @@
+"""A model package brought back: every file verified, its golden examples replayed, and then rows in, answers out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..config import make_config
+from ..engine.files import read_json, sha256, to_json
+from ..engine.fitted import Fitted
+from ..engine.loop import find_device
+from ..engine.metrics import class_probabilities, values
+from ..errors import UserError
+from ..task import Data, Task
+from . import schema
+
+MANIFEST = "package.json"
+AGREE = 1e-5  # largest difference of an output, in units of the outputs' own size where that is above 1
+
+Answer = dict[str, Any]
+
+
+@dataclass
+class Answered:
+    """answers: one for each row, None where it was refused. reasons: why, "" where it was not. frame: the rows that were
+    answered, as the model read them."""
+
+    answers: list[Answer | None]
+    reasons: list[str]
+    frame: pl.DataFrame
+
+
+@dataclass
+class Package:
+    """folder: where it lies. manifest: package.json. fitted: the model. columns: what it reads (see schema)."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    fitted: Fitted
+    columns: list[schema.Column]
+
+    @property
+    def version(self) -> str:
+        return self.folder.name
+
+    def read(self, rows: Sequence[dict[str, Any]]) -> tuple[pl.DataFrame, list[str]]:
+        """The rows that can be predicted, ready for the model, and what is wrong with each of all rows ("" = nothing)."""
+        frame, reasons = schema.read(self.columns, rows)
+        good = np.flatnonzero([not why for why in reasons])
+        accepted, more = self.fitted.task.accept(self.fitted.config, self.fitted.prep, frame[good])
+        for row, why in zip(good, more, strict=True):
+            reasons[row] = why
+        return accepted.filter(pl.Series([not why for why in more], dtype=pl.Boolean)), reasons
+
+    def answer(self, rows: Sequence[dict[str, Any]]) -> Answered:
+        """Rows in, answers out, in their order; a row that cannot be read or gives no number is refused with a reason."""
+        frame, reasons = self.read(rows)
+        answers: list[Answer | None] = [None] * len(rows)
+        if frame.height:
+            outputs = self.outputs(frame)
+            finite = np.isfinite(outputs).all(axis=1)
+            good = np.flatnonzero([not why for why in reasons])
+            for row in good[~finite]:
+                reasons[row] = "gives no finite answer: the model cannot read its empty or extreme values"
+            for row, answer in zip(good[finite], self.answers(outputs[finite]), strict=True):
+                answers[row] = answer
+            frame = frame.filter(pl.Series(finite))
+        return Answered(answers, reasons, frame)
+
+    def outputs(self, frame: pl.DataFrame) -> np.ndarray:
+        """Outputs [n, k] of the model: by the same call as in training and evaluation, on rows with a stand-in target."""
+        config, prep = self.fitted.config, self.fitted.prep
+        stand_in = prep["classes"][0] if prep["classes"] else float(prep["target_mean"])
+        extra = [pl.lit(stand_in).alias(self.manifest["target"])]
+        if config.query and config.query not in frame.columns:
+            extra.append(pl.lit("").alias(config.query))
+        roles = {column["name"]: column["role"] for column in self.columns}
+        data = Data(frame.with_columns(extra), self.manifest["target"], roles, "")
+        return self.fitted.outputs(data)[0]
+
+    def answers(self, outputs: np.ndarray) -> list[Answer]:
+        """What is told of each row: the class and all probabilities, tempered; or the value in units of the target."""
+        if not (classes := self.manifest["classes"]):
+            return [{"prediction": float(value)} for value in values(self.fitted.prep, outputs)]
+        chance = self.chances(outputs)
+        called = chance.argmax(axis=1)
+        if self.manifest["threshold"] is not None:
+            called = (chance[:, 1] >= self.manifest["threshold"]).astype(int)
+        return [
+            {"prediction": classes[c], "probabilities": dict(zip(classes, map(float, p), strict=True))}
+            for c, p in zip(called, chance, strict=True)
+        ]
+
+    def chances(self, outputs: np.ndarray) -> np.ndarray:
+        """Class probabilities [n, c] at the temperature of the package."""
+        return class_probabilities(outputs / self.manifest["temperature"])
+
+    def watched(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What the monitor compares of these rows (see Task.watch)."""
+        return self.fitted.task.watch(self.fitted.prep, frame)
+
+
+def load(task: Task, folder: Path, device: str = "cpu") -> Package:
+    """The package in `folder`, verified: every file by its hash, preprocessing and weights by the golden examples.
+
+    Raises UserError when a file differs from what was exported, or when the code in use answers the golden examples
+    otherwise than the training code did.
+    """
+    manifest = verify(folder)
+    given, prep = dict(manifest["config"]), read_json(folder / "prep.json", "a package's preprocessing", "export again")
+    for name, path in manifest["paths"].items():
+        given[name] = str(folder / path)
+    prep |= {name: given[name] for name in manifest["replaced"] if name in prep}
+    config = make_config(task.knobs, {**given, "device": "cpu"}, f"the config of {folder.name}")
+    fitted = Fitted(manifest["name"], task, config, prep)
+    if manifest["name"] == "network":
+        fitted.model = _network(task, fitted, folder)
+    else:
+        fitted.baseline = task.load_baseline(config, prep, folder / "model")
+    package = Package(folder, manifest, fitted, manifest["columns"])
+    replay(package)
+    if fitted.model is not None:
+        fitted.config = make_config(task.knobs, {**given, "device": device}, "the device to serve on")
+        fitted.model = fitted.model.to(find_device(fitted.config))
+    return package
+
+
+def _network(task: Task, fitted: Fitted, folder: Path) -> Any:
+    from safetensors.torch import load_file
+
+    model = task.model(fitted.config, fitted.prep)
+    try:
+        task.load_state(model, load_file(folder / "weights.safetensors"))
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{folder.name}: the code builds another network than was exported ({first})") from None
+    return model.eval()
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest, when it and every file are as they were exported: the folder's name ends in their hash."""
+    again = "a version is never edited: restore it, or export again (recipe export)"
+    manifest = read_json(folder / MANIFEST, "the manifest of a model package", again)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise UserError(f"{folder / MANIFEST} is not the manifest of a model package; {again}")
+    if digest(manifest) != folder.name.rpartition("-")[2]:
+        raise UserError(f"{folder / MANIFEST} is not what {folder.name} was exported with; {again}")
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file() or sha256(path) != expected:
+            raise UserError(
+                f"{path} {'differs from' if path.exists() else 'is missing, it was in'} the export; {again}"
+            )
+    return manifest
+
+
+def digest(manifest: dict[str, Any]) -> str:
+    """First 12 hex digits over the manifest, which holds the hash of every file."""
+    return hashlib.sha256(to_json(manifest, indent=None).encode()).hexdigest()[:12]
+
+
+def replay(package: Package) -> float:
+    """Answer the golden examples as any client's rows are; the largest difference from what the training code said.
+
+    Raises UserError when one differs by more than AGREE: serving would preprocess or compute otherwise than training.
+    """
+    golden = json.loads((package.folder / "golden.json").read_text(encoding="utf-8"))
+    rows = [_absolute(package, row) for row in golden["rows"]]
+    frame, reasons = package.read(rows)
+    if bad := [f"number {i} {why}" for i, why in enumerate(reasons) if why]:
+        raise UserError(f"{package.version}: golden example {bad[0]}, though training read it; {REFUSED}")
+    expected = np.array(golden["outputs"], dtype=np.float64).reshape(len(rows), -1)
+    found = package.outputs(frame).astype(np.float64)
+    apart = np.abs(found - expected) / np.maximum(np.abs(expected).max(), 1.0)
+    if not apart.max() <= AGREE:
+        row = int(np.nan_to_num(apart, nan=np.inf).max(axis=1).argmax())
+        raise UserError(
+            f"{package.version}: golden example {row} gives {_numbers(found[row])} where training gave"
+            f" {_numbers(expected[row])}; {REFUSED}"
+        )
+    return float(apart.max())
+
+
+REFUSED = (
+    "the preprocessing or the model's code is not what it was trained with, so nothing is served; put that code back"
+    " (its commit is in package.json), or export again from a run of the present code"
+)
+
+
+def _absolute(package: Package, row: dict[str, Any]) -> dict[str, Any]:
+    """Images of golden rows lie in the package."""
+    images = [c["name"] for c in package.columns if c["kind"] == "image"]
+    return {name: str(package.folder / value) if name in images else value for name, value in row.items()}
+
+
+def _numbers(values: np.ndarray) -> str:
+    shown = ", ".join(f"{value:.6f}" for value in values[:3])
+    return f"{shown}, ..." if len(values) > 3 else shown

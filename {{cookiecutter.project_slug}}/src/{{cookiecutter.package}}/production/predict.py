@@ -1,0 +1,179 @@
+"""`recipe predict FILE`: the same file with answers, a chunk at a time; rows that cannot be read go to a second file."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..engine.files import to_json
+from ..engine.project import Project
+from ..errors import UserError
+from .model import Answer, Package, load
+from .registry import chosen
+from .rows import Row, located, names, read_rows
+
+PROGRESS = 5.0  # seconds between two lines of progress
+
+Write = Callable[[list[dict[str, Any]]], None]
+
+
+@dataclass
+class Count:
+    """Rows that were answered and rows that were set aside."""
+
+    answered: int = 0
+    aside: int = 0
+
+
+def command(project: Project, args: argparse.Namespace) -> int:
+    """Answer every row of the file. Exit status 1 when some were set aside, so that a script notices."""
+    if not args.of:
+        raise UserError("name what to predict: recipe predict FILE (CSV, JSONL, Parquet, or a folder of images)")
+    source = Path(args.of)
+    package = load(project.task, chosen(project, args.model), project.config.device)
+    target = Path(args.out) if args.out else default_output(source)
+    refuse(source, target, package)
+    aside = target.with_name(f"{target.stem}.aside.jsonl")
+    before = time.monotonic()
+    count = predict(package, source, target, aside, project.say)
+    seconds = time.monotonic() - before
+    total = count.answered + count.aside
+    project.say(
+        f"predict: {package.version} answered {count.answered:,} of {total:,} rows in {seconds:.1f} s -> {target}"
+    )
+    if count.aside:
+        project.say(f"predict: {count.aside:,} rows were set aside, each with its reason -> {aside}")
+    return int(count.aside > 0)
+
+
+def default_output(source: Path) -> Path:
+    """Beside the input: rows.csv -> rows.predicted.csv; a folder -> folder.predicted.csv."""
+    return source.with_name(f"{source.stem}.predicted{source.suffix if source.is_file() else '.csv'}")
+
+
+def refuse(source: Path, target: Path, package: Package) -> None:
+    """Refuse to write over the input, into no folder, as a kind that cannot hold the rows, or over columns of the input."""
+    lines = (".jsonl", ".ndjson")
+    fitting = lines if source.suffix in lines else (".csv", *lines, *((".parquet",) if source.is_file() else ()))
+    if target.suffix not in fitting:
+        raise UserError(f"--out {target} cannot hold the rows of {source}; end it in one of {', '.join(fitting)}")
+    if not target.parent.is_dir() or target.is_dir() or target.resolve() == source.resolve():
+        raise UserError(
+            f"--out {target} cannot be written: it needs a folder that exists and a file that is not the input"
+        )
+    if clash := [name for name in answer_columns(package) if name in names(source)]:
+        raise UserError(f"{source} has a column {clash[0]!r}, which the answers need; rename it")
+
+
+def answer_columns(package: Package) -> list[str]:
+    """What is added to each row."""
+    return ["prediction", *(f"probability of {name}" for name in package.manifest["classes"]), "model_version"]
+
+
+def predict(package: Package, source: Path, target: Path, aside: Path, say: Callable[[str], None]) -> Count:
+    """Every row of `source` goes to `target` or to `aside`. Both are whole or absent; no `aside` when it would be empty."""
+    count, told = Count(), time.monotonic()
+    with written(target, types(source)) as write, written(aside) as put_aside:
+        for chunk in read_rows(source, package.columns):
+            good, bad = answered(package, source, chunk)
+            if good:
+                write(good)
+            if bad:
+                put_aside(bad)
+            count.answered, count.aside = count.answered + len(good), count.aside + len(bad)
+            if time.monotonic() - told > PROGRESS:
+                told = time.monotonic()
+                say(f"  {count.answered + count.aside:,} rows")
+    if not count.aside:
+        aside.unlink(missing_ok=True)
+    if not count.answered and not count.aside:
+        target.unlink(missing_ok=True)
+        raise UserError(f"{source} holds no rows")
+    return count
+
+
+def answered(package: Package, source: Path, chunk: list[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows with their answers, and the rows without, with reasons."""
+    readable = [row for row in chunk if row.values is not None]
+    found = package.answer([located(source, package.columns, row.values or {}) for row in readable])
+    reasons = {row.number: why for row, why in zip(readable, found.reasons, strict=True) if why}
+    good = [
+        {**(row.values or {}), **flat(package, answer)}
+        for row, answer in zip(readable, found.answers, strict=True)
+        if answer is not None
+    ]
+    bad = [
+        {
+            "row": row.number,
+            "reason": row.why or reasons[row.number],
+            "content": row.raw if row.values is None else row.values,
+        }
+        for row in chunk
+        if row.values is None or row.number in reasons
+    ]
+    return good, bad
+
+
+def flat(package: Package, answer: Answer) -> dict[str, Any]:
+    """An answer as columns."""
+    chances = {f"probability of {name}": p for name, p in answer.get("probabilities", {}).items()}
+    return {"prediction": answer["prediction"], **chances, "model_version": package.version}
+
+
+def types(source: Path) -> dict[str, Any]:
+    """Types of the input's own columns, for a Parquet file of the answers: as they are, and texts from a CSV file."""
+    if source.suffix == ".parquet":
+        return dict(pl.read_parquet_schema(source))
+    return dict.fromkeys(names(source), pl.String)
+
+
+@contextmanager
+def written(path: Path, kinds: dict[str, Any] | None = None) -> Iterator[Write]:
+    """A function that adds rows to a file of this kind; the file gets its name when all is in it."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".predict-") as folder:
+        new = Path(folder) / path.name
+        if path.suffix == ".parquet":
+            yield lambda rows: _add_parquet(Path(folder), rows, kinds or {})
+            if parts := sorted(Path(folder).glob("part-*.parquet")):
+                pl.scan_parquet(parts).sink_parquet(new)
+        else:
+            with new.open("w", encoding="utf-8", newline="") as file:
+                yield _csv_writer(file) if path.suffix == ".csv" else lambda rows: _add_lines(file, rows)
+        if new.exists():
+            os.replace(new, path)
+
+
+def _add_lines(file: Any, rows: list[dict[str, Any]]) -> None:
+    known = str | int | float | bool | list | dict | None
+    plain = ({k: v if isinstance(v, known) else str(v) for k, v in row.items()} for row in rows)
+    file.writelines(to_json(row, indent=None) + "\n" for row in plain)
+
+
+def _csv_writer(file: Any) -> Write:
+    head: list[str] = []
+
+    def add(rows: list[dict[str, Any]]) -> None:
+        writer = csv.writer(file)
+        if not head:
+            head.extend(rows[0])
+            writer.writerow(head)
+        writer.writerows([row.get(name) for name in head] for row in rows)
+
+    return add
+
+
+def _add_parquet(folder: Path, rows: list[dict[str, Any]], kinds: dict[str, Any]) -> None:
+    number = len(list(folder.glob("part-*.parquet")))
+    pl.DataFrame(rows, schema_overrides=kinds, infer_schema_length=None).write_parquet(
+        folder / f"part-{number:06d}.parquet"
+    )

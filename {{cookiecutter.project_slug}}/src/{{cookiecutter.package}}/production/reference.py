@@ -1,0 +1,76 @@
+"""What the monitor compares with: how each watched quantity was distributed in training, and the answers on validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..engine.metrics import values
+from ..engine.target import as_text
+from ..task import Data
+from .model import Package
+
+POINTS = 1000  # of a distribution function: its error is below 1/2000, a tenth of what 5,000 rows can show
+MOST = 200  # values of a category that are counted one by one; the others count as one
+ROWS = 2_000  # texts or images that are looked at
+PREDICTED = "prediction"
+
+Statistics = dict[str, Any]
+
+
+def of_training(package: Package, train: Data, val: Data, outputs: np.ndarray) -> dict[str, Any]:
+    """Statistics of the training part for each watched column, and of the answers on validation.
+
+    Validation also says how often a value comes that training never saw, which is no alarm by itself.
+    """
+    seen, later = (watched(package, part) for part in (train, val))
+    columns = {name: describe(seen[name]) for name in seen.columns}
+    for name, statistics in columns.items():
+        if statistics["kind"] == "category":
+            known = as_text(seen[name]).unique()
+            fresh = as_text(later[name]).drop_nulls()
+            statistics["unseen"] = [int((~fresh.is_in(known.implode())).sum()), len(fresh)]
+            statistics["known"] = sorted(known.drop_nulls().to_list())
+    answers = {name: describe(series) for name, series in predicted(package, outputs).items()}
+    return {"rows": len(train), "columns": columns, "answers": answers}
+
+
+def watched(package: Package, part: Data) -> pl.DataFrame:
+    """The watched quantities of a part; of at most ROWS rows where texts or images have to be read."""
+    costly = any(
+        column["kind"] in ("image", "text") and column["role"] in ("image", "text") for column in package.columns
+    )
+    if costly and len(part) > ROWS:
+        part = part.take(np.sort(np.random.default_rng(0).permutation(len(part))[:ROWS]))
+    names = [column["name"] for column in package.columns]
+    features = part.frame if costly else part.frame.select(names)
+    return package.watched(features)
+
+
+def predicted(package: Package, outputs: np.ndarray) -> dict[str, pl.Series]:
+    """What is watched of the answers: the value, or the called class and how sure it is."""
+    if not package.manifest["classes"]:
+        return {PREDICTED: pl.Series(values(package.fitted.prep, outputs))}
+    chance = package.chances(outputs)
+    called = [answer[PREDICTED] for answer in package.answers(outputs)]
+    sure = chance[:, 1] if chance.shape[1] == 2 else chance.max(axis=1)
+    return {PREDICTED: pl.Series(called), "probability": pl.Series(sure)}
+
+
+def describe(series: pl.Series) -> Statistics:
+    """Numbers: a distribution function at POINTS points. Anything else: counts of the most frequent values."""
+    missing = series.null_count()
+    if series.dtype.is_numeric():
+        numbers = np.sort(series.cast(pl.Float64).drop_nulls().drop_nans().to_numpy())
+        kept = (
+            numbers
+            if len(numbers) <= POINTS
+            else numbers[((np.arange(POINTS) + 0.5) / POINTS * len(numbers)).astype(int)]
+        )
+        return {"kind": "number", "rows": len(series), "missing": missing, "points": [float(f"{v:.9g}") for v in kept]}
+    counted = as_text(series).drop_nulls().value_counts(sort=True)
+    top = counted.head(MOST)
+    counts = dict(zip(top.to_series(0).to_list(), top.to_series(1).to_list(), strict=True))
+    return {"kind": "category", "rows": len(series), "missing": missing, "counts": counts}

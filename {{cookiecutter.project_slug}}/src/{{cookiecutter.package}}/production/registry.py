@@ -1,0 +1,146 @@
+"""Versions of the model, which of them serves, and the way back: models/<version>/ and models/history.jsonl.
+
+A version is a folder that is written once and named after its content. The promoted one is what the last line of the
+history says: the file is replaced as a whole, so a reader sees the old pointer or the new one, and each line holds the
+hash of the line before it. A rollback is a new line that names an earlier version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..engine import ledger
+from ..engine.files import read_json
+from ..engine.project import Project
+from ..errors import UserError
+
+FOLDER = "models"
+HISTORY = "history.jsonl"
+LEAST = 4  # digits of a version's number
+
+
+def command(project: Project, args: argparse.Namespace) -> int:
+    """recipe promote [VERSION], recipe rollback [VERSION], recipe versions."""
+    if args.step == "versions":
+        project.say(table(project.root))
+        return 0
+    before = promoted(project.root)
+    version = promote(project, args.of) if args.step == "promote" else rollback(project, args.of)
+    project.say(f"{args.step}: {before or 'nothing'} -> {version}; a server that runs takes it up by itself")
+    return 0
+
+
+def versions(root: Path) -> list[str]:
+    """Names of all versions, oldest first."""
+    return sorted(path.parent.name for path in (root / FOLDER).glob("[0-9]*-*/package.json"))
+
+
+def history(root: Path) -> list[dict[str, Any]]:
+    """Every promote and rollback, oldest first. Raises UserError when the file was edited."""
+    return ledger.read(root / FOLDER / HISTORY)
+
+
+def promoted(root: Path) -> str:
+    """The version that serves; '' when none was promoted."""
+    lines = history(root)
+    return str(lines[-1]["version"]) if lines else ""
+
+
+def find(root: Path, wanted: str) -> Path:
+    """Folder of a version, named in full or by its number. Raises UserError that lists what there is."""
+    known = versions(root)
+    found = [name for name in known if name == wanted or (wanted.isdigit() and int(name.split("-")[0]) == int(wanted))]
+    if not found:
+        there = f"there are: {', '.join(known)}" if known else "there is none yet; run: recipe export"
+        raise UserError(f"{wanted!r} is no version of the model; {there}")
+    return root / FOLDER / found[0]
+
+
+def chosen(project: Project, wanted: str) -> Path:
+    """Folder of the wanted version, else of the promoted one, else of the only one there is."""
+    known = versions(project.root)
+    version = wanted or promoted(project.root) or (known[0] if len(known) == 1 else "")
+    if not version and known:
+        raise UserError(f"no version is promoted; run: recipe promote {known[-1]}  (or name one with --model)")
+    return find(project.root, version or "1")
+
+
+def promote(project: Project, wanted: str) -> str:
+    """Load the version, replay its golden examples, then point at it; the newest one when none is named."""
+    from .model import load
+
+    known = versions(project.root)
+    folder = find(project.root, wanted or (known[-1] if known else "1"))
+    load(project.task, folder)
+    return _point(project, "promote", folder.name)
+
+
+def rollback(project: Project, wanted: str) -> str:
+    """Point at a version that served before: the one before the present one, or the named one. Files are verified; no
+    model is loaded, so that it takes no time when time matters."""
+    from .model import verify
+
+    stack = served(project.root)
+    if len(stack) < 2 and not wanted:
+        raise UserError("there is no earlier promoted version to go back to; recipe versions lists them")
+    folder = find(project.root, wanted or stack[-2])
+    if folder.name not in stack[:-1]:
+        raise UserError(
+            f"{folder.name} did not serve before the present version; to make it serve: recipe promote {folder.name}"
+        )
+    verify(folder)
+    return _point(project, "rollback", folder.name)
+
+
+def served(root: Path) -> list[str]:
+    """The versions that served, as a stack: a promote lays one on top, a rollback takes off down to its version."""
+    stack: list[str] = []
+    for line in history(root):
+        if line["action"] == "rollback" and line["version"] in stack:
+            while stack[-1] != line["version"]:
+                stack.pop()
+        elif not stack or stack[-1] != line["version"]:
+            stack.append(line["version"])
+    return stack
+
+
+def _point(project: Project, action: str, version: str) -> str:
+    line = {
+        "action": action,
+        "version": version,
+        "before": promoted(project.root),
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "by": _who(),
+        "because": project.because,
+    }
+    ledger.append(project.root / FOLDER / HISTORY, line)
+    return version
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        return "unknown"
+
+
+def table(root: Path) -> str:
+    """One line a version: what it is, how good it was, and since when it serves; then the history."""
+    now, lines = promoted(root), []
+    for name in versions(root):
+        m = read_json(root / FOLDER / name / "package.json", "the manifest of a model package", "export it again")
+        score = m["metrics"][m["metric"]]
+        part = "test" if m["tested"] else "validation"
+        lines.append(
+            f"{'->' if name == now else '  '} {name}  {m['exported'][:16]}  {m['run']:<16} {m['name']:<12}"
+            f" {m['metric']} {score['value']:.4f} on {part}  split {m['split']}"
+        )
+    told = [
+        f"   {line['at'][:19]} {line['action']:<8} {line['version']} {line['because']}".rstrip()
+        for line in history(root)
+    ]
+    return "\n".join([*(lines or ["no version yet; run: recipe export"]), *(["", *told] if told else [])])
