@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 
-
 # Control characters, shown as what they are: a class name or a file name must not steer the terminal.
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
