@@ -17,6 +17,7 @@ from ..checks.bench import Bench
 from ..engine import metrics, parts
 from ..engine.loop import Progress
 from ..engine.project import Project
+from ..errors import UserError
 from ..steps.evaluate import replayed
 from ..task import Batch, Data
 from .tables import config_of, data_of, table
@@ -151,6 +152,23 @@ def test_a_column_computed_from_labels_is_red(tmp_path: Path) -> None:
     bench, project = bench_of(tmp_path, EncodesTarget(), k=2)
     found = canaries.permuted_labels(bench, project)
     assert found.verdict == "FAIL" and found.evidence["score"] > 0.6
+
+
+class Pictures(Table):
+    """A table of names of files that lie beside it."""
+
+    def load(self, config: Any, root: Path) -> Data:
+        if not (root / "beside").exists():
+            raise UserError("the picture is not there")
+        data = super().load(config, root)
+        return replace(data, roles={**data.roles, "x3": "image"})
+
+
+def test_a_table_of_files_is_not_loaded_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "beside").touch()
+    bench, project = bench_of(tmp_path, Pictures(), k=2)
+    for canary in (canaries.refit, canaries.permuted_labels):
+        assert canary(bench, project).verdict == "NOT APPLICABLE"
 
 
 def neighbours(data: Data, **knobs: Any) -> str:
