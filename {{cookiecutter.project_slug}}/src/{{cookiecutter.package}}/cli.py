@@ -44,6 +44,7 @@ PRODUCTION = {
     "versions": "every version, which one serves, and who changed that",
 }
 OTHERS = {
+    "new-data": "propose recipe.toml for a file or folder, and say what to confirm: recipe new-data PATH",
     "all": "every step of the first list in order; stops at the first red gate",
     "log": "every run: parent, change, prediction, result, verdict",
     "knobs": "every knob with its value, meaning and range",
@@ -163,7 +164,11 @@ def _check_flags(args: argparse.Namespace) -> None:
         args.resume = "stopped"
     if args.step == "rerun" and len(args.overrides) == 1 and "=" not in args.overrides[0]:
         args.run = args.overrides.pop()
-    if args.step in ("predict", "monitor", "promote", "rollback") and args.overrides and "=" not in args.overrides[0]:
+    if (
+        args.step in ("new-data", "predict", "monitor", "promote", "rollback")
+        and args.overrides
+        and "=" not in args.overrides[0]
+    ):
         args.of = args.overrides.pop(0)
     takers = {
         "resume": ("train",),
@@ -197,6 +202,13 @@ def _dispatch(args: argparse.Namespace) -> int:
         from .config import describe_knobs
 
         say(describe_knobs(project.config))
+        return 0
+    if args.step == "new-data":
+        from .steps.new_data import propose
+
+        if not args.of:
+            raise UserError("new-data needs the file or folder to look at: recipe new-data data/mine.csv")
+        say(propose(project, Path(args.of)))
         return 0
     if args.step == "log":
         from .engine.book import complete, contradictions
