@@ -19,7 +19,7 @@ from ..errors import Stopped, UserError
 from ..task import Batch, Examples
 from . import checkpoint, metrics, stop
 from .losses import Loss, make_loss
-from .nonfinite import NonFinite, explain, unchanged
+from .nonfinite import NonFinite, tolerated
 from .optim import make_optimiser, rate_factor, set_rate
 from .project import Project, Run
 from .resume import STARTED, Progress, restore, save_last, started
@@ -156,6 +156,11 @@ def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray
     return value.numpy()
 
 
+def planned_steps(config: Config, train: Examples) -> int:
+    """Optimiser steps the schedule reckons with. For ranking an estimate: whole queries are packed anew in each epoch."""
+    return config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
+
+
 def fit(
     project: Project,
     run: Run,
@@ -180,7 +185,7 @@ def fit(
     model = task.model(config, prep).to(device)
     loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
     forward: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
-    steps = config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
+    steps = planned_steps(config, train)
     watch = Watch(run, model, steps)
     if not resume:
         run.save(STARTED, started(project))
@@ -198,17 +203,10 @@ def fit(
             while group := take(batches, config.accumulate):
                 waited += group.seconds
                 set_rate(optimiser, config.lr * progress.plateau * rate_factor(config, progress.step, steps))
-                try:
-                    with unchanged(model, skip > 0):
-                        summed += step(forward, group.batches, loss, optimiser, config, watch.observer(progress.step))
+                with tolerated(run, model, loss, progress, skip):
+                    summed += step(forward, group.batches, loss, optimiser, config, watch.observer(progress.step))
                     progress.seen += sum(len(batch.y) for batch in group.batches)
                     watch.after(progress.step)
-                except NonFinite as broken:
-                    explain(broken, run, model, loss, progress.step)
-                    if len(progress.skipped) >= skip:
-                        raise
-                    progress.skipped.append(progress.step)
-                    project.say(f"  skipped step {progress.step} ({len(progress.skipped)} of at most {skip}): {broken}")
                 progress.step += 1
                 progress.batches += len(group.batches)
                 if signals.received or time.monotonic() - saved > SAVE_SECONDS:

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..task import Batch
 from .losses import Loss
 from .project import Run
+from .resume import Progress
 
 BATCH = "broken_batch.safetensors"
 
@@ -91,15 +92,22 @@ def first_broken(model: nn.Module, batch: Batch, loss: Loss) -> str:
 
 
 @contextlib.contextmanager
-def unchanged(model: nn.Module, on: bool = True) -> Iterator[None]:
-    """When the block raises NonFinite, put the model's buffers (BatchNorm's running statistics) back as they were."""
-    before = [buffer.clone() for buffer in model.buffers()] if on else []
+def tolerated(run: Run, model: nn.Module, loss: Loss, progress: Progress, skip: int) -> Iterator[None]:
+    """A step that turns out not finite is explained, and passed over while fewer than `skip` were; else NonFinite goes on.
+
+    What the forward pass alone has changed, BatchNorm's running statistics, is put back.
+    """
+    before = [buffer.clone() for buffer in model.buffers()] if skip else []
     try:
         yield
-    except NonFinite:
-        for buffer, old in zip(model.buffers(), before, strict=on):
+    except NonFinite as broken:
+        explain(broken, run, model, loss, progress.step)
+        if len(progress.skipped) >= skip:
+            raise
+        for buffer, old in zip(model.buffers(), before, strict=True):
             buffer.copy_(old)
-        raise
+        progress.skipped.append(progress.step)
+        run.project.say(f"  skipped step {progress.step} ({len(progress.skipped)} of at most {skip}): {broken}")
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:
