@@ -40,8 +40,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     test_data = open_test(project)
     outputs, test = model.outputs(test_data)
 
-    np.save(run.folder / "outputs.npy", outputs)
-    np.save(run.folder / "y.npy", test.y.cpu().numpy())
+    run.save_array("outputs.npy", outputs)
+    run.save_array("y.npy", test.y.cpu().numpy())
     run.result |= {"run": record["id"], "model": model.name, "openings": opened, "compared": compared}
     score(project, run, model, outputs, test)
     run.result["ledger"]["opening"] = opened[-1]["id"]
