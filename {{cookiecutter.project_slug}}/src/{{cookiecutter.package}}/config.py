@@ -120,8 +120,8 @@ class Config(BaseModel):
     seed: int = knob(0, "loop", "Seed of initialisation, order and augmentation", ge=0, lt=2**32)
     deterministic: bool = knob(True, "loop", "Ask torch for deterministic kernels")
 
-    tracker: Literal["none", "wandb"] = knob(
-        "wandb", "tracking", "Where curves also go; wandb stays offline by default"
+    tracker: Literal["none", "wandb", "mlflow", "tensorboard"] = knob(
+        "wandb", "tracking", "Where curves also go; wandb stays offline by default, the others are installed on demand"
     )
 
     @model_validator(mode="after")

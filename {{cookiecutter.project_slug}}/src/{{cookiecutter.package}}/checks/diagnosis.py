@@ -20,9 +20,9 @@ from .finding import Finding, finding
 class Evidence:
     """What a run left behind, as plain numbers. Losses are per epoch; paired differences are over validation rows.
 
-    start: loss of the trivial predictor. final: train_loss last seen. rise: [mean, standard error] of the loss at the
-    last epoch minus that at the best. gain: the same for the loss at 60 % of the epochs minus the last. dead: share of
-    units that never fire, by layer. updates: typical relative movement of the weights in a step. calibration:
+    start: loss of the trivial predictor. rise: (mean, standard error) of the loss at the last epoch minus that at the
+    best. gain: the same for the loss at 60 % of the epochs minus the last. worth: the same for the loss of the trivial
+    predictor minus that of the kept model. dead: share of units that never fire, by layer. updates: typical relative movement of the weights in a step. calibration:
     confidence, right, ece and its null on validation; {} where there are no classes. baseline: the main metric of the
     run minus that of the best simple model (value, low, high), so that more is better. signal: whether a simple model
     beats the trivial one. bigger, more_data: what a larger model and the last doubling of the data gained in the main
@@ -41,6 +41,7 @@ class Evidence:
     finite: bool = True
     rise: tuple[float, float] = (0.0, 0.0)
     gain: tuple[float, float] = (0.0, 0.0)
+    worth: tuple[float, float] = (0.0, 0.0)
     dead: dict[str, float] | None = None
     updates: float | None = None
     calibration: dict[str, float] | None = None
@@ -98,8 +99,9 @@ Found = Iterator[tuple[str, str, str]]
 
 
 def not_learning(e: Evidence) -> Found:
-    """Training never came 2 % below the loss of a model that only knows the class shares."""
-    if min(e.train_loss) > 0.98 * e.start:
+    """Training never came 2 % below the trivial loss, and on validation the model is not surely better than it either:
+    where the signal is weak, a healthy network may gain less than 2 %."""
+    if min(e.train_loss) > 0.98 * e.start and e.worth[0] < 3 * e.worth[1]:
         slow = e.updates is not None and e.updates < 1e-5
         why = "slow" if slow else "no_signal" if e.signal is False else "causes"
         moved = f"; weights move {e.updates:.1e} of their size a step" if e.updates is not None else ""

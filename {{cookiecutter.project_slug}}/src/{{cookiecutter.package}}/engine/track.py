@@ -1,4 +1,4 @@
-"""Where curves also go: Weights & Biases, or nowhere. A tracker that fails says so once and never stops training."""
+"""Where curves also go: Weights & Biases, MLflow, TensorBoard, or nowhere. A tracker that fails says so once and never stops training."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..config import Config
-from .project import Run
+from .project import Run, environment
 from .terminal import say
 
 
@@ -32,7 +31,7 @@ class Nothing:
 class WandB:
     """Weights & Biases; offline unless WANDB_MODE says otherwise. `wandb sync <folder>` uploads an offline run."""
 
-    def __init__(self, config: Config, folder: Path, extra: dict[str, Any]) -> None:
+    def __init__(self, knobs: dict[str, Any], folder: Path) -> None:
         os.environ.setdefault("WANDB_MODE", "offline")
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
@@ -42,7 +41,7 @@ class WandB:
             project=folder.parents[1].name,
             name=folder.name,
             dir=str(folder),
-            config={**config.model_dump(), **extra},
+            config=knobs,
             settings=settings,
         )
 
@@ -54,6 +53,59 @@ class WandB:
         """Send the final numbers and close."""
         self.run.summary.update(summary)
         self.run.finish()
+
+
+class MLflow:
+    """MLflow (`pip install mlflow`): into runs/mlflow.db, or where MLFLOW_TRACKING_URI says. Look at it with
+    `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
+
+    def __init__(self, knobs: dict[str, Any], folder: Path) -> None:
+        import mlflow
+
+        self.mlflow = mlflow
+        mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.parent / 'mlflow.db'}"))
+        name = folder.parents[1].name
+        if (
+            mlflow.get_experiment_by_name(name) is None
+        ):  # artifacts beside the runs, not in the folder one happens to be in
+            mlflow.create_experiment(name, artifact_location=(folder.parent / "mlflow").as_uri())
+        mlflow.set_experiment(name)
+        mlflow.start_run(run_name=folder.name)
+        mlflow.log_params(knobs)
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        """Send one row of a curve."""
+        self.mlflow.log_metrics(values, step=step)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Send the final numbers and close."""
+        self.mlflow.log_metrics(summary)
+        self.mlflow.end_run()
+
+
+class TensorBoard:
+    """TensorBoard (`pip install tensorboard`): event files in the run's folder. Look at them with
+    `tensorboard --logdir runs`."""
+
+    def __init__(self, knobs: dict[str, Any], folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.writer.add_text("knobs", "  \n".join(f"{name} = {value!r}" for name, value in knobs.items()))  # type: ignore[no-untyped-call]
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        """Write one row of a curve."""
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the final numbers and close."""
+        for name, value in summary.items():
+            self.writer.add_scalar(f"final/{name}", value)  # type: ignore[no-untyped-call]
+        self.writer.close()  # type: ignore[no-untyped-call]
+
+
+TRACKERS = {"wandb": WandB, "mlflow": MLflow, "tensorboard": TensorBoard}
 
 
 class Careful:
@@ -80,8 +132,12 @@ class Careful:
 
 
 def make_tracker(run: Run) -> Tracker:
-    """The configured tracker of a run; the run's fingerprint is logged beside the knobs."""
-    config = run.project.config
-    if config.tracker == "none":
+    """The configured tracker of a run; fingerprint, commit and versions are logged beside the knobs."""
+    project = run.project
+    if project.config.tracker == "none":
         return Nothing()
-    return Careful(lambda: WandB(config, run.folder, {"fingerprint": run.project.fingerprint, "run": run.id}))
+    made = environment(project.root)
+    facts = {"run": run.id, **{f"hash_{k}": v for k, v in project.fingerprint.items()}, "commit": made["commit"]}
+    versions = {f"version_{name}": version for name, version in made["libraries"].items() if version}
+    knobs = {**project.config.model_dump(), **facts, **versions}
+    return Careful(lambda: TRACKERS[project.config.tracker](knobs, run.folder))

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..checks.diagnosis import Evidence, diagnose
 from ..checks.finding import Finding
 from ..config import LOWER_IS_BETTER, make_config
 from ..engine import calibration, experiments, metrics
 from ..engine.files import read_json
-from ..engine.losses import expected_initial_loss
+from ..engine.losses import expected_initial_loss, make_loss
 from ..engine.project import Project, Run
 from ..errors import UserError
+from ..task import Batch
+from .baseline import trivial
 
 AGAIN = "train again: recipe train"
 
@@ -69,6 +72,7 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
         best_epoch=best,
         early=result["stopped"] != "all epochs done",
         rise=_paired(losses[-1] - losses[best]),
+        worth=_paired(_worth(typed, prep, folder)),
         gain=_paired(losses[int(0.6 * n)] - losses[-1]) if n >= 5 else (0.0, 0.0),
         dead=result.get("dead_units"),
         updates=_updates(folder),
@@ -95,6 +99,17 @@ def more_is_better(metric: str, difference: dict[str, Any] | None) -> dict[str, 
 
 def _paired(difference: np.ndarray) -> tuple[float, float]:
     return float(difference.mean()), float(difference.std() / max(len(difference), 1) ** 0.5)
+
+
+def _worth(config: Any, prep: dict[str, Any], folder: Path) -> np.ndarray:
+    """Loss of the trivial predictor minus that of the kept model, for each validation row [n]."""
+    outputs, y = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("outputs", "y"))
+    query = np.load(folder / "query.npy", allow_pickle=False) if (folder / "query.npy").exists() else None
+    nothing = next(iter(trivial(config, prep, y, len(y)).values()))
+    truth = Batch(None, torch.from_numpy(y), torch.arange(len(y)), None if query is None else torch.from_numpy(query))
+    loss = make_loss(config, prep)
+    each = [loss(torch.from_numpy(values), truth).numpy() for values in (nothing, outputs)]
+    return np.asarray(each[0] - each[1], dtype=np.float64)
 
 
 def _updates(folder: Path) -> float | None:

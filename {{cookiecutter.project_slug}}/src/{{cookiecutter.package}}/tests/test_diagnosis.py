@@ -47,6 +47,7 @@ def evidence(**changed: Any) -> Evidence:
         best_epoch=EPOCHS - 8,
         early=True,
         gain=(0.002, 0.002),
+        worth=(0.8, 0.02),
         dead={"1": 0.1},
         updates=1e-3,
         calibration={"confidence": 0.95, "right": 0.95, "ece": 0.02, "ece_null": 0.03},
@@ -68,7 +69,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("healthy curves", {}),
     ("diverged", {"finite": False}),
     ("diverged", {"train_loss": [1.0, 1.2, 4.0]}),
-    ("not learning", {"train_loss": [1.0] * EPOCHS, "val_loss": [1.0] * EPOCHS, "updates": 1e-9}),
+    ("not learning", {"train_loss": [1.0] * EPOCHS, "val_loss": [1.0] * EPOCHS, "updates": 1e-9, "worth": (0.0, 0.01)}),
     ("unstable", {"train_loss": restless}),
     ("late spike", {"train_loss": spiked}),
     ("dead units at the end", {"dead": {"1": 0.2, "3": 0.8}}),
@@ -109,6 +110,13 @@ def test_a_diagnosis_comes_with_evidence_causes_and_one_command(expected: str, c
 def test_regularisation_is_offered_on_overfitting_only() -> None:
     offered = [name for name, changed in CASES for f in diagnose(evidence(**changed), KNOBS) if "dropout" in f.next]
     assert offered == ["overfitting"]
+
+
+def test_a_weak_signal_is_not_taken_for_none() -> None:
+    """Flights: the best that is known brings the loss down by a few per cent, but surely."""
+    weak = {"train_loss": fall(1.0, 0.985), "val_loss": fall(1.0, 0.99)}
+    assert names(**weak, worth=(0.01, 0.02)) == ["not learning"]
+    assert "not learning" not in names(**weak, worth=(0.01, 0.001))
 
 
 def test_an_early_stopped_run_that_lost_little_is_healthy() -> None:
