@@ -125,7 +125,7 @@ def _write(folder: Path, weights: dict[str, Tensor], progress: dict[str, Any], s
     manifest = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(to_json(manifest), encoding="utf-8")
     for path in folder.iterdir():
-        with open(path, "rb") as file:
+        with open(path, "rb+") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
     sync_folder(folder)
 
