@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from ..checks import canaries, gradients, inputs, lint, loop, loss, network, short_runs, wiring
 from ..checks.bench import Bench
 from ..checks.finding import Finding, finding
@@ -85,6 +83,6 @@ def guarded(check: Callable[..., Finding | list[Finding]]) -> Callable[..., Find
 
 
 def look(bench: Bench, rows: int = 8) -> list[dict[str, Any]]:
-    """What the network sees: one training batch, augmented as in training, decoded back from its tensors."""
-    batch: Batch = next(iter(bench.train.batches([torch.arange(len(bench.train))[:rows]], 0, augment=True)))
-    return [{"y": batch.y[i].tolist(), **bench.task.show(bench.prep, batch, i)} for i in range(len(batch.y))]
+    """What the network sees: training examples of all classes, augmented as in training, decoded back from their tensors."""
+    batch: Batch = next(iter(bench.train.batches([bench.rows(rows)], 0, augment=True)))
+    return [{"y": batch.y[i].tolist(), **bench.task.show(bench.prep, batch, i)} for i in range(min(rows, len(batch.y)))]
