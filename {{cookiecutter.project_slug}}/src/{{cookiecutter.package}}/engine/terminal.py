@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import TextIO
 
 # Control characters, shown as what they are: a class name or a file name must not steer the terminal.
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -15,16 +16,17 @@ def say(text: str = "", error: bool = False) -> None:
     stream = sys.stderr if error else sys.stdout
     text = text.translate(CONTROL)
     try:
-        print(text, file=stream, flush=True)
-    except UnicodeEncodeError:  # a terminal that cannot show the letter: show its number
-        print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
-    except OSError:
-        _silence(stream.fileno())
+        try:
+            print(text, file=stream, flush=True)
+        except UnicodeEncodeError:  # a terminal that cannot show the letter: show its number
+            print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+    except (OSError, ValueError):  # a reader that is gone, a full disk, a stream that was closed
+        _silence(stream)
 
 
-def _silence(descriptor: int) -> None:
-    """Point the descriptor at nothing, so that no later write, nor the flush at exit, fails again."""
-    with contextlib.suppress(OSError):
+def _silence(stream: TextIO) -> None:
+    """Point the stream's descriptor at nothing, so that no later write, nor the flush at exit, fails again."""
+    with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

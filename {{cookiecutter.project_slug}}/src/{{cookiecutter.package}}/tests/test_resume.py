@@ -5,6 +5,7 @@ That a killed run ends as if it had not been killed is measured by the template'
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -23,7 +24,9 @@ from ..engine.loop import fit, step
 from ..engine.nonfinite import NonFinite, first_broken
 from ..engine.optim import make_optimiser
 from ..engine.project import Run
+from ..engine.secret import hidden, refuse
 from ..engine.stop import alone
+from ..engine.terminal import say
 from ..errors import UserError
 from .test_checks import make_bench
 from .toy import Toy, toy_project
@@ -284,3 +287,36 @@ def test_a_validation_loss_that_never_is_a_number_is_one_sentence(tmp_path: Path
     bench.val.x[0, 0] = float("nan")  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="validation loss is nan, in every epoch: there is no best model"):
         fit(project, project.begin("train"), bench.prep, bench.train, bench.val)
+
+
+class Gone(io.StringIO):
+    """A stream whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_printing_neither_fails_nor_steers_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    say("class \x1b[2J\x9b is \u732b\n\tsecond line")
+    out.seek(0)
+    assert out.read() == "class \\x1b[2J\\x9b is \\u732b\n\tsecond line\n"
+    monkeypatch.setattr(sys, "stdout", Gone())
+    say("nobody hears this")
+    out.close()
+    monkeypatch.setattr(sys, "stdout", out)
+    say("nor this")
+
+
+def test_a_secret_of_the_environment_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "correct-horse")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    refuse({"lr": 0.1, "deterministic": "false", "iid": "a horse, correct", "data": "s3://bucket/a:b@c.csv"})
+    for values in ({"iid": "it is correct-horse!"}, {"drop": ["correct-horse"]}, {"data": "ftp://me:battery@host/x"}):
+        with pytest.raises(UserError) as said:
+            refuse(values)
+        assert next(iter(values)) in str(said.value) and not {"horse", "battery"} & set(
+            str(said.value).replace("-", " ").split()
+        )
+    assert hidden("to postgres://me:battery@host/db") == "to postgres://me:***@host/db"
