@@ -15,7 +15,7 @@ from ..checks.gradients import dead_shares
 from ..config import Config
 from ..engine import experiments, metrics
 from ..engine.fitted import Fitted, weights_hash
-from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, predict, query_of
+from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of
 from ..engine.losses import make_loss
 from ..engine.parts import parts
 from ..engine.project import Project, Run
@@ -87,7 +87,7 @@ def _fit_network(
     model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
     outputs = predict(model, examples[1], project.config)
     run.add(best_restored(project, prep, examples[1], outputs, progress))
-    run.add(short_runs.rates(project.config, progress))
+    run.add(short_runs.rates(project.config, progress, planned_steps(project.config, examples[0])))
     run.add(short_runs.seen(len(examples[0]), progress))
     device, loss = next(model.parameters()).device, make_loss(project.config, prep)
     probe = next(iter(examples[0].batches(plan(examples[0], PROBE)[:1]))).to(device)

@@ -195,9 +195,9 @@ def test_a_rate_off_the_plan_and_examples_left_out_are_red() -> None:
     config = config_of(lr=0.1, epochs=2, warmup=0.0)
     rates = [0.1 * (1 + np.cos(np.pi * 4 / 9)) / 2, 0.0]
     healthy = Progress(epoch=2, step=10, curves=[{"lr": rate, "seen": 50} for rate in rates])
-    assert short_runs.rates(config, healthy).verdict == short_runs.seen(50, healthy).verdict == "PASS"
+    assert short_runs.rates(config, healthy, 10).verdict == short_runs.seen(50, healthy).verdict == "PASS"
     broken = Progress(epoch=2, step=10, curves=[{"lr": rate / 10, "seen": 40} for rate in rates])
-    assert short_runs.rates(config, broken).verdict == short_runs.seen(50, broken).verdict == "FAIL"
+    assert short_runs.rates(config, broken, 10).verdict == short_runs.seen(50, broken).verdict == "FAIL"
 
 
 def test_outputs_that_changed_since_training_are_red(tmp_path: Path) -> None:
