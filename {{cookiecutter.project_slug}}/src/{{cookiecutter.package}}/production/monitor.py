@@ -1,0 +1,198 @@
+"""`recipe monitor`: do today's rows and answers still look like training, and are the answers still right?
+
+It reads the prediction log of the last hours, or a file. Everything it alarms on is declared: the chance of a false alarm
+of a whole run (--rate), the smallest drift that counts (--floor), the hours of the window, the age from which labels count.
+Exit status 1 is an alarm; monitor/ holds the page and the numbers. For cron:
+
+    17 * * * *  cd /path/to/project && .venv/bin/recipe monitor --quiet --webhook https://example.org/hook
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..checks.finding import Finding
+from ..engine.files import read_json, to_json, write_atomic
+from ..engine.project import Project, describe
+from ..errors import UserError
+from . import alarms, drift, log
+from .model import Package, load
+from .monitor_page import page
+from .registry import chosen
+from .rows import located, missing, names, read_rows
+
+FOLDER = "monitor"
+ENOUGH = 30  # rows below which nothing is said about drift
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """rate: chance of a false alarm of a run. floor: PSI above chance. hours: of the log. mature: days before labels count."""
+
+    rate: float = 0.05
+    floor: float = 0.01
+    hours: float = 24.0
+    mature: float = 0.0
+
+
+@dataclass
+class Window:
+    """What is looked at: watched quantities and answers, a row each; labelled rows; and what could not be read."""
+
+    watched: pl.DataFrame
+    answers: pl.DataFrame  # prediction and, for classes, probability; or the value
+    labelled: pl.DataFrame | None = None  # columns answer (JSON) and label
+    aside: tuple[int, int] = (0, 0)  # rows that could not be read, of how many
+    examples: tuple[str, ...] = ()  # why
+
+
+def command(project: Project, args: argparse.Namespace) -> int:
+    """Measure, judge, write the page, tell the webhook. Exit status 1 on an alarm."""
+    limits = thresholds(args)
+    if args.webhook and not args.webhook.startswith(("http://", "https://")):
+        raise UserError(f"--webhook {args.webhook!r} is no http address")
+    package = load(project.task, chosen(project, args.model), project.config.device)
+    found, tests = measure(project, package, args, limits)
+    for one in found:
+        project.say(describe(one))
+    red = [one.check for one in found if one.verdict == "FAIL"]
+    content = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": package.version,
+        "source": args.of or str(log_path(project, args)),
+        "alarm": bool(red),
+        "red": red,
+        "thresholds": asdict(limits),
+        "findings": [one.record() for one in found],
+        "tests": tests,
+    }
+    folder = project.root / FOLDER
+    folder.mkdir(exist_ok=True)
+    write_atomic(folder / "monitor.json", to_json(content))
+    write_atomic(folder / "monitor.html", page(content, found))
+    if red and args.webhook:
+        tell(
+            project,
+            args.webhook,
+            {key: content[key] for key in ("at", "version", "source", "alarm", "red", "findings")},
+        )
+    project.say(f"monitor: {'ALARM: ' + ', '.join(red) if red else 'quiet'} -> {folder / 'monitor.html'}")
+    return int(bool(red))
+
+
+def thresholds(args: argparse.Namespace) -> Thresholds:
+    """The declared thresholds: the flags where they are given, else the defaults."""
+    given = {name: getattr(args, name) for name in ("rate", "floor", "hours", "mature") if getattr(args, name)}
+    if given.get("rate", 0.05) >= 1:
+        raise UserError(f"--rate {args.rate} must be a chance below 1, such as 0.05")
+    return Thresholds(**given)
+
+
+def log_path(project: Project, args: argparse.Namespace) -> Path:
+    """The prediction log that is read."""
+    return Path(args.log) if args.log else project.root / log.FILE
+
+
+def measure(
+    project: Project, package: Package, args: argparse.Namespace, limits: Thresholds
+) -> tuple[list[Finding], list[dict[str, Any]]]:
+    """All findings, and the tests behind them."""
+    found: list[Finding] = []
+    if args.of:
+        source = Path(args.of)
+        lacking = missing(package.columns, names(source)) if source.is_file() and names(source) else []
+        found.append(alarms.columns(lacking, len(package.columns)))
+        if lacking:
+            return found, []
+        window = of_file(package, source)
+        found.append(alarms.set_aside(*window.aside, window.examples))
+    else:
+        path = log_path(project, args)
+        everything = log.read(path, time.time() - 8 * 3600 * limits.hours)
+        found.append(alarms.silence(everything["at"].to_numpy(), time.time(), limits.hours))
+        window = of_log(package, path, limits, args.labels)
+    reference = read_json(package.folder / "reference.json", "what the monitor compares with", "export again")
+    tests = compare(window, reference, limits) if len(window.watched) >= ENOUGH else []
+    found += alarms.of_tests(tests, len(window.watched), ENOUGH, limits.rate, limits.floor)
+    found.append(alarms.performance(package, window.labelled, args.labels or args.of, limits.mature))
+    return found, tests
+
+
+def compare(window: Window, reference: dict[str, Any], limits: Thresholds) -> list[dict[str, Any]]:
+    """Every test of the run, judged together."""
+    pairs = [(f"answer: {n}", s, window.answers, n) for n, s in reference["answers"].items()]
+    pairs += [(n, s, window.watched, n) for n, s in reference["columns"].items()]
+    measured = [
+        one
+        for title, statistics, frame, name in pairs
+        if name in frame
+        for one in drift.compare(title, statistics, frame[name])
+    ]
+    return drift.judge(measured, limits.rate, limits.floor)
+
+
+def of_file(package: Package, source: Path) -> Window:
+    """Answer the rows of a file, and note what cannot be read. Its column of the target, if any, holds the labels."""
+    watched, answers, labels, reasons, total = [], [], [], [], 0
+    target = package.manifest["target"]
+    for chunk in read_rows(source, package.columns):
+        readable = [row for row in chunk if row.values is not None]
+        found = package.answer([located(source, package.columns, row.values or {}) for row in readable])
+        total += len(chunk)
+        reasons += [row.why for row in chunk if row.values is None] + [why for why in found.reasons if why]
+        if found.frame.height:
+            watched.append(package.watched(found.frame))
+        kept = [(row, answer) for row, answer in zip(readable, found.answers, strict=True) if answer is not None]
+        answers += [answer for _, answer in kept]
+        labels += [(row.values or {}).get(target) for row, _ in kept]
+    if not total:
+        raise UserError(f"{source} holds no rows")
+    labelled = pl.DataFrame(
+        {"answer": [json.dumps(a) for a in answers], "label": [None if v is None else str(v) for v in labels]}
+    )
+    known = labelled.filter(pl.col("label").is_not_null()) if answers else None
+    everything = pl.concat(watched, how="vertical_relaxed") if watched else pl.DataFrame()
+    return Window(everything, _answers(answers), known, (len(reasons), total), tuple(dict.fromkeys(reasons))[:3])
+
+
+def of_log(package: Package, path: Path, limits: Thresholds, labels: str) -> Window:
+    """The logged rows of the window; and, over all of the log, the mature ones for which there is a label."""
+    rows = log.read(path, time.time() - 3600 * limits.hours, package.version)
+    answers = [json.loads(text) for text in rows["answer"]]
+    window = Window(log.watched(rows) if rows.height else pl.DataFrame(), _answers(answers))
+    if labels:
+        mature = log.read(path, 0.0, package.version).filter(pl.col("at") <= time.time() - 86400 * limits.mature)
+        window.labelled = alarms.with_labels(mature, Path(labels), package.manifest["target"])
+    return window
+
+
+def _answers(answers: list[dict[str, Any]]) -> pl.DataFrame:
+    """What is watched of answers, as reference.predicted has it."""
+    from .batch import score
+
+    if not answers:
+        return pl.DataFrame()
+    frame = pl.DataFrame({"prediction": [answer["prediction"] for answer in answers]})
+    if "probabilities" in answers[0]:
+        frame = frame.with_columns(pl.Series("probability", [score(answer) for answer in answers]))
+    return frame
+
+
+def tell(project: Project, url: str, content: dict[str, Any]) -> None:
+    """Post the alarm. A webhook that does not answer is said, and changes nothing: the exit status is the alarm."""
+    request = urllib.request.Request(url, to_json(content).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10):
+            pass
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        project.say(f"monitor: the webhook could not be told: {error}")

@@ -1,0 +1,85 @@
+"""The monitor's page: the alarms, then every test, then what drifted most, drawn beside training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from ..checks.finding import Finding
+from ..report.axes import Axes
+from ..report.page import Section, render, section, table
+from ..report.plots import lines
+
+DRAWN = 12  # quantities that are drawn, the most drifted first
+SHOWN = 10  # values of a category that are listed
+
+
+def page(content: dict[str, Any], found: Sequence[Finding]) -> str:
+    """The whole page as HTML."""
+    order = {"FAIL": 0, "WARN": 1, "PASS": 2, "NOT APPLICABLE": 3}
+    red = f"Alarm: {', '.join(content['red'])}" if content["alarm"] else "Quiet: nothing beyond the declared thresholds"
+    limits = content["thresholds"]
+    told = [one.record() for one in sorted(found, key=lambda one: order[one.verdict])]
+    declared = (
+        f"Declared: a false alarm in at most {limits['rate']:.0%} of the runs, PSI counts from {limits['floor']:g} above chance,"
+        f" the last {limits['hours']:g} hours of the log, labels from {limits['mature']:g} days on."
+    )
+    shapes = [one for one in content["tests"] if one["test"] == "distribution"]
+    shapes = sorted(shapes, key=lambda one: (not one["alarm"], -one["excess"]))
+    sections = [
+        section("What was found", declared, findings=told),
+        _tests(content["tests"]),
+        section("Training and now", "The most drifted first.", plots=[_drawn(one) for one in shapes[:DRAWN]]),
+        section("Categories", tables=[_values(one) for one in shapes[:DRAWN] if "names" in one["shares"]]),
+    ]
+    about = f"{content['source']}, answered by version {content['version']}"
+    kept: list[Section] = [s for s in sections if s["findings"] or s["plots"] or s["tables"]]
+    return render(kept, name="Monitor", about=about, verdict=[red], notices=[], back="")
+
+
+def _tests(tests: list[dict[str, Any]]) -> Section:
+    head = ["quantity", "what", "alarm", "p, corrected", "PSI", "PSI by chance", "KL", "training", "now"]
+    ordered = sorted(tests, key=lambda one: (not one["alarm"], one["corrected"]))
+    return section("Every test", tables=[table("Quantities against training", head, [_row(one) for one in ordered])])
+
+
+def _row(one: dict[str, Any]) -> list[Any]:
+    flag = "FAIL" if one["alarm"] else "PASS"
+    if one["test"] != "distribution":
+        return [
+            one["name"],
+            one["test"],
+            flag,
+            f"{one['corrected']:.2g}",
+            "",
+            "",
+            "",
+            f"{one['then']:.2%}",
+            f"{one['now']:.2%}",
+        ]
+    sizes = [f"{one[key]:.4f}" for key in ("psi", "chance", "kl")]
+    middles = [f"{one[key]:.4g}" if key in one else "" for key in ("middle_then", "middle_now")]
+    return [one["name"], "distribution", flag, f"{one['corrected']:.2g}", *sizes, *middles]
+
+
+def _drawn(one: dict[str, Any]) -> str:
+    """Shares of training's tenths (numbers): flat at a tenth where nothing has changed."""
+    shares = one["shares"]
+    if "edges" not in shares or len(shares["edges"]) < 2:
+        return ""
+    edges = shares["edges"]
+    middle = [edges[0], *((a + b) / 2 for a, b in pairwise(edges)), edges[-1]]
+    series = {"training": (middle, shares["then"]), "now": (middle, shares["now"])}
+    return lines(
+        one["name"],
+        series,
+        Axes(one["name"], "share of rows"),
+        note=f"PSI {one['psi']:.3f}, {one['chance']:.3f} by chance",
+    )
+
+
+def _values(one: dict[str, Any]) -> Any:
+    shares = one["shares"]
+    rows = sorted(zip(shares["names"], shares["then"], shares["now"], strict=True), key=lambda r: -abs(r[2] - r[1]))
+    return table(one["name"], ["value", "training", "now"], [[n, f"{a:.1%}", f"{b:.1%}"] for n, a, b in rows[:SHOWN]])
