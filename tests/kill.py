@@ -258,7 +258,7 @@ def count(subject: Subject, folder: Path) -> dict[str, Any]:
 
 
 def points(counted: dict[str, Any], quick: bool, workers: int) -> list[Point]:
-    """All points of a run, or every few of them. The files are the same whoever made the batches."""
+    """All points of a run, or one of each kind. The files are the same whoever made the batches."""
     steps, weights, state = counted["step"], counted["sizes"]["weights.safetensors"], counted["sizes"]["state.pt"]
     every = range(1, steps + 1)
     found = [Point(where, k, often=True) for where in list(WHERE)[:3] for k in every]
@@ -268,7 +268,10 @@ def points(counted: dict[str, Any], quick: bool, workers: int) -> list[Point]:
         found += [Point("file operation", k) for k in range(1, counted["system"] + 1)]
         found += [Point("inside a write", k, byte) for k in range(1, counted["save"] + 1) for byte in offsets]
     found += [Point("over and over", 2, often=True)]
-    return [p for i, p in enumerate(found) if i % 23 == 3 or p.where == "over and over"] if quick else found
+    if quick:
+        of = [[point for point in found if point.where == where] for where in WHERE]
+        found = [some[2 * len(some) // 3] for some in of if some]
+    return found
 
 
 def kill_and_resume(subject: Subject, point: Point, folder: Path) -> dict[str, Any]:
@@ -380,7 +383,7 @@ def main() -> int:
     quick = "--quick" in sys.argv
     rows: list[dict[str, Any]] = []
     names = [sys.argv[-1]] if quick else QUESTIONS["modality"]
-    for name, workers in [(name, workers) for name in names for workers in WORKERS.get(name, (0,))]:
+    for name, workers in [(kind, number) for kind in names for number in WORKERS.get(kind, (0,))]:
         with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
             subject = make_subject(name, Path(folder), workers)
             rows += sweep(subject, Path(folder), quick)
