@@ -1,7 +1,8 @@
 """Kill a training run at every step, at every file operation and inside its writes; resume; compare with one left alone.
 
     python tests/kill.py                 every point, all kinds of data; writes docs/resume.md (also: make kill)
-    python tests/kill.py --quick NAME    a few points of one kind, as JSON on stdout (used by test_kill.py)
+    python tests/kill.py NAME            every point of one kind, as JSON on stdout
+    python tests/kill.py --quick NAME    a few of them (used by test_kill.py)
 
 The process imports torch once and forks: a child is killed by SIGKILL (or by the kernel, at an exact byte of a file), a
 second child runs the same command again with --resume auto. Everything the run leaves behind must then be equal, with
@@ -286,14 +287,15 @@ def kill_and_resume(subject: Subject, point: Point, folder: Path) -> dict[str, A
     while point.where == "over and over" and statuses[-1] < 0 and len(statuses) < 100:
         statuses.append(in_child(first))
     runs = list((folder / "runs").glob("*-train"))
-    again = in_child(lambda: subject.recipe(folder)) if statuses[-1] else 0
-    after = list((folder / "runs").glob("*-train"))
-    done = (folder / "runs") and [p for p in after if (p / "record.json").exists()]
+    finished = any((run / "record.json").exists() for run in runs)
+    # Killed when all was written but the ledger's line: there is nothing to train, the next command adds the line.
+    again = in_child(lambda: subject.recipe(folder, "log" if finished else "train"))
+    done = [path.parent for path in (folder / "runs").glob("*-train/record.json")]
     return {
         "killed": len(statuses) - (statuses[-1] == 0),
         "status": statuses[0],
         "again": again,
-        "resumed": bool(runs) and len(after) == len(runs) and len(done) == 1,
+        "resumed": bool(runs) and len(list((folder / "runs").glob("*-train"))) == len(runs),
         "done": str(max(done)) if done else "",
     }
 
@@ -382,13 +384,14 @@ def main() -> int:
     """Sweep; print JSON with --quick, write the page otherwise. Exit status 1 when anything differed."""
     quick = "--quick" in sys.argv
     rows: list[dict[str, Any]] = []
-    names = [sys.argv[-1]] if quick else QUESTIONS["modality"]
+    chosen = [word for word in sys.argv[1:] if word != "--quick"]
+    names = chosen or QUESTIONS["modality"]
     for name, workers in [(kind, number) for kind in names for number in WORKERS.get(kind, (0,))]:
         with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
             subject = make_subject(name, Path(folder), workers)
             rows += sweep(subject, Path(folder), quick)
         print(json.dumps(rows), flush=True)
-    if not quick:
+    if not quick and not chosen:
         (ROOT / "docs" / "resume.md").write_text(page(rows))
     return int(any(row["wrong"] for row in rows))
 
