@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -106,12 +107,9 @@ def writers(random: np.random.Generator, n: int = 800, copies: int = 5) -> tuple
 def _table(name: str) -> pl.DataFrame:
     import data
 
-    path = Path(__file__).parent / f".{name}.csv"
-    try:
-        getattr(data, name)(path)
-        return pl.read_csv(path, infer_schema_length=None)
-    finally:
-        path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        getattr(data, name)(Path(folder) / "table.csv")
+        return pl.read_csv(Path(folder) / "table.csv", infer_schema_length=None)
 
 
 def cancer(random: np.random.Generator, n: int = 380) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -203,7 +201,7 @@ TEXT = {
 
 PICTURES = {
     **COMMON_KNOBS, "iid": "one picture a writer", "data": "data/train.csv", "image": "path", "target": "target", "size": 16,
-    "weights": "none", "batch_size": 16, "lr": 3e-3, "epochs": 8, "patience": 5,
+    "weights": "none", "batch_size": 16, "lr": 1e-2, "epochs": 12, "patience": 5,
 }  # fmt: skip
 CHANGED = {**PICTURES, "augment": ["jitter"], "label_preserving": "ink has no colour"}
 

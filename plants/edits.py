@@ -98,13 +98,13 @@ def repeated(rows: int, times: int) -> DataEdit:
 
 
 def near_copies(share: float, noise: float) -> DataEdit:
-    """A share of the rows comes again, every number moved by `noise` standard deviations of its column."""
+    """A share of the rows comes again, every number changed by about `noise` of itself, as by another rounding."""
 
     def edit(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
         copies, name = frame[_some(frame, share, random)], _target(frame)
         for column in frame.columns:
             if column != name and frame[column].dtype.is_numeric():
-                moved = copies[column].to_numpy() + random.normal(0, noise * float(frame[column].std()), copies.height)  # type: ignore[arg-type]
+                moved = copies[column].to_numpy() * random.normal(1, noise, copies.height)
                 copies = copies.with_columns(pl.Series(column, moved))
         return pl.concat([frame, copies], how="vertical_relaxed")[random.permutation(frame.height + copies.height)]
 
