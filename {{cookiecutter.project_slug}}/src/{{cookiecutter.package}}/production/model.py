@@ -114,6 +114,18 @@ def load(task: Task, folder: Path, device: str = "cpu") -> Package:
     otherwise than the training code did.
     """
     manifest = verify(folder)
+    try:
+        return _load(task, folder, manifest, device)
+    except UserError:
+        raise
+    except Exception as error:  # its hashes hold, so somebody made it like this, or for other code
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{folder.name} is no package that this code can load ({said}); export again (recipe export)"
+        ) from None
+
+
+def _load(task: Task, folder: Path, manifest: dict[str, Any], device: str) -> Package:
     given, prep = dict(manifest["config"]), read_json(folder / "prep.json", "a package's preprocessing", "export again")
     for name, path in manifest["paths"].items():
         given[name] = str(folder / path)
