@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .recipe import Config
 
 NAMES = ("weights.safetensors", "model.safetensors")  # what a folder of weights may hold, ours first
+HUB = re.compile(r"pretrained|DEFAULT|IMAGENET1K_\w+")  # names of weights of the hub; anything else is a path
 SECONDS = 10  # after which a silent hub counts as out of reach
 STATISTICS = ("num_batches_tracked", "running_mean", "running_var")  # what BatchNorm has and GroupNorm has not
 GROUPS = 32  # of GroupNorm (Wu and He 2018), fewer where the channels are not a multiple
@@ -26,7 +27,7 @@ def find_weights(backbone: str, weights: str) -> Path | None:
     """The file with the weights; None for "none". Raises UserError, never falls back on random ones."""
     if weights == "none":
         return None
-    if weights == "pretrained" or re.fullmatch(r"IMAGENET1K_\w+|DEFAULT", weights):
+    if HUB.fullmatch(weights):
         return _from_hub(hub_entry(backbone, weights), weights)
     for folder in (Path.cwd(), *Path.cwd().parents):
         path = folder / Path(weights).expanduser()
@@ -101,10 +102,11 @@ def own_view(backbone: str, weights: str) -> dict[str, Any]:
     A run of a project brings its prep.json; other files count as trained like the hub's. Without weights mean and std
     are empty: they are measured on the training part.
     """
-    path = find_weights(backbone, weights)
-    if path is None:
+    if weights == "none":
         return {"size": 224, "margin": 1.0, "interpolation": "bilinear", "mean": [], "std": []}
-    for folder in path.parents[:3]:
+    hub = HUB.fullmatch(weights) is not None
+    path = None if hub else find_weights(backbone, weights)
+    for folder in path.parents[:3] if path else ():
         if (folder / "prep.json").is_file():
             prep = read_json(
                 folder / "prep.json", "the preprocessing of a run", "name the weights file of a finished run"
@@ -112,7 +114,6 @@ def own_view(backbone: str, weights: str) -> dict[str, Any]:
             same = {name: prep.get(name) for name in ("size", "interpolation", "mean", "std")}
             if None not in same.values():
                 return {**same, "margin": prep["side"] / prep["size"]}
-    hub = re.fullmatch(r"IMAGENET1K_\w+", weights) is not None
     view = hub_entry(backbone, weights if hub else "pretrained").transforms()
     return {
         "size": view.crop_size[0], "margin": view.resize_size[0] / view.crop_size[0], "interpolation": view.interpolation.value,
