@@ -2,10 +2,11 @@
 
 An opening is on disk before anything is computed. An evaluation that was cut short after it is finished under the same
 opening, for the same model on the same rows: that is one look, not two. Only new data may be opened again: a new split
-of the same file is no new data, since the model was chosen on what was seen of it.
+of the same file is no new data, since the model was chosen on what was seen of it; nor is the file with some rows more,
+when its test part holds rows that were opened before.
 
 What is detected: a second opening, an edited file (its hash), a deleted file (the ledger still has the line), an edited
-or shortened ledger with the file intact. What is not: someone who reads the data file by hand, adds a row to it, copies
+or shortened ledger with the file intact. What is not: someone who reads the data file by hand, rewrites every row, copies
 the whole folder before opening, or deletes file, ledger line and git history together.
 """
 
@@ -24,10 +25,12 @@ from filelock import FileLock, Timeout
 from ..errors import UserError
 from . import ledger
 from .files import read_json, to_json, write_atomic
-from .parts import read_manifest, split_hash
+from .overlap import share_known, share_of_copies, sketch
+from .parts import hashed, read_manifest, split_hash
 from .project import Project, environment, git
 
 LOCK = "TEST_OPENED.json"
+STRAY = 0.02  # share of test rows that may have been seen: the most that the 1-2 % rule lets pass
 SAME = ("model", "weights", "source", "split", "evaluation")  # what must be unchanged to finish an opening cut short
 
 Opening = dict[str, Any]
@@ -71,8 +74,14 @@ def openings(project: Project) -> list[Opening]:
 
 
 def of_this_data(project: Project, opened: list[Opening]) -> list[Opening]:
-    """The openings of the present data file, whatever its split and knobs were."""
-    return [o for o in opened if o.get("source", project.data.sha256) == project.data.sha256]
+    """The openings of the present data file, whatever its split and knobs were, and those of rows that are in the
+    present test part: more of them than there are copies in this data anyway."""
+    same = [o.get("source", project.data.sha256) == project.data.sha256 for o in opened]
+    if all(same):
+        return opened
+    test, others = hashed(project)
+    allowed = share_of_copies(test, others) + STRAY
+    return [o for o, is_same in zip(opened, same, strict=True) if is_same or share_known(o["rows"], test) > allowed]
 
 
 def interrupted(project: Project) -> Opening | None:
@@ -91,8 +100,8 @@ def interrupted(project: Project) -> Opening | None:
         return None
     raise UserError(
         f"the test part of this data was opened on {last['started']} for {last['model']} ({last['id']}); a second look is"
-        " no test, nor is a new split of the same rows. Bring new data, which may be opened once, or override with"
-        ' --because "your reason", which marks every later result'
+        " no test, nor is a new split of the same rows, nor a test part that holds some of them. Bring new rows, which may"
+        ' be opened once, or override with --because "your reason", which marks every later result'
     )
 
 
@@ -133,6 +142,7 @@ def describe(project: Project, run_id: str, model: str, weights: str) -> Opening
         "source": project.data.sha256,
         "data": project.fingerprint["data"],
         "split": split_hash(read_manifest(project)),
+        "rows": sketch(hashed(project)[0]),
         "evaluation": project.fingerprint["evaluation"],
         "because": project.because,
         "commit": environment(project.root)["commit"],

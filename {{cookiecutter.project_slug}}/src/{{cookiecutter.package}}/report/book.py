@@ -19,7 +19,7 @@ def findings_sections(records: dict[str, Record | None]) -> list[Section]:
     found = []
     for step, title in TITLES.items():
         if record := records.get(step):
-            findings = sorted(record["findings"], key=lambda f: ORDER[f["verdict"]])
+            findings = sorted(record["findings"], key=lambda f: (ORDER[f["verdict"]], not f["causes"]))
             sizes = ", ".join(f"{name} {count:,}" for name, count in (record["result"].get("sizes") or {}).items())
             text = f"{record['id']}, {record['started'][:16].replace('T', ' ')}{': ' if sizes else ''}{sizes}"
             found.append(section(title, text, findings=findings))

@@ -16,10 +16,11 @@ import pytest
 
 from ..cli import parser
 from ..config import Config
-from ..engine import ledger, lock, metrics, parts
+from ..engine import ledger, lock, metrics, overlap, parts
 from ..engine.project import Project
 from ..errors import UserError
 from ..steps import baseline, evaluate, split, train
+from ..task import Data
 from .toy import Toy, toy_project
 
 Record = dict[str, Any]
@@ -191,6 +192,47 @@ def test_other_knobs_are_no_new_data(project: Project, knobs: dict[str, Any]) ->
     changed.because = ""
     with pytest.raises(UserError, match="no test, nor is a new split of the same rows"):
         do(changed, "evaluate")
+
+
+@pytest.mark.parametrize(("old", "refused"), [(1.0, True), (0.5, True), (0.0, False)])
+def test_rows_that_were_opened_are_no_new_data(project: Project, old: float, refused: bool) -> None:
+    """The file grows: a random split puts rows into the test part that were in the opened one."""
+    do(project, "evaluate")
+    path = project.root / project.config.data
+    frame = pl.read_csv(path)
+    newer = toy_project(project.root, n=300, seed=1).task.load(project.config, project.root).frame
+    pl.concat([frame.sample(fraction=old, seed=0), newer]).write_csv(path)
+    grown = again(project)
+    grown.because = "no checks on a toy"
+    for step in ("split", "baseline", "train"):
+        do(grown, step)
+    grown.because = ""
+    if refused:
+        with pytest.raises(UserError, match="nor a test part that holds some of them"):
+            do(grown, "evaluate")
+    else:
+        assert do(grown, "evaluate")["status"] != "fail"
+
+
+def test_a_sketch_knows_how_many_rows_were_there() -> None:
+    random = np.random.default_rng(0)
+    part, new = (random.integers(0, 2**48, 5000, dtype=np.uint64) for _ in range(2))
+    kept = overlap.sketch(part)
+    assert (
+        len(kept) == overlap.SKETCH and overlap.share_known(kept, new) == 0.0 and overlap.share_known(kept, part) == 1.0
+    )
+    mixed = np.concatenate([part[:2500], new[:2500]])
+    assert overlap.share_known(kept, mixed) == pytest.approx(0.5, abs=0.2)
+    few = part[:10]
+    assert overlap.share_known(overlap.sketch(few), np.concatenate([few, new[:30]])) == 0.25
+    assert overlap.share_of_copies(mixed, part) == 0.5
+
+
+def test_a_row_keeps_its_hash(project: Project) -> None:
+    """Pinned: a hash that changed with a version would let the same rows pass as new."""
+    frame = pl.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, 1e-7], "path": ["p", "q"]})
+    data = Data(frame, "a", {"path": "image"}, "")
+    assert overlap.sketch(overlap.row_hashes(data)) == ["52ccd347ad05", "aae6f2c391e5"]
 
 
 def test_the_opening_says_who_when_and_what(project: Project) -> None:

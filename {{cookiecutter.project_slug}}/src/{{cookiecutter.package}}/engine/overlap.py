@@ -1,0 +1,40 @@
+"""Whether rows were seen before: hashes of rows, and a sketch of a part that is small enough to keep in a record."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import polars as pl
+
+from ..task import Data
+
+SKETCH = 64  # hashes kept of a part: an overlap of 5 % shows as three of them
+BYTES = 6
+
+
+def row_hashes(data: Data) -> np.ndarray:
+    """Hash of the values of each row, uint64 [n]: the same wherever and whenever it is computed. A path is no value."""
+    kinds = data.frame.schema.items()
+    names = [n for n, kind in kinds if not kind.is_nested() and kind != pl.Binary and data.roles.get(n) != "image"]
+    values = [pl.col(name).cast(pl.String).fill_null("") for name in names]
+    texts = data.frame.select(pl.concat_str(values, separator="\x1f")).to_series()
+    digests = (hashlib.blake2b(text.encode(), digest_size=BYTES).digest() for text in texts)
+    return np.fromiter((int.from_bytes(digest) for digest in digests), dtype=np.uint64, count=len(data))
+
+
+def sketch(hashes: np.ndarray) -> list[str]:
+    """The smallest distinct hashes (Broder 1997), as hexadecimal text."""
+    return [f"{value:0{2 * BYTES}x}" for value in np.unique(hashes)[:SKETCH].tolist()]
+
+
+def share_known(kept: list[str], hashes: np.ndarray) -> float:
+    """Estimated share of these rows that were in the part a sketch was made of: of those the sketch could hold."""
+    known = np.array([int(text, 16) for text in kept], dtype=np.uint64)
+    within = hashes <= known.max() if len(known) == SKETCH else np.ones(len(hashes), dtype=bool)
+    return float(np.isin(hashes[within], known).mean()) if within.any() else 0.0
+
+
+def share_of_copies(hashes: np.ndarray, others: np.ndarray) -> float:
+    """Share of these rows that have a copy among the others."""
+    return float(np.isin(hashes, others).mean()) if len(hashes) else 0.0
