@@ -441,6 +441,67 @@ RECORDS = [
     Case("a test lock that was never written by us", "was edited", EVALUATE, write("TEST_OPENED.json", '{"openings": [], "hash": "0"}')),
 ]  # fmt: skip
 
+PREDICT, PACKAGE = ["predict", "new.csv", "--out", "answers.csv"], "models/0001-*"
+
+
+def package_case(given: str, words: str, argv: list[str], edit: Any = lambda root: None) -> Case:
+    return Case(given, words, argv, edit, "packaged")
+
+
+def forged(name: str, content: Any) -> Any:
+    """Change a file of the package, and make the manifest, its hash and the folder's name fit."""
+
+    def edit(root: Path) -> None:
+        import hashlib
+
+        there = next(root.glob(PACKAGE))
+        (there / name).write_bytes(content(there.joinpath(name).read_bytes()) if callable(content) else content)
+        manifest = json.loads((there / "package.json").read_text())
+        manifest["files"][name] = hashlib.sha256((there / name).read_bytes()).hexdigest()
+        (there / "package.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1))
+        plain = json.dumps(manifest, ensure_ascii=False)
+        there.rename(there.with_name(f"0001-{hashlib.sha256(plain.encode()).hexdigest()[:12]}"))
+        history = root / "models" / "history.jsonl"
+        found = [json.loads(line) for line in history.read_text().replace(there.name, next(root.glob(PACKAGE)).name).splitlines()]
+        history.write_bytes(honest([{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in found]))
+
+    return edit
+
+
+PACKAGES = [
+    package_case("no package at all", "recipe export", PREDICT, removed("models")),
+    package_case("a version that is not there", "no version of the model", [*PREDICT, "--model", "0404-x"]),
+    package_case("a version that leads elsewhere", "no version of the model", [*PREDICT, "--model", "../runs/0002-train"]),
+    package_case("promoting a version that is not there", "no version of the model", ["promote", "0404-x"]),
+    package_case("promoting a path", "no version of the model", ["promote", "../runs/0002-train"]),
+    package_case("going back when there is nothing before", "no earlier", ["rollback"]),
+    package_case("a package's manifest cut short", "cannot be read", PREDICT, replaced(f"{PACKAGE}/package.json", b"{")),
+    package_case("a package's manifest that is a list", "not the manifest", PREDICT, replaced(f"{PACKAGE}/package.json", b"[]")),
+    package_case("a package's manifest edited", "not what .* was exported with", PREDICT, in_json(f"{PACKAGE}/package.json", lambda m: m["config"].update(hidden=64))),
+    package_case("a package's weights with one bit flipped", "differs from the export", PREDICT, replaced(f"{PACKAGE}/weights.safetensors", flip)),
+    package_case("a package's preprocessing edited", "differs from the export", PREDICT, replaced(f"{PACKAGE}/prep.json", lambda b: b.replace(b"0.", b"1.", 1))),
+    package_case("a package without its golden examples", "is missing", PREDICT, removed(f"{PACKAGE}/golden.json")),
+    package_case("a package's weights that are none, all hashes made to fit", "no package that this code can load", PREDICT, forged("weights.safetensors", b"hello")),
+    package_case("a package's preprocessing that is a list, all hashes made to fit", "no package that this code can load", PREDICT, forged("prep.json", b"[]")),
+    package_case("a package's golden examples that are a list, all hashes made to fit", "no package that this code can load", PREDICT, forged("golden.json", b"[]")),
+    package_case("a history that is cut short", "history.jsonl", PREDICT, replaced("models/history.jsonl", lambda b: b[:-5])),
+    package_case("a history that is a pickle", "history.jsonl", PREDICT, replaced("models/history.jsonl", b"\x80\x04K\x01.")),
+    package_case("predicting nothing", "name what to predict", ["predict"]),
+    package_case("predicting a file that is not there", "is not a file|neither a file", ["predict", "none.csv"]),
+    package_case("predicting an empty file", "no header line", PREDICT, write("new.csv", b"")),
+    package_case("predicting a header alone", "no rows", PREDICT, write("new.csv", table([]))),
+    package_case("predicting gibberish", "no column|NUL", PREDICT, write("new.csv", bytes(range(256)) * 4)),
+    package_case("predicting a table without a column of the model", "x0", PREDICT, write("new.csv", table(rows()[:5], "a,x1,colour,when,who,target"))),
+    package_case("an answer file in a folder that is not there", "cannot be written", ["predict", "new.csv", "--out", "no/such/folder/a.csv"]),
+    package_case("a port that is none", "port", ["serve", "--port", "99999999"]),
+    package_case("a share above 1", "--sample", ["serve", "--sample", "7"]),
+    package_case("a column to leave out that is not there", "exclude", ["serve", "--exclude", "nothing"]),
+    package_case("watching without a log", "no prediction log", ["monitor"]),
+    package_case("a log that is no database", "prediction log|database", ["monitor", "--log", "log.db"], write("log.db", b"no database at all" * 100)),
+    package_case("a rate above 1", "--rate", ["monitor", "new.csv", "--rate", "7"]),
+    package_case("negative hours", "--hours", ["monitor", "--hours", "-1"]),
+]  # fmt: skip
+
 AREAS: dict[str, tuple[str, list[Case]]] = {
     "config": ("recipe.toml", CONFIG),
     "command": ("The command line", COMMAND),
@@ -451,4 +512,5 @@ AREAS: dict[str, tuple[str, list[Case]]] = {
     "ledger": ("The ledger", LEDGER),
     "checkpoints": ("Checkpoints and resuming", CHECKPOINTS),
     "records": ("Records, preprocessing and the test lock", RECORDS),
+    "packages": ("Model packages, predicting, serving and watching", PACKAGES),
 }

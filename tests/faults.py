@@ -198,6 +198,19 @@ def make_base(modality: str, package: str, where: Path) -> Path:
     return root
 
 
+def make_packaged(package: str, base: Path, where: Path) -> Path:
+    """The project with a model package that is promoted, and a file of new rows."""
+    root = where / "base-packaged"
+    shutil.copytree(base, root)
+    for argv in (["export"], ["promote"]):
+        done = ask(package, root, argv)
+        assert done.status == 0, done.output
+    (root / "new.csv").write_bytes(table(rows()[:5]))
+    assert ask(package, root, ["predict", "new.csv", "--out", "answers.csv"]).status == 0
+    (root / "answers.csv").unlink()
+    return root
+
+
 def ask(package: str, root: Path, argv: list[str]) -> Answer:
     """Run `recipe` in a project, in this process."""
     main = importlib.import_module(f"{package}.cli").main

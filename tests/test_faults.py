@@ -34,7 +34,9 @@ def workplace(where: Path) -> Workplace:
 
     torch.set_num_threads(1)
     names = faults.packages(where / "stamped")
-    return {kind: faults.make_base(kind, package, where) for kind, package in names.items()}, names, where
+    bases = {kind: faults.make_base(kind, package, where) for kind, package in names.items()}
+    bases["packaged"] = faults.make_packaged(names["tabular"], bases["tabular"], where)
+    return bases, {**names, "packaged": names["tabular"]}, where
 
 
 @pytest.fixture(scope="module")
