@@ -175,12 +175,12 @@ def overfitting(e: Evidence) -> Found:
 
 
 def still_improving(e: Evidence) -> Found:
-    """The run ended by its number of epochs, and its last two fifths still brought over a tenth of what was learned.
+    """The run ended by its number of epochs, and its last two fifths still brought over a twentieth of what was learned.
 
     Two fifths, because under a falling schedule the very last epochs bring little in any run.
     """
     mean, error = e.gain
-    if not e.early and e.best_epoch >= len(e.val_loss) - 2 and mean > 3 * error and mean > 0.1 * e.learned:
+    if not e.early and e.best_epoch >= len(e.val_loss) - 2 and mean > 3 * error and mean > 0.05 * e.learned:
         yield (
             "still improving",
             f"the last two fifths of {len(e.val_loss)} epochs brought {mean / e.learned:.0%} of what was learned",
