@@ -54,6 +54,8 @@ class Package:
         """The rows that can be predicted, ready for the model, and what is wrong with each of all rows ("" = nothing)."""
         frame, reasons = schema.read(self.columns, rows)
         good = np.flatnonzero([not why for why in reasons])
+        if not len(good):
+            return frame[good], reasons
         accepted, more = self.fitted.task.accept(self.fitted.config, self.fitted.prep, frame[good])
         for row, why in zip(good, more, strict=True):
             reasons[row] = why

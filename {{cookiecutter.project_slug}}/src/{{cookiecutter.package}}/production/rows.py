@@ -79,8 +79,9 @@ def missing(columns: Sequence[Column], there: Sequence[str]) -> list[str]:
 
 def _require(path: Path, columns: Sequence[Column], there: Sequence[str]) -> None:
     if lacking := missing(columns, there):
-        close = difflib.get_close_matches(lacking[0], there, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(map(repr, there[:8]))}"
+        lower = {name.lower(): name for name in there}
+        close = difflib.get_close_matches(lacking[0].lower(), lower, n=1)
+        hint = f"did you mean {lower[close[0]]!r}?" if close else f"it has {', '.join(map(repr, there[:8]))}"
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise UserError(f"{path} has no column {lacking[0]!r}{more}, which the model reads; {hint}")
 

@@ -7,6 +7,7 @@ values. A value that training would have read as something else is refused with 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
@@ -23,6 +24,7 @@ KINDS: dict[str, Any] = {
     "date": pl.Date, "datetime": pl.Datetime("us"),
 }  # fmt: skip
 SHOWN = 50  # most frequent values of a category that the schema lists
+NUMBER = re.compile(r"\s*[-+]?(\d[\d.]*|\.\d+|inf|infinity|nan)(e[-+]?\d+)?\s*", re.IGNORECASE | re.ASCII)
 Column = dict[str, Any]
 
 
@@ -98,7 +100,7 @@ def _value(kind: str, value: Any) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in str(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or not NUMBER.fullmatch(str(value)):
         raise ValueError("is not a number")
     try:
         number = float(value)

@@ -1,0 +1,389 @@
+"""Packages that prove themselves, files and requests answered alike, versions and the way back, the log, on a toy project."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ..cli import main, parser
+from ..engine.project import Project
+from ..errors import UserError
+from ..production import export, log, model, predict, registry, rows, serve
+from .test_evaluate import again, do, trained
+from .toy import Toy
+
+GOOD = {"x0": 0.5, "x1": -1, "x2": 2.0, "x3": 0}
+
+
+def exported(project: Project, run: str = "") -> str:
+    """Export as the command does; the name of the version."""
+    begun = project.begin("export")
+    export.run(project, begun, parser().parse_args(["export", "--run", run]))
+    return str(begun.finish()["result"]["version"])
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A toy project with two exported versions, of two trainings."""
+    project = trained(tmp_path_factory.mktemp("production"))
+    exported(project)
+    other = again(project, seed=3)
+    other.because = "no checks on a toy"
+    exported(project, do(other, "train")["id"])
+    return project
+
+
+@pytest.fixture
+def project(shared: Project, tmp_path: Path) -> Project:
+    """A copy of its own of the shared project."""
+    shutil.copytree(shared.root, tmp_path / "project")
+    copy = again(shared)
+    copy.root = tmp_path / "project"
+    return copy
+
+
+def load(project: Project, number: str = "1") -> model.Package:
+    return model.load(project.task, registry.find(project.root, number))
+
+
+def command(project: Project, *words: str) -> int:
+    """A production command as cli.main runs it."""
+    from .. import cli
+
+    args = parser().parse_args(list(words))
+    cli._check_flags(args)
+    module = {"predict": predict, "promote": registry, "rollback": registry, "versions": registry}[args.step]
+    return module.command(project, args)
+
+
+# ---- the package ----------------------------------------------------------------------------------------------------
+
+
+def test_a_package_answers_like_the_run(project: Project) -> None:
+    """Rows as JSON, with numbers as texts, get what the training code says of the same rows of the file."""
+    from ..engine.fitted import load_fitted
+    from ..engine.metrics import class_probabilities
+    from ..engine.parts import parts
+
+    package, val = load(project), parts(project)["val"]
+    found = package.answer([{k: str(v) for k, v in row.items()} for row in val.frame.drop("target").to_dicts()])
+    fitted = load_fitted(project, project.records("train")[0])
+    expected = class_probabilities(fitted.outputs(val)[0] / package.manifest["temperature"])[:, 1]
+    assert [a["probabilities"]["1"] for a in found.answers if a] == pytest.approx(expected, abs=1e-6)
+    called = [a["prediction"] for a in found.answers if a]
+    assert called == [str(int(p >= package.manifest["threshold"])) for p in expected]
+    assert (
+        package.manifest["threshold"] is not None and package.manifest["split"] and package.manifest["metrics"]["auc"]
+    )
+    assert {"weights.safetensors", "prep.json", "split.json", "golden.json", "reference.json", "MODEL_CARD.md"} <= set(
+        package.manifest["files"]
+    )
+
+
+def test_serving_that_preprocesses_otherwise_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plant V1: a scale that is applied otherwise than in training, however little."""
+    plain = Toy.examples
+
+    def skewed(self: Toy, config: Any, prep: dict[str, Any], data: Any) -> Any:
+        return plain(self, config, {**prep, "mean": [m + 0.001 for m in prep["mean"]]}, data)
+
+    load(project)
+    monkeypatch.setattr(Toy, "examples", skewed)
+    with pytest.raises(UserError, match=r"golden example .* where training gave"):
+        load(project)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "prep.json", "golden.json", "package.json", "MODEL_CARD.md"])
+def test_a_version_that_was_edited_is_refused(project: Project, name: str) -> None:
+    path = registry.find(project.root, "1") / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"never edited|cannot be read|not what"):
+        load(project)
+    path.unlink()
+    with pytest.raises(UserError, match=r"is missing|is no version"):
+        load(project)
+
+
+def test_other_tasks_and_a_baseline(tmp_path: Path) -> None:
+    """Classes, values, and the best plain model of a baseline step."""
+    for k, kind in ((3, "probabilities"), (1, "prediction")):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        project = trained(folder, k=k)
+        package = load(project, exported(project))
+        answer = package.answer([GOOD]).answers[0]
+        assert answer is not None and kind in answer
+        if k == 1:
+            plain = load(project, exported(project, "0002-baseline"))
+            assert plain.manifest["name"] == "first_feature"
+            assert isinstance(plain.answer([GOOD]).answers[0]["prediction"], float)  # type: ignore[index]
+
+
+# ---- versions -------------------------------------------------------------------------------------------------------
+
+
+def test_promote_and_roll_back(project: Project) -> None:
+    first, second = registry.versions(project.root)
+    with pytest.raises(UserError, match="no version is promoted"):
+        registry.chosen(project, "")
+    command(project, "promote", "1")
+    before = load(project, registry.promoted(project.root)).answer([GOOD]).answers
+    command(project, "promote", second)
+    assert load(project, registry.promoted(project.root)).answer([GOOD]).answers != before
+    began = time.perf_counter()
+    command(project, "rollback")
+    assert time.perf_counter() - began < 1
+    assert registry.promoted(project.root) == first
+    assert load(project, first).answer([GOOD]).answers == before, "bit for bit"
+    with pytest.raises(UserError, match="no earlier"):
+        command(project, "rollback")
+    with pytest.raises(UserError, match="did not serve"):
+        command(project, "rollback", second)
+    with pytest.raises(UserError, match="there are: 0001"):
+        command(project, "promote", "7")
+    assert [line["action"] for line in registry.history(project.root)] == ["promote", "promote", "rollback"]
+    assert registry.table(project.root).startswith(f"-> {first}")
+
+
+def test_a_broken_version_is_not_promoted_and_history_cannot_be_edited(project: Project) -> None:
+    command(project, "promote", "1")
+    (registry.find(project.root, "2") / "weights.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match="differs from the export"):
+        command(project, "promote", "2")
+    assert registry.promoted(project.root).startswith("0001")
+    path = project.root / "models" / "history.jsonl"
+    path.write_text(path.read_text().replace("promote", "rollback"))
+    with pytest.raises(UserError, match="does not follow"):
+        registry.promoted(project.root)
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+LINES = [
+    "x0,x1,x2,x3,note",
+    "1,2,3,4,fine",
+    "1,2,x,4,word",
+    "1,2,3",
+    "1,2,inf,4,infinite",
+    "1,2,,4,empty",
+    '0.1,-2,3,1e3,"two',
+    'lines"',
+]
+WHY = {2: "not a number", 3: "3 cells instead of 5", 4: "infinite", 5: "finite answer"}
+
+
+def test_bad_rows_of_a_file_are_set_aside_never_lost(project: Project) -> None:
+    source = project.root / "in.csv"
+    source.write_bytes("\n".join(LINES).encode() + b"\n1,2,3,4,caf\xe9\n")
+    assert command(project, "predict", str(source), "--model", "1") == 1
+    good = pl.read_csv(project.root / "in.predicted.csv")
+    bad = [json.loads(line) for line in (project.root / "in.predicted.aside.jsonl").read_text().splitlines()]
+    assert good["note"].to_list() == ["fine", "two\nlines"] and good["prediction"].is_in([0, 1]).all()
+    assert {b["row"]: True for b in bad} == {**dict.fromkeys(WHY, True), 7: True}
+    assert all(WHY[b["row"]] in b["reason"] for b in bad if b["row"] in WHY) and "UTF-8" in bad[-1]["reason"]
+    source.write_text("\n".join(LINES[:2]))
+    assert command(project, "predict", str(source), "--model", "1") == 0
+    assert not (project.root / "in.predicted.aside.jsonl").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_every_kind_of_file_in_chunks(project: Project, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setattr(f"{rows.__name__}.CHUNK", 64)
+    frame = pl.read_csv(project.root / "data" / "train.csv").with_columns(pl.Series("day", ["2013-01-31"] * 300))
+    source, target = project.root / f"new{suffix}", project.root / f"out{suffix}"
+    writers = {
+        ".csv": frame.write_csv,
+        ".jsonl": frame.write_ndjson,
+        ".parquet": frame.with_columns(pl.col("day").str.to_date()).write_parquet,
+    }
+    writers[suffix](source)
+    assert command(project, "predict", str(source), "--out", str(target), "--model", "1") == 0
+    readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
+    found = readers[suffix](target)
+    assert len(found) == 300 and found["x0"].to_list() == pytest.approx(frame["x0"].to_list())
+    expected = load(project).answer(frame.to_dicts()).answers
+    assert found["probability of 1"].to_list() == pytest.approx(
+        [a["probabilities"]["1"] for a in expected if a], abs=1e-6
+    )
+
+
+BAD_FILES = [
+    ("x0,x1,x2\n1,2,3\n", "no column 'x3'"), ("x0,x1,X2,x3\n1,2,3,4\n", "did you mean 'X2'"), ("x0,x1,x2,x3\n", "holds no rows"), ("", "header"),
+    ("x0,x1,x2,x3,prediction\n1,2,3,4,5\n", "rename"), ("x0,x0,x2,x3\n1,2,3,4\n", "header"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "words"), BAD_FILES)
+def test_a_file_that_cannot_be_read_is_one_sentence(project: Project, content: str, words: str) -> None:
+    source = project.root / "in.csv"
+    source.write_text(content)
+    with pytest.raises(UserError, match=words):
+        command(project, "predict", str(source), "--model", "1")
+    assert not list(project.root.glob("*predicted*")) and not list(project.root.glob(".predict-*"))
+
+
+# ---- requests -------------------------------------------------------------------------------------------------------
+
+
+class Client:
+    """Asks one server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    def predict(self, *rows: dict[str, Any]) -> tuple[int, Any]:
+        return self.ask("POST", "/predict", json.dumps({"rows": rows}).encode())
+
+
+@contextmanager
+def serving(project: Project, *words: str) -> Iterator[Client]:
+    """The application on a port of its own, in a thread."""
+    import socket
+
+    import uvicorn
+
+    service = serve.start(project, parser().parse_args(["serve", *words]))
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(serve.make_app(service), log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield Client(listening.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+DEEP = b'{"rows": ' + b"[" * 100_000
+MALFORMED = [
+    b"", b"{", b"null", b"[]", b"3", b'"rows"', b"\xff\xfe", b"x0=1&x1=2", b"{}", b'{"rows": null}', b'{"rows": {}}', b'{"rows": []}', b'{"row": [{}]}', b'{"rows": [1]}',
+    b'{"rows": [[]]}', b'{"rows": [null]}', b'{"rows": [{}]}', DEEP, b'{"rows": [{"x0": 1}]}', json.dumps({"rows": [GOOD] * 1001}).encode(), b"<html></html>",
+    *(json.dumps({"rows": [{**GOOD, "x1": value}]}).encode() for value in (
+        "a", "", True, [], {}, [1], {"a": 1}, "1_000", "0x10", "inf", 1e400, "-Infinity", "1,5", "٣٤x", "\ud800", "2013-01-31", " ", "nul\0l", None, "NaN")),
+    json.dumps({"rows": [GOOD, {**GOOD, "x2": "b"}]}).encode(),
+]  # fmt: skip
+
+
+def test_malformed_requests_get_one_sentence_and_no_log(project: Project) -> None:
+    """Each is refused with a reason; none is logged; the server is alive after them."""
+    assert len(MALFORMED) >= 40
+    with serving(project, "--model", "1") as client:
+        for body in MALFORMED:
+            status, told = client.ask("POST", "/predict", body)
+            assert 400 <= status < 500 and list(told) == ["error"] and len(told["error"]) > 20, (
+                body[:80],
+                status,
+                told,
+            )
+        assert client.ask("POST", "/predict", b"x", **{"Content-Length": str(1 << 30)})[0] == 413
+        assert client.ask("GET", "/predict")[0] == 405 and client.ask("GET", "/../etc/passwd")[0] == 404
+        assert client.predict(GOOD)[0] == 200
+    with closing(sqlite3.connect(project.root / log.FILE)) as table:
+        assert table.execute("SELECT count(*) FROM predictions").fetchone() == (1,)
+
+
+def test_a_promote_and_a_rollback_under_load_lose_no_request(project: Project) -> None:
+    """Four clients ask without a pause while versions change; every answer is of one version, and right for it."""
+    first, second = registry.versions(project.root)
+    expected = {v: load(project, v).answer([GOOD]).answers[0]["prediction"] for v in (first, second)}  # type: ignore[index]
+    command(project, "promote", "1")
+    found: list[tuple[int, str, str]] = []
+    stop = threading.Event()
+
+    def client_loop(client: Client) -> None:
+        while not stop.is_set():
+            status, told = client.predict(GOOD)
+            found.append(
+                (status, told.get("version", ""), told["predictions"][0]["prediction"] if status == 200 else "")
+            )
+
+    with serving(project) as client:
+        threads = [threading.Thread(target=client_loop, args=(client,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for words, version in ((("promote", "2"), second), (("rollback",), first)):
+            command(project, *words)
+            until = time.monotonic() + 10
+            while client.ask("GET", "/ready")[1]["version"] != version and time.monotonic() < until:
+                time.sleep(0.05)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        written = client.ask("GET", "/health")[1]
+    assert {status for status, _, _ in found} == {200} and {v for _, v, _ in found} == {first, second}
+    assert all(prediction == expected[version] for _, version, prediction in found)
+    with closing(sqlite3.connect(project.root / log.FILE)) as table:
+        assert (
+            table.execute("SELECT count(*) FROM predictions").fetchone() == (len(found),) and written["not_logged"] == 0
+        )
+
+
+def test_a_version_that_does_not_load_changes_nothing(project: Project) -> None:
+    command(project, "promote", "1")
+    with serving(project) as client:
+        (registry.find(project.root, "2") / "weights.safetensors").write_bytes(b"x")
+        registry._point(project, "promote", registry.versions(project.root)[1])
+        until = time.monotonic() + 10
+        while client.ask("GET", "/ready")[0] == 200 and time.monotonic() < until:
+            time.sleep(0.05)
+        status, told = client.ask("GET", "/ready")
+        assert status == 503 and "differs" in told["problem"]
+        assert client.predict(GOOD)[1]["version"].startswith("0001")
+
+
+# ---- the log --------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_keeps_a_sample_without_what_is_excluded(project: Project) -> None:
+    with serving(project, "--model", "1", "--sample", "0.3", "--exclude", "x1") as client:
+        for _ in range(4):
+            assert client.predict(*[GOOD] * 250)[0] == 200
+    logged = log.read(project.root / log.FILE, 0)
+    assert 220 < len(logged) < 390
+    assert set(json.loads(logged["inputs"][0])) == {"x0", "x2", "x3"} == set(log.watched(logged).columns)
+    with pytest.raises(UserError, match="no column"):
+        serve.start(project, parser().parse_args(["serve", "--model", "1", "--exclude", "y"]))
+
+
+def test_a_log_that_cannot_be_written_breaks_no_answer(project: Project) -> None:
+    path = project.root / log.FILE
+    with serving(project, "--model", "1") as client:
+        with closing(sqlite3.connect(path)) as table:
+            table.execute("DROP TABLE predictions")
+            table.execute("CREATE TABLE predictions(something)")
+        assert client.predict(GOOD)[0] == 200
+        until = time.monotonic() + 10
+        while not client.ask("GET", "/health")[1]["not_logged"] and time.monotonic() < until:
+            time.sleep(0.05)
+        assert client.ask("GET", "/health")[1]["not_logged"] == 1 and client.predict(GOOD)[0] == 200
+
+
+def test_flags_belong_to_their_commands(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, expected in (
+        (["train", "--port", "1"], "it belongs to serve"),
+        (["predict", "--sample", "1"], "it belongs to serve"),
+        (["monitor", "--rate", "-1"], "0 or more"),
+    ):
+        assert main([*words, "--project", str(project.root)]) == 2
+        assert expected in capsys.readouterr().err
