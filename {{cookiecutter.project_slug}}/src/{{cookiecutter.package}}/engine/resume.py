@@ -161,6 +161,7 @@ def _overrides(before: dict[str, Any]) -> dict[str, Any]:
 
 def _say_libraries(project: Project, before: dict[str, Any]) -> None:
     """Another version of a library is no reason to refuse, but the last bits may differ."""
-    old, new = before.get("libraries", {}), {name: library_version(name) for name in LIBRARIES}
+    old, new = before.get("libraries"), {name: library_version(name) for name in LIBRARIES}
+    old = old if isinstance(old, dict) else {}
     if changed := [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]:
         project.say(f"  since it was stopped: {', '.join(changed)}; results may differ in the last bits")
