@@ -92,7 +92,7 @@ def test_every_plot_is_there(tmp_path: Path, k: int, expected: set[str]) -> None
     assert not {link for link in page.links if link.startswith(("http", "//"))}
     assert (project.root / "runs" / "0003-train" / "report.html").exists()
     assert all((project.root / link).exists() for link in page.links if link.startswith("runs/"))
-    assert "0003-train" in text and "Out of date" not in text
+    assert "0003-train" in text and "was made before" not in text
 
 
 def test_a_shut_test_part_shows_validation_class_by_class(tmp_path: Path) -> None:
