@@ -17,13 +17,14 @@ ORDER = ("audit", "split", "baseline", "check", "lr-range", "train", "evaluate",
 class Verdict:
     """A plant at one strength. caught_by: check -> share of the full trials in which it was red because of the plant.
 
-    refused: share of the trials in which a step refused with an explanation. effect: Cohen's d of the honest score, p its
+    scored: seeds behind effect and p. refused: share of the trials in which a step refused with an explanation. effect: Cohen's d of the honest score, p its
     paired test. nan, linear: what the rivals caught.
     """
 
     plant: Plant
     strength: str
     trials: int
+    scored: int
     effective: bool
     effect: float
     p: float
@@ -61,8 +62,11 @@ def caused(result: dict[str, Any], twin: dict[str, Any]) -> dict[tuple[str, str]
 
 
 def outcomes(result: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    """The steps that ended so: refused or crashed."""
-    return [step for step in result.get("steps", []) if step["outcome"] == what]
+    """The steps that ended so: refused or crashed. What is refused after a crash only follows from it."""
+    steps = result.get("steps", [])
+    crashed = [i for i, step in enumerate(steps) if step["outcome"] == "crashed"]
+    before = steps[: crashed[0] + 1] if crashed else steps
+    return [step for step in before if step["outcome"] == what]
 
 
 def effect(faulty: list[float], healthy: list[float]) -> tuple[float, float]:
@@ -107,6 +111,7 @@ def judge(plant: Plant, strength: str, results: list[dict[str, Any]], twins: lis
         plant=plant,
         strength=strength,
         trials=len(full),
+        scored=len(scored),
         effective=bool(plant.wrong) or untrained or (p < 0.05 and abs(d) >= 0.5),
         effect=d,
         p=p,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plant import Edit, Fault, Plant
-from plants_data import three
+from plants_data import PARTS_OF, three
 
 MODEL, LOOP, LOSSES = "tabular/model.py", "engine/loop.py", "engine/losses.py"
 OPTIM, RESUME = "engine/optim.py", "engine/resume.py"
@@ -233,7 +233,7 @@ EVALUATION = [
     ),
     Plant("E5", "the test part opened twice", ("evaluation",), "digits", "evaluate", {"medium": Fault(then=(("evaluate",),)), "mild": Fault(then=(("evaluate", "--because", "a second look"),))}, wrong="a second look chooses on the test part", says="open", inflating=True),
     Plant("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("steps/evaluate.py", "heat = calibration.temperature(config, prep, *val)", "heat = calibration.temperature(config, prep, *test)")}, wrong="calibration is measured on what it was fitted to", inflating=True),
-    Plant("E8", "the validation score is that of training rows", ("evaluation", "split"), "digits few", "train", {"extreme": code("steps/train.py", '(task.examples(config, prep, data[name]) for name in ("train", "val"))', '(task.examples(config, prep, data[name]) for name in ("train", "train"))')}, wrong="nothing is held out", inflating=True),
+    Plant("E8", "the validation score is that of training rows", ("evaluation", "split"), "digits", "check", {"extreme": code("engine/parts.py", PARTS_OF, '    rows = np.flatnonzero(part == 0)\n    return {"train": project.data.take(rows), "val": project.data.take(rows)}')}, wrong="nothing is held out", inflating=True),
 ]  # fmt: skip
 
 REPRODUCIBILITY = [
@@ -241,6 +241,6 @@ REPRODUCIBILITY = [
     Plant("Q1 init", "the network starts from no seed", ("reproducibility", "loop"), "digits", "check", {"medium": code(LOOP, "    seed_everything(config.seed, config.deterministic)\n", "    torch.seed()\n")}, wrong="no run can be repeated"),
     Plant("Q2", "resumed without the optimiser's state", ("reproducibility", "loop", "optimiser"), "digits", "check", {"medium": code(RESUME, '        optimiser.load_state_dict(saved.state["optimiser"])\n', "")}, wrong="a resumed run is another run"),
     Plant("Q2 random", "resumed without the generators' state", ("reproducibility", "loop"), "digits dropout", "check", {"medium": code(RESUME, '        set_rng_state(saved.state["rng"])\n', "")}, wrong="a resumed run is another run"),
-    Plant("Q3", "uncommitted change", ("reproducibility",), "digits", "train", {"medium": Fault(then=(("git", "dirty"), ("train",)))}, wrong="the code of the run is in no commit"),
-    Plant("Q4", "two knobs changed at once", ("reproducibility",), "digits", "train", {"medium": Fault(then=(("train", "lr=0.001", "hidden=32"),))}, wrong="no one can say which of the two did it"),
+    Plant("Q3", "uncommitted change", ("reproducibility",), "digits", "train", {"medium": Fault(then=(("git", "dirty"), ("check",), ("train",)))}, wrong="the code of the run is in no commit", says="commit"),
+    Plant("Q4", "two knobs changed at once", ("reproducibility",), "digits", "train", {"medium": Fault(then=(("check", "lr=0.001", "hidden=32"), ("train", "lr=0.001", "hidden=32")))}, wrong="no one can say which of the two did it", says="bundle"),
 ]  # fmt: skip

@@ -21,6 +21,9 @@ from plant import Edit, Fault, Plant
 
 TABLE, PARTS = "tabular/data.py", "engine/parts.py"
 BATCH = "            yield Batch({name: tensor[rows] for name, tensor in self.x.items()}, self.y[rows], rows, query)"
+PARTS_OF = (
+    "    return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}"
+)
 LEAK = "the parts share what they must not share"
 
 
@@ -35,15 +38,12 @@ def _of_train(expression: str) -> Fault:
 
 def _parts(share: float) -> Fault:
     """A share of the validation rows joins the training part."""
-    old = (
-        "    return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}"
-    )
     new = (
         "    val = np.flatnonzero(part == 1)\n"
         f"    train = np.r_[np.flatnonzero(part == 0), val[: round({share} * len(val))]]\n"
         '    return {"train": project.data.take(train), "val": project.data.take(val)}'
     )
-    return Fault(code=(Edit(PARTS, old, new),))
+    return Fault(code=(Edit(PARTS, PARTS_OF, new),))
 
 
 def _scaled_by_itself() -> Edit:
@@ -101,7 +101,7 @@ VAL_FOR_TEST = Edit(PARTS, OPEN_TEST, OPEN_TEST.replace("== 2", "== 1"))
 TRAIN_FOR_TEST = Edit(PARTS, OPEN_TEST, OPEN_TEST.replace("== 2", "== 0"))
 PARTS_BUT_VAL = Edit(
     PARTS,
-    "    return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}",
+    PARTS_OF,
     '    return {"train": project.data.take(np.flatnonzero(part != 1)), "val": project.data.take(np.flatnonzero(part == 1))}',
 )
 

@@ -30,16 +30,19 @@ def trials(plants: list[Plant], healthy: bool, seeds: int = SEEDS, full: int = F
     that an early stop still says something of each."""
     found = []
     bases = sorted({plant.base for plant in plants})
-    for seed in dict.fromkeys([0, *range(full, seeds), *range(1, max(full, HEALTHY_SEEDS))]):
+    for seed in dict.fromkeys([0, *range(full, seeds), *range(1, full)]):
         light = seed >= full
         if seed >= seeds:
             continue
         found += [Trial(f"twin {name}", "none", BASES[name], Fault(), seed, light) for name in bases]
-        if healthy and seed < min(seeds, HEALTHY_SEEDS):
+        if healthy and seed < min(seeds, HEALTHY_SEEDS) and (seed == 0 or not light):
             found += [Trial(f"healthy {base.name}", "none", base, fault, seed) for base, fault in HEALTHY]
         for plant in plants:
             if not (light and plant.wrong):
                 found += [Trial(plant.id, s, BASES[plant.base], f, seed, light) for s, f in plant.strengths.items()]
+    if healthy:
+        rest = range(full, min(seeds, HEALTHY_SEEDS))
+        found += [Trial(f"healthy {base.name}", "none", base, fault, s) for s in rest for base, fault in HEALTHY]
     return found
 
 
