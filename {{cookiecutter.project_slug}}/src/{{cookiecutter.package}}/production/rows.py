@@ -128,9 +128,9 @@ def _lines(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
             yield Row(number, values) if fits else Row(number, None, "is no JSON object", values)
 
 
-def _schema(path: Path) -> pl.Schema:
+def _schema(path: Path) -> dict[str, pl.DataType]:
     try:
-        return pl.read_parquet_schema(path)
+        return dict(pl.read_parquet_schema(path))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
