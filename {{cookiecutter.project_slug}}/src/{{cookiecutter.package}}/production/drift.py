@@ -77,7 +77,7 @@ def numbers(known: np.ndarray, n: int, now: np.ndarray) -> Measured:
 
 
 def rank_sum(known: np.ndarray, n: int, now: np.ndarray) -> float:
-    """Two-sided p of the Mann-Whitney test with its correction for ties; `known` stands for n rows."""
+    """Two-sided p of the Mann-Whitney test with its correction for ties; `known`, sorted, stands for n rows."""
     m = len(now)
     below = (np.searchsorted(known, now, side="left") + np.searchsorted(known, now, side="right")) / (2 * len(known))
     values, place = np.unique(np.concatenate([known, now]), return_inverse=True)
