@@ -55,6 +55,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     if model.prep["classes"]:
         truths = [examples.y.cpu().numpy().astype(int) for examples in (val, test)]
         run.result |= classification(project.config, model.prep, (val_outputs, truths[0]), (outputs, truths[1]))
+        run.add(temperature_of_validation(project, record, model.prep, run.result["temperature"]))
     run.result["slices"] = slices(project.config, model.prep, test_data, outputs, test.y.cpu().numpy())
 
 
@@ -68,6 +69,20 @@ def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> F
         f"outputs on validation differ by {apart:.1e} of their size from those that training wrote down",
         fail=apart > (1e-2 if project.config.precision == "bf16" else 1e-3),
         evidence={"difference": apart},
+    )
+
+
+def temperature_of_validation(project: Project, record: dict[str, Any], prep: dict[str, Any], heat: float) -> Finding:
+    """The temperature in use against one fitted on the validation outputs that training wrote down: never on the test part."""
+    outputs, y = (
+        np.load(project.root / "runs" / record["id"] / f"{n}.npy", allow_pickle=False) for n in ("outputs", "y")
+    )
+    own = calibration.temperature(project.config, prep, outputs, y.astype(int))
+    return finding(
+        "temperature of validation",
+        f"temperature {heat:.4f}, on the validation outputs of the training run {own:.4f}",
+        fail=not math.isclose(heat, own, rel_tol=0.01),
+        evidence={"used": heat, "validation": own},
     )
 
 

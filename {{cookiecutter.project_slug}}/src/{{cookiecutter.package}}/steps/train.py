@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import short_runs
-from ..checks.finding import Finding, finding
+from ..checks.finding import Finding, finding, not_applicable
 from ..checks.gradients import dead_shares
 from ..config import Config
 from ..engine import experiments, metrics
@@ -18,7 +18,7 @@ from ..engine.fitted import Fitted, weights_hash
 from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of
 from ..engine.losses import make_loss
 from ..engine.parts import parts
-from ..engine.project import Project, Run
+from ..engine.project import Project, Run, git
 from ..engine.sharpness import sharpness
 from ..engine.stop import alone
 from ..task import Batch, Examples
@@ -36,6 +36,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     if not task.final_baseline(config):
         project.require("check", "a silent bug would waste the run")
     experiment = experiments.begin(project, args.parent, args.predict, args.bundle)
+    run.add(committed(project))
     data = parts(project)
     prep = task.prepare(config, data["train"])
     run.save("prep.json", prep)
@@ -53,6 +54,22 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     if not task.final_baseline(config):
         for one in diagnose.findings(project, run.folder, config.model_dump(), run.result)[0]:
             run.add(one)
+
+
+def committed(project: Project) -> Finding:
+    """Whether the code and the recipe of this run are those of a commit, so that the run can be found again."""
+    commit = git(project.root, "rev-parse", "HEAD")
+    if not commit:
+        return not_applicable("committed code", "the project lies in no git repository with a commit")
+    changed = git(project.root, "status", "--porcelain", "--untracked-files=no", "--", "src", "recipe.toml").split()[
+        1::2
+    ]
+    return finding(
+        "committed code",
+        f"{', '.join(changed[:4])} changed since commit {commit[:8]}" if changed else f"as in commit {commit[:8]}",
+        warn=bool(changed),
+        evidence={"commit": commit, "changed": changed},
+    )
 
 
 def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, **knobs: Any) -> dict[str, Any]:

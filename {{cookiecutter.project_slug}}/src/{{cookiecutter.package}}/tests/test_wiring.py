@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from ..checks import canaries, labels, short_runs, wiring
 from ..checks.bench import Bench
-from ..engine import metrics, parts
+from ..engine import calibration, metrics, parts
 from ..engine.loop import Progress
 from ..engine.project import Project
 from ..errors import UserError
-from ..steps.evaluate import replayed
+from ..steps.evaluate import replayed, temperature_of_validation
+from ..steps.train import committed
 from ..task import Batch, Data
 from .tables import config_of, data_of, table
 from .toy import Toy, ToyExamples, toy_project
@@ -208,3 +210,33 @@ def test_outputs_that_changed_since_training_are_red(tmp_path: Path) -> None:
     assert replayed(project, {"id": "0001-train"}, outputs).verdict == "PASS"
     assert replayed(project, {"id": "0001-train"}, outputs + 0.1).verdict == "FAIL"
     assert replayed(project, {"id": "0001-train"}, outputs[:10]).verdict == "FAIL"
+
+
+def test_a_temperature_of_other_rows_is_red(tmp_path: Path) -> None:
+    project = toy_project(tmp_path, k=2)
+    random = np.random.default_rng(0)
+    outputs = random.normal(size=(200, 1)).astype(np.float32)
+    y = (random.random(200) < 1 / (1 + np.exp(-outputs[:, 0]))).astype(np.float32)
+    folder = tmp_path / "runs" / "0001-train"
+    folder.mkdir(parents=True)
+    for name, array in (("outputs", outputs), ("y", y)):
+        np.save(folder / f"{name}.npy", array)
+    prep = {"classes": ["0", "1"], "outputs": 1}
+    own = calibration.temperature(project.config, prep, outputs, y.astype(int))
+    for heat, verdict in ((own, "PASS"), (1.1 * own, "FAIL")):
+        assert temperature_of_validation(project, {"id": "0001-train"}, prep, heat).verdict == verdict
+
+
+def test_uncommitted_code_is_named(tmp_path: Path) -> None:
+    project = toy_project(tmp_path, k=2)
+    assert committed(project).verdict == "NOT APPLICABLE"
+    for words in (
+        ["init", "-q"],
+        ["add", "recipe.toml"],
+        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "a"],
+    ):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    assert committed(project).verdict == "PASS"
+    (tmp_path / "recipe.toml").write_text("lr = 0.1\n")
+    found = committed(project)
+    assert found.verdict == "WARN" and "recipe.toml" in found.saw
