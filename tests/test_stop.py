@@ -92,7 +92,7 @@ def test_two_processes_on_one_run(stopped: Path, tmp_path: Path) -> None:
         assert first.stdout is not None
         while "resumed" not in (line := first.stdout.readline()):
             assert line, first.communicate()[1]
-        second = run(project, *TRAIN, "epochs=100000", "--resume")
+        second = run(project, *TRAIN, "epochs=100000", "--resume", timeout=120)
         assert second.returncode == 2 and "is being written by another process" in second.stderr
         assert second.stderr.count("\n") == 1 and first.poll() is None and (folder / "checkpoints").exists()
     finally:
