@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss
@@ -85,6 +85,7 @@ def test_the_bins_hold_every_row_once_in_any_order(seed: int, n: int, levels: in
 
 
 @settings(max_examples=50, deadline=None)
+@example(rows=[(8, False)], alarm=1.0, miss=0.0)
 @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40), st.floats(0, 9), st.floats(0, 9))
 def test_no_threshold_is_cheaper(rows: list[tuple[int, bool]], alarm: float, miss: float) -> None:
     config = Config(iid="drawn", cost_false_positive=alarm, cost_false_negative=miss)

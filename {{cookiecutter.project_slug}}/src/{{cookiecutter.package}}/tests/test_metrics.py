@@ -97,7 +97,7 @@ def test_auc_depends_on_the_order_alone(seed: int, scale: float, shift: float) -
 def test_constant_scores_earn_nothing() -> None:
     flat = np.zeros((80, 1))
     assert metrics.score(config_of("binary"), PREP, flat, np.arange(80) % 2) == 0.5
-    relevance, query = np.tile([0.0, 0.0, 0.0, 3.0], 20), np.arange(80) // 4
+    relevance, query = np.tile([3.0, 0.0, 0.0, 0.0], 20), np.arange(80) // 4
     assert metrics.score(config_of("ranking"), PREP, flat, relevance, query) == pytest.approx(1 / np.log2(5))
 
 
