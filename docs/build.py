@@ -37,7 +37,7 @@ STAGES = {  # the checks of findings.toml in the order of the file; each stage s
     "class balance": "recipe audit",
     "every row in one part": "recipe split",
     "signal": "recipe baseline",
-    "init loss": "recipe check",
+    "rows and labels": "recipe check",
     "learning rate": "recipe lr-range, train, evaluate",
     "healthy curves": "recipe diagnose, and the end of every run",
     "learning curve": "recipe learning-curve, rerun, tune",
