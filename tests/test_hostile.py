@@ -246,7 +246,7 @@ TAMPERED = [
     ("the ledger is deleted", lambda root: (root / "EXPERIMENTS.jsonl").unlink(), "disagree|was opened on|has no result"),
     ("the ledger's line is cut out", replaced("EXPERIMENTS.jsonl", lambda b: b"\n".join(x for x in b.splitlines() if b"open_test" not in x) + b"\n"), "does not follow"),
     ("the ledger's line is cut out, all hashes anew", drop_lines("open_test"), "was opened on|disagree"),
-    ("a row of the data is edited", lambda root: (root / "data/train.csv").write_bytes((root / "data/train.csv").read_bytes().replace(b"2024-01-01", b"2024-01-02", 1)), "no finished training run for this data"),
+    ("a row of the data is edited", lambda root: (root / "data/train.csv").write_bytes((root / "data/train.csv").read_bytes().replace(b"2024-01-01", b"2024-01-02", 1)), "made for other data|no finished training run for this data"),
     ("another split of the same data", knob("split_seed = 9"), "was opened on"),
     ("a value in the ledger is edited, all hashes anew", edited, "was opened on"),
 ]  # fmt: skip
