@@ -18,7 +18,7 @@ class Verdict:
     """A plant at one strength. caught_by: check -> share of the full trials in which it was red because of the plant.
 
     scored: seeds behind effect and p. refused: share of the trials in which a step refused with an explanation. effect: Cohen's d of the honest score, p its
-    paired test. nan, linear: what the rivals caught.
+    paired test. nan, linear: what the rivals caught. codes: states of the code that the trials ran on.
     """
 
     plant: Plant
@@ -38,6 +38,7 @@ class Verdict:
     nan: bool
     linear: bool
     broken: list[str] = field(default_factory=list)
+    codes: set[str] = field(default_factory=set)
 
 
 def reds(result: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -125,4 +126,5 @@ def judge(plant: Plant, strength: str, results: list[dict[str, Any]], twins: lis
         nan=sum(r["finite"] is False for r in full) >= n / 2,
         linear=sum(bool(r["linear"]) and not twin[r["seed"]]["linear"] for r in full) >= n / 2,
         broken=broken,
+        codes={r["code"] for r in results if "code" in r},
     )
