@@ -69,7 +69,7 @@ def describe(series: pl.Series) -> Statistics:
             if len(numbers) <= POINTS
             else numbers[((np.arange(POINTS) + 0.5) / POINTS * len(numbers)).astype(int)]
         )
-        return {"kind": "number", "rows": len(series), "missing": missing, "points": [float(f"{v:.9g}") for v in kept]}
+        return {"kind": "number", "rows": len(series), "missing": missing, "points": kept.tolist()}
     counted = as_text(series).drop_nulls().value_counts(sort=True)
     top = counted.head(MOST)
     counts = dict(zip(top.to_series(0).to_list(), top.to_series(1).to_list(), strict=True))

@@ -117,6 +117,17 @@ def test_a_version_that_was_edited_is_refused(project: Project, name: str) -> No
         load(project)
 
 
+def test_what_the_evaluation_found_is_exported(project: Project) -> None:
+    """Temperature, threshold and the scores of the test part, of the run that was evaluated."""
+    record = do(project, "evaluate", run="0003-train")
+    manifest = load(project, exported(project).split("-")[0]).manifest
+    assert manifest["tested"] and manifest["run"] == "0003-train"
+    assert manifest["temperature"] == record["result"]["temperature"]
+    assert manifest["threshold"] == record["result"]["threshold"]["value"]
+    assert manifest["metrics"] == record["result"]["metrics"]
+    assert "the test part, opened once" in (registry.find(project.root, "3") / "MODEL_CARD.md").read_text()
+
+
 def test_other_tasks_and_a_baseline(tmp_path: Path) -> None:
     """Classes, values, and the best plain model of a baseline step."""
     for k, kind in ((3, "probabilities"), (1, "prediction")):
