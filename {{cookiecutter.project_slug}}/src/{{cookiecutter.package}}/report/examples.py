@@ -129,5 +129,5 @@ def png(pixels: np.ndarray) -> str:
 
     image, buffer = Image.fromarray(pixels), io.BytesIO()
     image.thumbnail((SIDE, SIDE))
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -16,11 +16,8 @@ from .records import Record, comparable, finished
 MOST_RUNS = 10  # drawn: the newest, the best and the one of the page
 
 
-def runs_section(project: Project, records: dict[str, Record | None], root: str) -> Section:
-    """All models on validation: the baselines, and the runs on the same data and split as the one shown.
-
-    root: what leads from the page to the project's folder, for links to the pages of the runs.
-    """
+def runs_section(project: Project, records: dict[str, Record | None]) -> Section:
+    """All models on validation: the baselines, and the runs on the same data and split as the one shown."""
     train, metric = records["train"], project.config.resolved_metric
     baselines = _baselines(records, metric)
     runs = [r for r in finished(project) if train and comparable(r, train) and metric in r["result"]["metrics"]]
@@ -33,7 +30,7 @@ def runs_section(project: Project, records: dict[str, Record | None], root: str)
         grids.intervals(f"{metric} on validation", rows, metric, _name(train) if train else ""),
         progress_plot(runs, metric, baselines),
     ]
-    return section("Models", text, plots=drawn, tables=[_table(runs, metric, root)])
+    return section("Models", text, plots=drawn, tables=[_table(runs, metric)])
 
 
 def drawn_runs(runs: list[Record], train: Record | None, metric: str) -> list[Record]:
@@ -74,13 +71,13 @@ def progress_plot(runs: list[Record], metric: str, baselines: dict[str, Any]) ->
     return plots.lines("Progress over the runs", series, Axes("number of the run", metric), note=note)
 
 
-def _table(runs: list[Record], metric: str, root: str) -> Table | None:
+def _table(runs: list[Record], metric: str) -> Table | None:
     """One row a run, newest first: what it changed against its parent, what came of it, and against the baseline."""
     rows = []
     for record in reversed(runs):
         result = record["result"]
         against, experiment = result.get("against_baseline"), result.get("experiment") or {}
-        link = {"text": record["id"], "link": f"{root}runs/{record['id']}/report.html"}
+        link = {"text": record["id"], "link": f"runs/{record['id']}/report.html"}
         came = experiment.get("difference")
         beside = f"{fixed(interval(came, '+'))} to {experiment['parent'][:4]}, {came['verdict']}" if came else ""
         baseline = f"{fixed(interval(against, '+'))} to {against['name']}" if against else ""

@@ -32,9 +32,9 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     for record in runs:
         if not up_to_date(project, record):
             write_atomic(project.root / "runs" / record["id"] / PAGE, run_page(project, record))
-    page = project_page(project, records, "")
+    page = project_page(project, records)
     write_atomic(project.root / PAGE, page)
-    write_atomic(run.folder / PAGE, project_page(project, records, "../../"))
+    write_atomic(run.folder / PAGE, page.replace('href="runs/', 'href="../../runs/'))  # from there to the same pages
     run.result |= {
         "page": PAGE,
         "bytes": len(page.encode()),
@@ -55,11 +55,11 @@ def up_to_date(project: Project, record: Record) -> bool:
     return page.exists() and page.stat().st_mtime > max(path.stat().st_mtime for path in (*sources, *code))
 
 
-def project_page(project: Project, records: dict[str, Record | None], root: str) -> str:
-    """All runs, and the shown one in full. root: what leads from the page to the project's folder."""
+def project_page(project: Project, records: dict[str, Record | None]) -> str:
+    """All runs, and the shown one in full."""
     evaluated = records["evaluate"]
     sections = [
-        runs_section(project, records, root),
+        runs_section(project, records),
         test_section(evaluated) if evaluated else None,
         *(run_sections(project, records["train"], records) if records["train"] else []),
         studies_section(records),

@@ -92,6 +92,9 @@ def test_every_plot_is_there(tmp_path: Path, k: int, expected: set[str]) -> None
     assert not {link for link in page.links if link.startswith(("http", "//"))}
     assert (project.root / "runs" / "0003-train" / "report.html").exists()
     assert all((project.root / link).exists() for link in page.links if link.startswith("runs/"))
+    copy = next((project.root / "runs").glob("*-report/report.html"))
+    links = [link for link in Page(copy.read_text()).links if "runs/" in link]
+    assert links and all((copy.parent / link).exists() for link in links)
     assert "0003-train" in text and "was made before" not in text
 
 
@@ -166,7 +169,7 @@ def test_runs_on_other_data_are_not_compared(tmp_path: Path) -> None:
     _, text = reported(again(other), run="0006-train")
     assert "1 runs on other data or another split are left out" in text
     assert "runs/0006-train/report.html" in text and "runs/0003-train/report.html" not in text
-    drawn = experiments.runs_section(other, records.shown(other, "0003-train"), "")["plots"][0]
+    drawn = experiments.runs_section(other, records.shown(other, "0003-train"))["plots"][0]
     assert "network 0003" in drawn and "network 0006" not in drawn
 
 
@@ -283,8 +286,8 @@ def test_a_run_says_what_it_changed_and_what_came_of_it() -> None:
     difference = {"value": 0.1, "low": 0.05, "high": 0.15, "verdict": "adopt"}
     experiment = {"parent": "0001-train", "changed": {"dropout": [0.0, 0.2]}, "prediction": "less overfitting"}
     run = a_run(2, 0.8, experiment=experiment | {"difference": difference}, sharpness=0.01)
-    found = experiments._table([run], "auc", "../../")
-    assert found and found["rows"][0][0]["link"] == "../../runs/0002-train/report.html"
+    found = experiments._table([run], "auc")
+    assert found and found["rows"][0][0]["link"] == "runs/0002-train/report.html"
     words = [str(cell).replace("\xa0", " ") for cell in found["rows"][0][2:]]
     assert words == ["dropout=0.2", "less overfitting", "0.8000 [0.7000, 0.9000]",
                      "+0.1000 [+0.0500, +0.1500] to 0001, adopt", "", "0.0100"]  # fmt: skip
@@ -367,6 +370,26 @@ def test_pictures_and_where_the_model_looked() -> None:
     assert [image["source"][:22] for image in drawn["images"]] == ["data:image/png;base64,"] * 2
     assert drawn["title"] == "row 3: truth dog, called cat, loss 2.00" and drawn["text"] == "file: a.png"
     assert all(len(image["source"]) < 100_000 for image in drawn["images"])
+
+
+def test_a_page_of_large_noisy_pictures_stays_small(tmp_path: Path) -> None:
+    """Noise does not compress: the worst there is for a PNG. Two thousand steps in the ledger, a long run."""
+    project = trained(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3))
+
+    def worst(rows: Any) -> None:
+        for row in rows:
+            row["shown"]["image"], row["explained"] = noise.tolist(), {"saliency": np.ones((7, 7)).tolist()}
+
+    def long(curves: Any) -> None:
+        curves += [{**curves[-1], "epoch": epoch} for epoch in range(2, 2000)]
+
+    edit(project, "worst.json", worst)
+    edit(project, "curves.json", long)
+    folder = project.root / "runs" / "0003-train"
+    np.save(folder / "losses.npy", np.random.default_rng(0).exponential(size=(2000, 200)))
+    _, text = reported(project)
+    assert text.count("data:image/png") == 24 and len(text) < 3_000_000
 
 
 def test_a_batch_is_shown_with_its_mixed_labels() -> None:
