@@ -142,7 +142,8 @@ def _done(trial: Trial, path: Path, now: str, keep: bool) -> bool:
     if not path.exists():
         return False
     result = json.loads(path.read_text())
-    return (keep or result.get("code") == now) and (trial.light or not result.get("light", False))
+    whole = "broken" not in result and (trial.light or not result.get("light", False))
+    return whole and (keep or result.get("code") == now)
 
 
 def _reap(running: list[tuple[Any, float, Trial]], out: Path) -> list[tuple[Any, float, Trial]]:

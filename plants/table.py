@@ -10,7 +10,7 @@ from typing import Any
 
 from judge import ORDER, RANK, Verdict
 
-from plants import NOT_RUN
+from plants import NOT_RUN, PLANTS
 
 Healthy = dict[str, list[dict[str, Any]]]
 LEVELS = ("mild", "medium", "extreme")
@@ -28,7 +28,7 @@ def write(verdicts: list[Verdict], healthy: Healthy, path: Path) -> None:
         per_check([*listed, *strangers], healthy),
         each("Every plant", listed),
         each("Strangers", strangers),
-        not_run(),
+        not_run([*listed, *strangers]),
     ]
     path.write_text("\n".join(sections) + "\n", encoding="utf-8")
 
@@ -213,7 +213,10 @@ def each(title: str, verdicts: list[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def not_run() -> str:
+def not_run(verdicts: list[Verdict]) -> str:
     """What the list asks for and nobody ran."""
+    there = {(v.plant.id, v.strength) for v in verdicts}
+    cases = [f"{p.id} ({strength})" for p in PLANTS for strength in p.strengths if (p.id, strength) not in there]
     lines = ["\n## Not yet run\n", *(f"- {name}: {why}" for name, why in NOT_RUN.items())]
+    lines += [f"- written, but not run for this table: {', '.join(cases)}"] if cases else []
     return "\n".join(lines)

@@ -146,6 +146,8 @@ def run(step: str, words: list[str], gated: bool = False) -> dict[str, Any]:
             cli._dispatch(args)
     except errors.UserError as error:
         outcome, said = "refused", str(error)
+    except errors.Stopped:  # somebody stopped the benchmark, not the fault
+        raise
     except Exception:
         outcome, said = "crashed", traceback.format_exc()[-600:]
     new = sorted(set(Path("runs").glob("*/record.json")) - before)
