@@ -13,6 +13,11 @@ from judge import ORDER, RANK, Verdict
 from plants import NOT_RUN, PLANTS
 
 Healthy = dict[str, list[dict[str, Any]]]
+STRANGE = (
+    "Ten faults from no list, written down and committed before any threshold was looked at. Checks that were added since, for"
+    " plants of the list, catch some of them: `decoded back`, `rows and labels`, `metric of known outputs`, `neighbours`,"
+    " `same outputs as in training`.\n"
+)
 LEVELS = ("mild", "medium", "extreme")
 
 
@@ -27,7 +32,7 @@ def write(verdicts: list[Verdict], healthy: Healthy, path: Path) -> None:
         alarms(healthy),
         per_check([*listed, *strangers], healthy),
         each("Every plant", listed),
-        each("Strangers", strangers),
+        each("Strangers", strangers, STRANGE),
         not_run([*listed, *strangers]),
     ]
     path.write_text("\n".join(sections) + "\n", encoding="utf-8")
@@ -186,10 +191,11 @@ def per_check(verdicts: list[Verdict], healthy: Healthy) -> str:
     return "\n".join(lines)
 
 
-def each(title: str, verdicts: list[Verdict]) -> str:
+def each(title: str, verdicts: list[Verdict], note: str = "") -> str:
     """One row a case."""
     lines = [
         f"\n## {title}\n",
+        note,
         "Effect: Cohen's d of the honest score against the healthy twin, and p of the paired test; *wrong* means wrong by"
         " construction. Checks with the share of seeds on which they turned red.\n",
         "| plant | what | strength | effect | caught at | by | cause named |",
