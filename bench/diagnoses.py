@@ -118,7 +118,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     """The table of docs/diagnoses.md."""
     right = sum(row["expected"] in row["said"] for row in rows)
     cells = [
-        f"| {r['expected']} | {r['data']} | `{r['knobs'] or 'defaults'}` | {', '.join(r['said'])} | {r['saw']} | `{r['next']}` |"
+        f"| {r['expected']} | {r['data']} | `{r['knobs'] or 'defaults'}` | {', '.join(r['said'])} | {r['saw']} | {'`' + r['next'] + '`' if r['next'] else ''} |"
         for r in rows
     ]
     lines = [
