@@ -14,6 +14,7 @@ TAKEN = set(getattr(sys, "stdlib_module_names", ())) | {
     "click", "cloudpickle", "colorama", "colorlog", "cookiecutter", "cuda", "cuda_bindings", "cuda_pathfinder", "cuda_toolkit", "cwevals", "data",
     "datasets", "datasketch", "dateutil", "distro", "filelock", "fsspec", "git", "google", "googleapis_common_protos", "h11", "hf_xet", "httpcore",
     "httpcore2", "httpx", "httpx2", "httpx2_jsfetch", "huggingface_hub", "hypothesis", "idna", "imagehash", "iniconfig", "jinja2", "joblib", "librt",
+    "fastapi", "starlette", "uvicorn",
     "lightgbm", "mako", "markdown_it_py", "markupsafe", "mdurl", "mpmath", "mypy", "mypy_extensions", "narwhals", "networkx", "numpy", "nvidia",
     "nvidia_cublas", "nvidia_cuda_cupti", "nvidia_cuda_nvrtc", "nvidia_cuda_runtime", "nvidia_cudnn_cu13", "nvidia_cufft", "nvidia_cufile",
     "nvidia_curand", "nvidia_cusolver", "nvidia_cusparse", "nvidia_cusparselt_cu13", "nvidia_nccl_cu13", "nvidia_nvjitlink", "nvidia_nvshmem_cu13",

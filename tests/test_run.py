@@ -73,7 +73,7 @@ def test_whole_recipe_on_real_data(tmp_path: Path, name: str) -> None:
     done = run(project, "all")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     steps = [json.loads(line)["step"] for line in (project / "EXPERIMENTS.jsonl").read_text().splitlines()]
-    assert steps == ["audit", "split", "baseline", "check", "lr_range", "train", "open_test", "evaluate", "report"]
+    assert steps == ["audit", "split", "baseline", "check", "lr_range", "train", "diagnose", "open_test", "evaluate", "report"]
     assert "Traceback" not in done.stderr
     keys = {tuple(json.loads(p.read_text())) for p in (project / "runs").glob("*/record.json")}
     assert len(keys) == 1, "every step writes the same schema"

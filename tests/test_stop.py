@@ -106,6 +106,7 @@ def test_the_second_signal_leaves_at_once(tmp_path: Path) -> None:
     project = bake(tmp_path)
     script = (
         "import os, signal, sys, time\nfrom my_model.engine.stop import on_signals\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may run under nohup, which ignores it
         "with on_signals() as seen:\n os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n"
         " print(seen.received, flush=True)\n os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n print('never')"
     )
