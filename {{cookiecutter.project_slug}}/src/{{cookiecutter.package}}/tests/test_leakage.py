@@ -188,7 +188,9 @@ def test_the_sheet_is_stratified(tmp_path: Path) -> None:
 
 
 def test_images_get_a_contact_sheet(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    from PIL import Image
+
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "a.png")
     frame = pl.DataFrame({"path": [str(tmp_path / "a.png"), "gone.png"], "target": ["<b>", "dog"]})
     review.write_sheet(config_of(), data_of(frame, path="image"), tmp_path / "review.csv")
     page = (tmp_path / "review.html").read_text()
