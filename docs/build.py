@@ -30,7 +30,7 @@ knobs = {
     for name, field in task.knobs.model_fields.items()
 }
 flags = [(", ".join(a.option_strings), a.metavar or "", a.help) for a in cli.parser()._actions if a.option_strings]
-commands = [cli.STEPS, cli.EXPERIMENTS, *([cli.PRODUCTION] if hasattr(cli, "PRODUCTION") else []), cli.OTHERS]
+commands = [cli.STEPS, cli.EXPERIMENTS, cli.PRODUCTION, cli.OTHERS]
 print(json.dumps({"knobs": knobs, "flags": flags, "commands": commands, "groups": GROUPS, "sentences": sentences()}))
 """
 STAGES = {  # the checks of findings.toml in the order of the file; each stage starts with the check named here

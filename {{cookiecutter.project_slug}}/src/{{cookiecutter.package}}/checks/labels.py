@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.metrics import wilson
 from ..task import Data
 from . import power
 from .finding import Finding, finding, not_applicable
-from .review import wilson
 
 FLOOR = (
     0.03  # error among the surest quarter that healthy data stays under (breast cancer .003, digits .000, flights .024)

@@ -12,6 +12,7 @@ import polars as pl
 
 from ..config import Config
 from ..engine.files import IMAGES
+from ..engine.metrics import wilson
 from ..errors import UserError
 from ..task import Data
 from .finding import Finding, finding
@@ -105,11 +106,3 @@ def _answers(path: Path) -> list[int]:
     if not answers:
         raise UserError(f"--review {path}: no row is answered yet; write yes or no into {OK}")
     return answers
-
-
-def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of a share."""
-    share, scale = hits / n, 1 + z * z / n
-    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
-    middle = (share + z * z / (2 * n)) / scale
-    return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.metrics import wilson
 from ..engine.parts import PARTS, shares
 from ..task import Data
 from . import power
 from .duplicates import FEATURES, keys, near_pairs, repeats_by_chance
 from .finding import Finding, finding, not_applicable
 from .independence import moments
-from .review import wilson
 
 
 def complete(config: Config, data: Data, part: np.ndarray) -> Finding:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..engine import metrics
+from ..engine.metrics import wilson
 from ..engine.parts import PARTS, read_manifest
 from ..engine.project import Project
 from ..engine.target import targets
@@ -19,7 +20,6 @@ from ..task import Data, Examples
 from .bench import Bench
 from .duplicates import FEATURES, keys, repeats_by_chance
 from .finding import Finding, finding, not_applicable
-from .review import wilson
 
 
 def rows_and_labels(bench: Bench) -> Finding:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ..config import LOWER_IS_BETTER
 from ..errors import UserError
 from . import metrics
 from .project import Project
@@ -82,9 +81,9 @@ def begin(project: Project, wanted: str = "", predict: str = "", bundle: str = "
     return {"parent": parent["id"] if parent else "", "changed": changed, "prediction": predict, "bundle": bundle}
 
 
-def repeats(project: Project, config: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Finished runs of one experiment by seed; the newest of each."""
-    return {r["config"]["seed"]: r for r in finished(project) if not changes(r["config"], config)}
+def repeats(runs: list[dict[str, Any]], config: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Those of the runs that are of one experiment, by seed; the newest of each."""
+    return {r["config"]["seed"]: r for r in runs if not changes(r["config"], config)}
 
 
 def compare(project: Project, record: dict[str, Any], parent: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
@@ -94,8 +93,9 @@ def compare(project: Project, record: dict[str, Any], parent: dict[str, Any], pr
     one run, which knows nothing of the noise between seeds, and is no verdict.
     """
     metric = project.config.resolved_metric
-    mine = repeats(project, record["config"]) | {record["config"]["seed"]: record}
-    theirs = repeats(project, parent["config"])
+    runs = finished(project)
+    mine = repeats(runs, record["config"]) | {record["config"]["seed"]: record}
+    theirs = repeats(runs, parent["config"])
     seeds = sorted(mine.keys() & theirs.keys())
     pairs = [
         (mine[s]["result"]["metrics"][metric]["value"], theirs[s]["result"]["metrics"][metric]["value"]) for s in seeds
@@ -105,7 +105,8 @@ def compare(project: Project, record: dict[str, Any], parent: dict[str, Any], pr
         found = _over_rows(project, record, parent, prep)
         error = (found["high"] - found["low"]) / (2 * 1.96)
         return {**found, "error": error, "seeds": seeds, "verdict": "undecided"}
-    return {**paired_interval(differences), "seeds": seeds, "verdict": verdict(metric, paired_interval(differences))}
+    found = paired_interval(differences)
+    return {**found, "seeds": seeds, "verdict": verdict(metric, found)}
 
 
 def paired_interval(differences: np.ndarray) -> dict[str, float]:
@@ -118,10 +119,8 @@ def paired_interval(differences: np.ndarray) -> dict[str, float]:
 
 def verdict(metric: str, difference: dict[str, float]) -> str:
     """adopt, reject or undecided: on which side of zero the whole interval lies."""
-    low, high = difference["low"], difference["high"]
-    if metric in LOWER_IS_BETTER:
-        low, high = -high, -low
-    return "adopt" if low > 0 else "reject" if high < 0 else "undecided"
+    gain = metrics.gain(metric, difference)
+    return "adopt" if gain["low"] > 0 else "reject" if gain["high"] < 0 else "undecided"
 
 
 def _over_rows(

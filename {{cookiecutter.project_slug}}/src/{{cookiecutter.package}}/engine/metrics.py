@@ -8,6 +8,7 @@ once (Efron 1979). For ranking a row of W weighs queries.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,14 @@ def values(prep: dict[str, Any], outputs: np.ndarray) -> np.ndarray:
 def better(metric: str, a: float, b: float) -> bool:
     """Whether score `a` is better than `b`."""
     return a < b if metric in LOWER_IS_BETTER else a > b
+
+
+def gain(metric: str, difference: Mapping[str, Any]) -> dict[str, float]:
+    """value, low and high of a difference in a metric, turned so that above zero is better; None, as JSON has it, is NaN."""
+    value, low, high = (math.nan if difference[key] is None else difference[key] for key in ("value", "low", "high"))
+    if metric in LOWER_IS_BETTER:
+        return {"value": -value, "low": -high, "high": -low}
+    return {"value": value, "low": low, "high": high}
 
 
 def score(

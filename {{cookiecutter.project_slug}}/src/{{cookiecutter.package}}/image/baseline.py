@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..engine.linear import fit_linear
+from ..engine.linear import Linear, fit_linear
 from ..engine.target import targets
 from ..errors import UserError
 from ..task import Baseline, Data
@@ -38,7 +39,7 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
 
 def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
     """The baseline that was saved in `folder`."""
-    kinds: dict[str, Callable[..., Baseline]] = {"pixels": Pixels, "svc": Kernel, "probe": Probe}
+    kinds: dict[str, Callable[..., Baseline]] = {"pixels": pixel_model, "svc": Kernel, "probe": probe_model}
     for name, kind in kinds.items():
         path = folder / f"{name}.npz"
         if path.is_file():
@@ -55,31 +56,18 @@ def small(prep: dict[str, Any], data: Data, side: int = SIDE) -> np.ndarray:
     return stacked.reshape(len(stacked), -1).astype(np.float32) / 255
 
 
-@dataclass
-class Pixels:
-    """Linear in the pixels, centred and scaled by one number -> outputs [n, k]. centre [d], scale [], weights [d, k], bias [k]."""
-
-    config: Config
-    prep: dict[str, Any]
-    centre: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    bias: np.ndarray
-
-    def predict(self, data: Data) -> np.ndarray:
-        x = (small(self.prep, data) - self.centre) / self.scale
-        return np.asarray(x @ self.weights + self.bias, dtype=np.float32)
-
-    def save(self, folder: Path) -> None:
-        np.savez(folder / "pixels.npz", centre=self.centre, scale=self.scale, weights=self.weights, bias=self.bias)
+def pixel_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> Linear:
+    """Linear in the pixels."""
+    return Linear("pixels.npz", partial(small, prep), **arrays)
 
 
-def fit_pixels(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Pixels:
+def fit_pixels(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Linear:
     """Logistic or ridge regression. One scale for all pixels: dividing each by its own would blow up a quiet border."""
     x = small(prep, train)
     centre = x.mean(axis=0)
     scale = np.array((x - centre).std() + 1e-6, dtype=np.float32)
-    return Pixels(config, prep, centre, scale, *fit_linear(config, prep, (x - centre) / scale, y))
+    weights, bias = fit_linear(config, prep, (x - centre) / scale, y)
+    return pixel_model(config, prep, centre=centre, scale=scale, weights=weights, bias=bias)
 
 
 @dataclass
@@ -136,31 +124,18 @@ def fit_svc(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) ->
     return Kernel(config, prep, svc.support_vectors_, svc.n_support_, svc.dual_coef_, svc.intercept_, gamma)
 
 
-@dataclass
-class Probe:
-    """The frozen backbone's features, scaled -> outputs [n, k]: a linear probe. centre, scale [d], weights [d, k], bias [k]."""
-
-    config: Config
-    prep: dict[str, Any]
-    centre: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    bias: np.ndarray
-
-    def predict(self, data: Data) -> np.ndarray:
-        x = (features(self.config, self.prep, data) - self.centre) / self.scale
-        return np.asarray(x @ self.weights + self.bias, dtype=np.float32)
-
-    def save(self, folder: Path) -> None:
-        np.savez(folder / "probe.npz", centre=self.centre, scale=self.scale, weights=self.weights, bias=self.bias)
+def probe_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> Linear:
+    """Linear in the frozen backbone's features: a linear probe."""
+    return Linear("probe.npz", partial(features, config, prep), **arrays)
 
 
-def fit_probe(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Probe:
+def fit_probe(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Linear:
     """Logistic or ridge regression on the features of the pretrained backbone."""
     rows = np.random.default_rng(0).permutation(len(train))[:PROBED]
     x, y = features(config, prep, train.take(rows)), y[rows]
     centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
-    return Probe(config, prep, centre, scale, *fit_linear(config, prep, (x - centre) / scale, y))
+    weights, bias = fit_linear(config, prep, (x - centre) / scale, y)
+    return probe_model(config, prep, centre=centre, scale=scale, weights=weights, bias=bias)
 
 
 def features(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:

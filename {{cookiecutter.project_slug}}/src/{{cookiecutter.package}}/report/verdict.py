@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..config import LOWER_IS_BETTER
+from ..engine.metrics import gain as gain_of
 from .page import interval
 from .records import Record
 
@@ -30,13 +31,13 @@ def worth(model: str, metric: str, against: dict[str, Any]) -> str:
     if None in (against["value"], against["low"], against["high"]):
         return f"{who} cannot be judged against {against['name']}: the difference is not a number."
     lower = metric in LOWER_IS_BETTER
-    gains = sorted(-against[k] if lower else against[k] for k in ("low", "high"))
+    gain = gain_of(metric, against)
     words = (
         f"the difference is {interval(against, '+')} {metric} on validation{', where lower is better' if lower else ''}"
     )
-    if gains[0] > 0:
+    if gain["low"] > 0:
         return f"{who} beats the best simple model, {against['name']}: {words}."
-    if gains[1] < 0:
+    if gain["high"] < 0:
         return f"{who} is not worth having, {against['name']} is better: {words}."
     return f"{who} is not worth having over {against['name']} on this evidence: {words}, and its interval holds 0."
 

@@ -96,11 +96,10 @@ def signal(
     """Whether the best simple model is better than the best that ignores the input, by a paired interval."""
     dumb = next(iter(outputs))
     difference = metrics.difference(config, prep, outputs[best], outputs[dumb], *truth)
-    edge = -difference["high"] if config.resolved_metric in metrics.LOWER_IS_BETTER else difference["low"]
     return finding(
         "signal",
         f"the best simple model is {best}: {config.resolved_metric} {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against {dumb}",
-        warn=best == dumb or edge <= 0,
+        warn=best == dumb or metrics.gain(config.resolved_metric, difference)["low"] <= 0,
         evidence=difference,
     )
 

@@ -12,7 +12,7 @@ import torch
 
 from ..checks.diagnosis import Evidence, diagnose
 from ..checks.finding import Finding
-from ..config import LOWER_IS_BETTER, make_config
+from ..config import make_config
 from ..engine import calibration, experiments, metrics
 from ..engine.files import read_json
 from ..engine.losses import expected_initial_loss, make_loss
@@ -66,7 +66,7 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
     if not curves:
         return Evidence(start or 1.0, best_epoch=-1, early=False, finite=False, **common)
     losses = np.load(folder / "losses.npy", allow_pickle=False).astype(np.float64)
-    best, n = result["best_epoch"], len(losses)
+    best, n, against = result["best_epoch"], len(losses), result.get("against_baseline")
     return Evidence(
         start=start or float(columns["val_loss"][0]),
         best_epoch=best,
@@ -77,23 +77,11 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
         dead=result.get("dead_units"),
         updates=_updates(folder),
         calibration=_calibration(project, typed, prep, folder),
-        baseline=more_is_better(typed.resolved_metric, result.get("against_baseline")),
+        baseline=metrics.gain(typed.resolved_metric, against) if against else None,
         signal=_signal(project),
         bigger=_bigger(project, config, prep),
         more_data=_more_data(project),
         **common,
-    )
-
-
-def more_is_better(metric: str, difference: dict[str, Any] | None) -> dict[str, float] | None:
-    """value, low, high of a difference, turned so that more is better."""
-    if not difference:
-        return None
-    value, low, high = (difference[key] for key in ("value", "low", "high"))
-    return (
-        {"value": -value, "low": -high, "high": -low}
-        if metric in LOWER_IS_BETTER
-        else {"value": value, "low": low, "high": high}
     )
 
 
@@ -149,9 +137,7 @@ def _bigger(project: Project, config: dict[str, Any], prep: dict[str, Any]) -> l
     if not mine or not theirs:
         return None
     found = experiments.compare(project, theirs[-1], mine[-1], prep)
-    gained = more_is_better(project.config.resolved_metric, found)
-    assert gained is not None
-    return [gained["value"], gained["low"], gained["high"]]
+    return list(metrics.gain(project.config.resolved_metric, found).values())
 
 
 def _more_data(project: Project) -> list[float] | None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +10,15 @@ from torch import Tensor
 
 from ..checks.bench import Rows
 from ..checks.finding import Finding, finding
-from ..config import LOWER_IS_BETTER, Config
+from ..config import Config
 from ..engine import experiments, metrics
-from ..engine.loop import fit, predict, query_of
+from ..engine.nonfinite import NonFinite
 from ..engine.parts import parts
 from ..engine.project import Project, Run
 from ..engine.seed import generator
 from ..errors import UserError
 from ..task import Examples
+from .train import score_of
 
 SHARES = (0.25, 0.5, 1.0)
 SEEDS = 3
@@ -36,42 +34,35 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
     scores: dict[float, list[float]] = {share: [] for share in SHARES}
     for seed in range(project.config.seed, project.config.seed + SEEDS):
-        order = _order(train, seed)
         for share in SHARES:
-            rows = order[: max(int(share * len(order)), 2)]
-            scores[share].append(_score(project, run, prep, (Rows(train, rows.sort().values), val), seed))
+            rows = _rows(train, seed, share)
+            try:
+                score = score_of(project, run, prep, (Rows(train, rows), val), seed=seed)
+            except NonFinite as broken:
+                raise UserError(
+                    f"training on {share:.0%} of the rows with seed {seed} broke down: {broken}; mend that first: recipe train"
+                    f" lr={project.config.lr / 10:g}"
+                ) from None
+            scores[share].append(score)
         shown = ", ".join(f"{share:.0%} {values[-1]:.4f}" for share, values in scores.items())
         project.say(f"  seed {seed}: {project.config.resolved_metric} {shown}")
-    doubling = experiments.paired_interval(np.array(scores[1.0]) - np.array(scores[0.5]))
-    if project.config.resolved_metric in LOWER_IS_BETTER:
-        doubling = {"value": -doubling["value"], "low": -doubling["high"], "high": -doubling["low"]}
+    difference = experiments.paired_interval(np.array(scores[1.0]) - np.array(scores[0.5]))
     run.result |= {
         "metric": project.config.resolved_metric,
         "shares": list(SHARES),
         "scores": list(scores.values()),
         "rows": [int(share * len(train)) for share in SHARES],
-        "last_doubling": [doubling["value"], doubling["low"], doubling["high"]],
+        "last_doubling": list(metrics.gain(project.config.resolved_metric, difference).values()),
     }
     run.add(more_data(project.config, run.result["last_doubling"]))
 
 
-def _order(train: Examples, seed: int) -> Tensor:
-    """A random order of the training rows; whole queries for ranking."""
-    if train.query is None:
-        return torch.randperm(len(train), generator=generator(seed))
-    query = train.query.cpu()
-    names = query.unique()[torch.randperm(len(query.unique()), generator=generator(seed))]
-    return torch.cat([(query == name).nonzero().squeeze(1) for name in names])
-
-
-def _score(project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples], seed: int) -> float:
-    """The main metric on validation after training on these rows, stopped early like any run."""
-    train, val = examples
-    small = project.variant(seed=seed, tracker="none")
-    small.quiet = True
-    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
-        model, _ = fit(small, Run(small, "learning_curve", Path(folder)), prep, train, val)
-    return metrics.score(small.config, prep, predict(model, val, small.config), val.y.cpu().numpy(), query_of(val))
+def _rows(train: Examples, seed: int, share: float) -> Tensor:
+    """A random share of the training rows, whole queries for ranking; a smaller share lies inside a larger one."""
+    unit = torch.arange(len(train)) if train.query is None else train.query.cpu()
+    names = unit.unique()
+    names = names[torch.randperm(len(names), generator=generator(seed))]
+    return torch.isin(unit, names[: max(int(share * len(names)), 2)]).nonzero().squeeze(1)
 
 
 def more_data(config: Config, doubling: list[float]) -> Finding:

@@ -20,7 +20,6 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     config = make_config(project.task.knobs, old["config"], f"the config of {old['id']}")
     same = project.variant(f"rerun of {old['id']}", **config.model_dump())
     different = differences(same, old)
-    args.parent = ""
     new = train.again(same, args)
     run.result |= {"run": old["id"], "again": new["id"], "different": different}
     run.add(agreement(project, old, new, different))

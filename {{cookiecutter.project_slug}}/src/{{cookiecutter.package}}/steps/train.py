@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from ..engine.parts import parts
 from ..engine.project import Project, Run, git
 from ..engine.sharpness import sharpness
 from ..engine.stop import alone
+from ..errors import UserError
 from ..task import Batch, Examples
 from . import diagnose
 
@@ -75,7 +79,7 @@ def committed(project: Project) -> Finding:
 def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, **knobs: Any) -> dict[str, Any]:
     """Train with these knobs once under each seed, where no such run is there yet; the record of the first seed."""
     because = project.because or f"part of {run.id}"
-    there = experiments.repeats(project, {**project.config.model_dump(), **knobs})
+    there = experiments.repeats(experiments.finished(project), {**project.config.model_dump(), **knobs})
     for seed in [seed for seed in seeds if seed not in there]:
         quiet = project.variant(because, seed=seed, **knobs)
         quiet.quiet = True
@@ -88,14 +92,41 @@ def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, *
 
 
 def again(project: Project, args: argparse.Namespace) -> dict[str, Any]:
-    """Train a variant of the project as a run of its own, with its own record and ledger line; returns the record."""
+    """Train a variant of the project as a run of its own, with its own record and ledger line; returns the record.
+
+    Raises UserError when the training broke down: its record stays, and there is no score to go on with.
+    """
     begun = project.begin("train")
     try:
         run(project, begun, args)
-        return begun.finish()
+        record = begun.finish()
     except BaseException:
         begun.discard()
         raise
+    if not record["result"].get("metrics"):
+        raise UserError(f"{record['id']} broke down and has no score; what it died of: recipe diagnose {record['id']}")
+    return record
+
+
+def score_of(
+    project: Project,
+    run: Run,
+    prep: dict[str, Any],
+    examples: tuple[Examples, Examples],
+    because: str = "",
+    each_epoch: Callable[[Progress], None] = lambda progress: None,
+    **knobs: Any,
+) -> float:
+    """Train with these knobs, leaving no record, and return the main metric on validation of the best weights.
+
+    Raises NonFinite when the training breaks down.
+    """
+    other = project.variant(because, **knobs, tracker="none")
+    other.quiet = True
+    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
+        model, _ = fit(other, Run(other, run.step, Path(folder)), prep, *examples, each_epoch=each_epoch)
+        outputs = predict(model, examples[1], other.config)
+    return metrics.score(other.config, prep, outputs, examples[1].y.cpu().numpy(), query_of(examples[1]))
 
 
 def _fit_network(
@@ -201,13 +232,12 @@ def against_baseline(
     difference = metrics.difference(config, prep, outputs, theirs, *truth)
     run.result["against_baseline"] = {"name": best, **difference}
     metric = config.resolved_metric
-    gain = {key: -difference[key] if metrics.better(metric, 0, 1) else difference[key] for key in ("low", "high")}
-    low, high = min(gain.values()), max(gain.values())
-    words = "better than" if low > 0 else "worse than" if high < 0 else "within the interval of"
+    gain = metrics.gain(metric, difference)
+    words = "better than" if gain["low"] > 0 else "worse than" if gain["high"] < 0 else "within the interval of"
     return finding(
         "beats the baseline",
         f"{words} {best}: {metric} difference {_interval(difference)}",
-        warn=high < 0,
+        warn=gain["high"] < 0,
         evidence=difference,
         best=best,
     )

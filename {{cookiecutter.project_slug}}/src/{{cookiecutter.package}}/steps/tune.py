@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,20 +18,20 @@ from optuna.trial import TrialState
 
 from ..checks.finding import Finding, finding
 from ..config import LOWER_IS_BETTER, Config
-from ..engine import experiments, metrics
+from ..engine import experiments
 from ..engine.files import read_json
-from ..engine.loop import NonFinite, Progress, fit, predict, query_of
+from ..engine.metrics import gain
+from ..engine.nonfinite import NonFinite
 from ..engine.parts import parts
 from ..engine.project import Project, Run
+from ..engine.resume import Progress
 from ..engine.secret import hidden
 from ..errors import UserError
 from . import train
 
 TRIALS = 12  # in each stage; the first half are random draws
-HEARTBEAT, GRACE = (
-    10,
-    40,
-)  # seconds between signs of life of a worker, and of silence after which its trial is queued again
+HEARTBEAT = 10  # seconds between signs of life of a worker
+GRACE = 40  # seconds of silence after which its trial is queued again
 FINALISTS = 2  # that run against the present knobs under paired seeds
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -130,10 +128,8 @@ def search(
         if done + running >= trials and TrialState.WAITING not in states:
             time.sleep(1)  # another worker has the last ones; should it die, they come back
             continue
-        lonely = [] if running else [0]
-        seed = int(
-            np.random.default_rng([project.config.seed, len(states), *(lonely or [os.getpid()])]).integers(2**31)
-        )
+        apart = os.getpid() if running else 0  # a worker alone draws the same trials again; two draw different ones
+        seed = int(np.random.default_rng([project.config.seed, len(states), apart]).integers(2**31))
         study.sampler = optuna.samplers.TPESampler(n_startup_trials=trials // 2, seed=seed)
         study.optimize(lambda trial: _trial(project, trial, space, fixed, bench), n_trials=1)
 
@@ -142,7 +138,7 @@ def _trial(
     project: Project, trial: optuna.Trial, space: dict[str, Any], fixed: dict[str, Any], bench: tuple[Any, ...]
 ) -> float:
     """The main metric on validation with these knobs, turned so that more is better. Raises TrialPruned when hopeless."""
-    run, prep, (train_examples, val) = bench
+    run, prep, examples = bench
     knobs = {
         name: trial.suggest_categorical(name, choice)
         if isinstance(choice, list)
@@ -151,21 +147,16 @@ def _trial(
     }
     metric = project.config.resolved_metric
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    other = project.variant("tuning", **fixed, **knobs, tracker="none")
-    other.quiet = True
 
     def watch(progress: Progress) -> None:
         trial.report(sign * max(sign * row["val_metric"] for row in progress.curves), progress.epoch)
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
-        try:
-            model, _ = fit(other, Run(other, "tune", Path(folder)), prep, train_examples, val, each_epoch=watch)
-        except NonFinite:
-            raise optuna.TrialPruned from None
-        outputs = predict(model, val, other.config)
-    value = metrics.score(other.config, prep, outputs, val.y.cpu().numpy(), query_of(val))
+    try:
+        value = train.score_of(project, run, prep, examples, "tuning", watch, **fixed, **knobs)
+    except NonFinite:
+        raise optuna.TrialPruned from None
     project.say(f"    trial {trial.number}: {_words(knobs)} -> {metric} {value:.4f}")
     return sign * value
 
@@ -178,7 +169,6 @@ def describe(study: optuna.Study) -> list[dict[str, Any]]:
 def _final(project: Project, run: Run, args: argparse.Namespace, finalists: list[dict[str, Any]]) -> None:
     """The finalists and the present knobs under the same seeds, each a training run with its own record."""
     seeds = range(project.config.seed, project.config.seed + (args.seeds or experiments.SEEDS))
-    args.parent = args.predict = args.bundle = ""
     base = train.repeat(project, args, run, seeds)
     prep = read_json(project.root / "runs" / base["id"] / "prep.json", "the preprocessing of a run", "recipe tune")
     found = []
@@ -186,7 +176,7 @@ def _final(project: Project, run: Run, args: argparse.Namespace, finalists: list
         record = train.repeat(project, args, run, seeds, **knobs)
         found.append({"knobs": knobs, "run": record["id"], **experiments.compare(project, record, base, prep)})
     metric = project.config.resolved_metric
-    best = max(found, key=lambda row: -row["value"] if metric in LOWER_IS_BETTER else row["value"])
+    best = max(found, key=lambda row: gain(metric, row)["value"])
     run.result |= {"metric": metric, "base": base["id"], "seeds": list(seeds), "finalists": found, "best": best}
     run.add(bought(metric, best))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ..checks.bench import Bench
 from ..cli import parser
@@ -17,7 +18,7 @@ from ..engine.project import Project
 from ..engine.sharpness import sharpness
 from ..errors import UserError
 from ..steps import ablate, baseline, diagnose, learning_curve, rerun, split, train, tune
-from .toy import toy_project
+from .toy import ToyExamples, toy_project
 
 STEPS = {
     "split": split,
@@ -101,7 +102,7 @@ def test_a_verdict_takes_three_paired_seeds(tmp_path: Path) -> None:
     ],
 )
 def test_verdicts_know_which_way_is_better(metric: str, low: float, high: float, expected: str) -> None:
-    assert experiments.verdict(metric, {"low": low, "high": high}) == expected
+    assert experiments.verdict(metric, {"value": (low + high) / 2, "low": low, "high": high}) == expected
 
 
 def test_the_interval_is_the_paired_t_interval() -> None:
@@ -165,6 +166,32 @@ def test_the_learning_curve_feeds_the_diagnosis(project: Project) -> None:
     record = do(project, "train", lr=0.02)
     evidence = do(project, "diagnose", "--run", record["id"], lr=0.02)["result"]["evidence"]
     assert evidence["more_data"] == result["last_doubling"]
+
+
+def test_a_share_of_a_ranking_set_is_whole_queries() -> None:
+    query = torch.arange(40).repeat_interleave(5)[torch.randperm(200, generator=torch.Generator().manual_seed(0))]
+    train = ToyExamples(torch.zeros(200, 1), torch.zeros(200), query)
+    small, half = (learning_curve._rows(train, 0, share) for share in (0.25, 0.5))
+    assert [len(rows) for rows in (small, half)] == [50, 100] and set(small.tolist()) < set(half.tolist())
+    assert (torch.unique(query[half], return_counts=True)[1] == 5).all()
+
+
+def test_experiments_on_a_network_that_breaks_down_say_so_in_one_sentence(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = type(project.task).model
+
+    def huge(self: Any, config: Any, prep: Any) -> Any:
+        model = made(self, config, prep)
+        model[2].weight.data.fill_(float("inf"))
+        return model
+
+    monkeypatch.setattr(type(project.task), "model", huge)
+    with pytest.raises(UserError, match="training on 25% of the rows with seed 0 broke down: the gradient norm is"):
+        do(project, "learning-curve")
+    with pytest.raises(UserError, match="-train broke down and has no score; what it died of: recipe diagnose"):
+        do(project, "ablate")
+    assert project.records("train")[-1]["findings"][-1]["check"] == "finite training"  # its record stays
 
 
 def test_tuning_searches_three_stages_and_weighs_the_finalists(project: Project) -> None:

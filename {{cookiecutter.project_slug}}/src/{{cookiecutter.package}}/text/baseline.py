@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import read_json, to_json
-from ..engine.linear import fit_linear
+from ..engine.linear import Linear, fit_linear
 from ..engine.target import targets
 from ..errors import UserError
 from ..task import Baseline, Data
@@ -38,7 +39,7 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
     try:
         arrays = dict(np.load(folder / "linear.npz", allow_pickle=False))
         if not (folder / "words.json").is_file():
-            return Probe(config, prep, **arrays)
+            return probe_model(config, prep, **arrays)
         words = read_json(folder / "words.json", "words of TF-IDF", "run: recipe baseline")
         return TfIdf(prep, words, **arrays)
     except UserError:
@@ -113,31 +114,18 @@ def simple_features(config: Config, data: Data) -> Any:
         return None
 
 
-@dataclass
-class Probe:
-    """The frozen encoder's embedding, scaled -> outputs [n, k]: a linear probe. centre, scale [d], weights [d, k], bias [k]."""
-
-    config: Config
-    prep: dict[str, Any]
-    centre: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    bias: np.ndarray
-
-    def predict(self, data: Data) -> np.ndarray:
-        x = (embed(self.config, self.prep, data) - self.centre) / self.scale
-        return np.asarray(x @ self.weights + self.bias, dtype=np.float32)
-
-    def save(self, folder: Path) -> None:
-        np.savez(folder / "linear.npz", centre=self.centre, scale=self.scale, weights=self.weights, bias=self.bias)
+def probe_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> Linear:
+    """Linear in the frozen encoder's embedding: a linear probe."""
+    return Linear("linear.npz", partial(embed, config, prep), **arrays)
 
 
-def fit_probe(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Probe:
+def fit_probe(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Linear:
     """Logistic or ridge regression on the embeddings of the pretrained encoder."""
     rows = np.random.default_rng(0).permutation(len(train))[:PROBED]
     x, y = embed(config, prep, train.take(rows)), y[rows]
     centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
-    return Probe(config, prep, centre, scale, *fit_linear(config, prep, (x - centre) / scale, y))
+    weights, bias = fit_linear(config, prep, (x - centre) / scale, y)
+    return probe_model(config, prep, centre=centre, scale=scale, weights=weights, bias=bias)
 
 
 def embed(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
