@@ -47,7 +47,9 @@ def tabular(folder: Path) -> Path:
     return project
 
 
-@pytest.mark.parametrize("backbone", ["resnet18"])  # any other of torchvision: minutes more of processor time each
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "efficientnet_b0"))]
+)
 def test_every_backbone_passes_the_checks_and_trains(tmp_path: Path, backbone: str) -> None:
     """No check is red on random weights of full size; the run is recorded with the keys that a run on a table has."""
     project = stamped(tmp_path)
