@@ -49,16 +49,16 @@ def on_signals() -> Iterator[Signals]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold the folder's lock while the block runs; the system frees it when the process dies, however it dies.
 
-    Raises UserError when another process holds it, or when the folder cannot be written.
+    Raises UserError when another process holds it, unless told to wait; and when the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise UserError(f"{folder.name} is being written by another process; wait for it, or stop it first") from None
     except OSError as error:

@@ -26,6 +26,7 @@ from ..engine.parts import parts
 from ..engine.project import Project, Run
 from ..engine.resume import Progress
 from ..engine.secret import hidden
+from ..engine.stop import alone
 from ..errors import UserError
 from . import train
 
@@ -62,7 +63,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             best = finalists[0]
             project.say(f"  {stage}: {len(study.trials)} trials, best {_words(best)}")
             run.result.setdefault("stages", {})[stage] = describe(study)
-    _final(project, run, args, finalists)
+    with alone(project.root / "runs", wait=True):  # a second worker waits, and then finds the finalists' runs there
+        _final(project, run, args, finalists)
 
 
 def ranked(study: optuna.Study) -> list[dict[str, Any]]:
