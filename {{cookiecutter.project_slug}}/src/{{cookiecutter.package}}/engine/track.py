@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from .project import Run, environment
+from .files import read_json
+from .project import Project, Run, environment
 from .terminal import say
+
+WAIT = "30"  # seconds that W&B may take to begin, and at the end to send what it has not sent
 
 
 class Tracker(Protocol):
@@ -29,21 +32,10 @@ class Nothing:
 
 
 class WandB:
-    """Weights & Biases; offline unless WANDB_MODE says otherwise. `wandb sync <folder>` uploads an offline run."""
+    """Weights & Biases; offline unless WANDB_MODE says otherwise. `wandb sync <folder>` uploads what was not sent."""
 
     def __init__(self, knobs: dict[str, Any], folder: Path) -> None:
-        os.environ.setdefault("WANDB_MODE", "offline")
-        os.environ.setdefault("WANDB_SILENT", "true")
-        import wandb
-
-        settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
-        self.run = wandb.init(
-            project=folder.parents[1].name,
-            name=folder.name,
-            dir=str(folder),
-            config=knobs,
-            settings=settings,
-        )
+        self.run = _wandb_run(folder, folder, knobs)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Send one row of a curve."""
@@ -53,6 +45,20 @@ class WandB:
         """Send the final numbers and close."""
         self.run.summary.update(summary)
         self.run.finish()
+
+
+def _wandb_run(subject: Path, folder: Path, facts: dict[str, Any]) -> Any:
+    """A W&B run named after `subject`, <project>/<any>/<name>, that keeps its files in `folder`."""
+    os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for setting in ("INIT", "FINISH"):  # with the network gone it would try for hours; what was not sent lies on disk
+        os.environ.setdefault(f"WANDB_{setting}_TIMEOUT", WAIT)
+    import wandb
+
+    settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
+    return wandb.init(
+        project=subject.parents[1].name, name=subject.name, dir=str(folder), config=facts, settings=settings
+    )
 
 
 class MLflow:
@@ -141,3 +147,29 @@ def make_tracker(run: Run) -> Tracker:
     versions = {f"version_{name}": version for name, version in made["libraries"].items() if version}
     knobs = {**project.config.model_dump(), **facts, **versions}
     return Careful(lambda: TRACKERS[project.config.tracker](knobs, run.folder))
+
+
+TOLD = ("run", "name", "task", "target", "metric", "metrics", "tested", "split", "data", "commit", "exported")
+
+
+def mirror(project: Project, version: Path, action: str) -> None:
+    """Tell W&B which version of the model serves: artifact "model", with the aliases "promoted" and the version's name.
+
+    It holds the files of the version and no others. Offline it is kept in models/wandb/ as hashes, and `wandb sync` takes
+    the files from where they lie. A W&B that fails is one printed line: what serves is settled before.
+    """
+    if project.config.tracker != "wandb":
+        return
+    try:
+        manifest = read_json(version / "package.json", "the manifest of a model package", "export again")
+        facts = {"action": action, "version": version.name, **{name: manifest[name] for name in TOLD}}
+        run = _wandb_run(version, version.parent, facts)
+        import wandb
+
+        artifact = wandb.Artifact("model", "model", metadata=facts)
+        for name in ("package.json", *manifest["files"]):
+            artifact.add_file(str(version / name), name, skip_cache=True, policy="immutable")
+        run.log_artifact(artifact, aliases=["promoted", version.name])
+        run.finish()
+    except Exception as error:  # a tracker may raise anything, and none of it may undo a promote or a rollback
+        say(f"  W&B was not told: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")

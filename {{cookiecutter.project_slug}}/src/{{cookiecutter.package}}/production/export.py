@@ -50,7 +50,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         new = Path(made) / "package"
         new.mkdir()
         manifest = write(project, source, data, new)
-        version = f"{next_number(project.root):0{registry.LEAST}d}-{model.digest(manifest)}"
+        version = f"{next_number(project.root):0{registry.LEAST}d}-{registry.digest(manifest)}"
         final = new.with_name(version)
         new.rename(final)
         package = model.load(project.task, final)
@@ -125,7 +125,7 @@ def write(project: Project, source: Source, data: dict[str, Data], folder: Path)
     write_atomic(folder / "MODEL_CARD.md", card.card(project, source.record, source.tested, manifest))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
-    write_atomic(folder / model.MANIFEST, to_json(manifest))
+    write_atomic(folder / registry.MANIFEST, to_json(manifest))
     return manifest
 
 

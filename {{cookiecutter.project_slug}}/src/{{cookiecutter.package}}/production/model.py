@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ import numpy as np
 import polars as pl
 
 from ..config import make_config
-from ..engine.files import read_json, sha256, to_json
+from ..engine.files import read_json
 from ..engine.fitted import Fitted
 from ..engine.loop import find_device
 from ..engine.metrics import class_probabilities, values
 from ..errors import UserError
 from ..task import Data, Task
 from . import schema
+from .registry import verify
 
-MANIFEST = "package.json"
 AGREE = 1e-5  # largest difference of an output, in units of the outputs' own size where that is above 1
 
 Answer = dict[str, Any]
@@ -156,28 +155,6 @@ def _network(task: Task, fitted: Fitted, folder: Path) -> Any:
         first = str(error).splitlines()[0]
         raise UserError(f"{folder.name}: the code builds another network than was exported ({first})") from None
     return model.eval()
-
-
-def verify(folder: Path) -> dict[str, Any]:
-    """The manifest, when it and every file are as they were exported: the folder's name ends in their hash."""
-    again = "a version is never edited: restore it, or export again (recipe export)"
-    manifest = read_json(folder / MANIFEST, "the manifest of a model package", again)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise UserError(f"{folder / MANIFEST} is not the manifest of a model package; {again}")
-    if digest(manifest) != folder.name.rpartition("-")[2]:
-        raise UserError(f"{folder / MANIFEST} is not what {folder.name} was exported with; {again}")
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file() or sha256(path) != expected:
-            raise UserError(
-                f"{path} {'differs from' if path.exists() else 'is missing, it was in'} the export; {again}"
-            )
-    return manifest
-
-
-def digest(manifest: dict[str, Any]) -> str:
-    """First 12 hex digits over the manifest, which holds the hash of every file."""
-    return hashlib.sha256(to_json(manifest, indent=None).encode()).hexdigest()[:12]
 
 
 def replay(package: Package) -> float:

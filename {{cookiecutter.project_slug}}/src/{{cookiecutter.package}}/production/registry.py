@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..engine import ledger
-from ..engine.files import read_json
+from ..engine.files import read_json, sha256, to_json
 from ..engine.project import Project
+from ..engine.track import mirror
 from ..errors import UserError
 
 FOLDER = "models"
 HISTORY = "history.jsonl"
+MANIFEST = "package.json"
 LEAST = 4  # digits of a version's number
 
 
@@ -28,15 +31,17 @@ def command(project: Project, args: argparse.Namespace) -> int:
     if args.step == "versions":
         project.say(table(project.root))
         return 0
-    before = promoted(project.root)
-    version = promote(project, args.of) if args.step == "promote" else rollback(project, args.of)
-    project.say(f"{args.step}: {before or 'nothing'} -> {version}; a server that runs takes it up by itself")
+    line = promote(project, args.of) if args.step == "promote" else rollback(project, args.of)
+    project.say(
+        f"{args.step}: {line['before'] or 'nothing'} -> {line['version']}; a server that runs takes it up by itself"
+    )
+    mirror(project, project.root / FOLDER / line["version"], args.step)
     return 0
 
 
 def versions(root: Path) -> list[str]:
     """Names of all versions, oldest first."""
-    return sorted(path.parent.name for path in (root / FOLDER).glob("[0-9]*-*/package.json"))
+    return sorted(path.parent.name for path in (root / FOLDER).glob(f"[0-9]*-*/{MANIFEST}"))
 
 
 def history(root: Path) -> list[dict[str, Any]]:
@@ -69,7 +74,7 @@ def chosen(project: Project, wanted: str) -> Path:
     return find(project.root, version or "1")
 
 
-def promote(project: Project, wanted: str) -> str:
+def promote(project: Project, wanted: str) -> dict[str, Any]:
     """Load the version, replay its golden examples, then point at it; the newest one when none is named."""
     from .model import load
 
@@ -79,11 +84,9 @@ def promote(project: Project, wanted: str) -> str:
     return _point(project, "promote", folder.name)
 
 
-def rollback(project: Project, wanted: str) -> str:
+def rollback(project: Project, wanted: str) -> dict[str, Any]:
     """Point at a version that served before: the one before the present one, or the named one. Files are verified; no
-    model is loaded, so that it takes no time when time matters."""
-    from .model import verify
-
+    model and no torch is loaded, so that it takes no time when time matters."""
     stack = served(project.root)
     if len(stack) < 2 and not wanted:
         raise UserError("there is no earlier promoted version to go back to; recipe versions lists them")
@@ -94,6 +97,28 @@ def rollback(project: Project, wanted: str) -> str:
         )
     verify(folder)
     return _point(project, "rollback", folder.name)
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest, when it and every file are as they were exported: the folder's name ends in their hash."""
+    again = "a version is never edited: restore it, or export again (recipe export)"
+    manifest = read_json(folder / MANIFEST, "the manifest of a model package", again)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise UserError(f"{folder / MANIFEST} is not the manifest of a model package; {again}")
+    if digest(manifest) != folder.name.rpartition("-")[2]:
+        raise UserError(f"{folder / MANIFEST} is not what {folder.name} was exported with; {again}")
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file() or sha256(path) != expected:
+            raise UserError(
+                f"{path} {'differs from' if path.exists() else 'is missing, it was in'} the export; {again}"
+            )
+    return manifest
+
+
+def digest(manifest: dict[str, Any]) -> str:
+    """First 12 hex digits over the manifest, which holds the hash of every file."""
+    return hashlib.sha256(to_json(manifest, indent=None).encode()).hexdigest()[:12]
 
 
 def served(root: Path) -> list[str]:
@@ -108,7 +133,7 @@ def served(root: Path) -> list[str]:
     return stack
 
 
-def _point(project: Project, action: str, version: str) -> str:
+def _point(project: Project, action: str, version: str) -> dict[str, Any]:
     line = {
         "action": action,
         "version": version,
@@ -117,8 +142,7 @@ def _point(project: Project, action: str, version: str) -> str:
         "by": _who(),
         "because": project.because,
     }
-    ledger.append(project.root / FOLDER / HISTORY, line)
-    return version
+    return ledger.append(project.root / FOLDER / HISTORY, line)
 
 
 def _who() -> str:
@@ -132,7 +156,7 @@ def table(root: Path) -> str:
     """One line a version: what it is, how good it was, and since when it serves; then the history."""
     now, lines = promoted(root), []
     for name in versions(root):
-        m = read_json(root / FOLDER / name / "package.json", "the manifest of a model package", "export it again")
+        m = read_json(root / FOLDER / name / MANIFEST, "the manifest of a model package", "export it again")
         score = m["metrics"][m["metric"]]
         part = "test" if m["tested"] else "validation"
         lines.append(

@@ -181,6 +181,42 @@ def test_a_broken_version_is_not_promoted_and_history_cannot_be_edited(project: 
         registry.promoted(project.root)
 
 
+def test_versions_are_mirrored_to_wandb_without_a_network(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real W&B, offline: each promote and rollback is recorded as an artifact of the version's own files."""
+    project.config = project.config.model_copy(update={"tracker": "wandb"})
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "0123secret" * 4)
+    (registry.find(project.root, "2") / "notes.env").write_text("TOKEN=12345")
+    names = registry.versions(project.root)
+    for words, version in ((["promote", "1"], names[0]), (["promote", "2"], names[1]), (["rollback"], names[0])):
+        before = set((project.root / "models" / "wandb").glob("offline-run-*/*.wandb"))
+        command(project, *words)
+        (new,) = set((project.root / "models" / "wandb").glob("offline-run-*/*.wandb")) - before
+        expected = ("promoted", version, "weights.safetensors", "split.json", words[0])
+        until = time.monotonic() + 10  # W&B's own process writes the file a moment after the run is finished
+        while not all(word.encode() in (told := new.read_bytes()) for word in expected) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert all(word.encode() in told for word in expected) and b"notes.env" not in told
+    kept = [path.read_bytes() for path in (project.root / "models" / "wandb").rglob("*") if path.is_file()]
+    assert not any(b"0123secret" in content for content in kept)
+    model.load(project.task, registry.find(project.root, "1"))
+
+
+def test_wandb_that_fails_does_not_undo_a_promote(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wandb
+
+    def fail(**_: Any) -> None:
+        raise wandb.errors.CommError("no network\nand more of it")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    project.config = project.config.model_copy(update={"tracker": "wandb"})
+    assert command(project, "promote", "1") == 0
+    assert registry.promoted(project.root).startswith("0001")
+    assert "W&B was not told: CommError: no network\n" in capsys.readouterr().out
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 LINES = [
