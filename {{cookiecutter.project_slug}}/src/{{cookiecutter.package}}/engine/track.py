@@ -44,15 +44,21 @@ class WandB:
     def finish(self, summary: dict[str, Any]) -> None:
         """Send the final numbers and close."""
         self.run.summary.update(summary)
-        self.run.finish()
+        try:
+            self.run.finish()
+        except TimeoutError:
+            left = self.run.settings.sync_dir
+            raise TimeoutError(f"W&B did not take everything; send the rest: wandb sync --no-skip-online {left}") from None
 
 
 def _wandb_run(subject: Path, folder: Path, facts: dict[str, Any]) -> Any:
     """A W&B run named after `subject`, <project>/<any>/<name>, that keeps its files in `folder`."""
     os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
-    for setting in ("INIT", "FINISH"):  # with the network gone it would try for hours; what was not sent lies on disk
-        os.environ.setdefault(f"WANDB_{setting}_TIMEOUT", WAIT)
+    # With the network gone it would try for hours. What it could not send lies on disk.
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", WAIT)
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT", WAIT)
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT_RAISES", "true")
     import wandb
 
     settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)

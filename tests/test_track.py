@@ -1,0 +1,159 @@
+"""Weights & Biases: an offline run holds every number and can be sent later; with the network cut, training goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, bake, run
+
+sys.path.insert(0, str(ROOT / "demo"))
+import data
+
+BUCKET = {
+    "id": "1", "name": "r", "displayName": "r", "description": "", "config": "{}", "sweepName": None, "historyLineCount": 0,
+    "project": {"id": "2", "name": "p", "entity": {"id": "3", "name": "e"}},
+}  # fmt: skip
+VIEWER = {"id": "1", "entity": "e", "username": "u", "flags": "{}", "teams": {"edges": []}}
+
+
+class Service(BaseHTTPRequestHandler):
+    """As much of W&B's protocol as its client needs to begin a run and send rows; keeps what it is sent."""
+
+    def do_POST(self) -> None:
+        """A question gets what the client cannot do without; rows are kept."""
+        told = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+        if not self.path.endswith("/graphql"):
+            self.server.sent.append(told)  # type: ignore[attr-defined]
+            return self.answer({})
+        there = f"http://127.0.0.1:{self.server.server_address[1]}/file"
+        files = [{"name": name, "uploadUrl": there} for name in told["variables"].get("files", [])]
+        answers = {
+            "UpsertBucket": {"upsertBucket": {"bucket": BUCKET, "inserted": True}},
+            "CreateRunFiles": {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}},
+        }
+        self.answer({"data": next((answers[name] for name in answers if name in told["query"]), {"viewer": VIEWER})})
+
+    def do_PUT(self) -> None:
+        """A file: taken, and not kept."""
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.answer({})
+
+    def answer(self, value: dict) -> None:
+        """Send JSON."""
+        out = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(out)))
+        self.end_headers()
+        self.wfile.write(out)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal."""
+
+
+class Server:
+    """The service on a free port of this machine, until it is cut off."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.http = ThreadingHTTPServer(("127.0.0.1", port), Service)
+        self.http.sent = []  # type: ignore[attr-defined]
+        self.port = self.http.server_address[1]
+        threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
+
+    def rows(self) -> list[dict]:
+        """History rows that arrived."""
+        posts = [told["files"]["wandb-history.jsonl"] for told in self.http.sent if "wandb-history.jsonl" in told.get("files", {})]  # type: ignore[attr-defined]
+        return [json.loads(line) for post in posts for line in post["content"]]
+
+    def cut(self) -> None:
+        """No more answers, nobody listens."""
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.cut()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project on the wines, split and with a baseline."""
+    made = bake(tmp_path, task="multiclass")
+    data.wine(made / "data" / "train.csv")
+    path = made / "recipe.toml"
+    path.write_text(path.read_text() + 'iid = "one row a bottle"\n')
+    for step in ("split", "baseline"):
+        assert run(made, step, "tracker=none").returncode == 0
+    return made
+
+
+TRAIN = ("train", "--because", "the test of tracking", "tracker=wandb", "patience=0")
+
+
+def environment(project: Path, port: int) -> dict[str, str]:
+    """What a user with an account has set; the client gives up after seconds instead of half a minute."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(project / "src"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "WANDB_API_KEY": "0123456789" * 4,
+        "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
+        "WANDB_FINISH_TIMEOUT": "3",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def sync(project: Path, server: Server) -> list[dict]:
+    """`wandb sync` of the run's folder, as the README says; the rows that arrived."""
+    folders = list((project / "runs").glob("*-train/wandb/*run-*"))
+    assert len(folders) == 1
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", "--no-skip-online", str(folders[0])],
+        env=environment(project, server.port), cwd=project, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return server.rows()
+
+
+def test_an_offline_run_is_whole_and_can_be_sent(project: Path, server: Server) -> None:
+    assert run(project, *TRAIN, "epochs=4").returncode == 0
+    rows = sync(project, server)
+    curves = json.loads(next((project / "runs").glob("*-train/curves.json")).read_text())
+    assert [row["val_loss"] for row in rows] == pytest.approx([row["val_loss"] for row in curves])
+
+
+def test_training_goes_on_when_the_network_is_cut(project: Path) -> None:
+    server = Server()
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "my_model", *TRAIN, "epochs=60"],
+        env={**environment(project, server.port), "WANDB_MODE": "online"}, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "epoch   1" in line:
+            break
+    server.cut()
+    began = time.monotonic()
+    said += process.communicate(timeout=120)[0].splitlines(keepends=True)
+    words = "".join(said)
+    assert process.returncode == 0 and "Traceback" not in words, words
+    assert sum(line.startswith("  epoch") for line in said) == 60 and time.monotonic() - began < 60
+    assert words.count("W&B did not take everything; send the rest: wandb sync --no-skip-online") == 1
+    again = Server(server.port)
+    rows = sync(project, again)
+    again.cut()
+    assert len(rows) == 60  # nothing that training logged while the network was gone is lost
