@@ -98,7 +98,7 @@ def project(tmp_path: Path) -> Path:
     return made
 
 
-TRAIN = ("train", "--because", "the test of tracking", "tracker=wandb", "patience=0")
+TRAIN = ("train", "--because", "the test of tracking", "patience=0")
 
 
 def environment(project: Path, port: int) -> dict[str, str]:
@@ -128,16 +128,23 @@ def sync(project: Path, server: Server) -> list[dict]:
 
 
 def test_an_offline_run_is_whole_and_can_be_sent(project: Path, server: Server) -> None:
-    assert run(project, *TRAIN, "epochs=4").returncode == 0
+    assert run(project, *TRAIN, "tracker=wandb", "epochs=4").returncode == 0
     rows = sync(project, server)
     curves = json.loads(next((project / "runs").glob("*-train/curves.json")).read_text())
     assert [row["val_loss"] for row in rows] == pytest.approx([row["val_loss"] for row in curves])
 
 
+def test_the_report_with_its_plots_goes_to_the_tracker(project: Path) -> None:
+    assert run(project, *TRAIN, "epochs=2", "tracker=none").returncode == 0
+    assert run(project, "report", "tracker=wandb").returncode == 0
+    kept = list((project / "runs").glob("*-report/wandb/offline-run-*/files/media/html/*.html"))
+    assert len(kept) == 1 and (project / "report.html").read_text()[-2000:] in kept[0].read_text()
+
+
 def test_training_goes_on_when_the_network_is_cut(project: Path) -> None:
     server = Server()
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "my_model", *TRAIN, "epochs=60"],
+        [sys.executable, "-u", "-m", "my_model", *TRAIN, "tracker=wandb", "epochs=60"],
         env={**environment(project, server.port), "WANDB_MODE": "online"}, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert process.stdout

@@ -155,6 +155,25 @@ def make_tracker(run: Run) -> Tracker:
     return Careful(lambda: TRACKERS[project.config.tracker](knobs, run.folder))
 
 
+def publish(run: Run, page: Path) -> None:
+    """Give the tracker the report, which holds every plot: W&B shows it as a panel of a run of its own, MLflow keeps it as
+    a file of one; TensorBoard shows no pages. A tracker that fails is one printed line."""
+    tracker = run.project.config.tracker
+    try:
+        if tracker == "wandb":
+            told = _wandb_run(run.folder, run.folder, {"run": run.id})
+            import wandb
+
+            told.log({"report": wandb.Html(str(page))})
+            told.finish()
+        elif tracker == "mlflow":
+            book = MLflow({"run": run.id}, run.folder)
+            book.mlflow.log_artifact(str(page))
+            book.finish({})
+    except Exception as error:  # a tracker may raise anything, and the page is written
+        say(f"  the tracker did not take the report: {type(error).__name__}: {error}")
+
+
 TOLD = ("run", "name", "task", "target", "metric", "metrics", "tested", "split", "data", "commit", "exported")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..engine.files import read_json, write_atomic
 from ..engine.project import Project, Run
+from ..engine.track import publish
 from ..errors import UserError
 from ..report.book import environment_section, findings_sections, ledger_section
 from ..report.examples import seen_section, worst_section
@@ -41,6 +42,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         "runs": len(runs),
         "of": {step: record["id"] for step, record in records.items() if record},
     }
+    publish(run, project.root / PAGE)
     project.say(f"  {len(page.encode()) // 1024} kB, and a page for each of {len(runs)} runs -> {project.root / PAGE}")
 
 
