@@ -217,7 +217,7 @@ def arm(subject: Subject, point: Point) -> None:
     if point.where in ("before a step", "epochs only", "over and over"):
         at_call(loop, "step", point.number, die, None)
     elif point.where == "inside a step":
-        at_call(torch.nn.utils, "clip_grad_norm_", point.number, None, die)
+        at_call(torch.nn.utils, "get_total_norm", point.number, None, die)
     elif point.where == "after a step":
         at_call(loop, "step", point.number, None, die)
     elif point.where in ("SIGTERM", "SIGINT"):

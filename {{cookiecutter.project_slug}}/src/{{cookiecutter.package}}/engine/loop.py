@@ -98,8 +98,8 @@ def step(
     optimiser: torch.optim.Optimizer,
     config: Config,
     observe: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """One optimiser step over all examples of `batches` together; returns their summed loss, still on the device.
+) -> float:
+    """One optimiser step over all examples of `batches` together; returns their summed loss.
 
     The gradient is that of the mean over all examples, however they are cut into batches. `observe` sees the gradients
     before they are clipped. Raises NonFinite, with weights and optimiser untouched, when loss or gradient is not finite.
@@ -107,25 +107,23 @@ def step(
     device = next(model.parameters()).device
     examples = sum(len(batch.y) for batch in batches)
     optimiser.zero_grad(set_to_none=True)
-    summed = running_sum(0.0, device)
+    parts = []
     for batch in batches:
         batch = batch.to(device)
         with autocast(config, device):
             output = model(batch.x)
         part = loss(output.float(), batch).sum()
         (part / examples).backward()
-        summed += part.detach()
+        parts.append(part.detach())
     observe()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
-    if not math.isfinite((norm + summed).item()):
-        raise NonFinite(f"the gradient norm is {norm.item()} and the loss {summed.item() / examples}", batches)
+    total_norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    *sums, norm = torch.stack([*parts, total_norm]).tolist()  # the one time that a step waits for the device
+    if not math.isfinite(sum(sums) + norm):
+        raise NonFinite(f"the gradient norm is {norm} and the loss {sum(sums) / examples}", batches)
+    if 0 < config.clip < norm:
+        nn.utils.clip_grads_with_norm_(model.parameters(), config.clip, total_norm)
     optimiser.step()
-    return summed
-
-
-def running_sum(start: float, device: torch.device) -> Tensor:
-    """A sum kept on the device, so that adding to it never waits; double precision where the device has it."""
-    return torch.tensor(start, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    return sum(sums)
 
 
 @torch.inference_mode()
@@ -199,18 +197,19 @@ def fit(
             model.train()
             todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]
             batches = iter(train.batches(todo, progress.epoch, augment=True))
-            summed = running_sum(progress.loss_sum, device)
             while group := take(batches, config.accumulate):
                 waited += group.seconds
                 set_rate(optimiser, config.lr * progress.plateau * rate_factor(config, progress.step, steps))
                 with tolerated(run, model, loss, progress, skip):
-                    summed += step(forward, group.batches, loss, optimiser, config, watch.observer(progress.step))
+                    progress.loss_sum += step(
+                        forward, group.batches, loss, optimiser, config, watch.observer(progress.step)
+                    )
                     progress.seen += sum(len(batch.y) for batch in group.batches)
                     watch.after(progress.step)
                 progress.step += 1
                 progress.batches += len(group.batches)
                 if signals.received or time.monotonic() - saved > SAVE_SECONDS:
-                    progress.loss_sum, saved = float(summed), time.monotonic()
+                    saved = time.monotonic()
                     save_last(project, run, model, optimiser, progress, watch)
                 if signals.received:
                     raise Stopped(signals.received)
@@ -219,7 +218,7 @@ def fit(
             progress.curves.append(
                 {
                     "epoch": progress.epoch,
-                    "train_loss": float(summed) / max(progress.seen, 1),
+                    "train_loss": progress.loss_sum / max(progress.seen, 1),
                     "val_loss": float(each.mean(dtype=np.float64)),
                     "val_metric": metrics.score(config, prep, outputs, val.y.cpu().numpy(), query_of(val)),
                     "lr": optimiser.param_groups[0]["lr"] / optimiser.param_groups[0]["scale"],

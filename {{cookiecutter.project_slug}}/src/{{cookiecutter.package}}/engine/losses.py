@@ -59,6 +59,8 @@ def smooth(shares: Tensor, smoothing: float) -> Tensor:
 
 def classification(output: Tensor, shares: Tensor, gamma: float) -> Tensor:
     """Cross-entropy [b] of logits [b, k], or [b, 1] for binary; gamma > 0 makes it focal (Lin et al. 2017)."""
+    if output.shape[1] == 1 and not gamma:  # the same as below in one kernel: a tenth of a small network's step
+        return F.binary_cross_entropy_with_logits(output.squeeze(1), shares[:, 1], reduction="none")
     if output.shape[1] == 1:
         log_p = torch.cat([F.logsigmoid(-output), F.logsigmoid(output)], dim=1)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .project import Run
@@ -31,7 +32,8 @@ class Watch:
         def look() -> None:
             self.steps.append(step)
             self.before = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.grad is not None}
-            norms = {n: float(p.grad.norm()) for n, p in self.model.named_parameters() if p.grad is not None}
+            each = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
+            norms = dict(zip(self.before, torch.stack(each).tolist(), strict=True))
             self.norm = sum(v * v for v in norms.values()) ** 0.5
             for name, norm in norms.items():
                 self.layers.setdefault(name, {"norm": [], "update": []})["norm"].append(norm)
@@ -42,11 +44,10 @@ class Watch:
         """After a sampled step: how far each tensor moved, relative to its own norm."""
         if not self.before:
             return
-        for name, parameter in self.model.named_parameters():
-            if name in self.before:
-                old = self.before[name]
-                moved = float((parameter.detach() - old).norm() / old.norm().clamp(min=1e-12))
-                self.layers[name]["update"].append(moved)
+        now = {n: p.detach() for n, p in self.model.named_parameters() if n in self.before}
+        ratios = [(now[n] - old).norm() / old.norm().clamp(min=1e-12) for n, old in self.before.items()]
+        for name, moved in zip(self.before, torch.stack(ratios).tolist(), strict=True):
+            self.layers[name]["update"].append(moved)
         self.before = {}
 
     def state(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from ..config import Config, make_config, parse_override, read_toml
 from ..engine import checkpoint, ledger, losses
-from ..engine.loop import NonFinite, plan, predict, step
+from ..engine.loop import NonFinite, fit, plan, predict, step
 from ..engine.optim import make_optimiser, rate_factor
 from ..errors import UserError
 from ..task import Batch
@@ -208,6 +208,36 @@ def test_a_non_finite_step_changes_nothing(tmp_path: Path) -> None:
         torch.equal(a, b)
         for a, b in zip(moments, [v for s in optimiser.state.values() for v in s.values()], strict=True)
     )
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_fit_gives_the_weights_of_a_loop_written_by_hand(tmp_path: Path, k: int) -> None:
+    """Same order, AdamW, clipping and rates, in the plainest PyTorch: nothing else may touch the weights."""
+    project = toy_project(tmp_path, k=k, epochs=1, batch_size=16, clip=0.5, lr=0.01)
+    config, bench = project.config, make_bench(project)
+    model, _ = fit(project, project.begin("train"), bench.prep, bench.train, bench.val)
+    hand = bench.fresh()
+    biases = {n: p for n, p in hand.named_parameters() if p.ndim == 1}
+    weights = {n: p for n, p in hand.named_parameters() if n not in biases}
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": weights.values(), "weight_decay": config.weight_decay},
+            {"params": biases.values(), "weight_decay": 0},
+        ],
+        lr=config.lr,
+    )
+    loss = {1: F.mse_loss, 2: F.binary_cross_entropy_with_logits, 3: F.cross_entropy}[k]
+    todo = plan(bench.train, 16, config.seed, 0)
+    for number, rows in enumerate(todo):
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * rate_factor(config, number, len(todo))
+        optimiser.zero_grad()
+        output = hand(bench.train.x[rows])  # type: ignore[attr-defined]
+        loss(output if k == 3 else output.squeeze(1), bench.train.y[rows]).backward()
+        torch.nn.utils.clip_grad_norm_(hand.parameters(), config.clip)
+        optimiser.step()
+    for ours, expected in zip(model.parameters(), hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_predictions_keep_the_order_of_the_examples(tmp_path: Path) -> None:
