@@ -121,6 +121,11 @@ def learning_curve_plot(result: dict[str, Any]) -> str:
     by_seed = list(zip(*result["scores"], strict=True))
     series = {f"repeat {i}": (result["rows"], list(scores)) for i, scores in enumerate(by_seed, start=1)}
     note = "Still rising at the right end: more data would help. Flat: it would not."
+    if found := result.get("scaling"):
+        note += (
+            f" The error goes as rows to the power {found['exponent']:.2f} [{found['low']:.2f}, {found['high']:.2f}]: twice the rows"
+            f" would give about {number(found['twice'])}, if that holds beyond these three points."
+        )
     axes = Axes("training rows", f"{result['metric']} on validation", log_x=True)
     return plots.lines("Learning curve", series, axes, note=note)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checks.bench import Rows
 from ..checks.finding import Finding, finding
-from ..config import Config
+from ..config import LOWER_IS_BETTER, Config
 from ..engine import experiments, metrics
 from ..engine.nonfinite import NonFinite
 from ..engine.parts import parts
@@ -52,6 +52,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         "shares": list(SHARES),
         "scores": list(scores.values()),
         "rows": [int(share * len(train)) for share in SHARES],
+        "scaling": scaling(project.config.resolved_metric, np.array(list(scores.values()))),
         "last_doubling": list(metrics.gain(project.config.resolved_metric, difference).values()),
     }
     run.add(more_data(project.config, run.result["last_doubling"]))
@@ -63,6 +64,26 @@ def _rows(train: Examples, seed: int, share: float) -> Tensor:
     names = unit.unique()
     names = names[torch.randperm(len(names), generator=generator(seed))]
     return torch.isin(unit, names[: max(int(share * len(names)), 2)]).nonzero().squeeze(1)
+
+
+def scaling(metric: str, scores: np.ndarray) -> dict[str, float] | None:
+    """How the error falls with the rows, error ~ rows ** exponent (Hestness et al. 2017): the exponent with its t interval
+    over the seeds, and the score that twice the rows would then have. scores: [shares, seeds].
+
+    The error is the metric where lower is better, else its distance from 1. None where some score has no error left.
+    """
+    lower = metric in LOWER_IS_BETTER
+    errors = scores if lower else 1 - scores
+    if not (errors > 0).all():
+        return None
+    exponent = experiments.paired_interval(np.polyfit(np.log(SHARES), np.log(errors), 1)[0])
+    error = float(errors[-1].mean()) * 2 ** exponent["value"]
+    return {
+        "exponent": exponent["value"],
+        "low": exponent["low"],
+        "high": exponent["high"],
+        "twice": error if lower else 1 - error,
+    }
 
 
 def more_data(config: Config, doubling: list[float]) -> Finding:

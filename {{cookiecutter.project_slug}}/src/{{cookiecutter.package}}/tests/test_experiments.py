@@ -162,6 +162,7 @@ def test_a_rerun_agrees_to_the_last_bit_and_a_changed_network_is_caught(
 def test_the_learning_curve_feeds_the_diagnosis(project: Project) -> None:
     result = do(project, "learning-curve", lr=0.02)["result"]
     assert [len(scores) for scores in result["scores"]] == [3, 3, 3]
+    assert result["scaling"]["low"] < result["scaling"]["exponent"] < result["scaling"]["high"]
     assert result["rows"][0] < result["rows"][1] < result["rows"][2]
     record = do(project, "train", lr=0.02)
     evidence = do(project, "diagnose", "--run", record["id"], lr=0.02)["result"]["evidence"]
@@ -174,6 +175,15 @@ def test_a_share_of_a_ranking_set_is_whole_queries() -> None:
     small, half = (learning_curve._rows(train, 0, share) for share in (0.25, 0.5))
     assert [len(rows) for rows in (small, half)] == [50, 100] and set(small.tolist()) < set(half.tolist())
     assert (torch.unique(query[half], return_counts=True)[1] == 5).all()
+
+
+def test_the_scaling_of_the_error_is_found_again() -> None:
+    rows, seeds = np.array(learning_curve.SHARES)[:, None], np.array([1.0, 1.1, 0.9])
+    found = learning_curve.scaling("rmse", 0.3 * rows**-0.5 * seeds)
+    assert found and found["exponent"] == pytest.approx(-0.5) and found["twice"] == pytest.approx(0.3 * 2**-0.5)
+    found = learning_curve.scaling("accuracy", 1 - 0.1 * rows ** (-0.2 * seeds))
+    assert found and found["low"] < -0.2 < found["high"] and found["twice"] == pytest.approx(1 - 0.1 * 2**-0.2)
+    assert learning_curve.scaling("accuracy", np.ones((3, 3))) is None
 
 
 def test_experiments_on_a_network_that_breaks_down_say_so_in_one_sentence(
