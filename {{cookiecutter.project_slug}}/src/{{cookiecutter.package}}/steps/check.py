@@ -73,7 +73,6 @@ def guarded(check: Callable[..., Finding | list[Finding]]) -> Callable[..., Find
         try:
             return check(*args)
         except Exception as error:
-            check.__name__.replace("_", " ")
             return replace(
                 finding("it runs", f"it could not run: {type(error).__name__}: {error}", fail=True),
                 check=check.__name__.replace("_", " "),
