@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ EIGHTH = 8
 DIMENSIONS = 5  # below this many numeric columns the rule is off
 SHINGLE, LIKE = 3, 0.8  # words a shingle; Jaccard similarity from which two texts are near copies
 BITS, SMALL = 4, 32  # of 64 bits of a perceptual hash that may differ; images under 32 pixels have too little in them
+TINY = 8  # pixels a side at which those are compared
 
 
 def keys(config: Config, data: Data) -> np.ndarray:
@@ -107,21 +106,26 @@ def _continuous(data: Data) -> list[str]:
 
 def _like_rows(config: Config, data: Data, numbers: list[str]) -> list[tuple[int, int]]:
     """Pairs closer than NEAR times the usual distance to the nearest neighbour, equal in all else, time and group."""
+    x = np.stack([data.frame[c].rank().cast(pl.Float64).fill_null(0).to_numpy() / len(data) for c in numbers], axis=1)
+    others = [*data.columns("categorical", "ordinal"), *(c for c in (config.query, config.time, config.group) if c)]
+    other = data.frame.select(others).hash_rows().to_numpy() if others else np.zeros(len(data))
+    return [(i, j) for i, j in _close(x) if other[i] == other[j]]
+
+
+def _close(x: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of a row of x [n, d] and its nearest, closer than NEAR times the usual distance."""
     from sklearn.neighbors import NearestNeighbors
 
-    x = np.stack([data.frame[c].rank().cast(pl.Float64).fill_null(0).to_numpy() / len(data) for c in numbers], axis=1)
     distance, neighbour = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(x).kneighbors(x)
     few = x[np.random.default_rng(0).permutation(len(x))[: max(len(x) // EIGHTH, 10)]]
     apart = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(few).kneighbors(few)[0][:, 1]
     # Where most rows have a copy the median is a distance between copies. An eighth of the rows holds few pairs; its
     # neighbours are 8^(1/d) times as far apart, d = 2 at least.
     usual = max(np.median(distance[:, 1]), np.median(apart) / EIGHTH**0.5)
-    others = [*data.columns("categorical", "ordinal"), *(c for c in (config.query, config.time, config.group) if c)]
-    other = data.frame.select(others).hash_rows().to_numpy() if others else np.zeros(len(data))
-    own = np.arange(len(data))
+    own = np.arange(len(x))
     nearest = np.where(neighbour[:, 1] == own, neighbour[:, 0], neighbour[:, 1])
-    close = (distance[:, 1] < NEAR * usual) & (other == other[nearest])
-    return [(int(min(i, j)), int(max(i, j))) for i, j in zip(own[close], nearest[close], strict=True)]
+    close = distance[:, 1] < NEAR * usual
+    return sorted({(int(min(i, j)), int(max(i, j))) for i, j in zip(own[close], nearest[close], strict=True)})
 
 
 def _like_texts(texts: list[str]) -> list[tuple[int, int]]:
@@ -142,35 +146,35 @@ def _like_texts(texts: list[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _mark(image: Any, perceptual: Callable[[Any], Any]) -> np.uint64:
-    """64 bits of an image: its perceptual hash, or for a tiny one a hash of its pixels, which only copies share."""
-    if min(image.size) < SMALL:
-        return np.frombuffer(hashlib.sha256(image.convert("RGB").tobytes()).digest(), dtype=np.uint64)[0]
-    return np.packbits(perceptual(image).hash.ravel()).view(np.uint64)[0]
-
-
 def _like_images(paths: list[str]) -> tuple[list[tuple[int, int]], str]:
-    """Pairs of images whose marks differ in at most BITS of 64; unreadable images have no mark."""
+    """Pairs of like images: perceptual hashes that differ in at most BITS of 64, or for tiny images pixels as near as
+    near copies of rows are. Unreadable images are left out."""
     import imagehash
     from PIL import Image
 
-    hashes, places = [], []
+    hashes: dict[int, np.uint64] = {}
+    tiny: dict[int, np.ndarray] = {}
     for number, path in enumerate(paths):
         if not Path(path).is_file():
             continue
         try:
             with Image.open(path, formats=IMAGES) as image:
-                hashes.append(_mark(image, imagehash.phash))
-                places.append(number)
+                if min(image.size) < SMALL:
+                    tiny[number] = np.asarray(image.convert("RGB").resize((TINY, TINY)), dtype=np.float32).ravel()
+                else:
+                    hashes[number] = np.packbits(imagehash.phash(image).hash.ravel()).view(np.uint64)[0]
         except Exception:  # a decoder raises whatever it stumbles over; a broken image has a finding of its own
             continue
-    if len(hashes) < 2:
+    if len(hashes) + len(tiny) < 2:
         return [], ""
-    marks = np.array(hashes, dtype=np.uint64)
+    places, marks = list(hashes), np.array(list(hashes.values()), dtype=np.uint64)
     pairs = []
     for i in range(1, len(marks)):
         close = np.flatnonzero(np.bitwise_count(marks[:i] ^ marks[i]) <= BITS)
         pairs += [(places[int(j)], places[i]) for j in close[:1]]
+    small = list(tiny)
+    if len(small) > 20:
+        pairs += [(small[i], small[j]) for i, j in _close(np.stack(list(tiny.values())))]
     return pairs, "images"
 
 

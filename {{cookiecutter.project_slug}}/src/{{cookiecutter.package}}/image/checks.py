@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checks.finding import Finding, finding, not_applicable
-from ..task import Data
+from ..task import Batch, Data
 from .augment import augmented, plain
 from .baseline import SIDE
-from .data import Images, examples, first
+from .data import Images, examples, first, show
 from .model import make_model, stages
 from .recipe import CHANGES
 
@@ -39,23 +39,44 @@ def seen(prep: dict[str, Any], images: Images) -> Tensor:
 
 
 def pixels_fit(prep: dict[str, Any], some: dict[str, Images]) -> Finding:
-    """Brightness of what enters the network in both parts, and whether the pictures differ from each other at all."""
-    x = {name: seen(prep, images).flatten(1) for name, images in some.items()}
-    bright = {name: values.mean(dim=1) for name, values in x.items()}
+    """What enters the network: does it read back as the picture on disk, do pictures differ, is their brightness alike?
+
+    Brightness is compared between the parts, and between training with augmentation and without.
+    """
+    batches = {name: next(images.batches([torch.arange(len(images))])) for name, images in some.items()}
+    shown = next(some["train"].batches([torch.arange(len(some["train"]))], augment=True)).x
+    x = {name: batch.x.flatten(1) for name, batch in batches.items()}
     alike = {name: 1 - len(values.unique(dim=0)) / len(values) for name, values in x.items()}
-    apart = float((bright["train"].mean() - bright["val"].mean()).abs())
+    changed = {name: _read_otherwise(prep, some[name], batch) for name, batch in batches.items()}
     spread = float(x["train"].std())
-    error = float((bright["train"].var() / len(bright["train"]) + bright["val"].var() / len(bright["val"])) ** 0.5)
+    dark, error = _brightness_apart(x["train"], x["val"])
+    moved, wide = _brightness_apart(x["train"], shown.flatten(1))
     return finding(
         "pixels",
         "; ".join(
-            f"{name}: mean {float(v.mean()):+.2f}, spread {float(v.std()):.2f}, {alike[name]:.1%} repeated"
+            f"{name}: mean {float(v.mean()):+.2f}, spread {float(v.std()):.2f}, {alike[name]:.1%} repeated, {changed[name]:.0%} read otherwise"
             for name, v in x.items()
         ),
-        fail=max(alike.values()) > 0.5 or apart > 3 * error + 0.5 * spread,
-        warn=not 0.2 < spread < 5,
-        evidence={"apart": apart, "error": error, "repeated": alike},
+        fail=max(alike.values()) > 0.5 or dark > 3 * error + 0.5 * spread or max(changed.values()) > 0,
+        warn=not 0.2 < spread < 5 or moved > 3 * wide + 0.5 * spread,
+        why="back" if max(changed.values()) else "causes",
+        evidence={"apart": dark, "error": error, "augmented": moved, "repeated": alike, "changed": changed},
     )
+
+
+def _brightness_apart(one: Tensor, other: Tensor) -> tuple[float, float]:
+    """Difference in the mean brightness of two sets of pictures [n, pixels], and its standard error."""
+    a, b = one.mean(dim=1), other.mean(dim=1)
+    return float((a.mean() - b.mean()).abs()), float((a.var() / len(a) + b.var() / len(b)) ** 0.5)
+
+
+def _read_otherwise(prep: dict[str, Any], images: Images, batch: Batch) -> float:
+    """Share of sixteen pictures that decoded from the batch are not the middle of the picture on disk, to two levels of 255."""
+    rows = range(min(len(images), 16))
+    edge, size = (prep["side"] - prep["size"]) // 2, prep["size"]
+    stored = [images.picture(i)[:, edge : edge + size, edge : edge + size].permute(1, 2, 0).int() for i in rows]
+    back = [torch.from_numpy(show(prep, batch, i)["image"]).int() for i in rows]
+    return sum(int((a - b).abs().max()) > 2 for a, b in zip(stored, back, strict=True)) / len(rows)
 
 
 def trained_share(config: Config, prep: dict[str, Any], rows: int) -> Finding:

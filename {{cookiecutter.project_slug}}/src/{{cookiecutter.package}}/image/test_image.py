@@ -27,8 +27,8 @@ from ..engine.losses import make_loss
 from ..engine.optim import make_optimiser
 from ..errors import UserError
 from ..task import Data
-from . import audit, baseline, checks, data, picture
-from .augment import make_transform
+from . import audit, augment, baseline, checks, data, picture
+from .augment import make_transform, plain
 from .model import Classifier, make_model
 from .recipe import TASK, Config
 from .weights import backbone_of, find_weights, load_backbone, own_view, read_tensors, swap_norm
@@ -295,6 +295,11 @@ def test_blank_images_formats_and_shapes(project: Path) -> None:
     sizes = found(project)["image sizes"]
     assert sizes.verdict == "WARN" and "keeps 25%" in sizes.saw and "loses its ends" in sizes.causes[0].sentence
     write_images(project)
+    assert found(project)["file format tells"].verdict == "PASS"
+    for file in sorted((folder / "stands").iterdir())[:24]:  # most of one class came from elsewhere
+        Picture.open(file).save(file.with_suffix(".jpg"))
+        file.unlink()
+    assert found(project)["file format tells"].verdict == "WARN"
     sizes = found(project, size=224)["image sizes"]
     assert sizes.verdict == "WARN" and "enlarges pictures of 16 pixels" in sizes.causes[0].sentence
 
@@ -605,6 +610,10 @@ def test_the_kernel_machine_is_scikit_learns(monkeypatch: pytest.MonkeyPatch, k:
     assert np.allclose(ours, 2 * theirs.reshape(120, -1), atol=1e-4)
 
 
+def dimmed(prep: dict[str, Any], stored: torch.Tensor) -> torch.Tensor:
+    return 0.8 * plain(prep, stored)
+
+
 def test_checks_before_training_green_and_red(project: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, prep, loaded = prepared(project, weights=str(trained), adapt="frozen")
     train, val = loaded.take(np.arange(0, 60, 2)), loaded.take(np.arange(1, 60, 2))
@@ -623,6 +632,10 @@ def test_checks_before_training_green_and_red(project: Path, trained: Path, monk
     bright = data.Images(**{**vars(part), "stored": part.stored // 4 + 190})  # type: ignore[operator]
     assert checks.pixels_fit(prep, {"train": part, "val": bright}).verdict == "FAIL"
     assert checks.pixels_fit(prep, {"train": part, "val": part}).verdict == "PASS"
+    with monkeypatch.context() as patch:  # outside training the loader gives other colours
+        patch.setattr(augment, "plain", dimmed)
+        other = checks.pixels_fit(prep, {"train": part, "val": part})
+    assert other.verdict == "FAIL" and other.causes[0].group == "preprocessing" and "100% read otherwise" in other.saw
     same = data.Images(**{**vars(part), "stored": part.stored[:1].repeat(20, 1, 1, 1)})  # type: ignore[index]
     assert checks.pixels_fit(prep, {"train": part, "val": same}).verdict == "FAIL"
     full = config_of(project)

@@ -176,7 +176,8 @@ def test_near_copies_of_images_small_and_large(tmp_path: Path, size: int) -> Non
     random, paths, pixels = np.random.default_rng(0), [], np.zeros((8, 8), dtype=np.uint8)
     for number in range(40):
         drawn = random.integers(0, 255, (8, 8), dtype=np.uint8)
-        pixels = drawn if number < 36 else pixels
+        noise = random.integers(-2, 3, (8, 8))  # as another encoder or scanner leaves
+        pixels = drawn if number < 36 else (pixels + noise).clip(0, 255).astype(np.uint8)
         paths.append(tmp_path / f"{number}.png")
         Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC).save(paths[-1])
     (tmp_path / "broken.png").write_bytes(b"not an image")
@@ -184,7 +185,8 @@ def test_near_copies_of_images_small_and_large(tmp_path: Path, size: int) -> Non
         {"path": [*map(str, paths), str(tmp_path / "broken.png"), "nowhere.png"], "target": ["a", "b"] * 21}
     )
     found = duplicates.near(config_of(), data_of(frame, path="image"))
-    assert found.verdict == "WARN" and found.evidence["pairs"] == [[35, 36], [35, 37], [35, 38], [35, 39]]
+    assert found.verdict == "WARN"
+    assert {number for pair in found.evidence["pairs"] for number in pair} == {35, 36, 37, 38, 39}
     assert duplicates.near(config_of(), data_of(frame[:36], path="image")).verdict == "PASS"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ..checks import labels, leakage, power, review
+from ..checks import labels, leakage, power, review, traces
 from ..checks.finding import Finding
 from ..config import Config
 from ..engine import parts
@@ -60,6 +60,66 @@ def test_a_leak_in_regression_is_red() -> None:
     data = data_of(frame.with_columns(leak=pl.col("target") * 3 + 1))
     assert leakage.single_column(config_of(task="regression"), data).verdict == "FAIL"
     assert leakage.single_column(config_of(task="regression"), data_of(frame)).verdict == "PASS"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("known", "verdict"), [(0.0, "PASS"), (0.5, "WARN"), (0.8, "WARN"), (1.0, "WARN")])
+def test_the_answer_in_some_rows_of_a_column_is_seen(known: float, verdict: str, seed: int) -> None:
+    """Every share leaves the column alone among columns that are related to each other, and weaker than "knows it all"."""
+    frame, random = table(1500, seed=seed), np.random.default_rng(seed)
+    column = np.where(random.random(1500) < known, truth(frame), random.permutation(truth(frame)))
+    data = data_of(frame.with_columns(pl.Series("leak", column + 0.4 * random.normal(size=1500))))
+    found = traces.made_from_target(config_of(), data)
+    assert found.verdict == verdict and ("leak" in found.next) is (verdict == "WARN"), (found.saw, found.evidence)
+    assert traces.made_from_target(config_of(known_at_prediction=["leak"]), data).verdict == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("shown", "named"),
+    [
+        ({"a": 0.5, "b": 8.0, "c": 9.0}, ["a"]),
+        ({"a": 0.5, "b": 8.0}, []),  # too little company
+        ({"a": 0.5, "b": 0.1, "c": 9.0}, []),  # columns here are simply not related to each other
+        ({"a": 1.8, "b": 4.0, "c": 5.0}, []),  # too few rows to tell
+        ({"a": 0.5, "b": 3.5, "c": 9.0, "d": 9.0, "e": 9.0, "f": 9.0}, ["a"]),
+    ],
+)
+def test_a_column_is_apart_only_among_related_ones(shown: dict[str, float], named: list[str]) -> None:
+    assert traces.aloof(shown) == named
+
+
+def test_one_class_of_many_is_enough_to_be_told() -> None:
+    """Half of one class of ten: an average over the classes hides it."""
+    random = np.random.default_rng(0)
+    config, y = config_of(task="multiclass"), np.arange(800) % 10
+    told = ((y == 3) & (random.random(800) < 0.5)).astype(float)[:, None]
+    value, limit = power.best_class(config, told, y)
+    assert value > limit and power.single(config, told, y) < limit
+    chance = [power.best_class(config, random.integers(0, 2, (800, 1)).astype(float), y) for _ in range(40)]
+    assert all(value < limit for value, limit in chance)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize(("own", "verdict"), [(False, "PASS"), (True, "FAIL")])
+def test_target_means_that_count_their_own_row_are_red(own: bool, verdict: str, task: str) -> None:
+    """The same encoding from other rows is honest: its means scatter as samples do."""
+    both = table(1600).with_columns(shop=pl.Series(np.random.default_rng(1).integers(0, 60, 1600)))
+    number = (pl.col("target") == "yes").cast(pl.Float64) if task == "binary" else pl.col("x0") + pl.col("shop") / 60
+    both = both.with_columns(y=number + 0.0)
+    frame, earlier = both[:800], both[800:]
+    means = (frame if own else earlier).group_by("shop").agg(pl.col("y").mean().round(4).alias("rate"))
+    frame = frame.join(means, on="shop", how="left", maintain_order="left").with_columns(pl.col("rate").fill_null(0.5))
+    frame = frame.drop("y", "shop") if task == "binary" else frame.drop("target", "shop").rename({"y": "target"})
+    found = traces.made_from_target(config_of(task=task), data_of(frame))
+    assert found.verdict == verdict and ("rate" in found.next) is own, (found.saw, found.evidence)
+
+
+def test_balanced_designs_and_tables_without_company_stay_quiet() -> None:
+    """As many of each class in every block is a design, no leak; and one column has nobody to be compared with."""
+    blocks = pl.DataFrame({"block": np.repeat(np.arange(50), 8), "target": ["yes", "no"] * 200})
+    assert traces.made_from_target(config_of(), data_of(blocks)).verdict == "PASS"
+    alone = table().select("x0", "target").with_columns(leak=(pl.col("target") == "yes").cast(pl.Float64))
+    assert traces.made_from_target(config_of(), data_of(alone)).verdict == "PASS"
 
 
 @pytest.mark.parametrize(("early", "verdict"), [(0.0, "PASS"), (0.3, "PASS"), (0.7, "FAIL"), (1.0, "FAIL")])
