@@ -48,6 +48,7 @@ OTHERS = {
     "all": "every step of the first list in order; stops at the first red gate",
     "log": "every run: parent, change, prediction, result, verdict",
     "knobs": "every knob with its value, meaning and range",
+    "completion": "what makes Tab complete commands, flags and knobs: recipe completion bash (or zsh, fish)",
 }
 
 AGAIN = ("because", "predict", "parent", "bundle", "skip")  # flags that a stopped run is given again to go on
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
         "--storage", default="", metavar="URL", help="tune: a database that workers on other machines share"
     )
     cli.add_argument("--quiet", action="store_true", help="print only errors and the last line")
+    cli.add_argument("--json", action="store_true", help="print each record as one line of JSON, and nothing else")
     _production_flags(cli)
     return cli
 
@@ -123,7 +125,13 @@ def _production_flags(cli: argparse.ArgumentParser) -> None:
     flag("--exclude", default="", metavar="A,B", help="serve: columns that are never logged")
     flag("--hours", type=float, default=0.0, help="monitor: how far back the log is read (default 24)")
     flag("--labels", default="", metavar="FILE", help="monitor: table with id and the true target of logged answers")
-    flag("--mature", type=float, default=0.0, metavar="DAYS", help="monitor: labels count from this age on (default 0)")
+    flag(
+        "--mature",
+        type=float,
+        default=0.0,
+        metavar="DAYS",
+        help="monitor: age of an answer when its label has come (default 0)",
+    )
     flag("--rate", type=float, default=0.0, help="monitor: chance of a false alarm a run (default 0.05)")
     flag("--floor", type=float, default=0.0, metavar="PSI", help="monitor: smallest drift that counts (default 0.01)")
     flag("--webhook", default="", metavar="URL", help="monitor: where an alarm is posted as JSON")
@@ -165,12 +173,13 @@ def _check_flags(args: argparse.Namespace) -> None:
     if args.step == "rerun" and len(args.overrides) == 1 and "=" not in args.overrides[0]:
         args.run = args.overrides.pop()
     if (
-        args.step in ("new-data", "predict", "monitor", "promote", "rollback")
+        args.step in ("new-data", "predict", "monitor", "promote", "rollback", "completion")
         and args.overrides
         and "=" not in args.overrides[0]
     ):
         args.of = args.overrides.pop(0)
-    takers = {
+    takers: dict[str, tuple[str, ...]] = {
+        "json": (*STEPS, *EXPERIMENTS, "export", "all", "log", "knobs"),
         "resume": ("train",),
         "skip": ("train",),
         "review": ("audit",),
@@ -197,11 +206,16 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 
 def _dispatch(args: argparse.Namespace) -> int:
+    if args.step == "completion":
+        from .steps.completion import script
+
+        say(script(args.of, parser()))
+        return 0
     project = open_project(args)
     if args.step == "knobs":
         from .config import describe_knobs
 
-        say(describe_knobs(project.config))
+        say_json(project.config.model_dump()) if args.json else say(describe_knobs(project.config))
         return 0
     if args.step == "new-data":
         from .steps.new_data import propose
@@ -215,7 +229,8 @@ def _dispatch(args: argparse.Namespace) -> int:
         from .engine.ledger import read, table
 
         complete(project)
-        say(table(read(project.ledger)))
+        rows = read(project.ledger)
+        say_json(rows) if args.json else say(table(rows))
         if odd := contradictions(project):
             raise UserError(
                 f"{odd[0]} ({len(odd)} such); restore EXPERIMENTS.jsonl and runs/ from where they are whole"
@@ -259,7 +274,7 @@ def open_project(args: argparse.Namespace) -> Project:
     task = find_task(str(values.get("modality", "tabular")))
     refuse({**values, **{f"--{flag}": getattr(args, flag) for flag in AGAIN}})
     config = make_config(task.knobs, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
-    return Project(root, config, task, overrides, args.because, args.quiet)
+    return Project(root, config, task, overrides, args.because, args.quiet or args.json)
 
 
 def find_task(modality: str) -> Any:
@@ -285,8 +300,18 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     except BaseException:
         run.discard()
         raise
-    say(f"{step}: {record['status'].upper()} in {record['seconds']:.1f} s -> runs/{run.id}")
+    if args.json:
+        say_json(record)
+    else:
+        say(f"{step}: {record['status'].upper()} in {record['seconds']:.1f} s -> runs/{run.id}")
     return int(record["status"] == "fail" and not project.because)
+
+
+def say_json(value: Any) -> None:
+    """Print `value` as one line of JSON, for the program that called."""
+    from .engine.files import to_json
+
+    say(to_json(value, indent=None))
 
 
 def _complete_ledger(project: Project) -> None:

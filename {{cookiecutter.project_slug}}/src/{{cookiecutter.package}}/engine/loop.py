@@ -24,6 +24,7 @@ from .optim import make_optimiser, rate_factor, set_rate
 from .project import Project, Run
 from .resume import STARTED, Progress, restore, save_last, started
 from .seed import generator, seed_everything
+from .terminal import Bar
 from .track import make_tracker
 from .watch import Watch
 
@@ -184,7 +185,7 @@ def fit(
     loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
     forward: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
     steps = planned_steps(config, train)
-    watch = Watch(run, model, steps)
+    watch, bar = Watch(run, model, steps), Bar(steps, project.quiet, most=bool(config.patience))
     if not resume:
         run.save(STARTED, started(project))
     progress = restore(project, run, model, optimiser, watch) if resume else Progress()
@@ -207,6 +208,7 @@ def fit(
                     progress.seen += sum(len(batch.y) for batch in group.batches)
                     watch.after(progress.step)
                 progress.step += 1
+                bar.at(progress.step)
                 progress.batches += len(group.batches)
                 if signals.received or time.monotonic() - saved > SAVE_SECONDS:
                     saved = time.monotonic()
