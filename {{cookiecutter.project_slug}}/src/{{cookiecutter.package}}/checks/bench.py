@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config import Config
-from ..engine.loop import find_device, plan
+from ..engine.loop import find_device, plan, step
 from ..engine.losses import Loss, make_loss
+from ..engine.optim import make_optimiser
 from ..engine.seed import generator, seed_everything
 from ..task import Batch, Data, Examples, Task
+
+STEPS = 60  # of the short training that several checks judge
+LARGE = 1_000_000  # parameters from which a step over a whole batch takes a processor a second or more
+FEW = 8  # examples a step of a short training of such a network
 
 
 @dataclass
@@ -38,6 +45,20 @@ class Rows:
         whole = self.whole.batches([self.rows[part] for part in plan], epoch, augment)
         for batch, part in zip(whole, plan, strict=True):
             yield batch._replace(index=part)
+
+
+@dataclass
+class Short:
+    """A short training. start: the weights before it. norms: gradient norm of each tensor at each step; totals: of all
+    together. moved: how far a step moved all weights, as a share of their norm at the start. seen: rows trained on."""
+
+    model: nn.Module
+    start: dict[str, Tensor]
+    norms: dict[str, list[float]]
+    totals: list[float]
+    losses: list[float]
+    moved: list[float]
+    seen: Tensor
 
 
 @dataclass
@@ -84,14 +105,53 @@ class Bench:
         """One batch of training examples on the device."""
         return next(iter(self.train.batches([rows], epoch, augment))).to(self.device)
 
-    def stream(self, steps: int, seed: int | None = None) -> Iterator[Batch]:
-        """The batches of the first `steps` steps, as training would see them."""
+    @cached_property
+    def few(self) -> int:
+        """Examples a step of a short training: those of the config, or FEW for a large network whose batch is no part of
+        what it computes, as it is for BatchNorm."""
+        model = self.fresh()
+        large = sum(p.numel() for p in model.parameters()) > LARGE
+        return min(self.config.batch_size, FEW) if large and not has_batch_norm(model) else self.config.batch_size
+
+    @cached_property
+    def short(self) -> Short:
+        """The first STEPS real steps of a fresh network; done once, and not to be changed by the checks that judge it."""
+        model = self.fresh()
+        optimiser = make_optimiser(self.config, self.task, model)
+        start = {name: p.detach().clone() for name, p in model.named_parameters()}
+        short = Short(model, start, {name: [] for name in start}, [], [], [], torch.empty(0))
+
+        def observe() -> None:
+            norms = {n: float(p.grad.norm()) if p.grad is not None else 0.0 for n, p in model.named_parameters()}
+            short.totals.append(math.sqrt(sum(norm * norm for norm in norms.values())))
+            for name, norm in norms.items():
+                short.norms[name].append(norm)
+
+        scale = (
+            _trainable(model).norm().clamp(min=1e-12)
+        )  # of the start: weights that explode would hide their own steps
+        seen = []
+        for batch in self.stream(STEPS, self.few):
+            before = _trainable(model)
+            loss = float(step(model, [batch], self.loss, optimiser, self.config, observe))
+            short.losses.append(loss / len(batch.y))
+            short.moved.append(float((_trainable(model) - before).norm() / scale))
+            seen.append(batch.index.cpu())
+        short.seen = torch.cat(seen).unique()
+        return short
+
+    def stream(self, steps: int, size: int = 0, seed: int | None = None) -> Iterator[Batch]:
+        """The batches of the first `steps` steps, as training would see them; of `size` examples when it is given."""
         config, left, epoch = self.config, steps, 0
         while left:
-            todo = plan(self.train, config.batch_size, config.seed if seed is None else seed, epoch)[:left]
+            todo = plan(self.train, size or config.batch_size, config.seed if seed is None else seed, epoch)[:left]
             for batch in self.train.batches(todo, epoch, augment=True):
                 yield batch.to(self.device)
             left, epoch = left - len(todo), epoch + 1
+
+
+def _trainable(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
 
 
 def quiet(model: nn.Module) -> nn.Module:

@@ -8,50 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.loop import step
 from ..engine.losses import expected_initial_loss
-from ..engine.optim import make_optimiser
 from ..task import Batch
 from .bench import Bench
 from .finding import Finding, finding, not_applicable
 
 
-def gradient_flow(bench: Bench, steps: int = 60) -> list[Finding]:
-    """Per-layer gradients and movements over the first 60 real steps: frozen, detached, vanishing, exploding, dead.
+def gradient_flow(bench: Bench) -> list[Finding]:
+    """Per-layer gradients and movements over the first real steps: frozen, detached, vanishing, exploding, dead.
 
     The first 10 steps are not judged: a zero head, LoRA's B or a zero gamma have zero gradients behind them at step 0.
     """
-    model = bench.fresh()
-    optimiser = make_optimiser(bench.config, bench.task, model)
-    start = {name: p.detach().clone() for name, p in model.named_parameters()}
-    norms: dict[str, list[float]] = {name: [] for name in start}
-    totals: list[float] = []
-    losses: list[float] = []
-
-    def observe() -> None:
-        grads = {n: float(p.grad.norm()) if p.grad is not None else 0.0 for n, p in model.named_parameters()}
-        totals.append(math.sqrt(sum(g * g for g in grads.values())))
-        for name, value in grads.items():
-            norms[name].append(value)
-
-    moved: list[float] = []
-    scale = _vector(model).norm().clamp(min=1e-12)  # of the start: weights that explode would hide their own steps
-    for batch in bench.stream(steps):
-        before = _vector(model)
-        losses.append(float(step(model, [batch], bench.loss, optimiser, bench.config, observe)) / len(batch.y))
-        moved.append(float((_vector(model) - before).norm() / scale))
-    late = {name: values[min(10, len(values) // 2) :] for name, values in norms.items()}
-    still = [name for name, p in model.named_parameters() if bool((p.detach() == start[name]).all())]
+    short = bench.short
+    late = {name: values[min(10, len(values) // 2) :] for name, values in short.norms.items()}
+    named = short.model.named_parameters()
+    still = [name for name, p in named if bool((p.detach() == short.start[name]).all())]
     return [
-        _never_updated(bench, model, late, still),
-        _sizes(bench, totals, losses, {n: v for n, v in late.items() if start[n].ndim > 1}),
-        _movement(bench, moved, losses),
-        _dead_units(bench, model),
+        _never_updated(bench, short.model, late, still),
+        _sizes(bench, short.totals, short.losses, {n: v for n, v in late.items() if short.start[n].ndim > 1}),
+        _movement(bench, short.moved, short.losses),
+        _dead_units(bench, short.model),
     ]
-
-
-def _vector(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
 
 
 def _never_updated(bench: Bench, model: nn.Module, late: dict[str, list[float]], still: list[str]) -> Finding:
@@ -129,7 +106,7 @@ def _movement(bench: Bench, moved: list[float], losses: list[float]) -> Finding:
 def dead_shares(model: nn.Module, batch: Batch) -> dict[str, float]:
     """Share of units behind each ReLU that are zero for every example of the batch, by layer; {} without a ReLU."""
     dead: dict[str, float] = {}
-    hooks = []
+    hooks, training = [], model.training
     for name, module in model.named_modules():
         if isinstance(module, nn.ReLU | nn.ReLU6):
 
@@ -141,13 +118,14 @@ def dead_shares(model: nn.Module, batch: Batch) -> dict[str, float]:
     if hooks:
         with torch.no_grad():
             model.eval()(batch.x)
+        model.train(training)
     for handle in hooks:
         handle.remove()
     return dead
 
 
 def _dead_units(bench: Bench, model: nn.Module) -> Finding:
-    """Dead units among several hundred examples after 60 steps."""
+    """Dead units among several hundred examples after a short training."""
     dead = dead_shares(model, bench.batch(bench.rows(4 * bench.config.batch_size)))
     if not dead:
         return not_applicable("dead units", "the network has no ReLU module")

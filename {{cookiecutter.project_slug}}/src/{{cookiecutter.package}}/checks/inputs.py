@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..engine.loop import plan, step
 from ..engine.losses import expected_initial_loss
@@ -16,7 +17,6 @@ from ..task import Batch
 from .bench import Bench, Rows, has_batch_norm, map_inputs, quiet
 from .finding import Finding, finding
 
-
 LOOKS = (16, 32, 64, 150)  # steps after which a short training is judged
 SURE = 5.0  # standard errors that end it early: one chance look in three million is as far out
 
@@ -24,18 +24,13 @@ SURE = 5.0  # standard errors that end it early: one chance look in three millio
 def input_matters(bench: Bench) -> Finding:
     """After a short training, inputs taken from other examples must be worse than the right ones.
 
-    Judged on a training subset that was seen, so that the answer is about wiring and not about generalisation. The
-    training goes on until the answer is beyond doubt, at most 150 steps; the rate is tried as configured, then ten times
-    higher.
+    Judged on examples that were seen, so that the answer is about wiring and not about generalisation. Where the short
+    training leaves doubt, a few examples are trained on until there is none, for at most 150 steps; the rate is tried as
+    configured, then ten times higher.
     """
-    part = Rows(bench.train, bench.rows(max(8 * bench.config.batch_size, 256)))
-    for factor in (1, 10):
-        config = bench.config.model_copy(update={"lr": bench.config.lr * factor})
-        for model in _train_briefly(bench, config, part):
-            ignored, mean, error, blank = _swap_inputs(bench, model, part)
-            if mean > SURE * error:
-                break
-        if not ignored and mean > 2 * error:
+    for model, rows, last in _trained(bench):
+        ignored, mean, error, blank = _swap_inputs(bench, model, rows)
+        if mean > (2 if last else SURE) * error:
             break
     return finding(
         "input matters",
@@ -47,13 +42,26 @@ def input_matters(bench: Bench) -> Finding:
     )
 
 
+def _trained(bench: Bench) -> Iterator[tuple[nn.Module, Tensor, bool]]:
+    """Models in evaluation mode, rows they have seen, and whether it is the last look at a rate."""
+    seen = bench.short.seen
+    if bench.train.query is None:
+        seen = seen[torch.randperm(len(seen), generator=generator(0))]
+    yield copy.deepcopy(bench.short.model).eval(), seen, False
+    rows = bench.rows(max(8 * bench.few, 256))
+    for factor in (1, 10):
+        config = bench.config.model_copy(update={"lr": bench.config.lr * factor})
+        for steps, model in zip(LOOKS, _train_briefly(bench, config, Rows(bench.train, rows)), strict=True):
+            yield model, rows, steps == LOOKS[-1]
+
+
 def _train_briefly(bench: Bench, config: Any, part: Rows) -> Iterator[nn.Module]:
     """The model, in evaluation mode, after each of LOOKS steps."""
     model = quiet(bench.fresh())
     optimiser = make_optimiser(config, bench.task, model)
     done = 0
     while done < LOOKS[-1]:
-        for batch in part.batches(plan(part, config.batch_size, 0, done)[: LOOKS[-1] - done]):
+        for batch in part.batches(plan(part, bench.few, 0, done)[: LOOKS[-1] - done]):
             step(model, [batch.to(bench.device)], bench.loss, optimiser, config)
             done += 1
             if done in LOOKS:
@@ -62,9 +70,9 @@ def _train_briefly(bench: Bench, config: Any, part: Rows) -> Iterator[nn.Module]
 
 
 @torch.no_grad()
-def _swap_inputs(bench: Bench, model: nn.Module, part: Rows) -> tuple[bool, float, float, float]:
+def _swap_inputs(bench: Bench, model: nn.Module, rows: Tensor) -> tuple[bool, float, float, float]:
     """(outputs ignore the input, mean rise of the loss with swapped inputs, its standard error, shift with blank ones)."""
-    batch = bench.batch(part.rows[: max(4 * bench.config.batch_size, 128)])
+    batch = bench.batch(rows[: max(4 * bench.few, 128)])
     shift = torch.randperm(len(batch.y), generator=generator(bench.config.seed))
     right = model(batch.x).float()
     wrong = model(map_inputs(batch.x, lambda t: t[shift.to(t.device)])).float()
@@ -79,12 +87,9 @@ def _has_mask(batch: Batch) -> bool:
     return isinstance(batch.x, dict) and any("mask" in name for name in batch.x)
 
 
-def train_against_eval(bench: Bench, steps: int = 60) -> Finding:
+def train_against_eval(bench: Bench) -> Finding:
     """The same batch in training and in evaluation mode (dropout off) after a short training: nearly the same loss."""
-    model = quiet(bench.fresh())
-    optimiser = make_optimiser(bench.config, bench.task, model)
-    for batch in bench.stream(steps):
-        step(model, [batch], bench.loss, optimiser, bench.config)
+    model = quiet(copy.deepcopy(bench.short.model)).train()
     batch = bench.batch(bench.rows(max(bench.config.batch_size, 32), seed=2))
     with torch.no_grad():
         train = float(bench.loss(model(batch.x).float(), batch).mean())

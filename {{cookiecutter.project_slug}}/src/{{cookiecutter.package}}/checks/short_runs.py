@@ -46,7 +46,7 @@ def short_runs(bench: Bench, project: Project) -> list[Finding]:
 
 def _few(bench: Bench, examples: Examples) -> Rows:
     """The first rows of a part, enough for BATCHES batches; whole queries for ranking."""
-    n = min(len(examples), BATCHES * min(bench.config.batch_size, 64))
+    n = min(len(examples), BATCHES * min(bench.few, 64))
     if examples.query is None:
         return Rows(examples, torch.arange(n))
     query = examples.query.cpu()

@@ -48,7 +48,7 @@ def sweep(bench: Bench, seed: int) -> dict[str, Any]:
     optimiser = make_optimiser(config, bench.task, model)
     probe = bench.batch(bench.rows(2 * config.batch_size, seed))
     rates, losses = [], []
-    for i, batch in enumerate(bench.stream(STEPS, seed)):
+    for i, batch in enumerate(bench.stream(STEPS, seed=seed)):
         rate = START * (END / START) ** (i / (STEPS - 1))
         set_rate(optimiser, rate)
         try:
