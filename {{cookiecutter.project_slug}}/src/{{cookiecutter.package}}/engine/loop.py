@@ -105,7 +105,8 @@ def step(
     The gradient is that of the mean over all examples, however they are cut into batches. `observe` sees the gradients
     before they are clipped. Raises NonFinite, with weights and optimiser untouched, when loss or gradient is not finite.
     """
-    device = next(model.parameters()).device
+    parameters = list(model.parameters())
+    device = parameters[0].device
     examples = sum(len(batch.y) for batch in batches)
     optimiser.zero_grad(set_to_none=True)
     parts = []
@@ -117,12 +118,12 @@ def step(
         (part / examples).backward()
         parts.append(part.detach())
     observe()
-    total_norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    total_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     *sums, norm = torch.stack([*parts, total_norm]).tolist()  # the one time that a step waits for the device
     if not math.isfinite(sum(sums) + norm):
         raise NonFinite(f"the gradient norm is {norm} and the loss {sum(sums) / examples}", batches)
     if 0 < config.clip < norm:
-        nn.utils.clip_grads_with_norm_(model.parameters(), config.clip, total_norm)
+        nn.utils.clip_grads_with_norm_(parameters, config.clip, total_norm)
     optimiser.step()
     return sum(sums)
 
