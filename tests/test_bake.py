@@ -44,6 +44,16 @@ def test_exact_files_with_valid_syntax(tmp_path: Path, answers: dict[str, str]) 
         parse(project / name)
 
 
+@pytest.mark.parametrize("licence", QUESTIONS["license"])
+def test_the_citation_follows_its_schema(tmp_path: Path, licence: str) -> None:
+    files = [ROOT / "CITATION.cff", bake(tmp_path, license=licence) / "CITATION.cff"]
+    assert yaml.safe_load(files[1].read_text()).get("license", "None") == licence
+    tool = Path(sys.executable).with_name("check-jsonschema")
+    command = [str(tool), "--builtin-schema", "vendor.citation-file-format", "--default-filetype", "yaml", *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def parse(path: Path) -> None:
     """Read a file the way its reader will; leftovers of the template are an error everywhere but in workflows and pages."""
     text = path.read_text(encoding="utf-8")
@@ -51,13 +61,13 @@ def parse(path: Path) -> None:
         ast.parse(text)
     elif path.suffix == ".toml":
         tomllib.loads(text)
-    elif path.suffix in (".yml", ".yaml"):
+    elif path.suffix in (".yml", ".yaml", ".cff"):
         yaml.safe_load(text)
     elif path.suffix == ".json":
         json.loads(text)
     assert "cookiecutter" not in text.replace('"cookiecutter"', ""), path
     if path.suffix not in (".py", ".html", ".yml", ".lock"):
-        assert "{{" not in text and "{%" not in text, path
+        assert "{{" not in text.replace("${{", "") and "{%" not in text, path  # ${{ is GitHub's
     assert "\r" not in text, path
 
 
@@ -81,6 +91,10 @@ def test_awkward_answers_survive(tmp_path: Path, answers: dict[str, str]) -> Non
     if "author" in answers:
         assert settings["authors"][0]["name"] == answers["author"]
         assert answers["author"] in (project / "LICENSE").read_text()
+    citation = yaml.safe_load((project / "CITATION.cff").read_text())
+    asked = {**{k: v for k, v in QUESTIONS.items() if isinstance(v, str)}, **answers}
+    assert (citation["title"], citation["abstract"]) == (asked["project_name"], asked["description"])
+    assert citation["authors"] == [{"name": asked["author"]}]
     for path in project.rglob("*"):
         if path.is_file():
             parse(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import QUESTIONS, ROOT, bake, run
 
 sys.path.insert(0, str(ROOT / "demo"))
@@ -29,26 +30,46 @@ SETS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("modality", QUESTIONS["modality"])
-def test_own_tests_lint_and_types_pass(tmp_path: Path, modality: str) -> None:
-    project = bake(tmp_path, modality=modality)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(project / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    for words in (["ruff", "check", "."], ["mypy"], ["pytest", "-p", "no:cacheprovider"]):
+def ci_lines(project: Path, workflow: str, job: str) -> list[str]:
+    """The commands of a job of the project's own CI, as written."""
+    steps = yaml.safe_load((project / ".github" / "workflows" / workflow).read_text())["jobs"][job]["steps"]
+    return [step["run"] for step in steps if "run" in step]
+
+
+def at_work(project: Path, lines: list[str], **environment: str) -> None:
+    """Run each line in the project as a runner does: bash that stops at the first error."""
+    for line in lines:
         done = subprocess.run(
-            [sys.executable, "-m", *words],
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", line],
             cwd=project,
-            env=environment,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             capture_output=True,
             text=True,
-            timeout=1200,
+            timeout=1800,
             check=False,
         )
-        assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-2000:]}"
+        assert done.returncode == 0, f"{line}: {done.stdout[-3000:]}{done.stderr[-2000:]}"
+
+
+@pytest.mark.parametrize("modality", QUESTIONS["modality"])
+def test_the_steps_of_its_own_ci_pass(tmp_path: Path, modality: str) -> None:
+    """Lint, types and tests, by the lines of its workflow. The environment of these tests stands in for its .venv, so
+    `make setup` finds it made; the test below makes it."""
+    project = bake(tmp_path, modality=modality)
+    lines = ci_lines(project, "ci.yml", "cpu")
+    assert lines == ["make setup", "make lint", "make test"]
+    (project / ".venv").mkdir()
+    (project / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (project / ".venv" / ".done").touch()
+    at_work(project, lines, PYTHONPATH=str(project / "src"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", QUESTIONS["modality"])
+def test_its_own_ci_from_nothing(tmp_path: Path, modality: str) -> None:
+    """The same lines with a .venv made from the hashed lock, then the smoke tests of its GPU job; without a GPU on the CPU."""
+    project = bake(tmp_path, modality=modality)
+    at_work(project, [*ci_lines(project, "ci.yml", "cpu"), *ci_lines(project, "gpu.yml", "smoke")], PYTHONPATH="")
 
 
 def stamped(folder: Path, name: str) -> Path:

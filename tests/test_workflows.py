@@ -1,4 +1,5 @@
-"""The workflows: valid by GitHub's schema, clean by zizmor, pinned by SHA, never a stranger's code on a GPU runner."""
+"""The workflows: valid by GitHub's schema, clean by zizmor and by a fork of actionlint, pinned by SHA, never a stranger's
+code on a GPU runner."""
 
 from __future__ import annotations
 
@@ -19,7 +20,11 @@ NAMES = [str(path.relative_to(ROOT)) for path in WORKFLOWS]
 
 @pytest.mark.parametrize(
     "command",
-    [["zizmor", "--offline", "--no-progress"], ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"]],
+    [
+        ["zizmor", "--offline", "--no-progress"],
+        ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"],
+        ["jactionlint", "--shellcheck="],  # actionlint itself is on no package index with its program
+    ],
 )
 def test_the_linters_find_nothing(command: list[str]) -> None:
     tool = Path(sys.executable).with_name(command[0])
