@@ -24,7 +24,7 @@ from ..engine.project import Project, Run, environment
 from ..errors import UserError
 from ..steps.evaluate import choose
 from ..task import Data
-from . import card, model, reference, registry, schema
+from . import card, data_card, model, reference, registry, schema
 
 GOLDEN = 16  # validation rows whose outputs are pinned; half of them with missing values where there are such
 
@@ -123,6 +123,7 @@ def write(project: Project, source: Source, data: dict[str, Data], folder: Path)
     statistics = reference.of_training(told, data["train"], data["val"], source.outputs)
     write_atomic(folder / "reference.json", to_json(statistics, indent=None))
     write_atomic(folder / "MODEL_CARD.md", card.card(project, source.record, source.tested, manifest))
+    write_atomic(folder / "DATA_CARD.md", data_card.data_card(project))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     write_atomic(folder / registry.MANIFEST, to_json(manifest))
