@@ -123,11 +123,11 @@ def with_labels(rows: pl.DataFrame, path: Path, target: str) -> pl.DataFrame:
     """Logged rows with their label, null where none has come. The table of labels has columns id and target."""
     table = read_table(path)
     require_columns({"labels": ["id", target]}, table, path)
-    labels = table.select("id", pl.col(target).cast(pl.String).alias("label")).unique("id", keep="last")
-    return rows.select("id", "answer").join(labels, on="id", how="left")
+    labels = table.select(pl.col("id").cast(pl.String), pl.col(target).cast(pl.String).alias("label"))
+    return rows.select("id", "answer").join(labels.unique("id", keep="last"), on="id", how="left")
 
 
-def performance(package: Package, labelled: pl.DataFrame | None, source: str, mature: float) -> Finding:
+def performance(package: Package, labelled: pl.DataFrame | None, mature: float) -> Finding:
     """The metric on rows whose label has come, against what the export promised.
 
     A drop beyond 2.6 standard errors of both is an alarm. Labels that come for few rows may be of the easy or the bad ones.

@@ -26,7 +26,7 @@ from ..engine.project import Project
 from ..engine.terminal import say
 from ..errors import UserError
 from .log import Log, Row
-from .model import Answer, Package, load
+from .model import Answer, Package, load, score
 from .registry import FOLDER, HISTORY, find, promoted
 
 TOGETHER = 256  # rows that are computed together
@@ -210,11 +210,3 @@ def _log(package: Package, log: Log, jobs: list[tuple[Job, Any]], frame: pl.Data
 def shown(kind: str, value: Any) -> Any:
     """What the log keeps of a value: of an image its hash."""
     return hashlib.sha256(str(value).encode()).hexdigest() if kind == "image" else value
-
-
-def score(answer: Answer) -> float:
-    """The value; the probability of the positive class; or of the called one."""
-    chances = list(answer.get("probabilities", {}).values())
-    if not chances:
-        return float(answer["prediction"])
-    return float(chances[1] if len(chances) == 2 else max(chances))

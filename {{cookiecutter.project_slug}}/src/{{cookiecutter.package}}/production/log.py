@@ -15,9 +15,9 @@ watched: what the monitor compares, JSON. answer: the whole answer, JSON. latenc
     FROM predictions GROUP BY hour, version;
     -- the least certain answers of the last day, with one field of their input
     SELECT id, score, json_extract(inputs, '$.carrier') FROM predictions
-    WHERE at > unixepoch() - 86400 ORDER BY abs(score - 0.5) LIMIT 20;
+    WHERE at > strftime('%s', 'now') - 86400 ORDER BY abs(score - 0.5) LIMIT 20;
     -- forget what is older than 90 days
-    DELETE FROM predictions WHERE at < unixepoch() - 90 * 86400;
+    DELETE FROM predictions WHERE at < strftime('%s', 'now') - 90 * 86400;
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from ..engine.files import to_json
@@ -144,20 +145,34 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def read(path: Path, since: float, version: str = "") -> pl.DataFrame:
-    """Logged rows from `since` on (seconds since 1970), of one version where it is named: the columns of the table."""
+def read(path: Path, since: float, until: float, version: str) -> pl.DataFrame:
+    """The rows of one version that were answered between two moments (seconds since 1970): the columns of the table."""
+    found = _select(
+        path,
+        f"{', '.join(Row._fields)} FROM predictions WHERE at >= ? AND at <= ? AND version = ? ORDER BY at",
+        since,
+        until,
+        version,
+    )
+    kinds = dict.fromkeys(Row._fields, pl.String) | dict.fromkeys(("at", "score", "latency_ms"), pl.Float64)
+    return pl.DataFrame(found, schema=kinds, orient="row")
+
+
+def moments(path: Path, since: float) -> np.ndarray:
+    """When each answer from `since` on was asked for, ascending, of all versions; seconds since 1970."""
+    return np.array([at for (at,) in _select(path, "at FROM predictions WHERE at >= ? ORDER BY at", since)])
+
+
+def _select(path: Path, words: str, *values: Any) -> list[tuple[Any, ...]]:
     if not path.is_file():
         raise UserError(
             f"there is no prediction log {path}; recipe serve writes one, or name a file: recipe monitor FILE"
         )
-    words = "SELECT * FROM predictions WHERE at >= ? AND (? = '' OR version = ?) ORDER BY at"
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            rows = connection.execute(words, (since, version, version)).fetchall()
+            return connection.execute(f"SELECT {words}", values).fetchall()
     except sqlite3.Error as error:
         raise UserError(f"the prediction log {path} cannot be read: {error}; restore it, or move it away") from None
-    kinds = dict.fromkeys(Row._fields, pl.String) | dict.fromkeys(("at", "score", "latency_ms"), pl.Float64)
-    return pl.DataFrame(rows, schema=kinds, orient="row")
 
 
 def watched(rows: pl.DataFrame) -> pl.DataFrame:

@@ -90,7 +90,7 @@ class Package:
         """What is told of each row: the class and all probabilities, tempered; or the value in units of the target."""
         if not (classes := self.manifest["classes"]):
             return [{"prediction": float(value)} for value in values(self.fitted.prep, outputs)]
-        chance = self.chances(outputs)
+        chance = class_probabilities(outputs / self.manifest["temperature"])
         called = chance.argmax(axis=1)
         if self.manifest["threshold"] is not None:
             called = (chance[:, 1] >= self.manifest["threshold"]).astype(int)
@@ -99,13 +99,17 @@ class Package:
             for c, p in zip(called, chance, strict=True)
         ]
 
-    def chances(self, outputs: np.ndarray) -> np.ndarray:
-        """Class probabilities [n, c] at the temperature of the package."""
-        return class_probabilities(outputs / self.manifest["temperature"])
-
     def watched(self, frame: pl.DataFrame) -> pl.DataFrame:
         """What the monitor compares of these rows (see Task.watch)."""
         return self.fitted.task.watch(self.fitted.prep, frame)
+
+
+def score(answer: Answer) -> float:
+    """One number of an answer: the value; the probability of the positive class; or of the likeliest."""
+    chances = list(answer.get("probabilities", {}).values())
+    if not chances:
+        return float(answer["prediction"])
+    return float(chances[1] if len(chances) == 2 else max(chances))
 
 
 def load(task: Task, folder: Path, device: str = "cpu") -> Package:

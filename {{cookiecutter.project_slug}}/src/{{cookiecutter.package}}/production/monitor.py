@@ -1,7 +1,8 @@
 """`recipe monitor`: do today's rows and answers still look like training, and are the answers still right?
 
 It reads the prediction log of the last hours, or a file. Everything it alarms on is declared: the chance of a false alarm
-of a whole run (--rate), the smallest drift that counts (--floor), the hours of the window, the age from which labels count.
+of a whole run (--rate), the smallest drift that counts (--floor), the hours of the window, how old an answer is when its label
+has come (--mature: the window of labels is as long, and ends that many days ago).
 Exit status 1 is an alarm; monitor/ holds the page and the numbers. For cron:
 
     17 * * * *  cd /path/to/project && .venv/bin/recipe monitor --quiet --webhook https://example.org/hook
@@ -28,8 +29,10 @@ from ..errors import UserError
 from . import alarms, drift, log
 from .model import Package, load
 from .monitor_page import page
+from .predict import answer_chunk
+from .reference import predicted
 from .registry import chosen
-from .rows import located, missing, names, read_rows
+from .rows import missing, names, read_rows
 
 FOLDER = "monitor"
 ENOUGH = 30  # rows below which nothing is said about drift
@@ -37,7 +40,7 @@ ENOUGH = 30  # rows below which nothing is said about drift
 
 @dataclass(frozen=True)
 class Thresholds:
-    """rate: chance of a false alarm of a run. floor: PSI above chance. hours: of the log. mature: days before labels count."""
+    """rate: chance of a false alarm of a run. floor: PSI above chance. hours: of the log. mature: days until labels count."""
 
     rate: float = 0.05
     floor: float = 0.01
@@ -118,13 +121,13 @@ def measure(
         found.append(alarms.set_aside(*window.aside, window.examples))
     else:
         path = log_path(project, args)
-        everything = log.read(path, time.time() - 8 * 3600 * limits.hours)
-        found.append(alarms.silence(everything["at"].to_numpy(), time.time(), limits.hours))
+        now = time.time()
+        found.append(alarms.silence(log.moments(path, now - 8 * 3600 * limits.hours), now, limits.hours))
         window = of_log(package, path, limits, args.labels)
     reference = read_json(package.folder / "reference.json", "what the monitor compares with", "export again")
     tests = compare(window, reference, limits) if len(window.watched) >= ENOUGH else []
     found += alarms.of_tests(tests, len(window.watched), ENOUGH, limits.rate, limits.floor)
-    found.append(alarms.performance(package, window.labelled, args.labels or args.of, limits.mature))
+    found.append(alarms.performance(package, window.labelled, limits.mature))
     return found, tests
 
 
@@ -146,15 +149,13 @@ def of_file(package: Package, source: Path) -> Window:
     watched, answers, labels, reasons, total = [], [], [], [], 0
     target = package.manifest["target"]
     for chunk in read_rows(source, package.columns):
-        readable = [row for row in chunk if row.values is not None]
-        found = package.answer([located(source, package.columns, row.values or {}) for row in readable])
-        total += len(chunk)
-        reasons += [row.why for row in chunk if row.values is None] + [why for why in found.reasons if why]
-        if found.frame.height:
-            watched.append(package.watched(found.frame))
-        kept = [(row, answer) for row, answer in zip(readable, found.answers, strict=True) if answer is not None]
-        answers += [answer for _, answer in kept]
-        labels += [(row.values or {}).get(target) for row, _ in kept]
+        told, frame = answer_chunk(package, source, chunk)
+        total += len(told)
+        reasons += [why for _, answer, why in told if answer is None]
+        if frame.height:
+            watched.append(package.watched(frame))
+        answers += [answer for _, answer, _ in told if answer is not None]
+        labels += [(row.values or {}).get(target) for row, answer, _ in told if answer is not None]
     if not total:
         raise UserError(f"{source} holds no rows")
     labelled = pl.DataFrame(
@@ -162,30 +163,20 @@ def of_file(package: Package, source: Path) -> Window:
     )
     known = labelled.filter(pl.col("label").is_not_null()) if answers else None
     everything = pl.concat(watched, how="vertical_relaxed") if watched else pl.DataFrame()
-    return Window(everything, _answers(answers), known, (len(reasons), total), tuple(dict.fromkeys(reasons))[:3])
+    return Window(everything, predicted(answers), known, (len(reasons), total), tuple(dict.fromkeys(reasons))[:3])
 
 
 def of_log(package: Package, path: Path, limits: Thresholds, labels: str) -> Window:
-    """The logged rows of the window; and, over all of the log, the mature ones for which there is a label."""
-    rows = log.read(path, time.time() - 3600 * limits.hours, package.version)
-    answers = [json.loads(text) for text in rows["answer"]]
-    window = Window(log.watched(rows) if rows.height else pl.DataFrame(), _answers(answers))
+    """The logged rows of the last hours; and those of as many hours before labels count, for which there is a label."""
+    now, long = time.time(), 3600 * limits.hours
+    rows = log.read(path, now - long, now, package.version)
+    window = Window(log.watched(rows), predicted([json.loads(text) for text in rows["answer"]]))
     if labels:
-        mature = log.read(path, 0.0, package.version).filter(pl.col("at") <= time.time() - 86400 * limits.mature)
-        window.labelled = alarms.with_labels(mature, Path(labels), package.manifest["target"])
+        ripe = now - 86400 * limits.mature
+        window.labelled = alarms.with_labels(
+            log.read(path, ripe - long, ripe, package.version), Path(labels), package.manifest["target"]
+        )
     return window
-
-
-def _answers(answers: list[dict[str, Any]]) -> pl.DataFrame:
-    """What is watched of answers, as reference.predicted has it."""
-    from .batch import score
-
-    if not answers:
-        return pl.DataFrame()
-    frame = pl.DataFrame({"prediction": [answer["prediction"] for answer in answers]})
-    if "probabilities" in answers[0]:
-        frame = frame.with_columns(pl.Series("probability", [score(answer) for answer in answers]))
-    return frame
 
 
 def tell(project: Project, url: str, content: dict[str, Any]) -> None:

@@ -104,24 +104,24 @@ def predict(package: Package, source: Path, target: Path, aside: Path, say: Call
 
 def answered(package: Package, source: Path, chunk: list[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows with their answers, and the rows without, with reasons."""
-    readable = [row for row in chunk if row.values is not None]
-    found = package.answer([located(source, package.columns, row.values or {}) for row in readable])
-    reasons = {row.number: why for row, why in zip(readable, found.reasons, strict=True) if why}
-    good = [
-        {**(row.values or {}), **flat(package, answer)}
-        for row, answer in zip(readable, found.answers, strict=True)
-        if answer is not None
-    ]
+    told, _ = answer_chunk(package, source, chunk)
+    good = [{**(row.values or {}), **flat(package, answer)} for row, answer, _ in told if answer is not None]
     bad = [
-        {
-            "row": row.number,
-            "reason": row.why or reasons[row.number],
-            "content": row.raw if row.values is None else row.values,
-        }
-        for row in chunk
-        if row.values is None or row.number in reasons
+        {"row": row.number, "reason": why, "content": row.raw if row.values is None else row.values}
+        for row, answer, why in told
+        if answer is None
     ]
     return good, bad
+
+
+def answer_chunk(
+    package: Package, source: Path, chunk: list[Row]
+) -> tuple[list[tuple[Row, Answer | None, str]], pl.DataFrame]:
+    """Each row with its answer, or with None and why there is none; and the rows that have one, as the model read them."""
+    readable = [row for row in chunk if row.values is not None]
+    found = package.answer([located(source, package.columns, row.values or {}) for row in readable])
+    told = {row.number: pair for row, *pair in zip(readable, found.answers, found.reasons, strict=True)}
+    return [(row, *told.get(row.number, (None, row.why))) for row in chunk], found.frame
 
 
 def flat(package: Package, answer: Answer) -> dict[str, Any]:

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..engine.metrics import values
 from ..engine.target import as_text
 from ..task import Data
-from .model import Package
+from .model import Answer, Package, score
 
 POINTS = 1000  # of a distribution function: its error is below 1/2000, a tenth of what 5,000 rows can show
 MOST = 200  # values of a category that are counted one by one; the others count as one
 ROWS = 2_000  # texts or images that are looked at
-PREDICTED = "prediction"
 
 Statistics = dict[str, Any]
 
@@ -33,8 +31,9 @@ def of_training(package: Package, train: Data, val: Data, outputs: np.ndarray) -
             fresh = as_text(later[name]).drop_nulls()
             statistics["unseen"] = [int((~fresh.is_in(known.implode())).sum()), len(fresh)]
             statistics["known"] = sorted(known.drop_nulls().to_list())
-    answers = {name: describe(series) for name, series in predicted(package, outputs).items()}
-    return {"rows": len(train), "columns": columns, "answers": answers}
+    answers = predicted(package.answers(outputs))
+    told = {name: describe(answers[name]) for name in answers.columns}
+    return {"rows": len(train), "columns": columns, "answers": told}
 
 
 def watched(package: Package, part: Data) -> pl.DataFrame:
@@ -49,14 +48,12 @@ def watched(package: Package, part: Data) -> pl.DataFrame:
     return package.watched(features)
 
 
-def predicted(package: Package, outputs: np.ndarray) -> dict[str, pl.Series]:
+def predicted(answers: list[Answer]) -> pl.DataFrame:
     """What is watched of the answers: the value, or the called class and how sure it is."""
-    if not package.manifest["classes"]:
-        return {PREDICTED: pl.Series(values(package.fitted.prep, outputs))}
-    chance = package.chances(outputs)
-    called = [answer[PREDICTED] for answer in package.answers(outputs)]
-    sure = chance[:, 1] if chance.shape[1] == 2 else chance.max(axis=1)
-    return {PREDICTED: pl.Series(called), "probability": pl.Series(sure)}
+    frame = pl.DataFrame({"prediction": [answer["prediction"] for answer in answers]})
+    if answers and "probabilities" in answers[0]:
+        frame = frame.with_columns(pl.Series("probability", [score(answer) for answer in answers]))
+    return frame
 
 
 def describe(series: pl.Series) -> Statistics:

@@ -188,10 +188,21 @@ def test_the_log_is_watched(project: Project, tmp_path: Path) -> None:
     assert (
         watch(project, "--labels", str(labels), "--mature", "3")[1]["live performance"]["verdict"] == "NOT APPLICABLE"
     )
+    numbered = pl.DataFrame({"id": range(400), "target": rows()["target"]})
+    numbered.write_csv(labels)
+    assert watch(project, "--labels", str(labels))[1]["live performance"]["verdict"] == "NOT APPLICABLE", "other ids"
     pl.DataFrame({"id": ids, "target": 1 - rows()["target"]}).write_csv(labels)
     assert watch(project, "--labels", str(labels))[1]["live performance"]["verdict"] == "FAIL"
     pl.DataFrame({"id": ids[:100], "target": rows()["target"][:100]}).write_csv(labels)
     assert watch(project, "--labels", str(labels))[1]["live performance"]["verdict"] == "WARN", "few have a label"
+    turned = rows().with_columns(
+        target=pl.when(pl.int_range(400) < 200).then(1 - pl.col("target")).otherwise("target")
+    )
+    ids = logged(project, rows(), now - 3600 * np.r_[np.linspace(190, 170, 200), np.linspace(20, 1, 200)])
+    pl.DataFrame({"id": ids, "target": turned["target"]}).write_csv(labels)
+    for mature, verdict in (("0", "PASS"), ("7", "FAIL")):
+        found = watch(project, "--labels", str(labels), "--mature", mature)[1]
+        assert found["live performance"]["verdict"] == verdict, "answers of the window alone, this long ago"
     logged(project, rows(), now - 3600 * np.linspace(150, 30, 400))
     status, found = watch(project)
     assert status == 1 and found["silence"]["verdict"] == "FAIL"

@@ -406,7 +406,7 @@ def test_the_log_keeps_a_sample_without_what_is_excluded(project: Project) -> No
     with serving(project, "--model", "1", "--sample", "0.3", "--exclude", "x1") as client:
         for _ in range(4):
             assert client.predict(*[GOOD] * 250)[0] == 200
-    logged = log.read(project.root / log.FILE, 0)
+    logged = log.read(project.root / log.FILE, 0, time.time(), registry.versions(project.root)[0])
     assert 220 < len(logged) < 390
     assert set(json.loads(logged["inputs"][0])) == {"x0", "x2", "x3"} == set(log.watched(logged).columns)
     with pytest.raises(UserError, match="no column"):
