@@ -9,20 +9,23 @@ import base64
 import http.client
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from conftest import ROOT, bake
+import yaml
+from conftest import ROOT, bake, run
 from test_browser import CHROMIUM, Browser
 
 sys.path.insert(0, str(ROOT / "demo"))
@@ -272,6 +275,64 @@ def test_what_the_server_said_was_logged_survives_a_kill(project: Path) -> None:
         assert server.predict(rows[:1])[0] == 200
 
 
+def test_a_rollback_brings_the_earlier_answers_back_within_a_second(project: Path) -> None:
+    """From the start of the command until the server answers as before, to the last bit; the best of three."""
+    if kind(project) != "tabular":
+        pytest.skip("the registry is the same for each kind of data")
+    rows = rows_of(project)[1][:20]
+    recipes(project, ["train", "seed=1", "--because", "a second version"], ["export", "--run", "0004-train"])
+
+    def answers(server: Server) -> list[Any]:
+        return [{**one, "id": ""} for one in server.predict(rows)[1]["predictions"]]
+
+    took = []
+    with served(project, "--log", "none") as server:
+        first, before = server.ask("GET", "/ready")[1]["version"], answers(server)
+        for _ in range(3):
+            recipes(project, ["promote", "2"])
+            until(lambda: server.ask("GET", "/ready")[1]["version"] != first, "the promoted version serves")
+            assert answers(server) != before
+            began = time.monotonic()
+            done = run(project, "rollback")
+            until(lambda: server.ask("GET", "/ready")[1]["version"] == first, done.stdout + done.stderr)
+            took.append(time.monotonic() - began)
+            assert answers(server) == before
+    assert min(took) < 1, took
+
+
+def test_what_the_readme_says_to_type_is_right(project: Path) -> None:
+    """Queries of the log, the crontab, the workflow: each is read by what will read it."""
+    readme = (project / "README.md").read_text()
+    described = (project / "src" / "my_model" / "production" / "log.py").read_text().split('"""')[1]
+    queries = re.findall(r"sqlite3 predictions.db \"(.*)\"", readme) + re.findall(
+        r"(?s)    (SELECT.*?|DELETE.*?);", described
+    )
+    assert len(queries) == 4
+    with served(project, "--log", "queried.db") as server:
+        assert server.predict(rows_of(project)[1][:5])[0] == 200
+    with closing(sqlite3.connect(project / "queried.db")) as log:
+        found = [log.execute(query).fetchall() for query in queries]
+    assert sum(row[2] for row in found[0]) == 5 == len(found[2]) and found[1][0][2] == 5 and not found[3]
+    workflow = yaml.safe_load(re.findall(r"(?s)```yaml\n(.*?)```", readme)[0])
+    crontab = re.findall(r"(?m)^    ((?:\S+ +){5})cd /path/to/project && .venv/bin/(recipe .*)", readme)
+    (job,) = workflow["jobs"].values()
+    said = [step["run"].removeprefix(".venv/bin/") for step in job["steps"]]
+    assert [entry["cron"] for entry in workflow[True]["schedule"]] == [crontab[0][0].strip()] == ["17 * * * *"]
+    assert {"name", True, "permissions", "jobs"} == set(workflow) and {"runs-on", "timeout-minutes", "steps"} <= set(
+        job
+    )
+    assert job["steps"][0]["env"] == {"HOOK": "${{ secrets.MONITOR_HOOK }}"}
+    assert [words.split()[:2] for words in (said[0], crontab[0][1])] == [["recipe", "monitor"]] * 2
+    for words in (
+        said[0],
+        crontab[0][1],
+        *re.findall(r"(?m)^    (recipe (?:predict|monitor|export|promote)[^#\n]*)", readme),
+    ):
+        asked = shlex.split(words)[1:]
+        told = run(project, *asked[:1], "--help")
+        assert told.returncode == 0 and all(flag in told.stdout for flag in asked if flag.startswith("--")), words
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")
 def test_the_page_in_a_browser(project: Path, tmp_path: Path) -> None:
@@ -282,14 +343,14 @@ def test_the_page_in_a_browser(project: Path, tmp_path: Path) -> None:
         with served(project, "--log", "none") as server:
             browser.send("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
             browser.send("Page.navigate", url=f"http://127.0.0.1:{server.port}/")
-            until(browser, "document.querySelectorAll('#fields input, #fields textarea').length > 0")
+            shown(browser, "document.querySelectorAll('#fields input, #fields textarea').length > 0")
             if image:
                 node = browser.send("Runtime.evaluate", expression="document.querySelector('input[type=file]')")[
                     "result"
                 ]["objectId"]
                 browser.send("DOM.setFileInputFiles", files=[str(image)], objectId=node)
             browser.evaluate("document.querySelector('button').click()")
-            until(browser, "document.querySelectorAll('#answer .bar').length > 1")
+            shown(browser, "document.querySelectorAll('#answer .bar').length > 1")
             assert browser.evaluate("document.querySelector('.said').textContent").strip()
             assert browser.evaluate("document.documentElement.scrollWidth <= 390"), "nothing is wider than a phone"
             away = [e for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
@@ -300,16 +361,20 @@ def test_the_page_in_a_browser(project: Path, tmp_path: Path) -> None:
             if not image:
                 browser.evaluate("document.querySelector('#fields input, #fields textarea').value = ' '")
                 browser.evaluate("document.querySelector('button').click()")
-                until(browser, "document.querySelector('#answer .error') !== null")
+                shown(browser, "document.querySelector('#answer .error') !== null")
             assert not [e for e in browser.events if e.get("method") == "Runtime.exceptionThrown"]
     finally:
         browser.close()
 
 
-def until(browser: Browser, expression: str) -> None:
+def until(happened: Callable[[], bool], what: str) -> None:
+    """Wait for it."""
+    moment = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < moment, what
+        time.sleep(0.02)
+
+
+def shown(browser: Browser, expression: str) -> None:
     """Wait for the page."""
-    for _ in range(400):
-        if browser.evaluate(expression):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{expression}: {browser.evaluate('document.body.innerText')[:500]}")
+    until(lambda: browser.evaluate(expression), expression)
