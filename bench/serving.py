@@ -1,7 +1,7 @@
-"""Load on one server: python bench/serving.py [SECONDS]. Concurrent clients, a promote and a rollback in the middle, a kill.
+"""Load on one server: python bench/serving.py [SECONDS]. Writes docs/serving.md; SECONDS of load on a table (60), a quarter of
+that on images and texts; six minutes in all on two cores, of which the first four make the models.
 
-Prints the requests a second, latencies, failures, memory before and after, and what of the log survived kill -9. The model is
-an MLP on 2,100 flights; each request is one row on a connection that is kept open.
+Clients that never pause, a promote and a rollback in the middle, kill -9 while they ask again, and a restart.
 """
 
 from __future__ import annotations
@@ -9,32 +9,73 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import platform
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
 import test_production as production
 
 CLIENTS = 4
+SAME = 20  # rows that are asked again after the rollback
+MODELS = {
+    "tabular": "MLP, 2,100 flights",
+    "image": "ResNet-18, digits at 32 x 32",
+    "text": "MiniLM with LoRA, 24 tokens",
+}
 
 
-def client(port: int, rows: list[dict], stop: threading.Event, found: list[tuple[float, int, str]]) -> None:
-    """Ask without a pause; keep seconds, status and version of each answer."""
+@dataclass
+class Load:
+    """found: (moment, seconds, status, version, ids) of each answer. broken: connections lost before `killed` was set."""
+
+    found: list[tuple[float, float, int, str, list[str]]] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    killed: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self, port: int, rows: list[dict[str, Any]]) -> None:
+        """All clients begin to ask."""
+        self.stop.clear()
+        self.threads = [threading.Thread(target=client, args=(port, rows, self)) for _ in range(CLIENTS)]
+        [thread.start() for thread in self.threads]
+
+    def end(self) -> None:
+        """Each client gets its last answer."""
+        self.stop.set()
+        [thread.join() for thread in self.threads]
+
+
+def client(port: int, rows: list[dict[str, Any]], load: Load) -> None:
+    """Ask for one row after the other on a connection that is kept open, until told to stop or the server is killed."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
     number = 0
-    while not stop.is_set():
+    while not load.stop.is_set():
         number += 1
         body = json.dumps({"rows": [rows[number % len(rows)]]})
         began = time.perf_counter()
-        connection.request("POST", "/predict", body)
-        response = connection.getresponse()
-        told = json.loads(response.read())
-        found.append((time.perf_counter() - began, response.status, told.get("version", "")))
+        try:
+            connection.request("POST", "/predict", body)
+            response = connection.getresponse()
+            told = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if not load.killed.is_set():
+                load.broken.append(repr(error))
+            return
+        ids = [one["id"] for one in told.get("predictions", [])]
+        seconds = time.perf_counter() - began
+        load.found.append((time.monotonic(), seconds, response.status, told.get("version", ""), ids))
 
 
 def resident(pid: int) -> float:
@@ -43,47 +84,149 @@ def resident(pid: int) -> float:
     return int(words[words.index("VmRSS:") + 1]) / 1024
 
 
+def change(project: Path, words: str, load: Load) -> float:
+    """Seconds from the start of the command until a client has an answer by another version."""
+    before, began = load.found[-1][3], time.monotonic()
+    command = [sys.executable, "-m", "my_model", words]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
+    while load.found[-1][3] == before:
+        time.sleep(0.005)
+    return next(moment for moment, _, _, version, _ in load.found if moment > began and version != before) - began
+
+
+def under_load(project: Path, seconds: float) -> dict[str, Any]:
+    """Load, change versions, kill, restart, count."""
+    rows = production.rows_of(project)[1]
+    load, memory = Load(), []
+    with production.served(project) as server:
+        asked = [server.predict(rows[i : i + 1])[1]["predictions"][0]["probabilities"] for i in range(SAME)]
+        began = time.monotonic()
+        load.start(server.port, rows)
+        took = {}
+        for part in range(6):
+            time.sleep(max(0.0, began + (part + 1) * seconds / 6 - time.monotonic()))
+            memory.append(resident(server.process.pid))
+            if part in (1, 3):
+                words = "promote" if part == 1 else "rollback"
+                took[words] = change(project, words, load)
+        load.end()
+        lasted, found = time.monotonic() - began, list(load.found)
+        again = [server.predict(rows[i : i + 1])[1]["predictions"][0]["probabilities"] for i in range(SAME)]
+        load.start(server.port, rows)
+        time.sleep(1)
+        health = server.ask("GET", "/health")[1]
+        load.killed.set()
+        os.kill(server.process.pid, signal.SIGKILL)
+        end = time.monotonic()
+        load.end()
+        server.process.wait()
+    with closing(sqlite3.connect(project / "predictions.db")) as log:
+        whole = log.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        kept = {name for (name,) in log.execute("SELECT id FROM predictions")}
+    with production.served(project) as server:
+        restarted = server.predict(rows[:1])[0] == 200
+    late = [end - moment for moment, *_, ids in load.found if not kept.issuperset(ids)]
+    times = sorted(seconds for _, seconds, *_ in found)
+    return {
+        "requests": len(found),
+        "failed": sum(status != 200 for _, _, status, *_ in found) + len(load.broken),
+        "rate": len(found) / lasted,
+        "quantiles": [1000 * times[int(q * (len(times) - 1))] for q in (0.5, 0.95, 0.99, 1.0)],
+        "memory": memory,
+        "same": asked == again,
+        "took": took,
+        "logged": health["logged"],
+        "not_logged": health["not_logged"],
+        "kept": len(kept),
+        "late": late,
+        "restarted": whole and restarted,
+    }
+
+
+def row(name: str, seconds: float, one: dict[str, Any]) -> str:
+    """A line of the table of load."""
+    latencies = " | ".join(f"{q:.1f}" for q in one["quantiles"])
+    memory = ", ".join(f"{m:.0f}" for m in one["memory"])
+    return (
+        f"| {name} | {seconds:g} | {one['requests']:,} | {one['failed']} | {one['rate']:.0f} | {latencies} | {memory} |"
+    )
+
+
+def change_row(name: str, one: dict[str, Any]) -> str:
+    """A line of the table of changes."""
+    same = "yes" if one["same"] else "NO"
+    return f"| {name} | {one['took']['promote']:.2f} | {one['took']['rollback']:.2f} | {same} |"
+
+
+def log_row(name: str, one: dict[str, Any]) -> str:
+    """A line of the table of the log."""
+    late = f"{len(one['late'])}, none older than {max(one['late']):.2f} s" if one["late"] else "0"
+    there = "all" if one["kept"] >= one["logged"] else f"NO: {one['logged'] - one['kept']} are missing"
+    restarted = "yes" if one["restarted"] else "NO"
+    return f"| {name} | {one['logged']:,} | {there} | {one['not_logged']} | {late} | {restarted} |"
+
+
+PAGE = """# One server under load
+
+Made by `python bench/serving.py` ({cores} cores, {machine}, Python {python}; load of the machine before it: {busy:.1f}).
+The clients run on the same cores: {clients} of them, each on one connection, asking for one row after the other without a
+pause. A version is promoted after a third of the time and rolled back after two thirds; the same clients begin again, and
+after a second of that the server is killed with SIGKILL, and started again.
+
+| model | seconds | requests | failed | a second | p50 ms | p95 ms | p99 ms | longest ms | memory in MB, at each sixth |
+|---|---|---|---|---|---|---|---|---|---|
+{load}
+
+Memory rises once, at the promote: the version before stays loaded, so that a rollback has nothing to load.
+
+## Promote and rollback
+
+Seconds from the start of the command, under this load, until a client has an answer by the other version. After the load
+{same} rows are asked, one by one, that were asked before it: the same to the last bit? (Rows of several requests are computed
+together when they come at once; that may change the last digit of a 32-bit number, whichever version serves.)
+
+| model | promote | rollback | the same bits |
+|---|---|---|---|
+{change}
+
+## The log after kill -9
+
+Acknowledged is what `/health` counted as logged just before the kill. A row is committed at most about 0.1 s after its
+answer, without holding the answer up: the last column but one counts answers that clients had and the log has not.
+
+| model | acknowledged | there after the kill | lost before it | answered, not in the log | whole, and serves again |
+|---|---|---|---|---|---|
+{log}
+"""
+
+
+def make(folder: Path, modality: str) -> Path:
+    """A trained project with two versions, of two seeds; the first is promoted."""
+    (folder / modality).mkdir()
+    project = production.make(folder / modality, modality)
+    other = ["train", "seed=1", "--because", "a second version"]
+    production.recipes(project, other, ["export", "--run", "0004-train"])
+    return project
+
+
 def main(seconds: float) -> None:
-    """Load, change versions, kill, count."""
+    """Each kind of data, then the page."""
+    lines: dict[str, list[str]] = {"load": [], "change": [], "log": []}
     with tempfile.TemporaryDirectory() as folder:
-        project = production.make(Path(folder), "tabular")
-        production.recipes(
-            project, ["train", "seed=1", "--because", "a second version"], ["export", "--run", "0004-train"]
-        )
-        rows = production.rows_of(project)[1]
-        found: list[tuple[float, int, str]] = []
-        stop = threading.Event()
-        with production.served(project) as server:
-            before = [server.predict(rows[i : i + 1])[1]["predictions"][0]["probabilities"] for i in range(20)]
-            threads = [threading.Thread(target=client, args=(server.port, rows, stop, found)) for _ in range(CLIENTS)]
-            [thread.start() for thread in threads]
-            memory = []
-            for words in (["promote", "2"], ["rollback"], []):
-                time.sleep(seconds / 3)
-                memory.append(resident(server.process.pid))
-                if words:
-                    production.recipes(project, words)
-            stop.set()
-            [thread.join() for thread in threads]
-            after = [server.predict(rows[i : i + 1])[1]["predictions"][0]["probabilities"] for i in range(20)]
-            health = server.ask("GET", "/health")[1]
-            os.kill(server.process.pid, signal.SIGKILL)
-            server.process.wait()
-        with sqlite3.connect(project / "predictions.db") as log:
-            kept = log.execute("SELECT count(*) FROM predictions").fetchone()[0]
-        times = sorted(t for t, _, _ in found)
-        failed = sum(status != 200 for _, status, _ in found)
-        print(
-            f"requests {len(found):,}, failed {failed}, a second {len(found) / seconds:.0f}, versions {len({v for *_, v in found})}"
-        )
-        print(
-            "latency ms: "
-            + ", ".join(f"p{q} {1000 * times[int(q / 100 * (len(times) - 1))]:.1f}" for q in (50, 95, 99))
-        )
-        print(f"memory MB at each third: {', '.join(f'{m:.0f}' for m in memory)}")
-        print(f"rolled back to the same bits: {before == after}")
-        print(f"log: {health['logged']:,} acknowledged, {health['not_logged']} lost, {kept:,} there after kill -9")
-        print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        made = {modality: make(Path(folder), modality) for modality in MODELS}
+        busy = os.getloadavg()[0]
+        print(f"measuring from {time.strftime('%H:%M:%S')} on, load {busy:.1f}", flush=True)
+        for modality, what in MODELS.items():
+            lasting = seconds if modality == "tabular" else seconds / 4
+            one = under_load(made[modality], lasting)
+            lines["load"].append(row(what, lasting, one))
+            lines["change"].append(change_row(what, one))
+            lines["log"].append(log_row(what, one))
+            print(lines["load"][-1], lines["change"][-1], lines["log"][-1], sep="\n", flush=True)
+    facts = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(), "busy": busy}
+    tables = {name: "\n".join(rows) for name, rows in lines.items()}
+    (ROOT / "docs" / "serving.md").write_text(PAGE.format(clients=CLIENTS, same=SAME, **facts, **tables))
 
 
 if __name__ == "__main__":
