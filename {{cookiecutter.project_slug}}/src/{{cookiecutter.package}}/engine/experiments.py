@@ -29,6 +29,11 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
     return {name: [old.get(name), new.get(name)] for name in knobs if old.get(name) != new.get(name)}
 
 
+def words(knobs: dict[str, Any]) -> str:
+    """Knobs as one would type them, numbers to four digits."""
+    return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in knobs.items())
+
+
 def finished(project: Project) -> list[dict[str, Any]]:
     """Finished training runs on this data, split and metric, oldest first."""
     now, metric = project.fingerprint, project.config.resolved_metric

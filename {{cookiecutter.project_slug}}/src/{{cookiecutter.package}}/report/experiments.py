@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..config import LOWER_IS_BETTER
+from ..engine.experiments import words
 from ..engine.project import Project
 from . import grids, plots
 from .axes import Axes
@@ -93,7 +94,7 @@ def changed(record: Record) -> str:
     """The knobs a run changed against its parent, else those given on the command line."""
     experiment = record["result"].get("experiment") or {}
     knobs = {name: new for name, (_, new) in experiment.get("changed", {}).items()} or record["overrides"]
-    return " ".join(f"{name}={value}" for name, value in knobs.items())
+    return words(knobs)
 
 
 def studies_section(records: dict[str, Record | None]) -> Section | None:
@@ -151,7 +152,7 @@ def finalists_table(result: dict[str, Any]) -> Table | None:
     rows = [
         [
             row["run"],
-            " ".join(f"{k}={v:.4g}" for k, v in row["knobs"].items()),
+            words(row["knobs"]),
             fixed(interval(row, "+")),
             row["verdict"],
         ]

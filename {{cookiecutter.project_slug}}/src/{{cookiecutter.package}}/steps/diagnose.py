@@ -164,10 +164,6 @@ def experiments_to_try(project: Project, config: dict[str, Any]) -> dict[str, An
         "workers": typed.workers,
         "more_workers": max(2, 2 * typed.workers),
         "anneal": "schedule=cosine" if typed.schedule == "constant" else f"lr={typed.lr / 3:g}",
-        "bigger": _words(larger) or "with a larger model (edit model.py)",
-        "regularise": _words(regularise),
+        "bigger": experiments.words(larger) or "with a larger model (edit model.py)",
+        "regularise": experiments.words(regularise),
     }
-
-
-def _words(overrides: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in overrides.items())

@@ -84,9 +84,9 @@ def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, *
         quiet = project.variant(because, seed=seed, **knobs)
         quiet.quiet = True
         record = there[seed] = again(quiet, args)
-        metric, words = record["result"]["metric"], " ".join(f"{name}={value}" for name, value in knobs.items())
+        metric = record["result"]["metric"]
         project.say(
-            f"  {record['id']} {words or 'as it is'}, seed {seed}: {metric} {record['result']['metrics'][metric]['value']:.4f}"
+            f"  {record['id']} {experiments.words(knobs) or 'as it is'}, seed {seed}: {metric} {record['result']['metrics'][metric]['value']:.4f}"
         )
     return there[seeds[0]]
 

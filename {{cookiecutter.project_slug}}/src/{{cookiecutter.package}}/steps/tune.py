@@ -61,7 +61,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             if not finalists:
                 raise UserError(f"no trial of the stage {stage!r} came to an end; look at lr with: recipe lr-range")
             best = finalists[0]
-            project.say(f"  {stage}: {len(study.trials)} trials, best {_words(best)}")
+            project.say(f"  {stage}: {len(study.trials)} trials, best {experiments.words(best)}")
             run.result.setdefault("stages", {})[stage] = describe(study)
     with alone(project.root / "runs", wait=True):  # a second worker waits, and then finds the finalists' runs there
         _final(project, run, args, finalists)
@@ -93,7 +93,7 @@ def inside(value: Any, choice: Any) -> bool:
 def open_study(project: Project, stage: str, fixed: dict[str, Any], url: str) -> optuna.Study:
     """The study of a stage for this data, code and these knobs; the same one for every worker that asks for it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    name = "-".join([stage, *(value[:8] for value in project.fingerprint.values()), _words(fixed)])
+    name = "-".join([stage, *(value[:8] for value in project.fingerprint.values()), experiments.words(fixed)])
     try:
         storage = optuna.storages.RDBStorage(
             url or f"sqlite:///{project.root / 'runs' / 'tuning.db'}",
@@ -159,7 +159,7 @@ def _trial(
         value = train.score_of(project, run, prep, examples, "tuning", watch, **fixed, **knobs)
     except NonFinite:
         raise optuna.TrialPruned from None
-    project.say(f"    trial {trial.number}: {_words(knobs)} -> {metric} {value:.4f}")
+    project.say(f"    trial {trial.number}: {experiments.words(knobs)} -> {metric} {value:.4f}")
     return sign * value
 
 
@@ -187,14 +187,8 @@ def bought(metric: str, best: dict[str, Any]) -> Finding:
     """What tuning gained over the knobs it started from, against the noise between seeds."""
     return finding(
         "what tuning bought",
-        f"{_words(best['knobs'])}: {metric} {best['value']:+.4f} [{best['low']:+.4f}, {best['high']:+.4f}] over"
+        f"{experiments.words(best['knobs'])}: {metric} {best['value']:+.4f} [{best['low']:+.4f}, {best['high']:+.4f}] over"
         f" {len(best['seeds'])} paired seeds: {best['verdict']}",
         advise=best["verdict"] != "adopt",
         evidence={key: best[key] for key in ("value", "low", "high")},
-    )
-
-
-def _words(knobs: dict[str, Any]) -> str:
-    return " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in knobs.items()
     )
