@@ -130,7 +130,7 @@ def downhill(bench: Bench) -> Finding:
     config = bench.config.model_copy(update={"lr": bench.config.lr / 10, "weight_decay": 0.0})
     model = quiet(bench.fresh())
     optimiser = make_optimiser(config, bench.task, model)
-    batch = bench.batch(bench.rows(32))
+    batch = bench.batch(bench.rows(16))
     values = [float(step(model, [batch], bench.loss, optimiser, config)) / len(batch.y) for _ in range(11)]
     rise = values[-1] - values[0]
     return finding(
