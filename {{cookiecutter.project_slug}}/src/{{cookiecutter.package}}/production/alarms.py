@@ -15,6 +15,7 @@ from ..checks.finding import Finding, finding, not_applicable
 from ..engine import metrics
 from ..engine.table import read_table, require_columns
 from ..engine.target import codes
+from ..errors import UserError
 from .model import Package
 
 BAD = 0.01  # share of rows that cannot be read
@@ -121,6 +122,10 @@ def _values(one: dict[str, Any]) -> str:
 
 def with_labels(rows: pl.DataFrame, path: Path, target: str) -> pl.DataFrame:
     """Logged rows with their label, null where none has come. The table of labels has columns id and target."""
+    if not path.is_file():
+        raise UserError(
+            f"--labels {path} is not a file; name a CSV, JSONL or Parquet table with the columns id and {target}"
+        )
     table = read_table(path)
     require_columns({"labels": ["id", target]}, table, path)
     labels = table.select(pl.col("id").cast(pl.String), pl.col(target).cast(pl.String).alias("label"))

@@ -174,11 +174,12 @@ def _tell(job: Job, result: Any) -> None:
 def unpacked(package: Package, row: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The row with its images as files: a client sends their bytes in base64, never a path."""
     row = dict(row)
-    for name in (c["name"] for c in package.columns if c["kind"] == "image" and c["name"] in row):
+    for name in (c["name"] for c in package.columns if c["kind"] == "image" and isinstance(row.get(c["name"]), str)):
         try:
-            content = base64.b64decode(str(row[name]).rpartition(",")[2], validate=True)
+            content = base64.b64decode(row[name].rpartition(",")[2], validate=True)
         except (binascii.Error, ValueError):
-            content = b""
+            row[name] = row[name].encode(errors="replace")  # the schema says what is wrong with it
+            continue
         path = folder / hashlib.sha256(content).hexdigest()
         if not path.exists():
             path.write_bytes(content)

@@ -44,18 +44,20 @@ def export(package: Package, val: Data, path: Path) -> Finding:
     )
     try:
         _write(model, names, batches[0], path)
-        apart = max(_difference(model, names, batch, path) for batch in (batches[0], batches[-1], _first(batches[-1])))
+        tried = (batches[0], batches[-1], _first(batches[-1]))
+        apart = float(np.max([_difference(model, names, batch, path) for batch in tried]))  # NaN where one is
     except Exception as error:  # the exporter raises whatever it meets in a network
         path.unlink(missing_ok=True)
         return not_applicable(
             "onnx", f"this network cannot be exported: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
         )
-    if apart > AGREE:
+    agrees = apart <= AGREE
+    if not agrees:
         path.unlink(missing_ok=True)
     return finding(
         "onnx",
         f"{path.name}: largest difference from PyTorch {apart:.1e} on batches of {len(batches[0].y)}, {len(batches[-1].y)} and 1",
-        fail=apart > AGREE,
+        fail=not agrees,
         evidence={"difference": apart, "allowed": AGREE},
     )
 

@@ -65,6 +65,11 @@ def refuse(source: Path, target: Path, package: Package) -> None:
     """Refuse to write over the input, into no folder, as a kind that cannot hold the rows, or over columns of the input."""
     lines = (".jsonl", ".ndjson")
     fitting = lines if source.suffix in lines else (".csv", *lines, *((".parquet",) if source.is_file() else ()))
+    if target.suffix not in fitting and target == default_output(source):
+        raise UserError(
+            f"{source} ends in none of .csv, .jsonl, .ndjson and .parquet; rename it to what it is, or, if it is CSV, name"
+            f" where the answers go: --out answers.csv"
+        )
     if target.suffix not in fitting:
         raise UserError(f"--out {target} cannot hold the rows of {source}; end it in one of {', '.join(fitting)}")
     if not target.parent.is_dir() or target.is_dir() or target.resolve() == source.resolve():

@@ -92,6 +92,8 @@ def _value(kind: str, value: Any) -> Any:
         return None
     if kind == "number":
         return _number(value)
+    if kind == "image" and isinstance(value, bytes):
+        raise ValueError("is not the base64 of a file")
     if kind in ("text", "image"):
         return _text(value)
     if kind == "boolean":

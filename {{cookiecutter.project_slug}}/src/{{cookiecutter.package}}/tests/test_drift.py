@@ -195,9 +195,7 @@ def test_the_log_is_watched(project: Project, tmp_path: Path) -> None:
     assert watch(project, "--labels", str(labels))[1]["live performance"]["verdict"] == "FAIL"
     pl.DataFrame({"id": ids[:100], "target": rows()["target"][:100]}).write_csv(labels)
     assert watch(project, "--labels", str(labels))[1]["live performance"]["verdict"] == "WARN", "few have a label"
-    turned = rows().with_columns(
-        target=pl.when(pl.int_range(400) < 200).then(1 - pl.col("target")).otherwise("target")
-    )
+    turned = rows().with_columns(target=pl.when(pl.int_range(400) < 200).then(1 - pl.col("target")).otherwise("target"))
     ids = logged(project, rows(), now - 3600 * np.r_[np.linspace(190, 170, 200), np.linspace(20, 1, 200)])
     pl.DataFrame({"id": ids, "target": turned["target"]}).write_csv(labels)
     for mature, verdict in (("0", "PASS"), ("7", "FAIL")):
@@ -206,6 +204,8 @@ def test_the_log_is_watched(project: Project, tmp_path: Path) -> None:
     logged(project, rows(), now - 3600 * np.linspace(150, 30, 400))
     status, found = watch(project)
     assert status == 1 and found["silence"]["verdict"] == "FAIL"
+    with pytest.raises(UserError, match=r"--labels nowhere.csv is not a file"):
+        watch(project, "--labels", "nowhere.csv")
     (project.root / log.FILE).unlink()
     with pytest.raises(UserError, match="there is no prediction log"):
         watch(project)

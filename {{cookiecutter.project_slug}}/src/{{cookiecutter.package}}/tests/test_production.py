@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import polars as pl
 import pytest
 
 from ..cli import main, parser
+from ..engine.parts import parts
 from ..engine.project import Project
 from ..errors import UserError
-from ..production import export, log, model, predict, registry, rows, serve
+from ..production import batch, export, log, model, onnx, predict, registry, rows, schema, serve
 from .test_evaluate import again, do, trained
 from .toy import Toy
 
@@ -74,7 +76,6 @@ def test_a_package_answers_like_the_run(project: Project) -> None:
     """Rows as JSON, with numbers as texts, get what the training code says of the same rows of the file."""
     from ..engine.fitted import load_fitted
     from ..engine.metrics import class_probabilities
-    from ..engine.parts import parts
 
     package, val = load(project), parts(project)["val"]
     found = package.answer([{k: str(v) for k, v in row.items()} for row in val.frame.drop("target").to_dicts()])
@@ -282,6 +283,13 @@ def test_a_file_that_cannot_be_read_is_one_sentence(project: Project, content: s
     assert not list(project.root.glob("*predicted*")) and not list(project.root.glob(".predict-*"))
 
 
+def test_a_file_of_no_known_kind_is_one_sentence(project: Project) -> None:
+    source = project.root / "in.json"
+    source.write_text(json.dumps(GOOD))
+    with pytest.raises(UserError, match=r"in.json ends in none of .csv"):
+        command(project, "predict", str(source), "--model", "1")
+
+
 # ---- requests -------------------------------------------------------------------------------------------------------
 
 
@@ -424,6 +432,34 @@ def test_a_log_that_cannot_be_written_breaks_no_answer(project: Project) -> None
         while not client.ask("GET", "/health")[1]["not_logged"] and time.monotonic() < until:
             time.sleep(0.05)
         assert client.ask("GET", "/health")[1]["not_logged"] == 1 and client.predict(GOOD)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"), [("/etc/passwd", "base64"), (3, "not a text"), (None, "empty"), ("AAAA", "")]
+)
+def test_an_image_comes_as_bytes_never_as_a_path(project: Project, tmp_path: Path, sent: Any, said: str) -> None:
+    package = load(project)
+    package.columns = [{"name": "photo", "role": "image", "kind": "image"}]
+    row = batch.unpacked(package, {"photo": sent}, tmp_path)
+    _, reasons = schema.read(package.columns, [row])
+    assert said in reasons[0] and bool(reasons[0]) == bool(said)
+    assert said or Path(row["photo"]).read_bytes() == b"\0\0\0" and Path(row["photo"]).parent == tmp_path
+
+
+def test_onnx_is_kept_only_when_it_agrees(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The libraries are not the project's; the real export runs where they are installed."""
+    package, val, path = load(project), parts(project)["val"], tmp_path / "model.onnx"
+    if all(find_spec(name) for name in onnx.NEEDED):
+        found = onnx.export(package, val, path)
+        assert found.verdict == "PASS" and found.evidence["difference"] < 1e-5 and path.is_file(), found
+    monkeypatch.setattr(onnx, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install onnx onnxscript onnxruntime"):
+        onnx.export(package, val, path)
+    monkeypatch.setattr(onnx, "find_spec", lambda name: name)
+    monkeypatch.setattr(onnx, "_write", lambda model, names, batch, to: to.write_bytes(b"x"))
+    for apart, verdict in ((5e-5, "PASS"), (2e-4, "FAIL"), (float("nan"), "FAIL")):
+        monkeypatch.setattr(onnx, "_difference", lambda *_, apart=apart: apart)
+        assert onnx.export(package, val, path).verdict == verdict and path.exists() == (verdict == "PASS")
 
 
 def test_flags_belong_to_their_commands(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
