@@ -115,7 +115,9 @@ class Config(BaseModel):
     patience: int = knob(8, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
     precision: Literal["fp32", "bf16"] = knob("fp32", "loop", "bf16 = autocast matrix products to bfloat16")
     compile: bool = knob(False, "loop", "torch.compile the model; pays on long runs only")
-    workers: int = knob(0, "loop", "Loader processes; 0 = load in this process", ge=0, le=256)
+    workers: int = knob(
+        0, "loop", "Loader processes for images; 0 = none. Tables and texts lie in memory and need none", ge=0, le=256
+    )
     device: str = knob("auto", "loop", "auto = cuda, then mps, then cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     seed: int = knob(0, "loop", "Seed of initialisation, order and augmentation", ge=0, lt=2**32)
     deterministic: bool = knob(True, "loop", "Ask torch for deterministic kernels")

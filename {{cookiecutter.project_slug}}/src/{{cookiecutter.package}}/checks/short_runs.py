@@ -40,7 +40,6 @@ def short_runs(bench: Bench, project: Project) -> list[Finding]:
         seen(len(small.train), progress),
         _replay(small, model, progress),
         watched,
-        loader(progress, bench),
     ]
 
 
@@ -161,18 +160,4 @@ def _watch_modes(small: Bench, model: nn.Module) -> Finding:
     )
     return finding(
         "evaluation mode", saw, fail=any(modes) or not model.training or not stable, why="mode" if stable else "inputs"
-    )
-
-
-def loader(progress: Progress, bench: Bench) -> Finding:
-    """Share of the second epoch spent waiting for batches: over 20 % means the device is idle that long."""
-    row = progress.curves[-1]
-    share = row["loader_seconds"] / max(row["seconds"], 1e-9)
-    return finding(
-        "loader",
-        f"{share:.0%} of an epoch of the short run is waiting for data",
-        warn=share > 0.2 and row["seconds"] > 0.2,
-        evidence={"share": share},
-        workers=bench.config.workers,
-        more=max(2, 2 * bench.config.workers),
     )

@@ -194,7 +194,8 @@ class Images:
         from torch.utils.data import DataLoader
 
         own = torch.Generator()  # the loader would draw its seed from the global generator, and dropout notice
-        yield from DataLoader(todo, batch_size=None, num_workers=min(self.workers, len(plan)), generator=own)  # type: ignore[arg-type]
+        several = {"num_workers": min(self.workers, len(plan)), "pin_memory": torch.cuda.is_available()}
+        yield from DataLoader(todo, batch_size=None, generator=own, **several)  # type: ignore[arg-type]
 
     def picture(self, row: int) -> Tensor:
         """One image, uint8 [3, side, side]."""

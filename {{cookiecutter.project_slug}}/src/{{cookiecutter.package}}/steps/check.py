@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..checks import canaries, gradients, inputs, lint, loop, loss, network, short_runs, wiring
+from ..checks import canaries, gradients, inputs, lint, loader, loop, loss, network, short_runs, wiring
 from ..checks.bench import Bench
 from ..checks.finding import Finding, finding
 from ..engine.parts import parts
@@ -38,6 +38,7 @@ CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
     loop.decay,
     loop.patience,
     loop.augmentation,
+    loader.loader,
 )
 
 # These also read or run the project itself.

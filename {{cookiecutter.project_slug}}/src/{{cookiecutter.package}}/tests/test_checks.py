@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import gradients, inputs, lint, loop, loss, network, short_runs
+from ..checks import gradients, inputs, lint, loader, loop, loss, network, short_runs
 from ..checks.bench import Bench
 from ..checks.finding import Finding
 from ..engine import loop as engine_loop
@@ -323,18 +323,26 @@ def test_evaluation_in_training_mode_is_red(tmp_path: Path) -> None:
     assert run_short(project)["evaluation mode"] == "FAIL"
 
 
-def test_slow_loader_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    project = toy_project(tmp_path)
-    bench = make_bench(project)
+@pytest.mark.parametrize(("sleep", "limit", "verdict"), [(0.0, "computing", "PASS"), (0.01, "loading", "WARN")])
+def test_slow_loader_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleep: float, limit: str, verdict: str
+) -> None:
+    bench = make_bench(toy_project(tmp_path, epochs=300, batch_size=16))
     real = bench.train.batches
 
     def slow(plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Any:
         for batch in real(plan, epoch, augment):
-            time.sleep(0.1)
+            if sleep:
+                time.sleep(sleep)
             yield batch
 
     monkeypatch.setattr(bench.train, "batches", slow)
-    assert verdicts(short_runs.short_runs(bench, project))["loader"] == "WARN"
+    found = loader.loader(bench)
+    assert found.verdict == verdict, found.saw
+    assert f"The limit is {limit}" in found.saw
+    assert (
+        found.evidence["wait"] >= sleep and found.evidence["ideal"] < found.evidence["wait"] + found.evidence["compute"]
+    )
 
 
 @pytest.mark.parametrize(
