@@ -1,0 +1,166 @@
+"""What it saves to put texts of like length together: sequences a second and validation loss, against three ways to pad.
+
+python bench/bucketing.py [ROUNDS]     writes its part of docs/benchmarks.md (about 2 minutes a round on one core)
+
+The docstring set of the demo, MiniLM, one epoch with every weight trained.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "demo")]
+TRAIN, VAL, BATCH, LENGTH = 640, 160, 16, 128
+
+
+def bucketed(project: Any, train: Any) -> Callable[[Any], None]:
+    """Ours, as it is."""
+    return lambda examples: None
+
+
+def longest_of_batch(project: Any, train: Any) -> Callable[[Any], None]:
+    """Random batches, each padded to its own longest text: what the HF collator does by default."""
+
+    def change(examples: Any) -> None:
+        examples.lengths = None
+
+    return change
+
+
+def longest_of_all(project: Any, train: Any) -> Callable[[Any], None]:
+    """Every text padded to the longest of the set (cut at max_length): what a fixed shape costs."""
+    import torch
+
+    longest = int(train.lengths.max())
+
+    def change(examples: Any) -> None:
+        examples.lengths = None
+        padded = examples._padded
+
+        def wide(rows: Any) -> Any:
+            x = padded(rows)
+            room = longest - x["input_ids"].shape[1]
+            pads = {"input_ids": examples.prep["pad"], "attention_mask": 0}
+            return {name: torch.nn.functional.pad(t, (0, room), value=pads[name]) for name, t in x.items()}
+
+        examples._padded = wide
+
+    return change
+
+
+WAYS = {
+    "bucketed by length": bucketed,
+    "padded to the longest of a random batch": longest_of_batch,
+    "padded to the longest of all": longest_of_all,
+}
+
+
+def encode(project: Any) -> tuple[dict[str, Any], Any, Any]:
+    """Preprocessing, training and validation texts."""
+    import numpy as np
+
+    task, config = project.task, project.config
+    train, val = (project.data.take(np.arange(a, b)) for a, b in ((0, TRAIN), (TRAIN, TRAIN + VAL)))
+    prep = task.prepare(config, train)
+    return prep, task.examples(config, prep, train), task.examples(config, prep, val)
+
+
+def one(way: str, project: Any) -> dict[str, float]:
+    """One epoch: processor seconds of its training steps alone, share of padding, and what came of it."""
+    from code_of_template.engine.loop import fit, plan
+    from code_of_template.engine.seed import seed_everything
+
+    prep, train, val = encode(project)
+    WAYS[way](project, train)(train)
+    real, tokens, spent = train.batches, [0, 0], [0.0]
+
+    def counted(todo: Any, epoch: int = 0, augment: bool = False) -> Any:
+        began = time.process_time()
+        for batch in real(todo, epoch, augment):
+            tokens[0] += batch.x["attention_mask"].numel()
+            tokens[1] += int(batch.x["attention_mask"].sum())
+            yield batch
+        spent[0] += time.process_time() - began
+
+    train.batches = counted
+    seed_everything(0, False)
+    _, progress = fit(project, project.begin("train"), prep, train, val)
+    assert sum(map(len, plan(train, BATCH, project.config.seed, 0))) == TRAIN
+    row = progress.curves[0]
+    return {
+        "rate": TRAIN / spent[0],
+        "padding": 1 - tokens[1] / tokens[0],
+        "loss": row["val_loss"],
+        "accuracy": row["val_metric"],
+    }
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> list[str]:
+    """One row a way: throughput and its range, gain of bucketing over it round by round, padding, loss."""
+    ours = [run["rate"] for run in found["bucketed by length"]]
+    lines = [
+        "| batches | sequences a second, median | range | bucketing is faster by | padding | validation loss, mean (sd) | accuracy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for way, runs in found.items():
+        rates = [run["rate"] for run in runs]
+        gains = sorted(a / b for a, b in zip(ours, rates, strict=True))
+        gain = (
+            "" if way == "bucketed by length" else f"{statistics.median(gains):.2f} ({gains[0]:.2f} to {gains[-1]:.2f})"
+        )
+        loss = [run["loss"] for run in runs]
+        lines.append(
+            f"| {way} | {statistics.median(rates):.1f} | {min(rates):.1f} to {max(rates):.1f} | {gain}"
+            f" | {statistics.mean(r['padding'] for r in runs):.0%} | {statistics.mean(loss):.3f} ({statistics.stdev(loss):.3f})"
+            f" | {statistics.mean(r['accuracy'] for r in runs):.3f} |"
+        )
+    return lines
+
+
+def main(rounds: int) -> None:
+    """Every way with every seed, in turns."""
+    import data
+    from page import replace_part
+
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "code_of_template").symlink_to(PACKAGE)
+        sys.path.insert(0, name)
+        import torch
+        from code_of_template.engine.project import Project
+        from code_of_template.text.recipe import TASK, Config
+
+        torch.set_num_threads(1)
+        (Path(name) / "data").mkdir()
+        data.docstrings(Path(name) / "data" / "train.csv")
+        for seed in range(rounds):
+            config = Config(
+                task="multiclass", target="library", iid="a measurement", encoder=str(data.minilm()), max_length=LENGTH,
+                batch_size=BATCH, epochs=1, lr=1e-4, seed=seed, tracker="none", device="cpu",
+            )  # fmt: skip
+            project = Project(Path(name), config, TASK, quiet=True)
+            for way, runs in found.items():
+                runs.append(one(way, project))
+                print(f"seed {seed}, {way}: {runs[-1]}", flush=True)
+    lines = [
+        f"The docstring set of the demo, {TRAIN} texts to learn from and {VAL} to watch, MiniLM with all weights",
+        f"trained for one epoch, at most {LENGTH} tokens, batches of {BATCH}; one thread, processor time of the training steps, n = {rounds} seeds.",
+        "",
+        *table(found),
+    ]
+    replace_part("Text bucketing", "python bench/bucketing.py", lines)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
