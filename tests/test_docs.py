@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TEMPLATE
+from conftest import QUESTIONS, ROOT, TEMPLATE, bake
 
 sys.path.insert(0, str(ROOT / "docs"))
 
@@ -41,8 +43,85 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_command_named_is_one(page: Path) -> None:
-    known = set(re.findall(r"`recipe ([a-z-]+)`", (ROOT / "docs" / "reference" / "commands.md").read_text()))
-    named = set(re.findall(r"(?:`|^    |srun )recipe ([a-z][a-z-]*)", page.read_text(), re.M))
-    assert named <= known, named - known
+def test_every_page_is_in_the_guide() -> None:
+    listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(listed) == sorted(str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md"))
+
+
+GENERATED = ("checks.md", "bad-input.md", "diagnoses.md")  # they quote what the commands say, cut where it is long
+WRITTEN = [page for page in PAGES if page.name not in GENERATED]
+PARSE = """
+import json, shlex, sys
+from my_model import cli
+from my_model.config import parse_override
+from my_model.errors import UserError
+knobs, wrong = set(json.loads(sys.argv[1])), []
+for command in json.load(sys.stdin):
+    try:
+        args = cli.parser().parse_intermixed_args(shlex.split(command)[1:])
+        cli._check_flags(args)
+        names = [parse_override(text)[0] for text in args.overrides]
+        wrong += [command] if set(names) - knobs - {"knob"} else []
+    except (SystemExit, UserError) as problem:
+        wrong.append(f"{command}: {problem}")
+print(json.dumps(wrong))
+"""
+
+
+def commands(text: str) -> list[str]:
+    """Every `recipe ...` in code: between backticks, or a line of an indented or fenced block; its remark cut off."""
+    text = text.replace("\\\n", " ").replace("\\|", "|")  # a line that goes on; a bar in a cell of a table
+    code = re.findall(r"`(recipe [^`\n]+)`", text)
+    code += re.findall(r"(?m)^ {4,}(?:\$ |srun |eval \"\$\()?(recipe [a-z][^\n]*)", text)
+    parts = [part.strip() for line in code for part in re.split(r" +#|&&|\|\||[|)]| {3,}", line)]
+    return [part for part in parts if part.startswith("recipe ") and "..." not in part]
+
+
+@pytest.fixture(scope="module")
+def knobs() -> set[str]:
+    """Every knob that the reference documents."""
+    return set(re.findall(r"(?m)^\| `(\w+)` \|", (ROOT / "docs" / "reference" / "knobs.md").read_text()))
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_is_one(page: Path, project: Path, knobs: set[str]) -> None:
+    """Parsed by the program itself: command, flags for that command, and knobs that exist."""
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, json.dumps(sorted(knobs))],
+        input=json.dumps(commands(page.read_text())),
+        env={**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == []
+
+
+def test_commands_are_found_where_they_stand() -> None:
+    text = '`recipe train lr=1`, `recipe knobs`\n    recipe audit      look\n\n    recipe serve --port 1   # a page\n    eval "$(recipe completion bash)"\n'
+    found = ["train lr=1", "knobs", "audit", "serve --port 1", "completion bash"]
+    assert commands(text) == [f"recipe {words}" for words in found]
+    assert len(commands((TEMPLATE / "README.md").read_text())) > 30
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_targets_and_scripts_are_there(page: Path) -> None:
+    text = page.read_text()
+    makefiles = (ROOT / "Makefile").read_text() + (TEMPLATE / "Makefile").read_text()
+    targets = set(re.findall(r"(?m)^([\w-]+):", makefiles))
+    lines = re.findall(r"(?m)`make ([a-z -]+)`|^    make ([a-z -]+?)(?:   |$| #| &&| [A-Z])", text)
+    assert {word for line in lines for part in line for word in part.split()} <= targets
+    scripts = re.findall(r"\b((?:bench|tests|docs|demo|plants)/\w+\.py)\b", text)
+    assert [name for name in scripts if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("modality", QUESTIONS["modality"])
+def test_every_knob_is_in_the_reference(tmp_path: Path, modality: str, knobs: set[str]) -> None:
+    """Those of recipe.toml, with and without a # before them."""
+    text = (bake(tmp_path, modality=modality) / "recipe.toml").read_text()
+    assert set(re.findall(r"(?m)^(?:# )?(\w+) = ", text)) <= knobs
+
+
+def test_the_picture_is_small_and_shown() -> None:
+    assert 10_000 < (ROOT / "docs" / "report.png").stat().st_size < 300_000
+    assert "(docs/report.png)" in (ROOT / "README.md").read_text()

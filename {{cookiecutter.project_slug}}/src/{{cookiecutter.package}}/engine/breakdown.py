@@ -57,7 +57,7 @@ def slices(
             rows = values == name
             if rows.sum() >= LEAST_ROWS and (metrics.of_one_kind(config) or len(np.unique(y[rows])) > 1):
                 score = metrics.estimate(config, prep, outputs[rows], y[rows])
-                found.append({"column": column, "value": str(name), "n": int(rows.sum()), **score})
+                found.append({"column": column, "name": str(name), "n": int(rows.sum()), **score})
     return found
 
 

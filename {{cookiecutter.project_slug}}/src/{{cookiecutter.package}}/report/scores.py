@@ -108,7 +108,7 @@ def slice_plots(slices: list[dict[str, Any]], metric: str, overall: float | None
     return [
         grids.intervals(
             f"{metric} by {column}",
-            {f"{s['value']} ({s['n']} rows)": s for s in slices if s["column"] == column},
+            {f"{s['name']} ({s['n']} rows)": s for s in slices if s["column"] == column},
             metric,
             line=overall,
             note="The dashed line is the score of all test rows.",

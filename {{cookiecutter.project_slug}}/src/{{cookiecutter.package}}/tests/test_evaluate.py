@@ -16,7 +16,7 @@ import pytest
 
 from ..cli import parser
 from ..config import Config
-from ..engine import ledger, lock, metrics, overlap, parts
+from ..engine import breakdown, ledger, lock, metrics, overlap, parts
 from ..engine.project import Project
 from ..errors import UserError
 from ..steps import baseline, evaluate, split, train
@@ -315,3 +315,15 @@ def test_the_record_holds_what_the_report_draws(tmp_path: Path, k: int, task: st
         assert result["calibration"]["after"]["bins"] and result["temperature"] > 0
     assert ("threshold" in result) == (k == 2)
     assert metrics.better(metric, *([0, 1] if k == 1 else [1, 0]))
+
+
+def test_slices_keep_their_names(tmp_path: Path) -> None:
+    """A slice has a name and a score; the one must not take the place of the other."""
+    project = toy_project(tmp_path, k=2)
+    y = project.data.frame["target"].to_numpy().astype(int)
+    place = ["Oslo" if i % 3 else "Lima" for i in range(len(y))]
+    data = Data(project.data.frame.with_columns(pl.Series("place", place)), "target", project.data.roles, "")
+    config = project.config.model_copy(update={"slices": ["place"]})
+    found = breakdown.slices(config, {}, data, np.zeros((len(y), 1), np.float32), y)
+    assert [(s["column"], s["name"], s["n"]) for s in found] == [("place", "Oslo", 200), ("place", "Lima", 100)]
+    assert all(s["value"] == 0.5 for s in found)
