@@ -23,7 +23,7 @@ def page(content: dict[str, Any], found: Sequence[Finding]) -> str:
     told = [one.record() for one in sorted(found, key=lambda one: order[one.verdict])]
     declared = (
         f"Declared: a false alarm in at most {limits['rate']:.0%} of the runs, PSI counts from {limits['floor']:g} above chance,"
-        f" the last {limits['hours']:g} hours of the log, labels from {limits['mature']:g} days on."
+        f" {limits['hours']:g} hours of the log; where labels are compared, as many hours, {limits['mature']:g} days ago."
     )
     shapes = [one for one in content["tests"] if one["test"] == "distribution"]
     shapes = sorted(shapes, key=lambda one: (not one["alarm"], -one["excess"]))
