@@ -49,7 +49,14 @@ def test_the_citation_follows_its_schema(tmp_path: Path, licence: str) -> None:
     files = [ROOT / "CITATION.cff", bake(tmp_path, license=licence) / "CITATION.cff"]
     assert yaml.safe_load(files[1].read_text()).get("license", "None") == licence
     tool = Path(sys.executable).with_name("check-jsonschema")
-    command = [str(tool), "--builtin-schema", "vendor.citation-file-format", "--default-filetype", "yaml", *map(str, files)]
+    command = [
+        str(tool),
+        "--builtin-schema",
+        "vendor.citation-file-format",
+        "--default-filetype",
+        "yaml",
+        *map(str, files),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -219,16 +226,44 @@ def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[
     edit(package / "tabular" / "data.py", '"""', '"""My own reader. ')
     edit(package / "engine" / "optim.py", '"""', '"""My own optimiser. ')
     git(project, "commit", "-qam", "mine")
-    mine = {name: (project / name).read_bytes() for name in ("recipe.toml", "src/my_model/tabular/data.py")}
+    owned = ("recipe.toml", "README.md", "src/my_model/tabular/data.py", "src/my_model/tabular/recipe.py")
+    mine = {name: (project / name).read_bytes() for name in owned}
     edit(source / TEMPLATE.name / "recipe.toml", "target =", "# a new comment\ntarget =")
+    edit(source / TEMPLATE.name / "README.md", "## The recipe", "## The new recipe")
     edit(template / "tabular" / "data.py", '"""', '"""A newer reader. ')
+    edit(template / "tabular" / "recipe.py", '"""', '"""Newer knobs. ')
     edit(template / "engine" / "losses.py", '"""', '"""Newer losses. ')
-    git(source, "commit", "-qam", "new in the template")
+    with (template / "engine" / "optim.py").open("a") as file:
+        file.write("\n\nNEWER = True\n")
+    (template / "engine" / "fresh.py").write_text('"""New in the template."""\n')
+    git(source, "add", "-A")
+    git(source, "commit", "-qm", "new in the template")
     cruft("update", "--skip-apply-ask", folder=project)
     assert (package / "engine" / "losses.py").read_text().startswith('"""Newer losses. ')
-    assert (package / "engine" / "optim.py").read_text().startswith('"""My own optimiser. ')
+    assert (package / "engine" / "fresh.py").read_text() == '"""New in the template."""\n'
+    merged = (package / "engine" / "optim.py").read_text()  # edited here and there
+    assert merged.startswith('"""My own optimiser. ') and merged.endswith("NEWER = True\n")
     assert {name: (project / name).read_bytes() for name in mine} == mine
     assert not list(project.rglob("*.rej")) + list(project.rglob("*.orig"))
+    cruft("check", folder=project)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_uv_finds_versions_that_fit(tmp_path: Path, modality: str) -> None:
+    """What `uv sync` does before it downloads: resolve pyproject.toml for every platform. Needs the package registry."""
+    project = bake(tmp_path, modality=modality)
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", "lock", "--quiet"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if re.search(r"dns error|[Cc]ould not connect|timed out|[Ff]ailed to fetch", done.stderr):
+        pytest.skip("the package registry cannot be reached")
+    assert done.returncode == 0, done.stderr
+    assert 'name = "torch"' in (project / "uv.lock").read_text()
 
 
 def test_at_most_eight_questions_and_no_caches() -> None:
