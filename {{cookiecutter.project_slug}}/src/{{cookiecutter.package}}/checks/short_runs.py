@@ -58,6 +58,7 @@ def _run(project: Project, small: Bench, folder: Path, resume: bool = False) -> 
         update={"batch_size": min(small.config.batch_size, max(len(small.train) // BATCHES, 2))}
     )
     quiet = replace(project, config=config, quiet=True)
+    quiet.__dict__["data"] = project.data  # no knob of a short run touches it: the file is read once
     return fit(quiet, Run(quiet, "check", folder), small.prep, small.train, small.val, resume)
 
 

@@ -14,22 +14,23 @@ csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 charact
 MISSING = ["", "NA", "NaN", "nan", "null"]
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """The file as a frame. Raises UserError when it is missing, empty, broken, or its columns have no names of their own."""
+def read_table(path: Path, rows: int | None = None) -> pl.DataFrame:
+    """The file, or its first rows, as a frame. Raises UserError when it is missing, empty, broken, or its columns have no
+    names of their own."""
     if not is_file(path):
         raise UserError(
             f"data = {str(path)[:200]!r} is not a file; set data in recipe.toml to a CSV, JSONL or Parquet file"
         )
     try:
         if path.suffix == ".parquet":
-            return pl.read_parquet(path)
+            return pl.read_parquet(path, n_rows=rows)
         if b"\0" in (start := path.open("rb").read(1 << 16)):
             kind = "a spreadsheet or an archive" if start.startswith(b"PK") else "no text: it holds NUL bytes"
             raise UserError(f"{path} is {kind}; save it as CSV, JSONL or Parquet, in UTF-8")
         if path.suffix in (".jsonl", ".ndjson"):
-            return pl.read_ndjson(path, infer_schema_length=None)
+            return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
         _check_header(path)
-        frame = pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
+        frame = pl.read_csv(path, try_parse_dates=True, infer_schema_length=rows, null_values=MISSING, n_rows=rows)
         _refuse_short_rows(frame, path)
         return frame
     except (pl.exceptions.PolarsError, csv.Error, ValueError, OSError) as error:
