@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import data
+import polars as pl
 from cookiecutter.main import cookiecutter
+from production import production
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "demo-out"
@@ -81,11 +83,19 @@ def tabular(project: Path) -> None:
     recipe(project, "train", "model=lightgbm")
     recipe(project, "evaluate")
     recipe(project, "report")
+    data.flights(project / "data" / "later.csv", months=3)
+    later = pl.read_csv(project / "data" / "later.csv", infer_schema_length=None).filter(pl.col("month") == 3)
+    later.filter(pl.col("late").is_not_null()).write_csv(project / "data" / "march.csv")
+    production(project, project / "data" / "march.csv", recipe, red=True)
 
 
 def text(project: Path) -> None:
     """Docstrings: which library does this document? A real pretrained MiniLM from its package, adapted with LoRA."""
-    data.docstrings(project / "data" / "train.csv", each=TEXTS)
+    new = project / "data" / "new.csv"
+    data.docstrings(project / "data" / "train.csv", each=TEXTS + 50)
+    frame = pl.read_csv(project / "data" / "train.csv")
+    frame.head(300).select("text").write_csv(new)
+    frame.slice(300).write_csv(project / "data" / "train.csv")
     edit(
         project,
         target="library",
@@ -100,11 +110,16 @@ def text(project: Path) -> None:
     recipe(project, "check", "batch_size=8")  # a smaller batch shows the same bugs four times as fast on a CPU
     for step in ("train", "evaluate", "report"):
         recipe(project, step)
+    production(project, new, recipe, red=False)
 
 
 def image(project: Path) -> None:
     """Digits in class folders: the audit is red on three files that cannot be decoded; the owner leaves them out."""
     data.digit_images(project / "data" / "images", broken=True)
+    new = project / "data" / "new"
+    new.mkdir()
+    for path in sorted((project / "data" / "images").rglob("[0-9]*.png"))[::10]:
+        path.rename(new / path.name)
     edit(project, target="digit", iid="each digit was written once", weights="none", size=32, lr=1e-3, epochs=5)
     recipe(project, "audit", red=True)
     edit(project, corrupt="drop")
@@ -113,6 +128,7 @@ def image(project: Path) -> None:
     recipe(project, "check", "batch_size=16")  # half the batch shows the same bugs in half the time on a CPU
     for step in ("train", "evaluate", "report"):
         recipe(project, step)
+    production(project, new, recipe, red=False)
 
 
 STORIES = {"tabular": (tabular, "binary"), "image": (image, "multiclass"), "text": (text, "multiclass")}
