@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from statistics import fmean, median
 
 from ..engine.loop import plan, step, take
@@ -22,7 +23,8 @@ def loader(bench: Bench) -> Finding:
     The first batch is left out of the clock: it pays for starting workers and filling caches. Without workers every batch
     costs about the same, and the median is not moved by a hiccup; with workers they come in bursts, and the mean counts.
     """
-    config, middle = bench.config, fmean if bench.config.workers else median
+    config = bench.config
+    middle: Callable[[list[float]], float] = fmean if config.workers else median
     model = bench.fresh()
     optimiser = make_optimiser(config, bench.task, model)
     todo = plan(bench.train, config.batch_size, config.seed, 0)
