@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -176,8 +176,9 @@ def child(work_name: str, names: list[str], folder: Path) -> dict[str, dict[str,
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(rounds: int, folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Every work `rounds` times with all ways in turns; then MiniLM in every way alone, for its memory."""
+def measure(rounds: int, folder: Path) -> Iterator[dict[str, dict[str, list[dict[str, Any]]]]]:
+    """Every work `rounds` times with all ways in turns; then MiniLM in every way alone, for its memory. What is there is
+    handed out after each."""
     from ways import WAYS
 
     names = [name for name, (_, package) in WAYS.items() if not package or find_spec(package)]
@@ -191,9 +192,10 @@ def measure(rounds: int, folder: Path) -> dict[str, dict[str, list[dict[str, Any
                 runs[name].append(run)
             told = ", ".join(f"{name} {1e6 * quartile(values[-1]['blocks']):,.0f}" for name, values in runs.items())
             print(f"round {number + 1}, {work}, us a step: {told}", flush=True)
+            yield {work: runs for work, runs in found.items() if all(runs.values())}
     for name in names:
         found["MiniLM"][name][-1]["memory"] = child("MiniLM", [name], folder)[name]["memory"]
-    return found
+    yield found
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -225,31 +227,35 @@ def shown(seconds: float) -> str:
     return f"{1e6 * seconds:,.0f} µs" if abs(seconds) < 0.01 else f"{1000 * seconds:,.0f} ms"
 
 
-def main(rounds: int) -> None:
-    """Measure and write."""
+def write(found: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
+    """The section of the page, from what has been measured so far."""
     from page import replace_part
 
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "code_of_template").symlink_to(PACKAGE)
-        sys.path.insert(0, name)
-        write_data(folder)
-        found = measure(rounds, folder)
     lines = [
         "Same network, same first weights, same batches in the same order, same AdamW (one fused kernel), clipping and rates, one",
-        f"thread. All ways train in turns, a few steps each, so that a busy machine hits all alike; n = {rounds} rounds, each a new process,",
-        f"{(time.monotonic() - began) / 60:.0f} minutes on {os.cpu_count()} shared cores. A step is processor time from update to update: loading and logging are in it;",
-        "the lower quartile over the turns of a round is taken, and the median over rounds. Ours is the project's `fit` with its",
-        "default knobs, planned for 100 epochs and stopped after one; at 60 steps of such a run it looks closely at gradients and",
-        "updates, which costs a tenth of a step on MiniLM: none of those is among the steps here. Speed is the bare loop's step over",
-        "its own: 1 is the loop written by hand with each batch one index operation, 0.5 half as fast. Memory is the peak of a process",
-        "that trains in that way alone, imports and data included. Weights apart: largest distance of the final weights from those of",
-        f"the bare loop, as a share of what training moved them; for ours over {EQUAL:g} the script fails.",
+        "thread. All ways train in turns, a few steps each, so that a busy machine hits all alike; n rounds, each a new process, on",
+        f"{os.cpu_count()} shared cores. A step is processor time from update to update: loading and logging are in it; the lower quartile over the",
+        "turns of a round is taken, and the median over rounds. Ours is the project's `fit` with its default knobs, planned for 100",
+        "epochs and stopped after one; at 60 steps of such a run it looks closely at gradients and updates, which costs a tenth of a",
+        "step on MiniLM: none of those is among the steps here. Speed is the bare loop's step over its own: 1 is the loop written by",
+        "hand with each batch one index operation, 0.5 half as fast. Memory is the peak of a process that trains in that way alone,",
+        "imports and data included. Weights apart: largest distance of the final weights from those of the bare loop, as a share of",
+        f"what training moved them; for ours over {EQUAL:g} the script fails.",
     ]
     for work, ways in found.items():
-        lines += ["", f"### {work}: {WORKS[work][0]}, {WORKS[work][1]} steps a round", "", *table(ways)]
+        n = len(ways["this template"])
+        lines += ["", f"### {work}: {WORKS[work][0]}, {WORKS[work][1]} steps a round, n = {n}", "", *table(ways)]
     replace_part("The loop", "python bench/loops.py", lines)
+
+
+def main(rounds: int) -> None:
+    """Measure and write."""
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "code_of_template").symlink_to(PACKAGE)
+        sys.path.insert(0, name)
+        write_data(Path(name))
+        for found in measure(rounds, Path(name)):
+            write(found)
 
 
 if __name__ == "__main__":
