@@ -32,4 +32,4 @@ bad-input: .venv/.done
 lock: .venv/.done
 	$(BIN)/python tests/lock.py
 
-.PHONY: demo test kill bad-input lock
+.PHONY: demo test kill plants bad-input lock
