@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engine.terminal import say
+from .engine.world import ALONE, launched
 from .errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from .engine.project import Project, Run
+    from .engine.world import World
 
 # Step -> what it does. steps/<name>.py holds `run(project, run)`; the order is the order of the recipe.
 STEPS = {
@@ -211,7 +213,11 @@ def _dispatch(args: argparse.Namespace) -> int:
 
         say(script(args.of, parser()))
         return 0
-    project = open_project(args)
+    world = launched(args.step)
+    world.wait()
+    project = open_project(args, world)
+    if not world.first:
+        return int(importlib.import_module(f"{__package__}.steps.train").follow(project, args))
     if args.step == "knobs":
         from .config import describe_knobs
 
@@ -237,6 +243,8 @@ def _dispatch(args: argparse.Namespace) -> int:
             )
         return 0
     if args.step == "train" and args.seeds > 1:
+        if world.size > 1:
+            raise UserError("--seeds trains one after the other; under torchrun give each a command of its own: seed=1")
         seeds = range(project.config.seed, project.config.seed + args.seeds)
         return max(run_step(project.variant(seed=seed), "train", args) for seed in seeds)
     if args.step in PRODUCTION and args.step != "export":
@@ -257,7 +265,7 @@ def _command(project: Project, args: argparse.Namespace) -> int:
     return int(importlib.import_module(f"{__package__}.production.{name}").command(project, args))
 
 
-def open_project(args: argparse.Namespace) -> Project:
+def open_project(args: argparse.Namespace, world: World = ALONE) -> Project:
     """Read recipe.toml, apply the overrides, and find the modality's Task."""
     from .config import make_config, parse_override, read_toml
     from .engine.project import Project, find_root
@@ -274,7 +282,8 @@ def open_project(args: argparse.Namespace) -> Project:
     task = find_task(str(values.get("modality", "tabular")))
     refuse({**values, **{f"--{flag}": getattr(args, flag) for flag in AGAIN}})
     config = make_config(task.knobs, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
-    return Project(root, config, task, overrides, args.because, args.quiet or args.json)
+    quiet = args.quiet or args.json or not world.first
+    return Project(root, config, task, overrides, args.because, quiet, world)
 
 
 def find_task(modality: str) -> Any:

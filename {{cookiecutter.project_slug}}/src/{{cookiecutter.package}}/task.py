@@ -72,6 +72,11 @@ class Batch(NamedTuple):
         query = None if self.query is None else self.query.to(device, non_blocking=True)
         return Batch(x, self.y.to(device, non_blocking=True), self.index, query)
 
+    def head(self, n: int) -> Batch:
+        """The first n examples."""
+        x = {k: v[:n] for k, v in self.x.items()} if isinstance(self.x, dict) else self.x[:n]
+        return Batch(x, self.y[:n], self.index[:n], None if self.query is None else self.query[:n])
+
 
 class Examples(Protocol):
     """One part of the data (train, validation, ...), encoded for the network.

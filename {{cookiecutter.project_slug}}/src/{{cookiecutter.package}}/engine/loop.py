@@ -22,11 +22,12 @@ from .losses import Loss, make_loss
 from .nonfinite import NonFinite, tolerated
 from .optim import make_optimiser, rate_factor, set_rate
 from .project import Project, Run
-from .resume import STARTED, Progress, restore, save_last, started
+from .resume import STARTED, Progress, restore, save_best, save_last, started
 from .seed import generator, seed_everything
 from .terminal import Bar
 from .track import make_tracker
 from .watch import Watch
+from .world import ALONE, World
 
 CURVED = 2_000  # validation examples whose loss is kept for every epoch
 SAVE_SECONDS = 600.0  # `last` is also saved this often inside an epoch: what a crash can cost
@@ -99,49 +100,70 @@ def step(
     optimiser: torch.optim.Optimizer,
     config: Config,
     observe: Callable[[], None] = lambda: None,
+    world: World = ALONE,
+    examples: int = 0,
 ) -> float:
     """One optimiser step over all examples of `batches` together; returns their summed loss.
 
-    The gradient is that of the mean over all examples, however they are cut into batches. `observe` sees the gradients
-    before they are clipped. Raises NonFinite, with weights and optimiser untouched, when loss or gradient is not finite.
+    The gradient is that of the mean over all examples, however they are cut into batches. Of several processes each has
+    its own share as `batches`; `examples` is then the number in all of them, and their gradients are averaged on the
+    way back. `observe` sees the gradients before they are clipped. Raises NonFinite, with weights and optimiser
+    untouched, when loss or gradient is not finite, in every process alike.
     """
     parameters = list(model.parameters())
     device = parameters[0].device
-    examples = sum(len(batch.y) for batch in batches)
+    examples = examples or sum(len(batch.y) for batch in batches)
     optimiser.zero_grad(set_to_none=True)
     parts = []
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
         batch = batch.to(device)
-        with autocast(config, device):
-            output = model(batch.x)
-        part = loss(output.float(), batch).sum()
-        (part / examples).backward()
+        with world.holding(model, number < len(batches)):
+            with autocast(config, device):
+                output = model(batch.x)
+            part = loss(output.float(), batch).sum()
+            (world.size * part / examples).backward()
         parts.append(part.detach())
     observe()
     total_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    *sums, norm = torch.stack([*parts, total_norm]).tolist()  # the one time that a step waits for the device
+    *sums, norm = torch.stack([*world.sums(parts), world.whole(total_norm)]).tolist()  # the one wait for the device
     if not math.isfinite(sum(sums) + norm):
-        raise NonFinite(f"the gradient norm is {norm} and the loss {sum(sums) / examples}", batches)
+        what = f"the gradient norm is {norm} and the loss {sum(sums) / examples}"
+        raise NonFinite(what, world.everyone(batches))
     if 0 < config.clip < norm:
         nn.utils.clip_grads_with_norm_(parameters, config.clip, total_norm)
     optimiser.step()
     return sum(sums)
 
 
+def shares(
+    world: World, examples: Examples, batches: list[Tensor], epoch: int = 0, augment: bool = False
+) -> Iterator[tuple[Batch, int]]:
+    """This process's share of each batch, and how many examples the whole batch has.
+
+    A share of nothing is made of one row and then emptied: it still takes part in the step, and counts for nothing.
+    """
+    own = [world.share(rows, examples.query) for rows in batches]
+    made = examples.batches(
+        [mine if len(mine) else rows[:1] for mine, rows in zip(own, batches, strict=True)], epoch, augment
+    )
+    for batch, mine, rows in zip(made, own, batches, strict=True):
+        yield batch if len(mine) else batch.head(0), len(rows)
+
+
 @torch.inference_mode()
-def predict(model: nn.Module, examples: Examples, config: Config) -> np.ndarray:
+def predict(model: nn.Module, examples: Examples, config: Config, world: World = ALONE) -> np.ndarray:
     """Outputs [n, k] float32 for all examples, in their own order, in evaluation mode and in the training precision."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     batches = plan(examples, 4 * config.batch_size)
-    parts = []
-    for batch in examples.batches(batches):
+    parts, rows = [], []
+    for batch, _ in shares(world, examples, batches):
         with autocast(config, device):
             parts.append(model(batch.to(device).x).float().cpu())
+        rows.append(batch.index)
     model.train(was_training)
-    outputs = torch.cat(parts)
-    return outputs[torch.cat(batches).argsort()].numpy()
+    return world.assembled(torch.cat(parts), torch.cat(rows), len(examples)).numpy()
 
 
 def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray:
@@ -176,49 +198,53 @@ def fit(
     Checkpoints go to run.folder/checkpoints: `last` after every epoch, every SAVE_SECONDS and on a signal, `best`
     whenever the validation loss is the lowest so far. At most `skip` steps whose loss or gradient is not finite are
     passed over; the next one raises NonFinite. Raises Stopped (after saving) on a signal. `each_epoch` may end the run
-    by raising.
+    by raising. Of several processes each calls this; the first alone writes, and returns with the best weights.
     """
-    config, task, folder = project.config, project.task, run.folder / "checkpoints"
+    config, task, world = project.config, project.task, project.world
     track = make_tracker(run)  # before seeding: it may draw random numbers of its own
     seed_everything(config.seed, config.deterministic)
     device = find_device(config)
-    model = task.model(config, prep).to(device)
+    model = world.shard(config, task, task.model(config, prep).to(device))
     loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
-    forward: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
+    compiled: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
     steps = planned_steps(config, train)
     watch, bar = Watch(run, model, steps), Bar(steps, project.quiet, most=bool(config.patience))
     if not resume:
         run.save(STARTED, started(project))
     progress = restore(project, run, model, optimiser, watch) if resume else Progress()
 
-    with stop.on_signals() as signals:
+    with stop.on_signals(relayed=world.size > 1) as signals:
         saved = time.monotonic()
         while progress.epoch < config.epochs and not progress.stopped:
             began, waited = time.perf_counter(), 0.0
             task.set_trainable(config, model, progress.epoch)
             model.train()
+            forward = world.wrap(compiled)
             todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]
-            batches = iter(train.batches(todo, progress.epoch, augment=True))
+            batches = shares(world, train, todo, progress.epoch, augment=True)
             while group := take(batches, config.accumulate):
                 waited += group.seconds
                 set_rate(optimiser, config.lr * progress.plateau * rate_factor(config, progress.step, steps))
+                world.seed(config.seed, progress.step)
+                observe = watch.observer(progress.step)
                 with tolerated(run, model, loss, progress, skip):
                     progress.loss_sum += step(
-                        forward, group.batches, loss, optimiser, config, watch.observer(progress.step)
+                        forward, group.batches, loss, optimiser, config, observe, world, group.examples
                     )
-                    progress.seen += sum(len(batch.y) for batch in group.batches)
+                    progress.seen += group.examples
                     watch.after(progress.step)
                 progress.step += 1
                 bar.at(progress.step)
                 progress.batches += len(group.batches)
-                if signals.received or time.monotonic() - saved > SAVE_SECONDS:
+                signal, due = world.agree(signals.received, time.monotonic() - saved > SAVE_SECONDS)
+                if signal or due:
                     saved = time.monotonic()
                     save_last(project, run, model, optimiser, progress, watch)
-                if signals.received:
-                    raise Stopped(signals.received)
-            outputs = predict(model, val, config)
+                if signal:
+                    raise Stopped(signal)
+            outputs = predict(model, val, config, world)
             each = losses_of(loss, outputs, val)
-            progress.curves.append(
+            row = world.same(
                 {
                     "epoch": progress.epoch,
                     "train_loss": progress.loss_sum / max(progress.seen, 1),
@@ -231,20 +257,25 @@ def fit(
                     "loader_seconds": waited,
                 }
             )
+            progress.curves.append(row)
             progress.losses.append(np.round(each[:CURVED], 5).tolist())
             improved = close_epoch(config, progress)
             if improved:
-                checkpoint.save(folder, "best", progress.step, task.state(model), {"epoch": progress.best_epoch})
+                save_best(project, run, model, progress)
             save_last(project, run, model, optimiser, progress, watch)
             saved = time.monotonic()
             report_epoch(project, progress, improved)
             each_epoch(progress)
             track.log(progress.curves[-1], progress.step)
-            if signals.received:
-                raise Stopped(signals.received)
+            if signal := world.agree(signals.received, False)[0]:
+                raise Stopped(signal)
     if progress.best_epoch < 0:
         raise UserError(f"{progress.stopped}, in every epoch: there is no best model; try lr={config.lr / 10:g}")
-    task.load_state(model, checkpoint.load(folder, "best", project.say, progress.best_step).weights)
+    if not world.first:
+        return model, progress
+    model = world.plain(model, lambda: task.model(config, prep).to(device))
+    best = checkpoint.load(run.folder / "checkpoints", "best", project.say, progress.best_step)
+    task.load_state(model, best.weights)
     watch.save()
     track.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best})
     return model, progress
@@ -252,19 +283,22 @@ def fit(
 
 @dataclass
 class Taken:
-    """Micro-batches of one optimiser step, and the seconds spent waiting for them."""
+    """Micro-batches of one optimiser step, the examples that all processes have in them, and the seconds spent waiting."""
 
     batches: list[Batch]
+    examples: int
     seconds: float
 
     def __bool__(self) -> bool:
         return bool(self.batches)
 
 
-def take(batches: Iterator[Batch], count: int) -> Taken:
-    """The next `count` batches, fewer at the end, with the time the loader took."""
+def take(batches: Iterator[tuple[Batch, int]], count: int) -> Taken:
+    """The next `count` of what `shares` yields, fewer at the end, with the time the loader took."""
     before = time.perf_counter()
-    return Taken(list(islice(batches, count)), time.perf_counter() - before)
+    taken = list(islice(batches, count))
+    seconds = time.perf_counter() - before
+    return Taken([batch for batch, _ in taken], sum(examples for _, examples in taken), seconds)
 
 
 def query_of(examples: Examples) -> np.ndarray | None:

@@ -23,7 +23,7 @@ BATCH = "broken_batch.safetensors"
 class NonFinite(Exception):
     """The loss or a gradient is not a number; raised before the optimiser could spread it into the weights.
 
-    batches: the micro-batches of the step. where: the first layer that broke, once `explain` has found it.
+    batches: the micro-batches of the step, of all processes. where: the first layer that broke, once `explain` has found it.
     """
 
     def __init__(self, what: str, batches: list[Batch]) -> None:
@@ -45,6 +45,8 @@ def explain(broken: NonFinite, run: Run, model: nn.Module, loss: Loss, step: int
         buffer.copy_(old)
     broken.where = f"{found or 'nothing when the batch was run again'} (step {step}, see {run.id}/{BATCH})"
     tensors = {f"{i}.{name}": tensor for i, b in enumerate(broken.batches) for name, tensor in _tensors(b).items()}
+    if not run.project.world.first:
+        return
     temporary = run.folder / f".{BATCH}.tmp"
     try:
         save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary)
@@ -128,4 +130,5 @@ def _flat(value: Any) -> Iterator[Tensor]:
 
 
 def _finite(tensor: Tensor) -> bool:
+    tensor = getattr(tensor, "full_tensor", lambda: tensor)()  # a sharded one is judged whole, by every process alike
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())

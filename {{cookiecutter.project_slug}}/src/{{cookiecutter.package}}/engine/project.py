@@ -32,6 +32,7 @@ from ..task import Data, Task
 from . import ledger
 from .files import newest, read_json, to_json, write_atomic
 from .terminal import say
+from .world import ALONE, World
 
 LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", "scikit-learn", "lightgbm", "pydantic")
 
@@ -47,7 +48,8 @@ SCHEMA = 1
 
 @dataclass
 class Project:
-    """root: folder of recipe.toml. overrides: the knobs given on the command line. because: why a gate is overridden."""
+    """root: folder of recipe.toml. overrides: the knobs given on the command line. because: why a gate is overridden.
+    world: the processes that train together."""
 
     root: Path
     config: Config
@@ -55,6 +57,7 @@ class Project:
     overrides: dict[str, Any] = field(default_factory=dict)
     because: str = ""
     quiet: bool = False
+    world: World = ALONE
 
     @property
     def ledger(self) -> Path:
@@ -168,8 +171,9 @@ class Run:
             self.add(replace(finding, seconds=finding.seconds or round(seconds, 3)))
 
     def save(self, name: str, value: Any) -> None:
-        """Write `value` as JSON beside the record."""
-        write_atomic(self.folder / name, to_json(value))
+        """Write `value` as JSON beside the record; of several processes the first does."""
+        if self.project.world.first:
+            write_atomic(self.folder / name, to_json(value))
 
     def save_array(self, name: str, array: np.ndarray) -> None:
         """Write a numpy array beside the record, whole or not at all."""

@@ -49,21 +49,34 @@ class Progress:
 def save_last(
     project: Project, run: Run, model: nn.Module, optimiser: Optimizer, progress: Progress, watch: Watch
 ) -> None:
-    """Write everything needed to go on from here."""
-    state = {"optimiser": optimiser.state_dict(), "rng": rng_state(), "watch": watch.state()}
-    folder = run.folder / "checkpoints"
-    checkpoint.save(folder, "last", progress.step, project.task.state(model), asdict(progress), state)
+    """Write everything needed to go on from here, with any number of processes."""
+    world = project.world
+    weights, adapted = world.whole(project.task.state(model)), world.whole(optimiser.state_dict())
+    if world.first:
+        state = {"optimiser": adapted, "rng": rng_state(), "watch": watch.state()}
+        checkpoint.save(run.folder / "checkpoints", "last", progress.step, weights, asdict(progress), state)
+
+
+def save_best(project: Project, run: Run, model: nn.Module, progress: Progress) -> None:
+    """Write the weights, the best so far."""
+    weights = project.world.whole(project.task.state(model))
+    if project.world.first:
+        epoch = {"epoch": progress.best_epoch}
+        checkpoint.save(run.folder / "checkpoints", "best", progress.step, weights, epoch)
 
 
 def restore(project: Project, run: Run, model: nn.Module, optimiser: Optimizer, watch: Watch) -> Progress:
     """Put the newest whole `last` checkpoint of this run back into model, optimiser, generators and watch."""
-    checkpoint.remove_unfinished(run.folder / "checkpoints")
-    saved = checkpoint.load(run.folder / "checkpoints", "last", project.say)
+    task, world = project.task, project.world
+    saved = world.same(_newest(project, run) if world.first else None)
     try:
         assert saved.state is not None, "it holds no optimiser state"
         progress = _progress(saved.progress)
-        project.task.load_state(model, saved.weights)
-        optimiser.load_state_dict(saved.state["optimiser"])
+        task.load_state(model, world.placed(saved.weights, task.state(model)))
+        adapted = saved.state["optimiser"]
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        adapted["state"] = world.placed(adapted["state"], dict(enumerate(parameters)))
+        optimiser.load_state_dict(adapted)
         watch.load_state(saved.state["watch"])
         set_rng_state(saved.state["rng"])
     except Exception as error:  # whole, but not of this model, or written by somebody else
@@ -71,6 +84,11 @@ def restore(project: Project, run: Run, model: nn.Module, optimiser: Optimizer, 
         raise UserError(f"{saved.folder} does not fit this run: {why}; start again: recipe train") from None
     project.say(f"  resumed {run.id} at epoch {progress.epoch}, step {progress.step}")
     return progress
+
+
+def _newest(project: Project, run: Run) -> checkpoint.Checkpoint:
+    checkpoint.remove_unfinished(run.folder / "checkpoints")
+    return checkpoint.load(run.folder / "checkpoints", "last", project.say)
 
 
 def _progress(saved: dict[str, Any]) -> Progress:

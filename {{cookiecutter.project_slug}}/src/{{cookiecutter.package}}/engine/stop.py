@@ -23,13 +23,14 @@ class Signals:
 
 
 @contextlib.contextmanager
-def on_signals() -> Iterator[Signals]:
+def on_signals(relayed: bool = False) -> Iterator[Signals]:
     """Note SIGINT, SIGTERM and SIGHUP (a closed terminal, unless nohup ignores it) in the yielded object while the block
-    runs. Main thread only; elsewhere nothing is caught."""
+    runs. Main thread only; elsewhere nothing is caught. relayed: a launcher passes on the signals that it gets, so that
+    the second may be the first once more; it is noted like the first, and the launcher kills who takes too long."""
     state = Signals()
 
     def handle(number: int, _: FrameType | None) -> None:
-        if state.received:
+        if state.received and not relayed:
             os._exit(128 + number)
         state.received = number
 

@@ -146,7 +146,7 @@ class Careful:
 def make_tracker(run: Run) -> Tracker:
     """The configured tracker of a run; fingerprint, commit and versions are logged beside the knobs."""
     project = run.project
-    if project.config.tracker == "none":
+    if project.config.tracker == "none" or not project.world.first:
         return Nothing()
     made = environment(project.root)
     facts = {"run": run.id, **{f"hash_{k}": v for k, v in project.fingerprint.items()}, "commit": made["commit"]}

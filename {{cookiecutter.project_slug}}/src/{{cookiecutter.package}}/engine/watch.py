@@ -32,7 +32,8 @@ class Watch:
         def look() -> None:
             self.steps.append(step)
             self.before = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.grad is not None}
-            each = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
+            whole = self.run.project.world.whole
+            each = [whole(p.grad.norm()) for p in self.model.parameters() if p.grad is not None]
             norms = dict(zip(self.before, torch.stack(each).tolist(), strict=True))
             self.norm = sum(v * v for v in norms.values()) ** 0.5
             for name, norm in norms.items():
@@ -44,8 +45,10 @@ class Watch:
         """After a sampled step: how far each tensor moved, relative to its own norm."""
         if not self.before:
             return
+        whole = self.run.project.world.whole
         now = {n: p.detach() for n, p in self.model.named_parameters() if n in self.before}
-        ratios = [(now[n] - old).norm() / old.norm().clamp(min=1e-12) for n, old in self.before.items()]
+        moves = {n: (whole((now[n] - old).norm()), whole(old.norm())) for n, old in self.before.items()}
+        ratios = [move / length.clamp(min=1e-12) for move, length in moves.values()]
         for name, moved in zip(self.before, torch.stack(ratios).tolist(), strict=True):
             self.layers[name]["update"].append(moved)
         self.before = {}

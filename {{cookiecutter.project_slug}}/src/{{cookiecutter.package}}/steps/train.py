@@ -22,12 +22,14 @@ from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_ste
 from ..engine.losses import make_loss
 from ..engine.parts import parts
 from ..engine.project import Project, Run, git
+from ..engine.resume import difference, started
 from ..engine.sharpness import sharpness
 from ..engine.stop import alone
-from ..errors import UserError
+from ..errors import Stopped, UserError
 from ..task import Batch, Examples
 from . import diagnose
 
+FIRST = 3.0  # seconds that the first process has to say what is wrong before another says the same
 PROBE = 512  # training examples on which dead units and sharpness are measured at the end
 
 
@@ -35,6 +37,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Refuse without split, baseline and passing checks; then fit, evaluate the best on validation and record."""
     config, task = project.config, project.task
     run.held.enter_context(alone(run.folder))
+    project.world.refuse(config, task)
     project.require("split", "training needs parts that are pinned")
     baseline = project.require("baseline", "a network means nothing without a number to beat")
     if not task.final_baseline(config):
@@ -58,6 +61,27 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     if not task.final_baseline(config):
         for one in diagnose.findings(project, run.folder, config.model_dump(), run.result)[0]:
             run.add(one)
+
+
+def follow(project: Project, args: argparse.Namespace) -> int:
+    """What every process but the first does: its share of the training. It writes nothing, and the first says how it ended.
+
+    Raises UserError for what the first has not met, such as other data on this machine.
+    """
+    try:
+        with project.world.together(None) as told:
+            if changed := difference(told["started"], started(project)):
+                raise UserError(f"it was started with something else than process 0: {'; '.join(changed)}")
+            data = parts(project)
+            train, val = (project.task.examples(project.config, told["prep"], data[name]) for name in ("train", "val"))
+            run = Run(project, "train", project.root / "runs" / told["run"], resumed=told["resumed"])
+            fit(project, run, told["prep"], train, val, resume=run.resumed, skip=args.skip)
+    except (Stopped, NonFinite):
+        pass
+    except UserError as error:
+        time.sleep(FIRST)  # torchrun ends this process when the first refuses the same
+        raise UserError(f"process {project.world.rank}: {error}") from None
+    return 0
 
 
 def committed(project: Project) -> Finding:
@@ -132,7 +156,9 @@ def score_of(
 def _fit_network(
     project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples], args: argparse.Namespace
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
+    said = {"run": run.id, "resumed": run.resumed, "prep": prep, "started": started(project)}
+    with project.world.together(said):
+        model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
     outputs = predict(model, examples[1], project.config)
     run.add(best_restored(project, prep, examples[1], outputs, progress))
     run.add(short_runs.rates(project.config, progress, planned_steps(project.config, examples[0])))
@@ -198,7 +224,7 @@ def _record(
             run.save_array(f"{name}.npy", array)
     scores = metrics.summary(config, prep, outputs, y, query)
     metric = config.resolved_metric
-    run.result |= {"metric": metric, **summary, "metrics": scores, "weights": weights_hash(run.folder)}
+    run.result |= {"metric": metric, **summary, "processes": project.world.size, "metrics": scores, "weights": weights_hash(run.folder)}
     pinned = {"model": summary["model"], "weights": run.result["weights"]}
     run.result["ledger"] = {"metric": metric, **pinned, **scores[metric]}
     project.say(f"  {summary['model']}: validation {metric} {_interval(scores[metric])}")

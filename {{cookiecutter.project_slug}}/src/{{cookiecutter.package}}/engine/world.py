@@ -1,0 +1,113 @@
+"""How many processes train together, and which of them this one is. `World` is one process alone: what it is asked to
+share, add up or agree on comes back as it went in. `processes.py` has the world of several."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..config import Config
+    from ..task import Task
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+class World:
+    """One process. The null object: the loop asks the same of it as of several processes."""
+
+    rank, size = 0, 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes, prints and decides."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """All but the first: wait here until the first has found nothing to refuse."""
+
+    def refuse(self, config: Config, task: Task) -> None:
+        """Raise UserError for knobs that this number of processes cannot train with."""
+
+    @contextlib.contextmanager
+    def together(self, said: Any) -> Iterator[Any]:
+        """The part of a run that all processes take part in; yields what the first says."""
+        yield said
+
+    def share(self, rows: Tensor, query: Tensor | None = None) -> Tensor:
+        """The part of a batch's rows that this process computes; a query is never cut."""
+        return rows
+
+    def seed(self, seed: int, step: int) -> None:
+        """Several processes draw different dropout masks, a function of (seed, step, rank): they are seeded before every
+        step. One process goes on with the generators it has."""
+
+    def shard(self, config: Config, task: Task, model: nn.Module) -> nn.Module:
+        """The model as it is held here, before its optimiser is made."""
+        return model
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """What is called for training; asked anew in each epoch, since what is trainable may have changed."""
+        return model
+
+    def holding(self, model: nn.Module, more: bool) -> contextlib.AbstractContextManager[Any]:
+        """While `more` micro-batches of a step are to come, gradients need not travel."""
+        return contextlib.nullcontext()
+
+    def sums(self, values: list[Tensor]) -> list[Tensor]:
+        """Each of these scalars, summed over all processes."""
+        return values
+
+    def agree(self, signal: int, due: bool) -> tuple[int, bool]:
+        """A signal that any process got, and whether the first finds it is time to save."""
+        return signal, due
+
+    def same(self, value: Any) -> Any:
+        """The value that the first has."""
+        return value
+
+    def everyone(self, values: list[Any]) -> list[Any]:
+        """The lists of all processes, one after the other."""
+        return values
+
+    def assembled(self, part: Tensor, index: Tensor, n: int) -> Tensor:
+        """Rows [n, k] in their order, of which each process has `part`, with positions `index`."""
+        return part[index.argsort()]
+
+    def whole(self, value: Any) -> Any:
+        """A tensor, or a dict or list of them, with what is sharded put together; in a dict or list for the first alone."""
+        return value
+
+    def placed(self, values: dict[Any, Any], like: dict[Any, Any]) -> dict[Any, Any]:
+        """Whole tensors held as those of `like` with the same key are held."""
+        return values
+
+    def plain(self, model: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
+        """A model that the first process can use alone: a fresh one where this one is sharded or synchronised."""
+        return model
+
+
+ALONE = World()
+
+
+def launched(step: str) -> World:
+    """The world that torchrun or a launcher like it has started this process in.
+
+    Raises UserError, in the first process, for a step that only one process can do.
+    """
+    if not all(name in os.environ for name in LAUNCHED) or os.environ["WORLD_SIZE"] == "1":
+        return ALONE
+    if step != "train" and os.environ["RANK"] == "0":
+        raise UserError(
+            f"{step} runs in one process, and {os.environ['WORLD_SIZE']} were started; only train takes several:"
+            f" run it as recipe {step}, without torchrun"
+        )
+    from .processes import Processes
+
+    return Processes(*(int(os.environ[name]) for name in LAUNCHED[:4]))
