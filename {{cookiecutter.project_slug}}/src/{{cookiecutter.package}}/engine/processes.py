@@ -33,7 +33,7 @@ class Processes(World):
     def __init__(self, rank: int, local: int, size: int, here: int) -> None:
         self.rank, self.local, self.size, self.here = rank, local, size, here
         self.device = torch.device("cpu")
-        self.forward: nn.Module | None = None
+        self.forward: DistributedDataParallel | None = None
         self.trainable: list[bool] = []
 
     def wait(self) -> None:
@@ -101,9 +101,8 @@ class Processes(World):
         if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
             return model
         trainable = [parameter.requires_grad for parameter in model.parameters()]
-        if trainable != self.trainable or self.forward is None:
-            self.forward, self.trainable = None, trainable
-            self.forward = DistributedDataParallel(model)
+        if self.forward is None or self.forward.module is not model or trainable != self.trainable:
+            self.forward, self.trainable = DistributedDataParallel(model), trainable
         return self.forward
 
     def holding(self, model: nn.Module, more: bool) -> contextlib.AbstractContextManager[Any]:
