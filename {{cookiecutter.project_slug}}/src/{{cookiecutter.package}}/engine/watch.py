@@ -47,8 +47,7 @@ class Watch:
             return
         whole = self.run.project.world.whole
         now = {n: p.detach() for n, p in self.model.named_parameters() if n in self.before}
-        moves = {n: (whole((now[n] - old).norm()), whole(old.norm())) for n, old in self.before.items()}
-        ratios = [move / length.clamp(min=1e-12) for move, length in moves.values()]
+        ratios = [whole((now[n] - o).norm()) / whole(o.norm()).clamp(min=1e-12) for n, o in self.before.items()]
         for name, moved in zip(self.before, torch.stack(ratios).tolist(), strict=True):
             self.layers[name]["update"].append(moved)
         self.before = {}
