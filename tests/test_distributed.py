@@ -1,0 +1,270 @@
+"""The same `recipe train` under torchrun (gloo, on a CPU): equal curves and weights, one writer, a killed or stopped process.
+
+Equal means within TOLERANCE: several processes add the same float32 numbers in another order. With dropout 0; a process
+draws masks of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import bake
+from faults import files
+from safetensors.torch import load_file
+
+HERE = Path(__file__).parent
+TOLERANCE = {"tabular": 1e-5, "text": 1e-4, "image": 1e-4}  # of weights, outputs and losses; measured below a tenth
+TIMES = ("seconds", "loader_seconds")
+KNOBS = {
+    "task": "binary", "iid": "drawn one by one", "tracker": "none", "device": "cpu", "bootstrap": 100, "patience": 0,
+    "epochs": 3, "batch_size": 16, "accumulate": 2,
+}  # fmt: skip
+TRAIN = ("train", "--because", "a test")
+
+
+def write_table(project: Path) -> dict[str, Any]:
+    """300 rows, of which 210 are for training: in batches of 16 the last has two, fewer than three processes."""
+    import polars as pl
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 4)).round(3)
+    y = x[:, 0] + 0.5 * x[:, 1] * x[:, 2] + 0.3 * random.normal(size=300) > 0
+    columns = {f"x{i}": x[:, i] for i in range(4)} | {"target": y.astype(int), "colour": random.choice(list("ab"), 300)}
+    (project / "data").mkdir(exist_ok=True)
+    pl.DataFrame(columns).write_csv(project / "data" / "train.csv")
+    return {"norm": "layer"}
+
+
+def write_texts(project: Path) -> dict[str, Any]:
+    """Short texts and a tiny random BERT, without the dropout of its own that an encoder comes with."""
+    script = (
+        "from pathlib import Path; from my_model.text import test_text as t;"
+        " t.write_texts(Path(), n=120); t.tiny_encoder(Path('encoder'))"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=project, env=environment(project), check=True)
+    settings = project / "encoder" / "config.json"
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **dropout}))
+    return {"target": "label", "encoder": str(project / "encoder"), "max_length": 32, "lr": 1e-3, "epochs": 2}
+
+
+def write_images(project: Path) -> dict[str, Any]:
+    """Small pictures, cropped and mixed with others at random, for a narrow ResNet with GroupNorm.
+
+    64 pixels and SGD: in smaller pictures its GroupNorm is left with two numbers a group, whose gradient is rounding
+    alone, and AdamW would make whole steps of it.
+    """
+    script = "from pathlib import Path; from my_model.image import test_image as t; t.write_images(Path(), n=60)"
+    subprocess.run([sys.executable, "-c", script], cwd=project, env=environment(project), check=True)
+    change = {"augment": ["crop", "mixup"], "label_preserving": "a bar stays a bar", "norm": "group"}
+    return {"data": "data/images", "weights": "none", "size": 64, "epochs": 2, "optimiser": "sgd", "lr": 0.01, **change}
+
+
+DATA: dict[str, Callable[[Path], dict[str, Any]]] = {"tabular": write_table, "text": write_texts, "image": write_images}
+
+
+def environment(project: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{project / 'src'}{os.pathsep}{HERE}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def torchrun(size: int) -> list[str]:
+    """The launcher's command; nothing for one process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={size}", f"--master-port={port}"]
+    return [sys.executable, *(launcher if size > 1 else [])]
+
+
+def recipe(
+    project: Path, size: int, *words: str, trap: dict[str, Any] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`recipe ...` in `size` processes; with a trap through rank.py."""
+    command = ["-m", "my_model", *words] if trap is None else [str(HERE / "rank.py"), "my_model", json.dumps(trap), *words]
+    return subprocess.run(
+        [*torchrun(size), *command],
+        cwd=project,
+        env=environment(project),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Modality -> a project that is split, and a copy of it with a training run by one process. Made once each."""
+    made: dict[str, tuple[Path, Path]] = {}
+
+    def make(modality: str) -> tuple[Path, Path]:
+        if modality not in made:
+            folder = tmp_path_factory.mktemp(modality)
+            project = bake(folder, modality=modality)
+            knobs = {"modality": modality, **KNOBS, **DATA[modality](project)}
+            (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in knobs.items()))
+            done = recipe(project, 1, "split")
+            assert done.returncode == 0, done.stderr
+            trained = Path(shutil.copytree(project, folder / "one"))
+            done = recipe(trained, 1, *TRAIN, trap={"narrow": modality == "image"})
+            assert done.returncode == 0, done.stderr
+            made[modality] = project, trained
+        return made[modality]
+
+    return make
+
+
+def of_training(project: Path) -> Path:
+    (folder,) = (project / "runs").glob("*-train")
+    return folder
+
+
+def assert_equal(project: Path, other: Path, tolerance: float) -> float:
+    """Weights, optimiser, curves, losses and outputs of the one training run of each; returns the largest difference."""
+    run, again = of_training(project), of_training(other)
+    apart = {}
+    for kind in ("best", "last"):
+        a, b = (max((r / "checkpoints").glob(f"{kind}-*")) for r in (run, again))
+        assert a.name == b.name
+        apart[f"{kind} weights"] = distance(*(load_file(p / "weights.safetensors") for p in (a, b)))
+    states = [torch.load(p / "state.pt", weights_only=True) for p in (a, b)]
+    apart["optimiser"] = distance(*(state["optimiser"] for state in states))
+    for name in ("outputs.npy", "losses.npy"):
+        apart[name] = distance(*(torch.from_numpy(np.load(r / name, allow_pickle=False)) for r in (run, again)))
+    curves = [json.loads((r / "curves.json").read_text()) for r in (run, again)]
+    apart["curves"] = distance(*([{k: v for k, v in row.items() if k not in TIMES} for row in rows] for rows in curves))
+    assert all(value <= tolerance for value in apart.values()), apart
+    return max(apart.values())
+
+
+def distance(a: Any, b: Any) -> float:
+    """Largest absolute difference of two nested values; infinite where they do not correspond."""
+    if isinstance(a, torch.Tensor):
+        return float((a.double() - b.double()).abs().max()) if a.shape == b.shape else math.inf
+    if isinstance(a, dict):
+        return max((distance(a[k], b[k]) for k in a), default=0.0) if a.keys() == b.keys() else math.inf
+    if isinstance(a, list | tuple):
+        return max((distance(*pair) for pair in zip(a, b, strict=True)), default=0.0)
+    if isinstance(a, int | float):
+        return abs(a - b)
+    return 0.0 if a == b else math.inf
+
+
+@pytest.mark.parametrize(
+    "modality, size, parallel",
+    [("tabular", 3, "ddp"), ("tabular", 2, "fsdp"), ("text", 3, "ddp"), ("text", 2, "fsdp"), ("image", 2, "ddp")],
+)
+def test_several_processes_train_as_one(
+    one: Callable[[str], tuple[Path, Path]], tmp_path: Path, modality: str, size: int, parallel: str
+) -> None:
+    """And with a folder for each, as on machines without a shared disk, only the first process's has changed."""
+    project, alone = one(modality)
+    for rank in range(size):
+        shutil.copytree(project, tmp_path / f"copy{rank}")
+    trap = {"apart": True, "narrow": modality == "image"}
+    done = recipe(project, size, *TRAIN, f"parallel={parallel}", "--project", str(tmp_path / "copy"), trap=trap)
+    assert done.returncode == 0, done.stderr
+    print(modality, size, parallel, assert_equal(alone, tmp_path / "copy0", TOLERANCE[modality]))
+    record = json.loads((of_training(tmp_path / "copy0") / "record.json").read_text())
+    assert record["result"]["processes"] == size
+    for rank in range(1, size):
+        assert files(tmp_path / f"copy{rank}") == files(project)
+    assert done.stdout.count("epoch   0") == done.stdout.count("train: ") - 1 == 1, done.stdout  # said once
+
+
+@pytest.mark.parametrize("rank, size, again", [(1, 2, 3), (0, 3, 1)])
+def test_a_killed_process_ends_the_job_and_another_number_goes_on(
+    one: Callable[[str], tuple[Path, Path]], tmp_path: Path, rank: int, size: int, again: int
+) -> None:
+    project, alone = one("tabular")
+    copy = Path(shutil.copytree(project, tmp_path / "copy"))
+    began = time.monotonic()
+    done = recipe(copy, size, *TRAIN, trap={"rank": rank, "step": 9, "does": "SIGKILL", "often": True})
+    assert done.returncode != 0 and time.monotonic() - began < 120
+    assert "Traceback" not in done.stdout and not list((copy / "runs").glob("*/record.json"))[1:]
+    assert max(path.name for path in (of_training(copy) / "checkpoints").glob("last-*")) == "last-000000008"
+    done = recipe(copy, again, *TRAIN, "--resume")
+    assert done.returncode == 0 and "at epoch 1, step 8" in done.stdout, done.stderr
+    assert_equal(alone, copy, TOLERANCE["tabular"])
+
+
+def test_a_signal_to_one_process_saves_once_and_ends_all(
+    one: Callable[[str], tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """Its step is finished first; sharded, and gone on with by another number of processes."""
+    project, alone = one("tabular")
+    copy = Path(shutil.copytree(project, tmp_path / "copy"))
+    done = recipe(copy, 2, *TRAIN, "parallel=fsdp", trap={"rank": 1, "step": 9, "does": "SIGTERM"})
+    assert done.returncode != 0 and "exitcode  : 143 (" in done.stderr, done.stderr
+    assert done.stderr.count("signal 15 came; everything is saved") == 1
+    names = sorted(path.name for path in (of_training(copy) / "checkpoints").glob("last-*"))
+    assert names == ["last-000000007", "last-000000009"]  # the end of the first epoch, and now
+    done = recipe(copy, 3, *TRAIN, "parallel=fsdp", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert_equal(alone, copy, TOLERANCE["tabular"])
+
+
+def test_a_signal_to_the_launcher(one: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
+    """torchrun passes it on; processes that a scheduler has signalled too get it twice, and still save."""
+    copy = Path(shutil.copytree(one("tabular")[0], tmp_path / "copy"))
+    command = [*torchrun(2), "-m", "my_model", *TRAIN, "epochs=100000"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    job = subprocess.Popen(command, cwd=copy, env=environment(copy), start_new_session=True, **pipes)
+    end = time.monotonic() + 120
+    while not list(copy.glob("runs/*-train/checkpoints/last-*")):
+        assert time.monotonic() < end and job.poll() is None, job.communicate()
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGTERM)
+    out, err = job.communicate(timeout=120)
+    assert job.returncode != 0 and err.count("signal 15 came; everything is saved") == 1, err
+    assert "Traceback" not in out and not list(copy.glob("runs/*-train/record.json"))
+    assert not list(copy.glob("runs/*-train/checkpoints/.*"))
+
+
+def test_a_loss_that_is_no_number_in_one_process_stops_all(
+    one: Callable[[str], tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """Before the step; with the rows of the whole batch."""
+    copy = Path(shutil.copytree(one("tabular")[0], tmp_path / "copy"))
+    trap = {"rank": 1, "step": 9, "does": "nan"}
+    done = recipe(copy, 2, *TRAIN, trap=trap)
+    folder = of_training(copy)
+    record = json.loads((folder / "record.json").read_text())
+    red = [finding for finding in record["findings"] if finding["verdict"] == "FAIL"]
+    assert [finding["check"] for finding in red] == ["finite training"] and record["status"] == "fail", done.stderr
+    broken = json.loads((folder / "broken_batch.json").read_text())
+    assert broken["step"] == 8 and len(set(broken["rows"])) == len(broken["rows"]) == 32
+    assert "the batch itself" in broken["what"]
+
+
+def test_what_is_refused_is_said_once(one: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(one("tabular")[0], tmp_path / "copy"))
+    before = files(copy)
+    for words, sentence in (
+        ((*TRAIN, "norm=batch"), "looks across the whole batch"),
+        (("audit",), "audit runs in one process, and 2 were started"),
+    ):
+        done = recipe(copy, 2, *words)
+        assert done.returncode != 0 and done.stderr.count(sentence) == 1, done.stderr
+        assert f"recipe {words[0]}: " in done.stderr and files(copy) == before
