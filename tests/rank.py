@@ -33,7 +33,8 @@ def main(package: str, trap: dict[str, Any], *words: str) -> int:
     if trap.get("rank") == rank:
         spring(loop, trap["step"], trap["does"])
     if trap.get("apart"):
-        words = tuple(f"{word}{rank}" if before == "--project" else word for before, word in zip(("", *words), words))
+        at = words.index("--project") + 1
+        words = (*words[:at], f"{words[at]}{rank}", *words[at + 1 :])
     return int(importlib.import_module(f"{package}.cli").main(list(words)))
 
 

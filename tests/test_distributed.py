@@ -101,7 +101,9 @@ def recipe(
     project: Path, size: int, *words: str, trap: dict[str, Any] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """`recipe ...` in `size` processes; with a trap through rank.py."""
-    command = ["-m", "my_model", *words] if trap is None else [str(HERE / "rank.py"), "my_model", json.dumps(trap), *words]
+    command = (
+        ["-m", "my_model", *words] if trap is None else [str(HERE / "rank.py"), "my_model", json.dumps(trap), *words]
+    )
     return subprocess.run(
         [*torchrun(size), *command],
         cwd=project,
@@ -268,3 +270,78 @@ def test_what_is_refused_is_said_once(one: Callable[[str], tuple[Path, Path]], t
         done = recipe(copy, 2, *words)
         assert done.returncode != 0 and done.stderr.count(sentence) == 1, done.stderr
         assert f"recipe {words[0]}: " in done.stderr and files(copy) == before
+
+
+def stand_in(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_slurm_script_trains_on_two_machines(one: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
+    """Run for real, with stand-ins for what a cluster supplies: srun starts it twice here, a process each."""
+    project, alone = one("tabular")
+    copy = Path(shutil.copytree(project, tmp_path / "copy"))
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    stand_in(commands, "scontrol", 'test "$*" = "show hostnames here,there" && printf "127.0.0.1\\n127.0.0.2\\n"')
+    node = '[ "$1" = --kill-on-bad-exit=1 ] && shift; for i in 0 1; do SLURM_PROCID=$i "$@" & jobs+=($!); done'
+    stand_in(commands, "srun", f'{node}; for job in "${{jobs[@]}}"; do wait "$job" || exit 1; done')
+    stand_in(commands, "torchrun", f'exec {sys.executable} -m torch.distributed.run "$@"')
+    slurm = {"JOB_NODELIST": "here,there", "JOB_ID": str(os.getpid()), "NNODES": "2", "GPUS_ON_NODE": "1"}
+    told = {f"SLURM_{name}": value for name, value in slurm.items()}
+    done = subprocess.run(
+        ["bash", "launch/train.sbatch", "--because", "a test"],
+        cwd=copy,
+        env={**environment(copy), **told, "PATH": f"{commands}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_equal(alone, copy, TOLERANCE["tabular"])
+    record = json.loads((of_training(copy) / "record.json").read_text())
+    assert (record["result"]["processes"], record["because"]) == (2, "a test")
+
+
+def test_the_launch_files_are_read_by_their_readers(project: Path) -> None:
+    """bash, YAML, and torchrun's own parser for the command in each."""
+    import shlex
+
+    import yaml
+    from torch.distributed.run import get_args_parser
+
+    script = (project / "launch" / "train.sbatch").read_text()
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    cloud = yaml.safe_load((project / "launch" / "sky.yaml").read_text())
+    assert cloud.keys() == {"name", "num_nodes", "resources", "workdir", "file_mounts", "setup", "run"}
+    inner = script[script.index("exec torchrun") + 5 : script.index('\' train "$@"')]
+    for command in (inner, cloud["run"]):
+        command = command.replace("\\\n", " ").replace('$(echo "$SKYPILOT_NODE_IPS" | head -n 1)', "here")
+        words = shlex.split(
+            command.replace("${SLURM_GPUS_ON_NODE:-1}", "4").replace("$SKYPILOT_NUM_GPUS_PER_NODE", "4")
+        )
+        numbers = ["--nnodes=2" if "--nnodes" in w else "--node-rank=1" if "--node-rank" in w else w for w in words[1:]]
+        parsed = get_args_parser().parse_args([w.replace("$MASTER_PORT", "29500") for w in numbers])
+        assert (parsed.module, parsed.training_script, parsed.training_script_args[0]) == (True, "my_model", "train")
+        assert parsed.training_script_args[1:3] == ["--resume", "auto"]
+
+
+def test_accelerate_launch(one: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
+    project, alone = one("tabular")
+    copy = Path(shutil.copytree(project, tmp_path / "copy"))
+    port = torchrun(2)[-1].partition("=")[2]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", port]
+    settings = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = subprocess.run(
+        [sys.executable, *launch, *settings, "-m", "my_model", *TRAIN],
+        cwd=copy,
+        env=environment(copy),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((of_training(copy) / "record.json").read_text())["result"]["processes"] == 2, done.stderr
+    assert_equal(alone, copy, TOLERANCE["tabular"])

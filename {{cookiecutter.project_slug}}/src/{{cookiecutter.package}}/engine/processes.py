@@ -48,7 +48,9 @@ class Processes(World):
     def refuse(self, config: Config, task: Task) -> None:
         n = f"{self.size} processes were started"
         if task.final_baseline(config):
-            raise UserError(f"{n}, and model = {task.final_baseline(config)!r} is fitted in one; run it without torchrun")
+            raise UserError(
+                f"{n}, and model = {task.final_baseline(config)!r} is fitted in one; run it without torchrun"
+            )
         if self.size > config.batch_size:
             raise UserError(
                 f"{n}, more than batch_size = {config.batch_size} has examples to share out; start fewer, or raise it"
@@ -173,7 +175,8 @@ def _synchronised(config: Config, task: Task, model: nn.Module, device: torch.de
 def _blocks(model: nn.Module) -> list[nn.Module]:
     """Layers that are made of layers (those of an encoder, the blocks of a ResNet): FSDP fetches one of them at a time."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
-    return [block for one in lists for block in one if list(block.children()) and list(block.parameters())][::-1]
+    layers = [layer for one in lists for layer in one]
+    return [one for one in layers if any(True for _ in one.children()) and any(True for _ in one.parameters())][::-1]
 
 
 def _place(value: Any, like: Any) -> Any:

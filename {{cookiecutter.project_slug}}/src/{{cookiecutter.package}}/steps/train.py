@@ -29,7 +29,7 @@ from ..errors import Stopped, UserError
 from ..task import Batch, Examples
 from . import diagnose
 
-FIRST = 3.0  # seconds that the first process has to say what is wrong before another says the same
+FIRST = 10.0  # seconds that the first process has to say what is wrong and end, before another says the same
 PROBE = 512  # training examples on which dead units and sharpness are measured at the end
 
 
@@ -224,7 +224,13 @@ def _record(
             run.save_array(f"{name}.npy", array)
     scores = metrics.summary(config, prep, outputs, y, query)
     metric = config.resolved_metric
-    run.result |= {"metric": metric, **summary, "processes": project.world.size, "metrics": scores, "weights": weights_hash(run.folder)}
+    run.result |= {
+        "metric": metric,
+        **summary,
+        "processes": project.world.size,
+        "metrics": scores,
+        "weights": weights_hash(run.folder),
+    }
     pinned = {"model": summary["model"], "weights": run.result["weights"]}
     run.result["ledger"] = {"metric": metric, **pinned, **scores[metric]}
     project.say(f"  {summary['model']}: validation {metric} {_interval(scores[metric])}")

@@ -204,9 +204,7 @@ def test_only_train_takes_several(monkeypatch: pytest.MonkeyPatch) -> None:
         (2, {"device": "mps"}, "'mps' is one device"),
     ],
 )
-def test_knobs_that_several_cannot_train_with(
-    tmp_path: Path, size: int, knobs: dict[str, Any], sentence: str
-) -> None:
+def test_knobs_that_several_cannot_train_with(tmp_path: Path, size: int, knobs: dict[str, Any], sentence: str) -> None:
     project: Project = toy_project(tmp_path, **knobs)
     with pytest.raises(UserError, match=sentence):
         Processes(0, 0, size, size).refuse(project.config, project.task)
