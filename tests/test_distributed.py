@@ -185,11 +185,12 @@ def test_several_processes_train_as_one(
     for rank in range(size):
         shutil.copytree(project, tmp_path / f"copy{rank}")
     trap = {"apart": True, "narrow": modality == "image"}
-    done = recipe(project, size, *TRAIN, f"parallel={parallel}", "--project", str(tmp_path / "copy"), trap=trap)
+    way = ["--fsdp"] if parallel == "fsdp" else []
+    done = recipe(project, size, *TRAIN, *way, "--project", str(tmp_path / "copy"), trap=trap)
     assert done.returncode == 0, done.stderr
     print(modality, size, parallel, assert_equal(alone, tmp_path / "copy0", TOLERANCE[modality]))
     record = json.loads((of_training(tmp_path / "copy0") / "record.json").read_text())
-    assert record["result"]["processes"] == size
+    assert (record["result"]["processes"], record["result"]["parallel"]) == (size, parallel)
     for rank in range(1, size):
         assert files(tmp_path / f"copy{rank}") == files(project)
     assert done.stdout.count("epoch   0") == done.stdout.count("train: ") - 1 == 1, done.stdout  # said once
@@ -214,15 +215,15 @@ def test_a_killed_process_ends_the_job_and_another_number_goes_on(
 def test_a_signal_to_one_process_saves_once_and_ends_all(
     one: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """Its step is finished first; sharded, and gone on with by another number of processes."""
+    """Its step is finished first; sharded, and gone on with by three that are not."""
     project, alone = one("tabular")
     copy = Path(shutil.copytree(project, tmp_path / "copy"))
-    done = recipe(copy, 2, *TRAIN, "parallel=fsdp", trap={"rank": 1, "step": 9, "does": "SIGTERM"})
+    done = recipe(copy, 2, *TRAIN, "--fsdp", trap={"rank": 1, "step": 9, "does": "SIGTERM"})
     assert done.returncode != 0 and "exitcode  : 143 (" in done.stderr, done.stderr
     assert done.stderr.count("signal 15 came; everything is saved") == 1
     names = sorted(path.name for path in (of_training(copy) / "checkpoints").glob("last-*"))
     assert names == ["last-000000007", "last-000000009"]  # the end of the first epoch, and now
-    done = recipe(copy, 3, *TRAIN, "parallel=fsdp", "--resume")
+    done = recipe(copy, 3, *TRAIN, "--resume")
     assert done.returncode == 0, done.stderr
     assert_equal(alone, copy, TOLERANCE["tabular"])
 

@@ -100,6 +100,11 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument(
         "--storage", default="", metavar="URL", help="tune: a database that workers on other machines share"
     )
+    cli.add_argument(
+        "--fsdp",
+        action="store_true",
+        help="train: torchrun's processes share the model out too, one that is too large to train on one GPU",
+    )
     cli.add_argument("--quiet", action="store_true", help="print only errors and the last line")
     cli.add_argument("--json", action="store_true", help="print each record as one line of JSON, and nothing else")
     _production_flags(cli)
@@ -183,6 +188,7 @@ def _check_flags(args: argparse.Namespace) -> None:
     takers: dict[str, tuple[str, ...]] = {
         "json": (*STEPS, *EXPERIMENTS, "export", "all", "log", "knobs"),
         "resume": ("train",),
+        "fsdp": ("train",),
         "skip": ("train",),
         "review": ("audit",),
         "run": ("diagnose", "evaluate", "report", "ablate", "rerun", "export", *(["train"] if args.resume else [])),
@@ -213,7 +219,7 @@ def _dispatch(args: argparse.Namespace) -> int:
 
         say(script(args.of, parser()))
         return 0
-    world = launched(args.step)
+    world = launched(args.step, args.fsdp)
     world.wait()
     project = open_project(args, world)
     if not world.first:

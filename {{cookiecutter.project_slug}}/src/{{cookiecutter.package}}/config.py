@@ -113,9 +113,6 @@ class Config(BaseModel):
         1, "loop", "Forward passes per optimiser step; equal to the batch that many times larger", ge=1
     )
     patience: int = knob(8, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
-    parallel: Literal["ddp", "fsdp"] = knob(
-        "ddp", "loop", "Several processes (torchrun): ddp = each holds the model; fsdp = it is shared out among them"
-    )
     precision: Literal["fp32", "bf16"] = knob("fp32", "loop", "bf16 = autocast matrix products to bfloat16")
     compile: bool = knob(False, "loop", "torch.compile the model; pays on long runs only")
     workers: int = knob(

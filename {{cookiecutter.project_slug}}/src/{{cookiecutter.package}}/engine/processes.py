@@ -28,10 +28,11 @@ LOST = ("gloo", "NCCL", "onnection", "Broken pipe", "imed out", "TCPStore")  # i
 
 
 class Processes(World):
-    """One of `size` processes that torchrun started; `local` of `here` on this machine."""
+    """One of `size` processes that torchrun started; `local` of `here` on this machine. fsdp: the model is shared out."""
 
-    def __init__(self, rank: int, local: int, size: int, here: int) -> None:
+    def __init__(self, rank: int, local: int, size: int, here: int, fsdp: bool = False) -> None:
         self.rank, self.local, self.size, self.here = rank, local, size, here
+        self.way = "fsdp" if fsdp else "ddp"
         self.device = torch.device("cpu")
         self.forward: DistributedDataParallel | None = None
         self.trainable: list[bool] = []
@@ -91,7 +92,7 @@ class Processes(World):
     def shard(self, config: Config, task: Task, model: nn.Module) -> nn.Module:
         self.device = next(model.parameters()).device
         model = _synchronised(config, task, model, self.device)
-        if config.parallel == "fsdp":
+        if self.way == "fsdp":
             mesh = init_device_mesh(self.device.type, (self.size,))
             for block in _blocks(model):
                 fully_shard(block, mesh=mesh)
@@ -100,7 +101,7 @@ class Processes(World):
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """DDP takes note of what is trainable when it is made, so it is made anew when that changes."""
-        if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        if self.way == "fsdp":
             return model
         trainable = [parameter.requires_grad for parameter in model.parameters()]
         if self.forward is None or self.forward.module is not model or trainable != self.trainable:

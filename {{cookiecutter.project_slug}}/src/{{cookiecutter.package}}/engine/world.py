@@ -23,6 +23,7 @@ class World:
     """One process. The null object: the loop asks the same of it as of several processes."""
 
     rank, size = 0, 1
+    way = ""  # how the model is held: "ddp" or "fsdp"
 
     @property
     def first(self) -> bool:
@@ -96,12 +97,16 @@ class World:
 ALONE = World()
 
 
-def launched(step: str) -> World:
-    """The world that torchrun or a launcher like it has started this process in.
+def launched(step: str, fsdp: bool = False) -> World:
+    """The world that torchrun or a launcher like it has started this process in. fsdp: the model is to be shared out.
 
     Raises UserError, in the first process, for a step that only one process can do.
     """
     if not all(name in os.environ for name in LAUNCHED) or os.environ["WORLD_SIZE"] == "1":
+        if fsdp:
+            raise UserError(
+                "--fsdp shares the model out among processes, and there is one; start several with torchrun"
+            )
         return ALONE
     if step != "train" and os.environ["RANK"] == "0":
         raise UserError(
@@ -110,4 +115,4 @@ def launched(step: str) -> World:
         )
     from .processes import Processes
 
-    return Processes(*(int(os.environ[name]) for name in LAUNCHED[:4]))
+    return Processes(*(int(os.environ[name]) for name in LAUNCHED[:4]), fsdp)

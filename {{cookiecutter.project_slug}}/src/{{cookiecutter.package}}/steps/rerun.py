@@ -47,6 +47,7 @@ def differences(project: Project, old: dict[str, Any]) -> list[str]:
     here, there = environment(project.root), old["environment"]
     found = [key for key, value in now.items() if old["fingerprint"].get(key) != value]
     found += [key for key in ("commit", "python", "platform", "gpu") if here[key] != there[key]]
+    found += ["processes"] if old["result"].get("processes", 1) != 1 else []
     return found + [name for name, v in here["libraries"].items() if v != there["libraries"].get(name)]
 
 

@@ -228,6 +228,7 @@ def _record(
         "metric": metric,
         **summary,
         "processes": project.world.size,
+        "parallel": project.world.way,
         "metrics": scores,
         "weights": weights_hash(run.folder),
     }

@@ -39,6 +39,7 @@ class Case:
 
     knobs: dict[str, Any]
     k: int = 2
+    fsdp: bool = False
     thaws: bool = False
     ranking: bool = False
 
@@ -47,9 +48,9 @@ class Case:
 CASES = {
     "plain": Case({}),
     "accumulated": Case({"accumulate": 3, "n": 302}, k=3),
-    "sharded": Case({"accumulate": 2, "parallel": "fsdp", "n": 302}),
+    "sharded": Case({"accumulate": 2, "n": 302}, fsdp=True),
     "thawed": Case({}, thaws=True),
-    "thawed, sharded": Case({"parallel": "fsdp"}, thaws=True),
+    "thawed, sharded": Case({}, fsdp=True, thaws=True),
     "sgd": Case({"optimiser": "sgd", "lr": 0.05, "clip": 0.0}, k=1),
     # The gradient of a ranking's last bias is zero but for rounding, which AdamW would scale up to whole steps.
     "queries": Case({"task": "ranking", "query": "query", "optimiser": "sgd", "lr": 0.05}, k=1, ranking=True),
@@ -96,7 +97,9 @@ def process(rank: int, port: int, folder: str) -> None:
     with world.together({"said by": rank}) as told:
         assert told == {"said by": 0}
         for name, case in CASES.items():
+            world.way = "fsdp" if case.fsdp else "ddp"
             train(case, Path(folder) / name, world)
+        world.way = "ddp"
         broken(world, Path(folder))
 
 
@@ -180,6 +183,8 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in LAUNCHED:
         monkeypatch.delenv(name, raising=False)
     assert launched("audit") is ALONE
+    with pytest.raises(UserError, match="there is one; start several with torchrun"):
+        launched("train", fsdp=True)
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert launched("train") is ALONE
     for name in LAUNCHED:
@@ -193,7 +198,7 @@ def test_only_train_takes_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="audit runs in one process, and 2 were started"):
         launched("audit")
-    assert (launched("train").size, launched("train").rank) == (2, 0)
+    assert (launched("train").size, launched("train").rank, launched("train", fsdp=True).way) == (2, 0, "fsdp")
 
 
 @pytest.mark.parametrize(
