@@ -42,7 +42,7 @@ class Processes(World):
             self._join()
 
     def _join(self) -> None:
-        if torch.cuda.is_available():
+        if self.local < torch.cuda.device_count():
             torch.cuda.set_device(self.local)
         dist.init_process_group(timeout=PATIENCE)
 
@@ -56,8 +56,10 @@ class Processes(World):
             raise UserError(
                 f"{n}, more than batch_size = {config.batch_size} has examples to share out; start fewer, or raise it"
             )
-        if ":" in config.device or config.device == "mps":
-            raise UserError(f"{n}, and device = {config.device!r} is one device; use 'auto', 'cuda' or 'cpu'")
+        mps = config.device == "mps" or (config.device == "auto" and torch.backends.mps.is_available())
+        if ":" in config.device or mps:
+            device = "mps" if mps else config.device
+            raise UserError(f"{n}, and device = {device!r} is one device; use 'cuda' or 'cpu'")
         if config.device != "cpu" and 0 < torch.cuda.device_count() < self.here:
             raise UserError(
                 f"{self.here} processes were started on this machine, and torch sees {torch.cuda.device_count()} CUDA"
