@@ -121,7 +121,7 @@ def step(
             with autocast(config, device):
                 output = model(batch.x)
             part = loss(output.float(), batch).sum()
-            (world.size * part / examples).backward()
+            (part / (examples / world.size)).backward()  # processes average their gradients
         parts.append(part.detach())
     observe()
     total_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
