@@ -115,4 +115,5 @@ def launched(step: str, fsdp: bool = False) -> World:
         )
     from .processes import Processes
 
-    return Processes(*(int(os.environ[name]) for name in LAUNCHED[:4]), fsdp)
+    rank, local, size, here = (int(os.environ[name]) for name in LAUNCHED[:4])
+    return Processes(rank, local, size, here, fsdp)
