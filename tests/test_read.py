@@ -103,7 +103,7 @@ def test_sizes(modality: str, capsys: pytest.CaptureFixture[str]) -> None:
         )
     assert lines(path) <= 1500  # what one reads in an hour: data.py, model.py, loop.py, losses.py, optim.py
     assert lines(whole) <= 15_500
-    assert lines(sorted(reached)) <= 7000  # with everything that reports, compares and resumes
+    assert lines(sorted(reached)) <= 7500  # with everything that reports, compares and resumes
     assert sum(lengths) / len(lengths) <= 15
 
 
