@@ -135,21 +135,6 @@ def step(
     return sum(sums)
 
 
-def shares(
-    world: World, examples: Examples, batches: list[Tensor], epoch: int = 0, augment: bool = False
-) -> Iterator[tuple[Batch, int]]:
-    """This process's share of each batch, and how many examples the whole batch has.
-
-    A share of nothing is made of one row and then emptied: it still takes part in the step, and counts for nothing.
-    """
-    own = [world.share(rows, examples.query) for rows in batches]
-    made = examples.batches(
-        [mine if len(mine) else rows[:1] for mine, rows in zip(own, batches, strict=True)], epoch, augment
-    )
-    for batch, mine, rows in zip(made, own, batches, strict=True):
-        yield batch if len(mine) else batch.head(0), len(rows)
-
-
 @torch.inference_mode()
 def predict(model: nn.Module, examples: Examples, config: Config, world: World = ALONE) -> np.ndarray:
     """Outputs [n, k] float32 for all examples, in their own order, in evaluation mode and in the training precision."""
@@ -158,7 +143,7 @@ def predict(model: nn.Module, examples: Examples, config: Config, world: World =
     model.eval()
     batches = plan(examples, 4 * config.batch_size)
     parts, rows = [], []
-    for batch, _ in shares(world, examples, batches):
+    for batch, _ in world.shares(examples, batches):
         with autocast(config, device):
             parts.append(model(batch.to(device).x).float().cpu())
         rows.append(batch.index)
@@ -221,7 +206,7 @@ def fit(
             model.train()
             forward = world.wrap(compiled)
             todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]
-            batches = shares(world, train, todo, progress.epoch, augment=True)
+            batches = world.shares(train, todo, progress.epoch, augment=True)
             while group := take(batches, config.accumulate):
                 waited += group.seconds
                 set_rate(optimiser, config.lr * progress.plateau * rate_factor(config, progress.step, steps))
@@ -294,7 +279,7 @@ class Taken:
 
 
 def take(batches: Iterator[tuple[Batch, int]], count: int) -> Taken:
-    """The next `count` of what `shares` yields, fewer at the end, with the time the loader took."""
+    """The next `count` of what `World.shares` yields, fewer at the end, with the time the loader took."""
     before = time.perf_counter()
     taken = list(islice(batches, count))
     seconds = time.perf_counter() - before

@@ -19,9 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..config import Config
 from ..errors import UserError
-from ..task import Task
+from ..task import Batch, Examples, Task
 from .seed import generator
-from .world import World
+from .world import NOTHING, World
 
 PATIENCE = timedelta(minutes=30)  # that a process waits for another: for the first to read its data, mostly
 LOST = ("gloo", "NCCL", "onnection", "Broken pipe", "imed out", "TCPStore")  # in messages about a process that is gone
@@ -81,7 +81,17 @@ class Processes(World):
                 " go on from the last checkpoint with the same command and --resume"
             ) from None
 
-    def share(self, rows: Tensor, query: Tensor | None = None) -> Tensor:
+    def shares(
+        self, examples: Examples, batches: list[Tensor], epoch: int = 0, augment: bool = False
+    ) -> Iterator[tuple[Batch, int]]:
+        """A share of nothing is made of one row and then emptied: it takes part in the step, and counts for nothing."""
+        own = [self.share(rows, examples.query) for rows in batches]
+        plan = [mine if len(mine) else rows[:1] for mine, rows in zip(own, batches, strict=True)]
+        made = examples.batches(plan, epoch, augment)
+        for batch, mine, rows in zip(made, own, batches, strict=True):
+            yield batch if len(mine) else batch.head(0), len(rows)
+
+    def share(self, rows: Tensor, query: Tensor | None) -> Tensor:
         """Every size-th row, so that of a batch sorted by length each gets short and long ones; or whole queries."""
         if query is None:
             return rows[self.rank :: self.size]
@@ -113,7 +123,7 @@ class Processes(World):
     def holding(self, model: nn.Module, more: bool) -> contextlib.AbstractContextManager[Any]:
         """DDP sends the sum once. FSDP sends each: held back, gradients would need the room it is there to save."""
         ddp = isinstance(model, DistributedDataParallel)
-        return model.no_sync() if ddp and more else contextlib.nullcontext()  # type: ignore[operator]
+        return model.no_sync() if ddp and more else NOTHING  # type: ignore[operator]
 
     def sums(self, values: list[Tensor]) -> list[Tensor]:
         totals = torch.stack(values)

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..config import Config
-    from ..task import Task
+    from ..task import Batch, Examples, Task
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+NOTHING = contextlib.nullcontext()
 
 
 class World:
@@ -41,9 +44,11 @@ class World:
         """The part of a run that all processes take part in; yields what the first says."""
         yield said
 
-    def share(self, rows: Tensor, query: Tensor | None = None) -> Tensor:
-        """The part of a batch's rows that this process computes; a query is never cut."""
-        return rows
+    def shares(
+        self, examples: Examples, batches: list[Tensor], epoch: int = 0, augment: bool = False
+    ) -> Iterator[tuple[Batch, int]]:
+        """This process's share of each batch, and how many examples the whole batch has."""
+        return zip(examples.batches(batches, epoch, augment), map(len, batches), strict=True)
 
     def seed(self, seed: int, step: int) -> None:
         """Several processes draw different dropout masks, a function of (seed, step, rank): they are seeded before every
@@ -59,7 +64,7 @@ class World:
 
     def holding(self, model: nn.Module, more: bool) -> contextlib.AbstractContextManager[Any]:
         """While `more` micro-batches of a step are to come, gradients need not travel."""
-        return contextlib.nullcontext()
+        return NOTHING
 
     def sums(self, values: list[Tensor]) -> list[Tensor]:
         """Each of these scalars, summed over all processes."""

@@ -174,7 +174,7 @@ def test_shares_are_the_batch(size: int, queries: bool) -> None:
 
 def test_an_empty_share_counts_for_nothing() -> None:
     examples = ToyExamples(torch.zeros(2, 4), torch.zeros(2))
-    ((batch, whole),) = loop.shares(Processes(2, 2, 3, 3), examples, [torch.arange(2)])
+    ((batch, whole),) = Processes(2, 2, 3, 3).shares(examples, [torch.arange(2)])
     assert (len(batch.y), batch.x.shape, whole) == (0, (0, 4), 2)
 
 
