@@ -8,6 +8,7 @@ from statistics import fmean, median
 
 from ..engine.loop import plan, step, take
 from ..engine.optim import make_optimiser
+from ..engine.world import ALONE
 from ..task import Batch
 from .bench import Bench
 from .finding import Finding, finding
@@ -28,7 +29,7 @@ def loader(bench: Bench) -> Finding:
     model = bench.fresh()
     optimiser = make_optimiser(config, bench.task, model)
     todo = plan(bench.train, config.batch_size, config.seed, 0)
-    batches = iter(bench.train.batches(todo[: BATCHES + 1], 0, augment=True))
+    batches = ALONE.shares(bench.train, todo[: BATCHES + 1], 0, augment=True)
     kept: list[list[Batch]] = []
     waits, computing, again = list[float](), list[float](), list[float]()
     began = time.perf_counter()
