@@ -106,7 +106,7 @@ NETWORK = [
 ]  # fmt: skip
 
 CE = "    return -(shares * log_p).sum(dim=1)"
-BACKWARD = "        (part / examples).backward()"
+BACKWARD = "            (part / (examples / world.size)).backward()"
 MSE = "            return REGRESSION[name](output.squeeze(1), batch.y)"
 LOSS = [
     Plant("L1", "softmax twice", ("loss", "model"), "digits", "check", {"extreme": forward(f"{LOGITS}.softmax(1)")}),
@@ -114,7 +114,7 @@ LOSS = [
     Plant("L1 log", "log-softmax before cross-entropy", ("loss", "model"), "digits", "check", {"mild": forward(f"{LOGITS}.log_softmax(1)")}),
     Plant(
         "L2", "sum instead of mean", ("loss", "loop"), "digits sgd", "check",
-        {"medium": code(LOOP, BACKWARD, "        part.backward()"), "extreme": code(LOOP, BACKWARD, "        part.backward()", clip=0)},
+        {"medium": code(LOOP, BACKWARD, "            part.backward()"), "extreme": code(LOOP, BACKWARD, "            part.backward()", clip=0)},
         wrong="the rate means something else for every batch size",
     ),
     Plant(
@@ -210,13 +210,13 @@ RUNNING = [
     ),
     Plant(
         "R2 train", "trained in evaluation mode after the first epoch", ("loop", "evaluation"), "digits dropout", "check",
-        {"medium": code(LOOP, "    model.train(was_training)\n    outputs", "    outputs", LOOP, "            model.train()\n            todo", "            todo")},
+        {"medium": code(LOOP, "    model.train(was_training)\n    return", "    return", LOOP, "            model.train()\n            forward", "            forward")},
         wrong="dropout and norms do not do what the project says",
     ),
     Plant("R4", "only the first batches are used", ("loop", "data"), "digits", "check", three(*(code(LOOP, TODO, TODO.replace("[progress.batches :]", f"[progress.batches : {n}]")) for n in (8, 3, 1)))),
     Plant("R5", "slow loader", ("loop",), "digits", "check", three(*(code("tabular/data.py", TABLE, f"            __import__('time').sleep({s})\n{TABLE}") for s in (0.002, 0.01, 0.03))), wrong="the device waits"),
-    Plant("R6", "the last weights are kept, not the best", ("loop",), "digits few", "check", {"medium": code(LOOP, 'checkpoint.load(folder, "best", project.say, progress.best_step)', 'checkpoint.load(folder, "last", project.say)')}, wrong="early stopping chooses another model"),
-    Plant("R8", "accumulation not divided", ("loop", "loss"), "digits sgd accumulated", "check", {"medium": code(LOOP, BACKWARD, "        (part / len(batch.y)).backward()"), "extreme": code(LOOP, BACKWARD, "        (part / len(batch.y)).backward()", clip=0)}, wrong="the rate is multiplied by the number of batches"),
+    Plant("R6", "the last weights are kept, not the best", ("loop",), "digits few", "check", {"medium": code(LOOP, '"best", project.say, progress.best_step)', '"last", project.say)')}, wrong="early stopping chooses another model"),
+    Plant("R8", "accumulation not divided", ("loop", "loss"), "digits sgd accumulated", "check", {"medium": code(LOOP, BACKWARD, "            (part / len(batch.y)).backward()"), "extreme": code(LOOP, BACKWARD, "            (part / len(batch.y)).backward()", clip=0)}, wrong="the rate is multiplied by the number of batches"),
 ]  # fmt: skip
 
 MEAN = "    return lambda w: (w @ each) / w.sum(1)"
@@ -239,7 +239,7 @@ EVALUATION = [
 REPRODUCIBILITY = [
     Plant("Q1", "the order of examples has no seed", ("reproducibility", "loop"), "digits", "check", {"medium": code(LOOP, ORDER, ORDER.replace("torch.randperm(n, generator=random)", "torch.randperm(n, generator=(lambda g: (g.seed(), g)[1])(torch.Generator()))"))}, wrong="no run can be repeated"),
     Plant("Q1 init", "the network starts from no seed", ("reproducibility", "loop"), "digits", "check", {"medium": code(LOOP, "    seed_everything(config.seed, config.deterministic)\n", "    torch.seed()\n")}, wrong="no run can be repeated"),
-    Plant("Q2", "resumed without the optimiser's state", ("reproducibility", "loop", "optimiser"), "digits", "check", {"medium": code(RESUME, '        optimiser.load_state_dict(saved.state["optimiser"])\n', "")}, wrong="a resumed run is another run"),
+    Plant("Q2", "resumed without the optimiser's state", ("reproducibility", "loop", "optimiser"), "digits", "check", {"medium": code(RESUME, '        optimiser.load_state_dict(adapted)\n', "")}, wrong="a resumed run is another run"),
     Plant("Q2 random", "resumed without the generators' state", ("reproducibility", "loop"), "digits dropout", "check", {"medium": code(RESUME, '        set_rng_state(saved.state["rng"])\n', "")}, wrong="a resumed run is another run"),
     Plant("Q3", "uncommitted change", ("reproducibility",), "digits", "train", {"medium": Fault(then=(("git", "dirty"), ("check",), ("train",)))}, wrong="the code of the run is in no commit", says="commit"),
     Plant("Q4", "two knobs changed at once", ("reproducibility",), "digits", "train", {"medium": Fault(then=(("check", "lr=0.001", "hidden=32"), ("train", "lr=0.001", "hidden=32")))}, wrong="no one can say which of the two did it", says="bundle"),
