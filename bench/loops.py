@@ -234,7 +234,7 @@ def write(found: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
     lines = [
         "Same network, same first weights, same batches in the same order, same AdamW (one fused kernel), clipping and rates, one",
         "thread. All ways train in turns, a few steps each, so that a busy machine hits all alike; n rounds, each a new process, on",
-        f"{os.cpu_count()} shared cores. A step is processor time from update to update: loading and logging are in it; the lower quartile over the",
+        f"{os.cpu_count()} shared cores at a load of {os.getloadavg()[2]:.0f}. A step is processor time from update to update: loading and logging are in it; the lower quartile over the",
         "turns of a round is taken, and the median over rounds. Ours is the project's `fit` with its default knobs, planned for 100",
         "epochs and stopped after one; at 60 steps of such a run it looks closely at gradients and updates, which costs a tenth of a",
         "step on MiniLM: none of those is among the steps here. Speed is the bare loop's step over its own: 1 is the loop written by",
