@@ -8,7 +8,7 @@ demo: .venv/.done
 	$(BIN)/python demo/demo.py $(MODALITY)
 
 test: .venv/.done
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 .venv/.done: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed, $(PYTHON) is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'

@@ -48,7 +48,9 @@ class WandB:
             self.run.finish()
         except TimeoutError:
             left = self.run.settings.sync_dir
-            raise TimeoutError(f"W&B did not take everything; send the rest: wandb sync --no-skip-online {left}") from None
+            raise TimeoutError(
+                f"W&B did not take everything; send the rest: wandb sync --no-skip-online {left}"
+            ) from None
 
 
 def _wandb_run(subject: Path, folder: Path, facts: dict[str, Any]) -> Any:

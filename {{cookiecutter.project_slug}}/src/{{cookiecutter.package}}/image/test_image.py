@@ -393,8 +393,8 @@ def test_a_flip_that_swaps_the_classes_is_seen(tmp_path: Path, project: Path) ->
         folder = project / "data" / "sides" / ("left", "right")[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Picture.fromarray(image).save(folder / f"{i}.png")
-    for augment, verdict in ((["flip"], "WARN"), (["jitter"], "PASS")):
-        config, prep, loaded = prepared(project, data="data/sides", augment=augment, label_preserving="so I say")
+    for kind, verdict in (("flip", "WARN"), ("jitter", "PASS")):
+        config, prep, loaded = prepared(project, data="data/sides", augment=[kind], label_preserving="so I say")
         finding = TASK.checks(config, prep, loaded, loaded)[-1]
         assert (finding.check, finding.verdict) == ("labels survive augmentation", verdict), finding.saw
         assert "so I say" in finding.saw

@@ -55,7 +55,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are called that since 2021
         for stage, space in stages(project.config, len(data["train"])).items():
-            study = open_study(project, stage, best, args.storage)
+            with alone(project.root / "runs", wait=True):  # two workers that make the same tables at once fail
+                study = open_study(project, stage, best, args.storage)
             search(project, study, space, best, (run, prep, examples), args.trials or TRIALS)
             finalists = [{**best, **params} for params in ranked(study)[:FINALISTS]]
             if not finalists:
