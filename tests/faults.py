@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -277,6 +278,7 @@ def try_case(case: Case, bases: dict[str, Path], names: dict[str, str], where: P
 
 
 def shown(sentence: str) -> str:
-    """The sentence for a page: nothing that breaks a table."""
+    """The sentence for a page: nothing that breaks a table, and no path of the machine it was made on."""
+    sentence = re.sub(re.escape(tempfile.gettempdir()) + r"/\w+/", "", sentence)
     text = sentence.replace("|", "\\|").replace("<", "&lt;").encode("ascii", "backslashreplace").decode()
     return text if len(text) <= 300 else f"{text[:300]} ..."
