@@ -13,6 +13,9 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "demo"))
+import data  # noqa: E402
+
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 QUESTIONS = {k: v for k, v in json.loads((ROOT / "cookiecutter.json").read_text()).items() if not k.startswith("_")}
 
@@ -34,18 +37,27 @@ def matrix() -> list[dict[str, str]]:
     return [{"modality": m, "task": t, "license": next(licences)} for m, t in pairs if t != "ranking" or m == "tabular"]
 
 
+def wines(folder: Path, **answers: str) -> Path:
+    """A project on the wines, ready to be split."""
+    project = bake(folder, task="multiclass", **answers)
+    data.wine(project / "data" / "train.csv")
+    path = project / "recipe.toml"
+    path.write_text(path.read_text() + 'iid = "one row a bottle"\n')
+    return project
+
+
+def environment(project: Path) -> dict[str, str]:
+    """Variables with which a process of its own finds the project's package, and takes one thread."""
+    here = {"PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **here}
+
+
 def run(project: Path, *words: str, package: str = "my_model", timeout: int = 600) -> subprocess.CompletedProcess[str]:
     """`recipe ...` in a stamped project, as its own process with one thread."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(project / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     return subprocess.run(
         [sys.executable, "-m", package, *words],
         cwd=project,
-        env=environment,
+        env=environment(project),
         capture_output=True,
         text=True,
         timeout=timeout,

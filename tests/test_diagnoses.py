@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import ROOT, environment
 
 ASK = """
 import json, sys
@@ -24,7 +23,7 @@ def test_recorded_runs_are_diagnosed_as_they_were(project: Path) -> None:
     recorded = ROOT / "tests" / "diagnoses.json"
     done = subprocess.run(
         [sys.executable, "-c", ASK, str(recorded)],
-        env={**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=environment(project),
         capture_output=True,
         text=True,
         check=True,

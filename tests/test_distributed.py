@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import bake
+from conftest import bake, environment
 from faults import files
 from safetensors.torch import load_file
 
@@ -55,7 +55,7 @@ def write_texts(project: Path) -> dict[str, Any]:
         "from pathlib import Path; from my_model.text import test_text as t;"
         " t.write_texts(Path(), n=120); t.tiny_encoder(Path('encoder'))"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=project, env=environment(project), check=True)
+    subprocess.run([sys.executable, "-c", script], cwd=project, env=job_environment(project), check=True)
     settings = project / "encoder" / "config.json"
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     settings.write_text(json.dumps({**json.loads(settings.read_text()), **dropout}))
@@ -69,7 +69,7 @@ def write_images(project: Path) -> dict[str, Any]:
     alone, and AdamW would make whole steps of it.
     """
     script = "from pathlib import Path; from my_model.image import test_image as t; t.write_images(Path(), n=60)"
-    subprocess.run([sys.executable, "-c", script], cwd=project, env=environment(project), check=True)
+    subprocess.run([sys.executable, "-c", script], cwd=project, env=job_environment(project), check=True)
     change = {"augment": ["crop", "mixup"], "label_preserving": "a bar stays a bar", "norm": "group"}
     return {"data": "data/images", "weights": "none", "size": 64, "epochs": 2, "optimiser": "sgd", "lr": 0.01, **change}
 
@@ -77,15 +77,11 @@ def write_images(project: Path) -> dict[str, Any]:
 DATA: dict[str, Callable[[Path], dict[str, Any]]] = {"tabular": write_table, "text": write_texts, "image": write_images}
 
 
-def environment(project: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": f"{project / 'src'}{os.pathsep}{HERE}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-    }
+def job_environment(project: Path) -> dict[str, str]:
+    """Variables of a process of a job: rank.py is on its path, no hub is asked."""
+    shared = environment(project)
+    path = f"{shared['PYTHONPATH']}{os.pathsep}{HERE}"
+    return {**shared, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
 
 def torchrun(size: int) -> list[str]:
@@ -104,10 +100,15 @@ def recipe(
     command = (
         ["-m", "my_model", *words] if trap is None else [str(HERE / "rank.py"), "my_model", json.dumps(trap), *words]
     )
+    return finished([*torchrun(size), *command], project)
+
+
+def finished(command: list[str], project: Path) -> subprocess.CompletedProcess[str]:
+    """A command in the project's folder, when it has ended."""
     return subprocess.run(
-        [*torchrun(size), *command],
+        command,
         cwd=project,
-        env=environment(project),
+        env=job_environment(project),
         capture_output=True,
         text=True,
         timeout=300,
@@ -233,7 +234,7 @@ def test_a_signal_to_the_launcher(one: Callable[[str], tuple[Path, Path]], tmp_p
     copy = Path(shutil.copytree(one("tabular")[0], tmp_path / "copy"))
     command = [*torchrun(2), "-m", "my_model", *TRAIN, "epochs=100000"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    job = subprocess.Popen(command, cwd=copy, env=environment(copy), start_new_session=True, **pipes)
+    job = subprocess.Popen(command, cwd=copy, env=job_environment(copy), start_new_session=True, **pipes)
     end = time.monotonic() + 120
     while not list(copy.glob("runs/*-train/checkpoints/last-*")):
         assert time.monotonic() < end and job.poll() is None, job.communicate()
@@ -293,7 +294,7 @@ def test_the_slurm_script_trains_on_two_machines(one: Callable[[str], tuple[Path
     done = subprocess.run(
         ["bash", "launch/train.sbatch", "--because", "a test"],
         cwd=copy,
-        env={**environment(copy), **told, "PATH": f"{commands}:{os.environ['PATH']}"},
+        env={**job_environment(copy), **told, "PATH": f"{commands}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -334,15 +335,7 @@ def test_accelerate_launch(one: Callable[[str], tuple[Path, Path]], tmp_path: Pa
     port = torchrun(2)[-1].partition("=")[2]
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", port]
     settings = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    done = subprocess.run(
-        [sys.executable, *launch, *settings, "-m", "my_model", *TRAIN],
-        cwd=copy,
-        env=environment(copy),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads((of_training(copy) / "record.json").read_text())["result"]["processes"] == 2, done.stderr
+    ended = finished([sys.executable, *launch, *settings, "-m", "my_model", *TRAIN], copy)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((of_training(copy) / "record.json").read_text())["result"]["processes"] == 2, ended.stderr
     assert_equal(alone, copy, TOLERANCE["tabular"])

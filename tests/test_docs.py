@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUESTIONS, ROOT, TEMPLATE, bake
+from conftest import QUESTIONS, ROOT, TEMPLATE, bake, environment
 
 sys.path.insert(0, str(ROOT / "docs"))
 
-import build  # noqa: E402
+import build
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", TEMPLATE / "README.md"]
 
@@ -91,7 +90,7 @@ def test_every_command_is_one(page: Path, project: Path, knobs: set[str]) -> Non
     done = subprocess.run(
         [sys.executable, "-c", PARSE, json.dumps(sorted(knobs))],
         input=json.dumps(commands(page.read_text())),
-        env={**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=environment(project),
         capture_output=True,
         text=True,
         check=True,

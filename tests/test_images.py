@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, bake, run
+from conftest import ROOT, bake, run, wines
 
 sys.path.insert(0, str(ROOT / "demo"))
 import data
@@ -37,10 +37,7 @@ def shapes(project: Path) -> dict[str, tuple[set[str], set[str]]]:
 
 def tabular(folder: Path) -> Path:
     """A project on the wines, taken through the same steps."""
-    project = bake(folder, project_slug="tables", package="tables", task="multiclass")
-    data.wine(project / "data" / "train.csv")
-    path = project / "recipe.toml"
-    path.write_text(path.read_text() + 'iid = "one row a bottle"\n')
+    project = wines(folder, project_slug="tables", package="tables")
     for step in ("audit", "split", "baseline", "check", "train", "evaluate"):
         done = run(project, step, "epochs=2", "tracker=none", "--because", "only its shape matters", package="tables")
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr

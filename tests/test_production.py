@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import re
 import shlex
 import signal
@@ -25,7 +24,7 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from conftest import ROOT, bake, run
+from conftest import ROOT, bake, environment, run
 from test_browser import CHROMIUM, Browser
 
 sys.path.insert(0, str(ROOT / "demo"))
@@ -81,16 +80,10 @@ MANY = "import json, sys; from my_model.cli import main; sys.exit(next(filter(No
 
 def recipes(project: Path, *commands: list[str], status: int = 0) -> str:
     """Commands one after the other in one process, which imports torch once; what they printed."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(project / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     done = subprocess.run(
         [sys.executable, "-c", MANY, json.dumps(commands)],
         cwd=project,
-        env=environment,
+        env=environment(project),
         capture_output=True,
         text=True,
         timeout=600,
@@ -105,15 +98,9 @@ def served(project: Path, *words: str) -> Iterator[Server]:
     """A server in a process of its own, stopped by SIGTERM."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(project / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     command = [sys.executable, "-m", "my_model", "serve", "--port", str(port), *words]
     process = subprocess.Popen(
-        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=project, env=environment(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     server = Server(port, process)
     try:

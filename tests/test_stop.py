@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import bake, run
+from conftest import bake, environment, run
 from faults import files, table
 
 KNOBS = {
@@ -46,15 +45,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def begin(project: Path, *words: str, **how: Any) -> subprocess.Popen[str]:
     """`recipe train` as a process of its own that goes on by itself."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(project / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
     return subprocess.Popen(
-        [sys.executable, "-m", "my_model", *TRAIN, *words], cwd=project, env=environment, text=True, **pipes
+        [sys.executable, "-m", "my_model", *TRAIN, *words], cwd=project, env=environment(project), text=True, **pipes
     )
 
 
@@ -242,15 +235,9 @@ def test_many_processes_begin_runs_at_once(stopped: Path, tmp_path: Path) -> Non
         "for _ in range(5):\n run = project.begin('audit'); run.finish(); print(run.id)"
     )
     start = str(time.time() + 8)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(project / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     command = [sys.executable, "-c", script, str(project), start]
     all_of = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env=environment(project), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     told = [process.communicate(timeout=120) for process in all_of]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -13,10 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, bake, run
-
-sys.path.insert(0, str(ROOT / "demo"))
-import data
+from conftest import environment, run, wines
 
 BUCKET = {
     "id": "1", "name": "r", "displayName": "r", "description": "", "config": "{}", "sweepName": None, "historyLineCount": 0,
@@ -89,10 +85,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project on the wines, split and with a baseline."""
-    made = bake(tmp_path, task="multiclass")
-    data.wine(made / "data" / "train.csv")
-    path = made / "recipe.toml"
-    path.write_text(path.read_text() + 'iid = "one row a bottle"\n')
+    made = wines(tmp_path)
     for step in ("split", "baseline"):
         assert run(made, step, "tracker=none").returncode == 0
     return made
@@ -101,13 +94,10 @@ def project(tmp_path: Path) -> Path:
 TRAIN = ("train", "--because", "the test of tracking", "patience=0")
 
 
-def environment(project: Path, port: int) -> dict[str, str]:
+def online(project: Path, port: int) -> dict[str, str]:
     """What a user with an account has set; the client gives up after seconds instead of half a minute."""
     return {
-        **os.environ,
-        "PYTHONPATH": str(project / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
+        **environment(project),
         "WANDB_API_KEY": "0123456789" * 4,
         "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
         "WANDB_FINISH_TIMEOUT": "3",
@@ -121,7 +111,7 @@ def sync(project: Path, server: Server) -> list[dict]:
     assert len(folders) == 1
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", "--no-skip-online", str(folders[0])],
-        env=environment(project, server.port), cwd=project, capture_output=True, text=True, timeout=120, check=False,
+        env=online(project, server.port), cwd=project, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return server.rows()
@@ -145,7 +135,7 @@ def test_training_goes_on_when_the_network_is_cut(project: Path) -> None:
     server = Server()
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "my_model", *TRAIN, "tracker=wandb", "epochs=60"],
-        env={**environment(project, server.port), "WANDB_MODE": "online"}, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**online(project, server.port), "WANDB_MODE": "online"}, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert process.stdout
     said = []

@@ -11,10 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, bake, run
-
-sys.path.insert(0, str(ROOT / "demo"))
-import data
+from conftest import environment, run, wines
 
 TRIALS = 6
 # The workers' sign of life, faster than in earnest: a dead one is missed after three seconds, not forty.
@@ -29,12 +26,11 @@ sys.exit(main(sys.argv[1:]))
 
 def worker(project: Path) -> subprocess.Popen[str]:
     """`recipe tune` as its own process."""
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     words = ["tune", "--trials", str(TRIALS), "--because", "the test of tuning", "tracker=none", "epochs=8"]
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, *words],
         cwd=project,
-        env=environment,
+        env=environment(project),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -44,10 +40,7 @@ def worker(project: Path) -> subprocess.Popen[str]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project on the wines, split and with a baseline."""
-    made = bake(tmp_path, task="multiclass")
-    data.wine(made / "data" / "train.csv")
-    path = made / "recipe.toml"
-    path.write_text(path.read_text() + 'iid = "one row a bottle"\n')
+    made = wines(tmp_path)
     for step in ("split", "baseline"):
         assert run(made, step, "tracker=none", "epochs=8").returncode == 0
     return made
