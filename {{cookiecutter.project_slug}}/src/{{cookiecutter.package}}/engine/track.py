@@ -32,10 +32,28 @@ class Nothing:
 
 
 class WandB:
-    """Weights & Biases; offline unless WANDB_MODE says otherwise. `wandb sync <folder>` uploads what was not sent."""
+    """Weights & Biases; offline unless WANDB_MODE says otherwise. `wandb sync <folder>` uploads what was not sent.
 
-    def __init__(self, knobs: dict[str, Any], folder: Path) -> None:
-        self.run = _wandb_run(folder, folder, knobs)
+    The W&B run is named after `subject`, <project>/<any>/<name>, and keeps its files in `folder` (the subject itself).
+    """
+
+    def __init__(self, facts: dict[str, Any], subject: Path, folder: Path | None = None) -> None:
+        os.environ.setdefault("WANDB_MODE", "offline")
+        os.environ.setdefault("WANDB_SILENT", "true")
+        # With the network gone it would try for hours. What it could not send lies on disk.
+        os.environ.setdefault("WANDB_INIT_TIMEOUT", WAIT)
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT", WAIT)
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT_RAISES", "true")
+        import wandb
+
+        settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
+        self.run = wandb.init(
+            project=subject.parents[1].name,
+            name=subject.name,
+            dir=str(folder or subject),
+            config=facts,
+            settings=settings,
+        )
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Send one row of a curve."""
@@ -51,22 +69,6 @@ class WandB:
             raise TimeoutError(
                 f"W&B did not take everything; send the rest: wandb sync --no-skip-online {left}"
             ) from None
-
-
-def _wandb_run(subject: Path, folder: Path, facts: dict[str, Any]) -> Any:
-    """A W&B run named after `subject`, <project>/<any>/<name>, that keeps its files in `folder`."""
-    os.environ.setdefault("WANDB_MODE", "offline")
-    os.environ.setdefault("WANDB_SILENT", "true")
-    # With the network gone it would try for hours. What it could not send lies on disk.
-    os.environ.setdefault("WANDB_INIT_TIMEOUT", WAIT)
-    os.environ.setdefault("WANDB_FINISH_TIMEOUT", WAIT)
-    os.environ.setdefault("WANDB_FINISH_TIMEOUT_RAISES", "true")
-    import wandb
-
-    settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
-    return wandb.init(
-        project=subject.parents[1].name, name=subject.name, dir=str(folder), config=facts, settings=settings
-    )
 
 
 class MLflow:
@@ -163,11 +165,11 @@ def publish(run: Run, page: Path) -> None:
     tracker = run.project.config.tracker
     try:
         if tracker == "wandb":
-            told = _wandb_run(run.folder, run.folder, {"run": run.id})
             import wandb
 
-            told.log({"report": wandb.Html(str(page))})
-            told.finish()
+            panel = WandB({"run": run.id}, run.folder)
+            panel.run.log({"report": wandb.Html(str(page))})
+            panel.finish({})
         elif tracker == "mlflow":
             book = MLflow({"run": run.id}, run.folder)
             book.mlflow.log_artifact(str(page))
@@ -190,13 +192,13 @@ def mirror(project: Project, version: Path, action: str) -> None:
     try:
         manifest = read_json(version / "package.json", "the manifest of a model package", "export again")
         facts = {"action": action, "version": version.name, **{name: manifest[name] for name in TOLD}}
-        run = _wandb_run(version, version.parent, facts)
         import wandb
 
         artifact = wandb.Artifact("model", "model", metadata=facts)
         for name in ("package.json", *manifest["files"]):
             artifact.add_file(str(version / name), name, skip_cache=True, policy="immutable")
-        run.log_artifact(artifact, aliases=["promoted", version.name])
-        run.finish()
+        teller = WandB(facts, version, version.parent)
+        teller.run.log_artifact(artifact, aliases=["promoted", version.name])
+        teller.finish({})
     except Exception as error:  # a tracker may raise anything, and none of it may undo a promote or a rollback
         say(f"  W&B was not told: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
