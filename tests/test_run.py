@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import QUESTIONS, ROOT, bake, run
+from conftest import QUESTIONS, ROOT, bake, run, wines
 
 sys.path.insert(0, str(ROOT / "demo"))
 import data
@@ -49,6 +49,22 @@ def at_work(project: Path, lines: list[str], **environment: str) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{line}: {done.stdout[-3000:]}{done.stderr[-2000:]}"
+
+
+def test_a_rerun_gives_the_same_bits_here_and_stays_within_its_interval_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere: a processor without vector instructions, whose sums are rounded otherwise."""
+    project = wines(tmp_path)
+    for words in (["split"], ["train", "epochs=8", "--because", "the run is the matter here"]):
+        assert run(project, *words).returncode == 0
+    first = next((project / "runs").glob("*-train")).name
+    here = run(project, "rerun", "--run", first)
+    assert here.returncode == 0 and "the same to the last bit" in here.stdout, here.stdout + here.stderr
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    elsewhere = run(project, "rerun", "--run", first)
+    assert elsewhere.returncode == 0 and "to the last bit" not in elsewhere.stdout, elsewhere.stdout + elsewhere.stderr
+    assert "not as it was: instructions" in elsewhere.stdout, elsewhere.stdout
 
 
 @pytest.mark.parametrize("modality", QUESTIONS["modality"])

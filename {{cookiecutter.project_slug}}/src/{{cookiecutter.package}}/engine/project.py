@@ -286,7 +286,8 @@ def code_hash(modality: str) -> str:
 
 
 def environment(root: Path) -> dict[str, Any]:
-    """Commit, versions and hardware of this run. The GPU is named only when torch is loaded already."""
+    """Commit, versions and hardware of this run. Threads, the processor's instructions (which decide how sums are rounded)
+    and the GPU are named only when torch is loaded already."""
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
     return {
@@ -294,6 +295,8 @@ def environment(root: Path) -> dict[str, Any]:
         "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "instructions": torch.backends.cpu.get_cpu_capability() if torch else None,
+        "threads": torch.get_num_threads() if torch else None,
         "gpu": gpu,
         "libraries": {name: library_version(name) for name in LIBRARIES},
     }

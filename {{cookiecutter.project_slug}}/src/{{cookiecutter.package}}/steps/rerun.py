@@ -13,6 +13,8 @@ from ..engine.project import Project, Run, environment
 from ..errors import UserError
 from . import train
 
+MACHINE = ("commit", "python", "platform", "instructions", "threads", "gpu")
+
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Train with the recorded knobs and seed on the same data and split, then compare outputs row by row."""
@@ -46,7 +48,7 @@ def differences(project: Project, old: dict[str, Any]) -> list[str]:
         )
     here, there = environment(project.root), old["environment"]
     found = [key for key, value in now.items() if old["fingerprint"].get(key) != value]
-    found += [key for key in ("commit", "python", "platform", "gpu") if here[key] != there[key]]
+    found += [key for key in MACHINE if here[key] != there.get(key)]
     found += ["processes"] if old["result"].get("processes", 1) != 1 else []
     return found + [name for name, v in here["libraries"].items() if v != there["libraries"].get(name)]
 
