@@ -110,7 +110,7 @@ def step(
     way back. `observe` sees the gradients before they are clipped. Raises NonFinite, with weights and optimiser
     untouched, when loss or gradient is not finite, in every process alike.
     """
-    parameters = list(model.parameters())
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]  # model.parameters() takes 40 us
     device = parameters[0].device
     examples = examples or sum(len(batch.y) for batch in batches)
     optimiser.zero_grad(set_to_none=True)
