@@ -21,7 +21,7 @@ def _squashed(limit: float) -> Fault:
 
 
 def _clamped(most: float) -> Fault:
-    old = "    return -(shares * log_p).sum(dim=1)"
+    old = "    return F.cross_entropy(output, y if y.ndim == 2 else y.long(), reduction=\"none\", label_smoothing=smoothing)"
     return Fault(code=(Edit("engine/losses.py", old, f"{old}.clamp(max={most})"),))
 
 

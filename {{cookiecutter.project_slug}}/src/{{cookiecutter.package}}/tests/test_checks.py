@@ -241,10 +241,10 @@ def test_step_faults_are_red(
         (
             {"k": 3},
             "classification",
-            lambda output, shares, gamma: F.cross_entropy(output.softmax(1), shares, reduction="none"),
+            lambda output, y, smoothing, gamma: F.cross_entropy(output.softmax(1), y, reduction="none"),
         ),
-        ({"k": 2}, "classification", lambda output, shares, gamma: (output[:, 0] - shares[:, 1]) ** 2),
-        ({"k": 3}, "classification", lambda output, shares, gamma: F.cross_entropy(output, shares)),
+        ({"k": 2}, "classification", lambda output, y, smoothing, gamma: (output[:, 0] - y) ** 2),
+        ({"k": 3}, "classification", lambda output, y, smoothing, gamma: F.cross_entropy(output, y)),
     ],
 )
 def test_wrong_losses_are_red(

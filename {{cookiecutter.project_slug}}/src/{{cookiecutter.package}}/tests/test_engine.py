@@ -140,23 +140,31 @@ def test_a_pickle_in_place_of_the_state_does_not_run(tmp_path: Path) -> None:
     assert "which could run code" in said[0] and not (tmp_path / "ran").exists()
 
 
-def test_losses_agree_with_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize(
+    "knobs", [{}, {"label_smoothing": 0.1}, {"loss": "focal", "focal_gamma": 2.0}, {"class_weights": "balanced"}]
+)
+def test_losses_of_classes_agree_with_their_formulas(k: int, mixed: bool, knobs: dict[str, Any]) -> None:
+    """Against the sum over classes written out, for class numbers and for mixed shares."""
     torch.manual_seed(0)
-    prep = {"outputs": 3, "prior": [0.2, 0.3, 0.5], "classes": list("abc")}
-    output, y = torch.randn(50, 3), torch.randint(0, 3, (50,))
-    batch = Batch(None, y, y)
-    config = Config(task="multiclass", label_smoothing=0.1)
-    torch.testing.assert_close(
-        losses.make_loss(config, prep)(output, batch), F.cross_entropy(output, y, reduction="none", label_smoothing=0.1)
-    )
-    binary = {"outputs": 1, "prior": [0.5, 0.5], "classes": ["a", "b"]}
-    z, t = torch.randn(50, 1), torch.randint(0, 2, (50,)).float()
-    torch.testing.assert_close(
-        losses.make_loss(Config(), binary)(z, Batch(None, t, y)),
-        F.binary_cross_entropy_with_logits(z[:, 0], t, reduction="none"),
-    )
-    weights = losses.class_weights(prep["prior"])
-    assert float((weights * torch.tensor(prep["prior"])).sum()) == pytest.approx(1.0)
+    classes, n = max(k, 2), 50
+    prior = torch.arange(1, classes + 1) / sum(range(classes + 1))
+    prep = {"outputs": k, "prior": prior.tolist(), "classes": list("abc")[:classes]}
+    output, numbers = 3 * torch.randn(n, k), torch.randint(0, classes, (n,))
+    shares = torch.rand(n, classes).softmax(1) if mixed else torch.eye(classes)[numbers]
+    y = shares if mixed else numbers.float() if k == 1 else numbers
+    config = Config(task="binary" if k == 1 else "multiclass", **knobs)
+    got = losses.make_loss(config, prep)(output, Batch(None, y, numbers))
+
+    exact = output.double()  # the formula itself rounds too much in single precision
+    p = torch.cat([(-exact).sigmoid(), exact.sigmoid()], dim=1) if k == 1 else exact.softmax(1)
+    smoothed = shares * (1 - config.label_smoothing) + config.label_smoothing / classes
+    hard = (1 - p) ** 2 if knobs.get("loss") == "focal" else torch.ones_like(p)
+    expected = -(smoothed * hard * p.log()).sum(1)
+    if "class_weights" in knobs:
+        expected *= shares @ (1 / (prior * classes))
+    torch.testing.assert_close(got, expected.float())
 
 
 def test_pairwise_loss_counts_pairs_of_one_query_only() -> None:
