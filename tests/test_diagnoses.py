@@ -13,7 +13,7 @@ ASK = """
 import json, sys
 from my_model.checks.diagnosis import Evidence, diagnose
 knobs = dict.fromkeys(["lr", "lower", "third", "clip"], 1e-3) | dict.fromkeys(["double", "epochs", "more_epochs", "workers", "more_workers"], 2)
-knobs |= dict.fromkeys(["anneal", "bigger", "regularise"], "knob=value")
+knobs |= dict.fromkeys(["anneal", "try_bigger", "regularise"], "knob=value")
 runs = json.load(open(sys.argv[1]))
 print(json.dumps([[found.check for found in diagnose(Evidence(**run["evidence"]), knobs)] for run in runs]))
 """

@@ -64,7 +64,7 @@ class Evidence:
 def diagnose(evidence: Evidence, knobs: dict[str, Any]) -> list[Finding]:
     """All diagnoses that fit, the one to act on first; a single PASS when none does. `knobs` fill in the experiments.
 
-    knobs: lr, epochs, workers, and `bigger`, `regularise`: overrides of this modality, as command-line text.
+    knobs: lr, epochs, workers, and `try_bigger`, `regularise`: commands and overrides of this modality.
     """
     if not evidence.finite or not evidence.train_loss or not math.isfinite(evidence.train_loss[-1]):
         return [_found("diverged", "the loss or a gradient stopped being a number", knobs)]
@@ -177,10 +177,14 @@ def overfitting(e: Evidence) -> Found:
 def still_improving(e: Evidence) -> Found:
     """The run ended by its number of epochs, and its last two fifths still brought over a twentieth of what was learned.
 
-    Two fifths, because under a falling schedule the very last epochs bring little in any run.
+    Two fifths, because under a falling schedule the very last epochs bring little in any run. Where validation has too
+    few rows to be sure of its own gain, training must have fallen as much.
     """
     mean, error = e.gain
-    if not e.early and e.best_epoch >= len(e.val_loss) - 2 and mean > 3 * error and mean > 0.05 * e.learned:
+    n = len(e.train_loss)
+    fell = n > 1 and e.train_loss[min(int(0.6 * n), n - 2)] - e.train_loss[-1] > 0.05 * e.span
+    sure = mean > 3 * error or fell
+    if not e.early and e.best_epoch >= len(e.val_loss) - 2 and sure and mean > 0.05 * e.learned:
         yield (
             "still improving",
             f"the last two fifths of {len(e.val_loss)} epochs brought {mean / e.learned:.0%} of what was learned",

@@ -22,6 +22,7 @@ from ..task import Batch
 from .baseline import trivial
 
 AGAIN = "train again: recipe train"
+LARGER = "name a larger model in recipe.toml, or write one in model.py; then: recipe check && recipe train"
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
@@ -73,7 +74,7 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
         early=result["stopped"] != "all epochs done",
         rise=_paired(losses[-1] - losses[best]),
         worth=_paired(_worth(typed, prep, folder)),
-        gain=_paired(losses[int(0.6 * n)] - losses[-1]) if n >= 5 else (0.0, 0.0),
+        gain=_paired(losses[min(int(0.6 * n), n - 2)] - losses[-1]) if n >= 2 else (0.0, 0.0),
         dead=result.get("dead_units"),
         updates=_updates(folder),
         calibration=_calibration(project, typed, prep, folder),
@@ -149,7 +150,7 @@ def _more_data(project: Project) -> list[float] | None:
 def experiments_to_try(project: Project, config: dict[str, Any]) -> dict[str, Any]:
     """What the `next` sentences of the diagnoses are filled in with: knobs of this modality, changed one at a time."""
     typed = make_config(project.task.knobs, config, "the config of this run")
-    larger = project.task.larger(typed)
+    bigger = experiments.words(project.task.larger(typed))
     regularise = (
         {"dropout": 0.3} if config.get("dropout") == 0 else {"weight_decay": min(10 * typed.weight_decay or 1e-2, 0.3)}
     )
@@ -164,6 +165,6 @@ def experiments_to_try(project: Project, config: dict[str, Any]) -> dict[str, An
         "workers": typed.workers,
         "more_workers": max(2, 2 * typed.workers),
         "anneal": "schedule=cosine" if typed.schedule == "constant" else f"lr={typed.lr / 3:g}",
-        "bigger": experiments.words(larger) or "with a larger model (edit model.py)",
+        "try_bigger": f"recipe check {bigger} && recipe train {bigger}" if bigger else LARGER,
         "regularise": experiments.words(regularise),
     }
