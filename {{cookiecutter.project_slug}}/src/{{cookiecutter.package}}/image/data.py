@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .recipe import Config
 
+Wanted = tuple[list[int], int, bool]  # the rows of a batch, the epoch, whether to augment
 LITTER = ("thumbs.db", "desktop.ini")  # what file browsers leave behind; hidden files are passed over as well
 FILE = "file_"  # columns that say what a file is: file_sha256, file_mode, file_problem, ...
 MEMORY = 2 << 30  # bytes of decoded images of one part that are kept in memory; more are decoded batch by batch
@@ -180,22 +181,37 @@ class Images:
     strength: float
     seed: int
     workers: int
+    loader: Iterable[Batch] | None = field(default=None, init=False)
+    wanted: list[Wanted] = field(default_factory=list, init=False)
 
     def __len__(self) -> int:
         return len(self.y)
 
     def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
         """x: float32 [b, 3, size, size], scaled as the weights expect. Workers, if any, make whole batches, in order."""
-        todo = Todo(self, plan, epoch, augment)
+        todo = [(rows.tolist(), epoch, augment) for rows in plan]
         if not self.workers or len(plan) == 1:
-            yield from (todo[i] for i in range(len(plan)))
+            yield from map(self.__getitem__, todo)
             return
-        import torch
-        from torch.utils.data import DataLoader
+        if self.loader is None:
+            self.loader = make_loader(replace(self), self.wanted)
+        self.wanted[:] = todo
+        yield from self.loader
 
-        own = torch.Generator()  # the loader would draw its seed from the global generator, and dropout notice
-        several = {"num_workers": min(self.workers, len(plan)), "pin_memory": torch.cuda.is_available()}
-        yield from DataLoader(todo, batch_size=None, generator=own, **several)  # type: ignore[arg-type]
+    def __getitem__(self, wanted: Wanted) -> Batch:
+        """One batch."""
+        import torch
+
+        from .augment import augmented, plain
+
+        numbers, epoch, augment = wanted
+        rows = torch.tensor(numbers)
+        query = None if self.query is None else self.query[rows]
+        if augment and self.augment:
+            x, y = augmented(self, rows, epoch)
+            return Batch(x, y, rows, query)
+        x = plain(self.prep, torch.stack([self.picture(i) for i in numbers]))
+        return Batch(x, self.y[rows], rows, query)
 
     def picture(self, row: int) -> Tensor:
         """One image, uint8 [3, side, side]."""
@@ -206,31 +222,15 @@ class Images:
         return torch.from_numpy(pixels(self.paths[row], self.prep["side"], self.prep["interpolation"]))
 
 
-@dataclass
-class Todo:
-    """The batches of one epoch, made when asked for by number."""
+def make_loader(images: Images, wanted: list[Wanted]) -> Iterable[Batch]:
+    """Workers that live as long as the loader, and make what `wanted` holds whenever it is gone through: where processes
+    are not forked (Windows, macOS), starting them takes seconds, in each epoch."""
+    import torch
+    from torch.utils.data import DataLoader
 
-    images: Images
-    plan: list[Tensor]
-    epoch: int
-    augment: bool
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, number: int) -> Batch:
-        import torch
-
-        from .augment import augmented, plain
-
-        rows, images = self.plan[number].cpu(), self.images
-        query = None if images.query is None else images.query[rows]
-        if self.augment and images.augment:
-            x, y = augmented(images, rows, self.epoch)
-            return Batch(x, y, rows, query)
-        return Batch(
-            plain(images.prep, torch.stack([images.picture(i) for i in rows.tolist()])), images.y[rows], rows, query
-        )
+    own = torch.Generator()  # the loader would draw its seed from the global generator, and dropout notice
+    several = {"num_workers": images.workers, "persistent_workers": True, "pin_memory": torch.cuda.is_available()}
+    return DataLoader(images, batch_size=None, sampler=wanted, generator=own, **several)  # type: ignore[arg-type]
 
 
 def examples(config: Config, prep: dict[str, Any], data: Data) -> Images:

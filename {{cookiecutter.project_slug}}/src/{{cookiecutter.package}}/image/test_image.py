@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import struct
 import tomllib
 import zlib
@@ -31,7 +32,14 @@ from . import audit, augment, baseline, checks, data, picture
 from .augment import make_transform, plain
 from .model import Classifier, make_model
 from .recipe import TASK, Config
-from .weights import backbone_of, find_weights, load_backbone, own_view, read_tensors, swap_norm
+from .weights import (
+    backbone_of,
+    find_weights,
+    load_backbone,
+    own_view,
+    read_tensors,
+    swap_norm,
+)
 
 torch.set_num_threads(1)
 SIDE = 16
@@ -344,6 +352,22 @@ def test_augmentation_follows_from_seed_epoch_and_index_alone(project: Path) -> 
     assert not torch.equal(other.x, whole.x) and plain.y.shape == (60,)
     later = TASK.examples(config_of(project, seed=1, **ALL), prep, loaded)
     assert not torch.equal(next(iter(later.batches([torch.arange(60)], 3, augment=True))).x, whole.x)
+
+
+def test_workers_live_on_from_epoch_to_epoch_also_when_one_is_left_early(project: Path) -> None:
+    _, prep, loaded = prepared(project, **ALL)
+    alone, together = (TASK.examples(config_of(project, workers=n, **ALL), prep, loaded) for n in (0, 2))
+    plan = list(torch.arange(60).split(7))
+    before = set(multiprocessing.active_children())
+    first = together.batches(plan, 0, augment=True)
+    assert torch.equal(next(first).x, next(alone.batches(plan, 0, augment=True)).x)
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    first.close()  # type: ignore[attr-defined]  # as on a signal
+    for epoch, order in ((1, plan[::-1]), (2, plan)):
+        pairs = zip(together.batches(order, epoch, True), alone.batches(order, epoch, True), strict=True)
+        assert all(torch.equal(a.x, b.x) and torch.equal(a.index, b.index) for a, b in pairs)
+    assert set(multiprocessing.active_children()) - before == workers
 
 
 @pytest.mark.parametrize("name", ["crop", "flip", "jitter", "randaugment", "mixup", "cutmix"])
