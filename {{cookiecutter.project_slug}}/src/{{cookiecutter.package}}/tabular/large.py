@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 PIECE = 100_000  # rows read at once: of 50 columns 40 MB, encoded 60 MB
 STRETCH = 256  # encoded rows that are read together: 64 KB of 60 columns, which a disk gives in one go
-KEPT = 16  # batches between which the pages read count as memory of this process
 KINDS: dict[str, Any] = {"numeric": np.dtype(np.float32), "categorical": np.dtype(np.int64)}  # as `encode` gives them
 
 
@@ -142,13 +140,15 @@ def _roles(config: Config, data: Large) -> dict[str, str]:
 
 @dataclass
 class Stored:
-    """A part encoded into files that are read where a batch needs them. x: as in `Rows`, arrays that lie in `files`.
+    """A part encoded into files that are read where a batch needs them. files: of each tensor of x, its rows one after
+    the other, as many bytes wide as `widths` says. Not mapped: mapped pages would count as memory of this process, 1 GB
+    for a batch where the system keeps files in large pages.
 
     stretch: rows that lie together; an epoch goes through stretches in random order (see `plan`).
     """
 
-    files: list[mmap.mmap]
-    x: dict[str, np.ndarray]
+    files: dict[str, BinaryIO]
+    widths: dict[str, int]
     y: Tensor
     query: Tensor | None = None
     lengths: Tensor | None = None
@@ -158,15 +158,21 @@ class Stored:
         return len(self.y)
 
     def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
-        """Copies of the rows. Pages that were read are handed back: the system keeps them as long as it has room."""
+        """Row by row, 2 microseconds each where the system still has the pages."""
         import torch
 
-        for number, rows in enumerate(plan):
-            x = {name: torch.from_numpy(array[rows.numpy()]) for name, array in self.x.items()}
+        for rows in plan:
+            x = {name: torch.from_numpy(self.read(name, rows.tolist())) for name in self.files}
             yield Batch(x, self.y[rows], rows, None if self.query is None else self.query[rows])
-            if number % KEPT == 0 and hasattr(mmap, "MADV_DONTNEED"):  # Windows has none
-                for file in self.files:
-                    file.madvise(mmap.MADV_DONTNEED)
+
+    def read(self, name: str, rows: list[int]) -> np.ndarray:
+        """These rows of one of the files, [b, d]."""
+        file, width = self.files[name], self.widths[name]
+        found = np.empty((len(rows), width // KINDS[name].itemsize), KINDS[name])
+        for row, place in zip(rows, found, strict=True):
+            file.seek(row * width)
+            file.readinto(place)  # type: ignore[attr-defined]  # a file without a buffer has it
+        return found
 
 
 def examples(config: Config, prep: dict[str, Any], data: Large) -> Stored:
@@ -175,12 +181,9 @@ def examples(config: Config, prep: dict[str, Any], data: Large) -> Stored:
 
     y, query = torch.from_numpy(targets(config, prep, data)), query_numbers(config, data)
     folder = _encoded(prep, data)
-    files, x = [], {}
-    for name in sorted(path.name for path in folder.iterdir()):
-        with open(folder / name, "rb") as file:
-            files.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        x[name] = np.frombuffer(files[-1], KINDS[name]).reshape(len(data), -1)
-    return Stored(files, x, y, query)
+    paths = sorted(folder.iterdir())
+    files: dict[str, BinaryIO] = {path.name: open(path, "rb", buffering=0) for path in paths}  # noqa: SIM115
+    return Stored(files, {path.name: path.stat().st_size // len(data) for path in paths}, y, query)
 
 
 def _encoded(prep: dict[str, Any], data: Large) -> Path:

@@ -139,7 +139,7 @@ def test_stopped_in_an_epoch_it_goes_on_to_the_last_bit(tmp_path: Path, monkeypa
 def test_stretches_are_read_together_and_mixed_in_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "STRETCHES", 8)
     y = torch.zeros(1_003)
-    examples = large.Stored([], {}, y, stretch=16)
+    examples = large.Stored({}, {}, y, stretch=16)
     first, again, second = (torch.cat(plan(examples, 32, 5, epoch)) for epoch in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, second)
     assert torch.equal(first.sort().values, torch.arange(1_003))
