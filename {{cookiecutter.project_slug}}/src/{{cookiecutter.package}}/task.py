@@ -47,6 +47,20 @@ class Data:
         """Names of the columns that have one of these roles, in file order."""
         return [name for name in self.frame.columns if self.roles.get(name) in roles]
 
+    # Where the rows are larger than memory, `frame` has few columns, and these three fetch the others (tabular/large.py).
+
+    def chunks(self) -> Iterator[Data]:
+        """The rows with all columns, in order, in pieces that fit into memory."""
+        yield self
+
+    def read(self) -> Data:
+        """The rows with all columns, for few rows."""
+        return self
+
+    def sample(self) -> Data:
+        """Random rows with all columns, as many as fit into memory."""
+        return self
+
 
 class Batch(NamedTuple):
     """What one forward pass sees.

@@ -92,7 +92,7 @@ def _load(config: Any, task: Task, frame: pl.DataFrame) -> Data:
         path = Path(folder) / Path(config.data).name
         writers: dict[str, Any] = {".csv": frame.write_csv, ".parquet": frame.write_parquet}
         writers.get(path.suffix, frame.write_ndjson)(path)
-        return task.load(config.model_copy(update={"data": path.name}), Path(folder))
+        return task.load(config.model_copy(update={"data": path.name}), Path(folder)).read()
 
 
 def _equal(one: pl.Series, other: pl.Series) -> bool:

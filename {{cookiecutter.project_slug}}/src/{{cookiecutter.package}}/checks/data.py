@@ -81,7 +81,9 @@ def useless(config: Config, data: Data) -> Finding:
 
 def cardinality(config: Config, data: Data) -> Finding:
     """Categories with very many values: each needs enough rows, and new ones will come in production."""
-    found = {c: data.frame[c].n_unique() for c in data.columns("categorical")}
+    columns = data.columns("categorical")
+    values = [[chunk.frame[c].unique() for c in columns] for chunk in data.chunks()]
+    found = {c: pl.concat(parts).n_unique() for c, *parts in zip(columns, *values, strict=True)}
     found = {c: n for c, n in found.items() if n > MANY}
     thin = [c for c, n in found.items() if n > len(data) / ENOUGH]
     words = ", ".join(f"{c} has {n:,} values, {len(data) / n:.0f} rows each" for c, n in found.items())

@@ -31,24 +31,28 @@ def keys(config: Config, data: Data) -> np.ndarray:
     """
     features = data.columns("content") or data.columns(*FEATURES)
     names = dict.fromkeys([*features, *(c for c in (config.query, config.time, config.group) if c)])
-    return data.frame.select(list(names)).hash_rows().to_numpy()
+    return np.concatenate([chunk.frame.select(list(names)).hash_rows().to_numpy() for chunk in data.chunks()])
 
 
 def repeats_by_chance(data: Data) -> bool:
     """Whether independent draws would repeat anyway: fewer possible rows than half the square of the number of rows."""
     if data.columns("text", "image"):
         return False
-    columns = data.columns(*FEATURES)
-    return math.prod(min(data.frame[name].n_unique(), 10**6) for name in columns) < len(data) ** 2 / 2
+    columns, frame = data.columns(*FEATURES), data.sample().frame
+    return math.prod(min(frame[name].n_unique(), 10**6) for name in columns) < len(data) ** 2 / 2
 
 
 def exact(config: Config, data: Data) -> Finding:
     """Rows with the same features: copies, and copies that disagree on the label."""
     if not data.columns(*FEATURES) or repeats_by_chance(data):
         return not_applicable("duplicate rows", "so few distinct rows are possible that repeats are no copies")
-    keyed = pl.DataFrame({"key": keys(config, data), "y": data.frame[data.target].cast(pl.String)})
+    key = keys(config, data)
+    order = np.argsort(key, kind="stable")
+    again = key[order[1:]] == key[order[:-1]]
+    copies = int(again.sum())
+    rows = order[np.r_[again, False] | np.r_[False, again]]  # in groups of two and more; all others need no table
+    keyed = pl.DataFrame({"key": key[rows], "y": data.frame[data.target][rows].cast(pl.String)})
     groups = keyed.group_by("key").agg(pl.len().alias("n"), pl.col("y").n_unique().alias("labels"))
-    copies = len(data) - groups.height
     classes = config.task in ("binary", "multiclass")
     conflict = int(groups.filter(pl.col("labels") > 1)["n"].sum()) if classes else 0
     share = copies / len(data)
@@ -82,19 +86,19 @@ def near(config: Config, data: Data) -> Finding:
 def near_pairs(config: Config, data: Data) -> tuple[np.ndarray, int, str]:
     """(pairs of row positions int64 [m, 2], rows looked at, what was compared; '' when nothing could be)."""
     rows = np.sort(np.random.default_rng(0).permutation(len(data))[:ROWS])
-    distinct = np.unique(keys(config, data)[rows], return_index=True)[1] if data.columns(*FEATURES) else rows
-    rows = rows[np.sort(distinct)] if len(distinct) < len(rows) else rows
+    few = data.take(rows).read()
+    distinct = np.unique(keys(config, few), return_index=True)[1] if data.columns(*FEATURES) else rows
+    if len(distinct) < len(rows):
+        rows, few = rows[np.sort(distinct)], few.take(np.sort(distinct))
     if texts := data.columns("text"):
         found, how = (
-            _like_texts(
-                data.frame[rows].select(pl.concat_str(texts, separator=" ", ignore_nulls=True)).to_series().to_list()
-            ),
+            _like_texts(few.frame.select(pl.concat_str(texts, separator=" ", ignore_nulls=True)).to_series().to_list()),
             "texts",
         )
     elif images := data.columns("image"):
-        found, how = _like_images([str(p) for p in data.frame[images[0]][rows]])
-    elif len(numbers := _continuous(data)) >= DIMENSIONS and len(rows) > 20:
-        found, how = _like_rows(config, data.take(rows), numbers), "rows"
+        found, how = _like_images([str(p) for p in few.frame[images[0]]])
+    elif len(numbers := _continuous(data.sample())) >= DIMENSIONS and len(rows) > 20:
+        found, how = _like_rows(config, few, numbers), "rows"
     else:
         return np.zeros((0, 2), dtype=np.int64), 0, ""
     return rows[np.array(found, dtype=np.int64).reshape(-1, 2)], len(rows), how

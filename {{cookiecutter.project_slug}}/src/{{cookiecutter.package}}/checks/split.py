@@ -9,6 +9,7 @@ import polars as pl
 
 from ..config import Config
 from ..engine.metrics import wilson
+from ..engine.overlap import among
 from ..engine.parts import PARTS, shares
 from ..task import Data
 from . import power
@@ -68,7 +69,8 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     if not data.columns(*FEATURES) or repeats_by_chance(data):
         return not_applicable(check, "so few distinct rows are possible that repeats are no copies")
     key = keys(config, data)
-    copied = np.isin(key, key[part == 0])
+    copied, others = np.zeros(len(data), dtype=bool), part != 0
+    copied[others] = among(key[others], key[part == 0])
     return _across(check, "have the features of a training row", copied, part)
 
 
@@ -157,7 +159,8 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
     val = random.permutation(np.flatnonzero(part == 1))[: power.SAMPLE // 2]
     train = random.permutation(np.flatnonzero(part == 0))[: 2 * len(val)][: power.SAMPLE // 2]
     rows, side = np.concatenate([train, val]), np.repeat([0, 1], [len(train), len(val)])
-    x = np.stack([power.column_numbers(data.frame[name][rows]) for name in columns], axis=1)
+    frame = data.take(rows).read().frame
+    x = np.stack([power.column_numbers(frame[name]) for name in columns], axis=1)
     n1, n2 = len(train), len(val)
     limit = 0.5 + 3 * math.sqrt((n1 + n2 + 1) / (12 * n1 * n2))
     chance = power.out_of_fold(config.model_copy(update={"task": "binary"}), x, side)

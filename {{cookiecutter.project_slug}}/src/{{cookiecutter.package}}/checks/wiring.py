@@ -13,6 +13,7 @@ from torch import Tensor
 from ..config import Config
 from ..engine import metrics
 from ..engine.metrics import wilson
+from ..engine.overlap import among
 from ..engine.parts import PARTS, read_manifest
 from ..engine.project import Project
 from ..engine.target import targets
@@ -59,12 +60,12 @@ def decoded(bench: Bench, rows: int = 16) -> Finding:
     for name, examples in (("train", bench.train), ("val", bench.val)):
         chosen = torch.arange(len(examples))[:: max(len(examples) // rows, 1)]
         batch = next(iter(examples.batches([chosen])))
-        frame = bench.data[name].frame
-        for i, row in enumerate(chosen.tolist()):
+        frame = bench.data[name].take(chosen.numpy()).read().frame
+        for i in range(frame.height):
             shown = bench.task.show(bench.prep, batch, i)
             for column in shown.keys() & set(frame.columns):
                 compared.add(column)
-                if not _reads(shown[column], frame[column], row):
+                if not _reads(shown[column], frame[column], i):
                     wrong.add(f"{column} in {name}")
     if not compared:
         return not_applicable("decoded back", "inputs of this kind do not decode to the columns of the file")
@@ -89,7 +90,7 @@ def parts_as_pinned(bench: Bench, project: Project) -> Finding:
     counts = {name: len(bench.data[name]) for name in pinned}
     train, val = (keys(bench.config, bench.data[name]) for name in pinned)
     chance = repeats_by_chance(bench.data["train"]) or not bench.data["train"].columns(*FEATURES)
-    copies = 0 if chance else int(np.isin(val, train).sum())
+    copies = 0 if chance else int(among(val, train).sum())
     surely = wilson(copies, len(val))[0] > 0.01
     words = ", ".join(f"{name} {n:,} of {pinned[name]:,} rows" for name, n in counts.items())
     return finding(
@@ -106,7 +107,7 @@ def test_apart(config: Config, data: dict[str, Data], test: Data) -> Finding:
     if repeats_by_chance(test) or not test.columns(*FEATURES):
         return not_applicable(check, "so few distinct rows are possible that repeats are no copies")
     key = keys(config, test)
-    copies = {name: int(np.isin(key, keys(config, rows)).sum()) for name, rows in data.items()}
+    copies = {name: int(among(key, keys(config, rows)).sum()) for name, rows in data.items()}
     return finding(
         check,
         ", ".join(f"{n:,} of {len(test):,} test rows have the features of a {name} row" for name, n in copies.items()),

@@ -64,5 +64,6 @@ def slices(
 def _columns(config: Config, data: Data) -> list[str]:
     if config.slices:
         return config.slices
-    few = [c for c in data.columns("categorical", "ordinal") if 2 <= data.frame[c].n_unique() <= FREE_VALUES]
+    there = [c for c in data.columns("categorical", "ordinal") if c in data.frame.columns]
+    few = [c for c in there if 2 <= data.frame[c].n_unique() <= FREE_VALUES]
     return few[:FREE_COLUMNS]

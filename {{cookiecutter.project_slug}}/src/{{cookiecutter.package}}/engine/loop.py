@@ -31,6 +31,7 @@ from .world import ALONE, World
 
 CURVED = 2_000  # validation examples whose loss is kept for every epoch
 SAVE_SECONDS = 600.0  # `last` is also saved this often inside an epoch: what a crash can cost
+STRETCHES = 1024  # that are shuffled together: with 256 rows each, a quarter of a million
 POOL = 50  # batches per length bucket: wide enough to stay random, narrow enough to waste little padding
 
 
@@ -59,7 +60,7 @@ def plan(examples: Examples, batch_size: int, seed: int | None = None, epoch: in
     if examples.query is not None:
         return _plan_queries(examples.query, batch_size, seed, epoch)
     random = None if seed is None else generator(seed, epoch)
-    order = torch.arange(n) if random is None else torch.randperm(n, generator=random)
+    order = torch.arange(n) if random is None else shuffled(n, random, getattr(examples, "stretch", 1))
     if examples.lengths is not None:
         pool = n if random is None else POOL * batch_size
         order = torch.cat([part[examples.lengths[part].argsort(stable=True)] for part in order.split(pool)])
@@ -69,6 +70,16 @@ def plan(examples: Examples, batch_size: int, seed: int | None = None, epoch: in
     if examples.lengths is not None and random is not None:
         batches = [batches[i] for i in torch.randperm(len(batches), generator=random).tolist()]
     return batches
+
+
+def shuffled(n: int, random: torch.Generator, stretch: int = 1) -> Tensor:
+    """A random order of n examples. Where they lie on disk, `stretch` > 1 neighbours are read together: stretches come in
+    random order, and so do the examples of STRETCHES of them, which are as many places of the file as a batch mixes."""
+    if stretch == 1 or n <= stretch * STRETCHES:
+        return torch.randperm(n, generator=random)
+    starts = stretch * torch.randperm(math.ceil(n / stretch), generator=random)
+    pools = [(some[:, None] + torch.arange(stretch)).flatten() for some in starts.split(STRETCHES)]
+    return torch.cat([pool[torch.randperm(len(pool), generator=random)] for pool in (p[p < n] for p in pools)])
 
 
 def _plan_queries(query: Tensor, batch_size: int, seed: int | None, epoch: int) -> list[Tensor]:

@@ -15,12 +15,23 @@ BYTES = 6
 
 def row_hashes(data: Data) -> np.ndarray:
     """Hash of the values of each row, uint64 [n]: the same wherever and whenever it is computed. A path is no value."""
+    return np.concatenate([_hashes(chunk) for chunk in data.chunks()])
+
+
+def _hashes(data: Data) -> np.ndarray:
     kinds = data.frame.schema.items()
     names = [n for n, kind in kinds if not kind.is_nested() and kind != pl.Binary and data.roles.get(n) != "image"]
     values = [pl.col(name).cast(pl.String).fill_null("") for name in names]
     texts = data.frame.select(pl.concat_str(values, separator="\x1f")).to_series()
     digests = (hashlib.blake2b(text.encode(), digest_size=BYTES).digest() for text in texts)
     return np.fromiter((int.from_bytes(digest) for digest in digests), dtype=np.uint64, count=len(data))
+
+
+def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of these are among the known ones, of which there is one at least: bool [n]. Copies `known` once, where
+    `numpy.isin` took a gigabyte for 16 million."""
+    known = np.sort(known)
+    return known[np.searchsorted(known, hashes).clip(max=len(known) - 1)] == hashes
 
 
 def sketch(hashes: np.ndarray) -> list[str]:
@@ -37,4 +48,4 @@ def share_known(kept: list[str], hashes: np.ndarray) -> float:
 
 def share_of_copies(hashes: np.ndarray, others: np.ndarray) -> float:
     """Share of these rows that have a copy among the others."""
-    return float(np.isin(hashes, others).mean()) if len(hashes) else 0.0
+    return float(among(hashes, others).mean()) if len(hashes) and len(others) else 0.0

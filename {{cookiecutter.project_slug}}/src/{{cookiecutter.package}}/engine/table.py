@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import os
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from ..errors import UserError
 
 csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that csv takes by default
 LOOK = 2_000  # rows
+COPIES = 4  # of a table that are in memory while it is cleaned, parted and encoded
 MISSING = ["", "NA", "NaN", "nan", "null"]
 
 
@@ -39,6 +41,21 @@ def read_table(path: Path, rows: int | None = None) -> pl.DataFrame:
         raise UserError(
             f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}; is it UTF-8{hint}?"
         ) from None
+
+
+def larger_than_memory(path: Path) -> str:
+    """How a Parquet file does not fit into this machine, in words; '' where it does, or where nothing can be told."""
+    if path.suffix != ".parquet" or not is_file(path) or not hasattr(os, "sysconf"):
+        return ""
+    try:
+        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+        columns = len(pl.read_parquet_schema(path))
+    except pl.exceptions.PolarsError:  # whoever reads it says what is wrong with it
+        return ""
+    need, there = 8 * rows * columns / 1e9, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if need < there / COPIES:
+        return ""
+    return f"{rows:,} rows of {columns} columns are {need:.1f} GB, several times over while they are used, and this machine has {there:.1f} GB"
 
 
 def _read_csv(path: Path, rows: int | None) -> pl.DataFrame:

@@ -37,7 +37,7 @@ def check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
         raise UserError(
             f"target {config.target!r} has {classes} values in {len(target)} rows; is the task 'regression'?"
         )
-    if config.positive and config.task == "binary" and config.positive not in as_text(target).to_list():
+    if config.positive and config.task == "binary" and config.positive not in as_text(target.unique()).to_list():
         raise UserError(
             f"positive = {config.positive!r} is not among the values of {config.target!r}: {', '.join(map(str, target.unique().sort()))}"
         )

@@ -110,6 +110,7 @@ def next_number(root: Path) -> int:
 def write(project: Project, source: Source, data: dict[str, Data], folder: Path) -> dict[str, Any]:
     """All files of the package, package.json last; returns what package.json holds."""
     fitted = source.fitted
+    data = {name: part.sample() for name, part in data.items()}
     columns = schema.describe(data["train"])
     write_atomic(folder / "golden.json", to_json(golden(fitted, columns, data["val"], folder)))
     changed = save_model(fitted, folder)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..checks import data as columns
 from ..checks import duplicates, labels, leakage, review, traces, values
-from ..checks.finding import Finding
+from ..checks.finding import Finding, finding
 from ..checks.independence import who_and_when
 from ..engine.parts import MANIFEST, outside_test
 from ..engine.project import Project, Run
@@ -16,6 +16,8 @@ from ..errors import UserError
 from ..task import Data
 
 CHECKS = (*columns.CHECKS, *values.CHECKS, *duplicates.CHECKS, who_and_when, *leakage.CHECKS, traces.made_from_target)
+# Those that see every row also where the rows are larger than memory, and the others see a sample.
+OF_EVERY_ROW = (columns.balance, columns.cardinality, duplicates.exact)
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
@@ -23,26 +25,42 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     if args.review:
         run.add(review.read_sheet(project.config, args.review))
         return
-    config, data = project.config, rows_to_look_at(project)
+    config, whole = project.config, rows_to_look_at(project)
+    data = whole.sample()
     project.say(
-        f"  {len(data):,} rows, target {data.target!r}; roles: "
+        f"  {len(whole):,} rows, target {data.target!r}; roles: "
         + ", ".join(f"{name} {role}" for name, role in data.roles.items())
     )
+    if len(data) < len(whole):
+        run.add(sampled(data, whole))
     for check in CHECKS:
-        run.timed(accepting(config.acknowledge, check), config, data)
+        run.timed(accepting(config.acknowledge, check), config, whole if check in OF_EVERY_ROW else data)
     judged = labels.judge(config, data, project.task.simple_features(config, data))
     run.timed(accepting(config.acknowledge, labels.learnable), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.neighbours), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.suspects), config, data, judged, run.folder / "suspects.csv")
-    for finding in project.task.audit(config, data):
-        run.add(accept(config.acknowledge, finding))
+    for found in project.task.audit(config, data):
+        run.add(accept(config.acknowledge, found))
     run.add(accept(config.acknowledge, columns.one_percent(run.findings)))
     sheet = run.folder / "review.csv"
     n = review.write_sheet(config, data, sheet)
     name = sheet.relative_to(project.root)
     project.say(f"  {n} rows to review by hand: fill in {name}, then: recipe audit --review {name}")
-    unlabelled = data.unlabelled.height if data.unlabelled is not None else 0
-    run.result |= {"rows": len(data), "unlabelled": unlabelled, "roles": data.roles, "review": n}
+    unlabelled = whole.unlabelled.height if whole.unlabelled is not None else 0
+    run.result |= {"rows": len(whole), "unlabelled": unlabelled, "roles": data.roles, "review": n}
+
+
+def sampled(data: Data, whole: Data) -> Finding:
+    """That most rows were not looked at, and how rare a thing may be to stay unseen: at 3 / n, one chance in twenty."""
+    rare = 3 / len(data)
+    return finding(
+        "rows looked at",
+        f"{len(data):,} random ones of {len(whole):,}; every row for class balance, high cardinality and duplicate rows",
+        advise=True,
+        evidence={"looked": len(data), "rows": len(whole)},
+        rare=f"{rare * len(whole):,.0f}",
+        more=10 * len(data),
+    )
 
 
 def rows_to_look_at(project: Project) -> Data:

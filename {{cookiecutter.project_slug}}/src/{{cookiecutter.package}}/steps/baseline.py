@@ -29,7 +29,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     val = project.task.examples(config, prep, data["val"])
     y, query = val.y.cpu().numpy(), query_of(val)
     before = time.perf_counter()
-    outputs = trivial(config, prep, project.task.examples(config, prep, data["train"]).y.cpu().numpy(), len(y))
+    outputs = trivial(config, prep, project.task.examples(config, prep, data["train"].sample()).y.cpu().numpy(), len(y))
     models = project.task.baselines(config, prep, data["train"])
     for name, model in models.items():
         outputs[name] = model.predict(data["val"])

@@ -10,13 +10,14 @@ import polars as pl
 
 from ..checks.independence import group_like, time_like
 from ..engine.project import Project
-from ..engine.table import read_table
+from ..engine.table import larger_than_memory, read_table
 from ..errors import UserError
 from ..task import Data
 
 TARGET = re.compile(r"^(target|label|labels|class|y|outcome|category|score|price)$", re.IGNORECASE)
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 WORDS = 5  # mean number of words from which a column is a text rather than a name
+FIRST = 200_000  # rows that are looked at where the file is larger than memory
 CLASSES = 20  # whole numbers up to this many are taken for classes
 
 
@@ -25,7 +26,9 @@ def propose(project: Project, path: Path) -> str:
     if not path.exists():
         raise UserError(f"{path} does not exist; name a CSV, JSON lines or Parquet file, or a folder of class folders")
     place = os.path.relpath(path.resolve(), project.root)
-    modality, lines = _folder(path) if path.is_dir() else _table(read_table(path))
+    large = larger_than_memory(path)
+    modality, lines = _folder(path) if path.is_dir() else _table(read_table(path, FIRST if large else None))
+    lines += [f"sample_rows = 200_000  # {large}"] if large else []
     if modality != project.config.modality:
         lines.append(
             f"# this looks like {modality} data, and the project is for {project.config.modality}: stamp one for it"

@@ -17,6 +17,8 @@ from ..task import Baseline, Data
 from .data import Rows, encode, examples
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from .recipe import Config
 
 SVC_ROWS = 10_000  # an RBF kernel machine costs the square of the rows
@@ -28,7 +30,7 @@ ONE_THREAD = 100_000
 
 def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
     """Linear model, RBF-SVC on small data, LightGBM; XGBoost and CatBoost where they are installed. Simplest first."""
-    part = examples(config, prep, train)
+    part = examples(config, prep, train.sample())
     fits: dict[str, Callable[..., Baseline]] = {
         "ridge" if config.task in ("regression", "ranking") else "logistic": fit_linear
     }
@@ -84,6 +86,13 @@ def flat_onehot(x: dict[str, Any], prep: dict[str, Any]) -> Any:
     return sparse.hstack(parts, format="csr")
 
 
+def by_chunk(data: Data, outputs: Callable[[pl.DataFrame], Any]) -> np.ndarray:
+    """Outputs [n, k] float32 of a function of the table, which may be larger than memory."""
+    return np.concatenate(
+        [np.asarray(outputs(chunk.frame), dtype=np.float32).reshape(len(chunk), -1) for chunk in data.chunks()]
+    )
+
+
 @dataclass
 class Linear:
     """Logistic or ridge regression: outputs = x @ weights + bias. weights [d, k], bias [k]."""
@@ -93,9 +102,7 @@ class Linear:
     bias: np.ndarray
 
     def predict(self, data: Data) -> np.ndarray:
-        return np.asarray(
-            flat_onehot(encode(self.prep, data.frame), self.prep) @ self.weights + self.bias, dtype=np.float32
-        )
+        return by_chunk(data, lambda frame: flat_onehot(encode(self.prep, frame), self.prep) @ self.weights + self.bias)
 
     def save(self, folder: Path) -> None:
         (folder / "linear.json").write_text(to_json({"weights": self.weights, "bias": self.bias}, indent=None))
@@ -137,7 +144,7 @@ class Plain:
     function: Any
 
     def predict(self, data: Data) -> np.ndarray:
-        return np.asarray(self.function(flat(encode(self.prep, data.frame), self.prep)), dtype=np.float32)
+        return by_chunk(data, lambda frame: self.function(flat(encode(self.prep, frame), self.prep)))
 
     def save(self, folder: Path) -> None:
         raise UserError("this baseline cannot be a final model; set model = 'mlp' or 'lightgbm'")
@@ -162,10 +169,11 @@ class LightGBM:
     rounds: int
 
     def predict(self, data: Data) -> np.ndarray:
-        raw = self.booster.predict(
-            flat(encode(self.prep, data.frame), self.prep), raw_score=True, num_iteration=self.rounds
-        )
-        return np.asarray(raw, dtype=np.float32).reshape(len(data), -1)
+        def outputs(frame: pl.DataFrame) -> Any:
+            x = flat(encode(self.prep, frame), self.prep)
+            return self.booster.predict(x, raw_score=True, num_iteration=self.rounds)
+
+        return by_chunk(data, outputs)
 
     def save(self, folder: Path) -> None:
         (folder / "lightgbm.txt").write_text(self.booster.model_to_string(num_iteration=self.rounds))

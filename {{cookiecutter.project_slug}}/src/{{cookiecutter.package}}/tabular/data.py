@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import sha256
-from ..engine.table import read_table, require_columns
+from ..engine.table import larger_than_memory, read_table, require_columns
 from ..engine.target import (
     as_text,
     check_target,
@@ -36,10 +36,12 @@ UNKNOWN = 0  # slot of a category that training never saw, and of a missing one
 def load(config: Config, root: Path) -> Data:
     """Read the file, give every column a role, and set rows without a target aside. Raises UserError for bad input."""
     path = root / config.data
+    if said := larger_than_memory(path):
+        raise UserError(f"{path}: {said}; set sample_rows = 200_000 in recipe.toml, and it is read in pieces")
     frame = read_table(path)
-    _require_columns(config, frame, path)
-    _refuse_kinds(config, frame, path)
-    frame = _clean_floats(frame, path)
+    require_named(config, frame, path)
+    refuse_kinds(config, frame, path)
+    frame = clean_floats(frame, path)
     labelled = frame.filter(pl.col(config.target).is_not_null())
     unlabelled = frame.filter(pl.col(config.target).is_null())
     check_target(config, labelled, path)
@@ -61,7 +63,8 @@ def _parse_dates(frame: pl.DataFrame, guessed: pl.Schema) -> pl.DataFrame:
     return frame
 
 
-def _require_columns(config: Config, frame: pl.DataFrame, path: Path) -> None:
+def require_named(config: Config, frame: pl.DataFrame, path: Path) -> None:
+    """Refuse a knob that names a column the file does not have."""
     named = {
         "target": [config.target],
         "group": [config.group],
@@ -88,7 +91,7 @@ def parse_ordinal(text: str) -> tuple[str, list[str]]:
     return name.strip(), levels
 
 
-def _refuse_kinds(config: Config, frame: pl.DataFrame, path: Path) -> None:
+def refuse_kinds(config: Config, frame: pl.DataFrame, path: Path) -> None:
     """Refuse lists and records, and words in a column that is declared numeric: they would all become missing."""
     for name in (n for n in frame.columns if n not in config.drop):
         if frame[name].dtype.is_nested():
@@ -102,7 +105,8 @@ def _refuse_kinds(config: Config, frame: pl.DataFrame, path: Path) -> None:
             )
 
 
-def _clean_floats(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+def clean_floats(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """NaN becomes missing; infinite numbers are refused."""
     floats = [name for name, kind in frame.schema.items() if kind.is_float()]
     frame = frame.with_columns(pl.col(name).fill_nan(None) for name in floats)
     for name in floats:
@@ -145,16 +149,17 @@ def _guess(column: pl.Series) -> str:
 
 
 def prepare(config: Config, train: Data) -> dict[str, Any]:
-    """Scales, fills, vocabularies, classes and prior of the training part."""
-    numeric = {name: _fit_numeric(config, train.frame[name]) for name in train.columns("numeric")}
+    """Scales, fills, vocabularies, classes and prior of the training part: of its sample where it is larger than memory."""
+    frame = train.sample().frame
+    numeric = {name: _fit_numeric(config, frame[name]) for name in train.columns("numeric")}
     for text in config.ordinal:
         name, levels = parse_ordinal(text)
         if name in train.columns("ordinal"):
-            numeric[name] = {**_fit_numeric(config, _ordinal(train.frame[name], levels)), "levels": levels}
+            numeric[name] = {**_fit_numeric(config, _ordinal(frame[name], levels)), "levels": levels}
     onehot: dict[str, list[str]] = {}
     embedded: dict[str, list[str]] = {}
     for name in train.columns("categorical"):
-        vocabulary = as_text(train.frame[name]).drop_nulls().unique().sort().to_list()
+        vocabulary = as_text(frame[name]).drop_nulls().unique().sort().to_list()
         (onehot if len(vocabulary) <= config.onehot_max else embedded)[name] = vocabulary
     if not numeric and not onehot and not embedded:
         raise UserError(

@@ -39,6 +39,12 @@ class Config(shared.Config):
     onehot_max: int = knob(
         20, "preprocessing", "Categories up to which a column is one-hot; above, an embedding", ge=0, le=1000
     )
+    sample_rows: int = knob(
+        0,
+        "preprocessing",
+        "For Parquet larger than memory: rows that audit, scales and baselines look at; 0 = read the whole file",
+        ge=0,
+    )
     numeric: list[str] = knob([], "data", "Columns to read as numbers whatever they look like")
     categorical: list[str] = knob([], "data", "Columns to read as categories whatever they look like")
     ordinal: list[str] = knob([], "data", 'Ordered categories, as in "size: small < medium < large"')
@@ -59,9 +65,9 @@ class Tabular(Task):
     knobs = Config
 
     def load(self, config: Config, root: Path) -> Data:
-        from .data import load
+        from . import data, large
 
-        return load(config, root)
+        return large.load(config, root) if config.sample_rows else data.load(config, root)
 
     def prepare(self, config: Config, train: Data) -> dict[str, Any]:
         from .data import prepare
@@ -69,9 +75,12 @@ class Tabular(Task):
         return prepare(config, train)
 
     def examples(self, config: Config, prep: dict[str, Any], data: Data) -> Examples:
-        from .data import examples
+        from . import data as whole
+        from . import large
 
-        return examples(config, prep, data)
+        if isinstance(data, large.Large):
+            return large.examples(config, prep, data)
+        return whole.examples(config, prep, data)
 
     def model(self, config: Config, prep: dict[str, Any]) -> Any:
         from .model import make_model
