@@ -6,18 +6,16 @@ from plant import Plant
 from plants_code import EVALUATION, LOSS, NETWORK, OPTIMISER, REPRODUCIBILITY, RUNNING, SCHEDULE
 from plants_data import DATA, PREPROCESSING, SPLIT
 from plants_image import IMAGE
+from plants_service import SERVICE
 from strangers import STRANGERS
 
 LISTED: list[Plant] = [
-    *DATA, *SPLIT, *PREPROCESSING, *NETWORK, *LOSS, *OPTIMISER, *SCHEDULE, *RUNNING, *EVALUATION, *REPRODUCIBILITY,
+    *DATA, *SPLIT, *PREPROCESSING, *NETWORK, *LOSS, *OPTIMISER, *SCHEDULE, *RUNNING, *EVALUATION, *REPRODUCIBILITY, *SERVICE,
 ]  # fmt: skip
 PLANTS: list[Plant] = [*LISTED, *STRANGERS, *IMAGE]  # in this order they are run: the dear ones last
 
 # What was not run, and why.
 NOT_RUN = {
-    "V1": "serving preprocesses differently: `recipe predict` and `serve` are newer than this benchmark; no plant is written yet",
-    "V2": "a feature drifts by 0.3 sd in service: `recipe monitor` is newer than this benchmark; no plant is written yet",
-    "V4": "new category, new null, missing column in service: likewise",
     "frozen backbone with BatchNorm": "healthy project: needs pretrained weights of a few kilobytes, which nobody ships",
     "worker seeds": "augmentation is a function of (seed, epoch, row): there is no worker seed to forget; Q1 plants the order instead",
     "deepchecks, cleanlab": "their defaults are not run beside these checks yet; cleanlab works inside `label suspects`",
