@@ -84,7 +84,10 @@ def by_deepchecks(path: Path, facts: dict[str, Any]) -> list[str]:
     whole = frame if facts["time"] else frame.sample(frac=1, random_state=SEED)
     cut = int(0.8 * len(whole))
     train, test = (Dataset(part, **options) for part in (whole[:cut], whole[cut:]))
-    results = [*data_integrity().run(Dataset(frame, **options)).results, *train_test_validation().run(train, test).results]
+    results = [
+        *data_integrity().run(Dataset(frame, **options)).results,
+        *train_test_validation().run(train, test).results,
+    ]
     return sorted({r.get_header() for r in results if hasattr(r, "passed_conditions") and not r.passed_conditions()})
 
 
@@ -102,7 +105,11 @@ def by_cleanlab(path: Path, facts: dict[str, Any]) -> list[str]:
 
     frame = pandas.read_csv(path)
     label = frame[facts["target"]]
-    x = pandas.get_dummies(frame.drop(columns=[facts["target"], *([facts["time"]] if facts["time"] else [])])).fillna(0).to_numpy(float)
+    x = (
+        pandas.get_dummies(frame.drop(columns=[facts["target"], *([facts["time"]] if facts["time"] else [])]))
+        .fillna(0)
+        .to_numpy(float)
+    )
     given: dict[str, Any] = {"features": StandardScaler().fit_transform(x)}
     if facts["task"] != "regression":
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
@@ -123,7 +130,11 @@ def score(folder: Path) -> None:
     facts = json.loads((folder / "cases.json").read_text())
     found: dict[str, dict[str, list[str]]] = {}
     for rival in ("deepchecks", "cleanlab"):
-        raw = {f["name"]: json.loads((folder / f"{n}.{rival}.json").read_text()) for n, f in facts.items() if (folder / f"{n}.{rival}.json").exists()}
+        raw = {
+            f["name"]: json.loads((folder / f"{n}.{rival}.json").read_text())
+            for n, f in facts.items()
+            if (folder / f"{n}.{rival}.json").exists()
+        }
         for name, result in raw.items():
             if name.startswith(("twin ", "healthy ")):
                 new = result["red"]

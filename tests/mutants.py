@@ -28,6 +28,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 BUILDERS = ("finding", "not_applicable", "describe")  # what only words a finding; describe is of the terminal
 SURVIVES = "survives:"
+HEAVY = (
+    "torch",
+    "scipy.stats",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.model_selection",
+    "cleanlab.filter",
+)
 ENTRIES = ("run", "command", "main", "audit", "checks")
 LIMIT = 300.0  # seconds for one mutant
 PAGE = ROOT / "docs" / "mutants.md"
@@ -82,15 +90,26 @@ def _names(tree: ast.Module, node: ast.FunctionDef) -> set[str]:
         word = ast.unparse(first)
         for other in ast.walk(tree):
             if isinstance(other, ast.Assign) and any(word in ast.unparse(t).split(", ") for t in other.targets):
-                names |= {c.value for c in ast.walk(other.value) if isinstance(c, ast.Constant) and isinstance(c.value, str)}
-            if isinstance(other, ast.Call) and isinstance(other.func, ast.Name) and other.func.id == node.name and other.args:
-                names |= {c.value for c in ast.walk(other.args[0]) if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+                names |= {
+                    c.value for c in ast.walk(other.value) if isinstance(c, ast.Constant) and isinstance(c.value, str)
+                }
+            if (
+                isinstance(other, ast.Call)
+                and isinstance(other.func, ast.Name)
+                and other.func.id == node.name
+                and other.args
+            ):
+                names |= {
+                    c.value for c in ast.walk(other.args[0]) if isinstance(c, ast.Constant) and isinstance(c.value, str)
+                }
     return {name for name in names if len(name) < 40}
 
 
 def _callers(tree: ast.Module, function: str) -> tuple[str, ...]:
     """Functions of the same file that call it; the entry of a step is called by everything and says nothing."""
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name not in (*ENTRIES, function)]
+    functions = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name not in (*ENTRIES, function)
+    ]
     return tuple(n.name for n in functions if any(isinstance(c, ast.Name) and c.id == function for c in ast.walk(n)))
 
 
@@ -102,7 +121,9 @@ def test_files(mutant: Mutant) -> list[Path]:
         text = path.read_text(encoding="utf-8")
         alias = "|".join({leaf, *re.findall(rf"\b{leaf} as (\w+)", text)})
         called = "|".join((mutant.function, *mutant.callers))
-        weight = 20 * len(re.findall(rf"\b(?:{alias})\.(?:{called})\b", text)) + 3 * sum(text.count(f'"{c}"') for c in mutant.checks)
+        weight = 20 * len(re.findall(rf"\b(?:{alias})\.(?:{called})\b", text)) + 3 * sum(
+            text.count(f'"{c}"') for c in mutant.checks
+        )
         weight += len(re.findall(rf"\b{function}\b", text)) + 20 * (path.parent.name == mutant.module.split(".")[0])
         weight += bool(re.search(rf"\b{leaf}\b", text))
         if weight:
@@ -130,7 +151,8 @@ def _renamed(code: CodeType) -> CodeType:
 
 
 class Chosen:
-    """Runs only the tests that name the check or its function: a test that turns red by luck is no test of it."""
+    """Runs only the tests that name the check or its function, those that say so in their own name first: a test that
+    turns red by luck is no test of it."""
 
     def __init__(self, mutant: Mutant) -> None:
         words = [mutant.function.strip("_"), *mutant.callers, *mutant.checks]
@@ -138,7 +160,8 @@ class Chosen:
         self.words = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in words))
 
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
-        items[:] = [item for item in items if self.words.search(item.name) or self.words.search(_source(item))]
+        named = [item for item in items if self.words.search(item.name)]
+        items[:] = named + [item for item in items if item not in named and self.words.search(_source(item))]
 
 
 def _source(item: Any) -> str:
@@ -152,11 +175,14 @@ def run_tests(mutant: Mutant, package: Path) -> bool:
     """Whether a test turned red."""
     import pytest
 
-    files = [str(package / path.relative_to(PACKAGE)) for path in test_files(mutant)]
     options = ["-q", "-x", "-p", "no:cacheprovider", "-c", os.devnull, "--import-mode=importlib", "--rootdir", str(package.parent)]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        done = pytest.main([*options, "--basetemp", f"{folder}/t", *files], plugins=[Chosen(mutant)])
-    return bool(files) and done == pytest.ExitCode.TESTS_FAILED
+    for path in test_files(mutant):
+        with tempfile.TemporaryDirectory() as folder:
+            file = str(package / path.relative_to(PACKAGE))
+            done = pytest.main([*options, "--basetemp", f"{folder}/t", file], plugins=[Chosen(mutant)])
+        if done == pytest.ExitCode.TESTS_FAILED:
+            return True
+    return False
 
 
 def _child(mutant: Mutant, package: Path, answer: Any) -> None:
@@ -186,15 +212,14 @@ def killed(mutant: Mutant, package: Path) -> bool:
         return False
 
 
-def warm(folder: Path) -> Path:
-    """The package under an importable name, with its modules and the heavy libraries imported once."""
+def warm(folder: Path, chosen: list[Mutant]) -> Path:
+    """The package under an importable name, with the modules of the mutants, and the heavy libraries where they pay."""
     package = folder / "project"
     package.symlink_to(PACKAGE)
     sys.path.insert(0, str(folder))
-    importlib.import_module("torch").set_num_threads(1)
-    for name in ("scipy.stats", "sklearn.ensemble", "sklearn.linear_model", "sklearn.model_selection", "cleanlab.filter", "pytest"):
+    for name in HEAVY if len(chosen) > len(HEAVY) else ():
         importlib.import_module(name)
-    for module in dict.fromkeys(m.module for m in mutants()):
+    for module in dict.fromkeys(m.module for m in chosen):
         importlib.import_module(f"project.{module}")
     return package
 
@@ -203,12 +228,14 @@ def survivors(chosen: list[Mutant]) -> list[Mutant]:
     """The mutants that no test noticed."""
     left = []
     with tempfile.TemporaryDirectory() as folder:
-        package = warm(Path(folder))
+        package = warm(Path(folder), chosen)
         for mutant in chosen:
             began = time.monotonic()
             dead = killed(mutant, package)
             left += [] if dead else [mutant]
-            print(f"{'killed  ' if dead else 'SURVIVES'} {mutant.name:<44} {time.monotonic() - began:5.1f} s", flush=True)
+            print(
+                f"{'killed  ' if dead else 'SURVIVES'} {mutant.name:<44} {time.monotonic() - began:5.1f} s", flush=True
+            )
     return left
 
 

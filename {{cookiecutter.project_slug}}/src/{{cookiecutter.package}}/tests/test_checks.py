@@ -210,7 +210,8 @@ def test_curved_networks_and_single_layers_are_green(tmp_path: Path, build: Any)
 
 
 @pytest.mark.parametrize(
-    "module", [nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Softplus, nn.Hardsigmoid, nn.PReLU, nn.Mish, nn.Softsign]
+    "module",
+    [nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Softplus, nn.Hardsigmoid, nn.PReLU, nn.Mish, nn.Softsign],
 )
 def test_activations_in_use_are_curved(module: type[nn.Module]) -> None:
     assert not lint.is_straight(module())
