@@ -19,7 +19,9 @@ import re
 import sys
 import tempfile
 import time
+import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -72,6 +74,13 @@ def mutants() -> list[Mutant]:
     return found
 
 
+@cache
+def words() -> set[str]:
+    """Names of all checks, as every findings.toml lists them."""
+    files = PACKAGE.glob("*/findings.toml")
+    return {name for path in files for name in tomllib.loads(path.read_text(encoding="utf-8"))}
+
+
 def _reds(node: ast.AST) -> list[ast.Call]:
     """Calls of `finding` that say when it is red; others only tell."""
     calls = [call for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)]
@@ -89,7 +98,7 @@ def _names(tree: ast.Module, node: ast.FunctionDef) -> set[str]:
             continue
         word = ast.unparse(first)
         for other in ast.walk(tree):
-            if isinstance(other, ast.Assign) and any(word in ast.unparse(t).split(", ") for t in other.targets):
+            if isinstance(other, ast.Assign) and word in {ast.unparse(n) for t in other.targets for n in ast.walk(t)}:
                 names |= {
                     c.value for c in ast.walk(other.value) if isinstance(c, ast.Constant) and isinstance(c.value, str)
                 }
@@ -102,7 +111,7 @@ def _names(tree: ast.Module, node: ast.FunctionDef) -> set[str]:
                 names |= {
                     c.value for c in ast.walk(other.args[0]) if isinstance(c, ast.Constant) and isinstance(c.value, str)
                 }
-    return {name for name in names if len(name) < 40}
+    return names & words()
 
 
 def _callers(tree: ast.Module, function: str) -> tuple[str, ...]:
