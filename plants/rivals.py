@@ -40,15 +40,18 @@ def tables(folder: Path) -> None:
         if base.modality == "tabular" and not fault.code and base.rows not in seen:
             seen.add(base.rows)
             cases.append((f"healthy {base.name}", base, None))
+    columns: dict[str, list[str]] = {}
     for name, base, edit in cases:
         random = np.random.default_rng([SEED, 7])
         rows, _ = base.rows(random)
         rows = edit(rows, random) if edit else rows
+        columns[name] = rows.columns
         rows.write_csv(folder / f"{name.replace(' ', '_').replace('/', '-')}.csv")
-    facts = {
-        name.replace(" ", "_").replace("/", "-"): {"name": name, "task": base.task, "target": base.knobs.get("target", "target"), "time": base.knobs.get("time")}
-        for name, base, _ in cases
-    }  # fmt: skip
+    facts = {}
+    for name, base, _ in cases:
+        time = base.knobs.get("time") if base.knobs.get("time") in columns[name] else None
+        told = {"name": name, "task": base.task, "target": base.knobs.get("target", "target"), "time": time}
+        facts[name.replace(" ", "_").replace("/", "-")] = told
     (folder / "cases.json").write_text(json.dumps(facts, indent=1))
     print(f"{len(cases)} tables")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-CELLS = 60_000  # rows times classes that a fit looks at: it then takes under a second or two
+CELLS, WORK = 60_000, 8_000_000  # rows times classes, and times columns, that are looked at: a few seconds at most
+FOLDS = 5
 SURE = 9.0  # twice the log-likelihood by which a share must beat the floor: three standard errors
 STARTS = (0.05, 0.4)  # shares from which the best one is looked for: the likelihood may have two tops
 
@@ -35,9 +36,11 @@ def estimate(features: Any, votes: np.ndarray, y: np.ndarray, floor: float) -> N
     distance where votes level off; the linear model sees normal scores of each column (van der Waerden), so that a heavy
     tail is no distance. What e cannot tell is a class that is never sure for a reason: hence `doubt`.
     """
-    k = votes.shape[1]
-    rows = np.random.default_rng(0).permutation(len(y))[: max(CELLS // k, 500)]
-    votes, y = votes[rows], y[rows]
+    rows, kept = _rows(y, votes.shape[1], features.shape[1])
+    votes, y = votes[np.ix_(rows, kept)], np.searchsorted(kept, y[rows])
+    votes, k = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12), len(kept)
+    if k < 2:
+        return Noise(0.0, 0.0, 0.0, 0.0, 0.0)
     scores = [np.log((votes + 0.005) / (1 + 0.005 * k))]
     if not hasattr(features, "tocsr"):
         scores.append(_linear(np.asarray(features)[rows], y))
@@ -54,6 +57,14 @@ def estimate(features: Any, votes: np.ndarray, y: np.ndarray, floor: float) -> N
     return Noise(share, wrong, sure, float(1 - chance.max(axis=1).mean()), float(1 - prior.max()))
 
 
+def _rows(y: np.ndarray, k: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of a sample of the rows, and its classes: those with a row for each fold."""
+    few = max(min(CELLS // k, WORK // (k * d)), 500)
+    rows = np.random.default_rng(0).permutation(len(y))[:few]
+    kept = np.flatnonzero(np.bincount(y[rows], minlength=k) >= FOLDS)
+    return rows[np.isin(y[rows], kept)], kept
+
+
 def _linear(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Out-of-fold log-chances of a logistic model of normal scores; missing values share the lowest rank."""
     from scipy.stats import norm, rankdata
@@ -63,8 +74,10 @@ def _linear(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     ranks = (rankdata(np.where(np.isfinite(x), x, -np.inf), axis=0) - 0.5) / len(x)
     normal = norm.ppf(ranks)
     normal = (normal - normal.mean(axis=0)) / (normal.std(axis=0) + 1e-9)
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    chance = cross_val_predict(LogisticRegression(max_iter=200), normal, y, cv=folds, method="predict_log_proba")
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    chance = cross_val_predict(
+        LogisticRegression(max_iter=500, tol=1e-3), normal, y, cv=folds, method="predict_log_proba"
+    )
     return np.maximum(chance, -30.0)
 
 

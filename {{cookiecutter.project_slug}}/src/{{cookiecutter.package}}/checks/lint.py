@@ -38,9 +38,9 @@ def activations(bench: Bench) -> Finding:
     pass.
     """
     model = bench.fresh().eval()
-    pairs = _linear_pairs(bench, model)
+    pairs, narrow = _linear_pairs(bench, model)
     several = sum(isinstance(m, LINEAR) for m in model.modules()) > 1
-    whole = several and not pairs and _straight_network(bench, model)
+    whole = several and not pairs and not narrow and all(_straight_network(bench, model, far) for far in (1.0, 100.0))
     saw = "every hidden layer is followed by a non-linearity"
     if pairs:
         saw = f"{pairs[0][0]} feeds {pairs[0][1]} with no activation between, or one that is a straight line"
@@ -55,12 +55,14 @@ def activations(bench: Bench) -> Finding:
     )
 
 
-def _linear_pairs(bench: Bench, model: nn.Module) -> list[tuple[str, str]]:
-    """Names of linear layers of which the second gets what the first gives, with nothing curved between."""
+def _linear_pairs(bench: Bench, model: nn.Module) -> tuple[list[tuple[str, str]], bool]:
+    """Names of linear layers of which the second gets what the first gives, with nothing curved between; and whether
+    some were let pass for their narrow middle."""
     names = {module: name for name, module in model.named_modules()}
     source: dict[int, nn.Module] = {}
     alive: list[Any] = []  # keeps every tensor, so that an id is never used twice
     pairs: list[tuple[str, str]] = []
+    narrow: list[nn.Module] = []
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         if not inputs or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
@@ -68,7 +70,9 @@ def _linear_pairs(bench: Bench, model: nn.Module) -> list[tuple[str, str]]:
         alive.extend((inputs[0], output))
         before = source.get(id(inputs[0]))
         if isinstance(module, LINEAR):
-            if before is not None and not _bottleneck(before, module):
+            if before is not None and _bottleneck(before, module):
+                narrow.append(module)
+            elif before is not None:
                 pairs.append((names[before], names[module]))
             source[id(output)] = module
         elif before is not None and (isinstance(module, TRANSPARENT) or module in straight):
@@ -83,7 +87,7 @@ def _linear_pairs(bench: Bench, model: nn.Module) -> list[tuple[str, str]]:
         model(bench.batch(bench.rows(4)).x)
     for handle in hooks:
         handle.remove()
-    return pairs
+    return pairs, bool(narrow)
 
 
 def is_straight(module: nn.Module) -> bool:
@@ -109,12 +113,15 @@ def _curvature(module: nn.Module, scale: float) -> float:
 
 
 @torch.no_grad()
-def _straight_network(bench: Bench, model: nn.Module) -> bool:
-    """Whether outputs halfway between two examples are halfway, up to rounding; inputs that are no decimals must agree."""
+def _straight_network(bench: Bench, model: nn.Module, far: float) -> bool:
+    """Whether outputs halfway between two examples are halfway, up to rounding; inputs that are no decimals are all alike.
+
+    far: what the inputs are multiplied by. Close to zero a tanh is straight for all that rounding shows.
+    """
     some = bench.batch(bench.rows(64)).x
     if not any(t.is_floating_point() for t in (some.values() if isinstance(some, dict) else [some])):
         return False
-    start = map_inputs(some, lambda t: t if t.is_floating_point() else t[:1].expand_as(t))
+    start = map_inputs(some, lambda t: far * t if t.is_floating_point() else t[:1].expand_as(t))
     end = map_inputs(start, lambda t: t.roll(1, dims=0))
     half = map_inputs(start, lambda t: (t + t.roll(1, dims=0)) / 2 if t.is_floating_point() else t)
     one, other, middle = (model(x).double() for x in (start, end, half))

@@ -202,7 +202,25 @@ def test_network_faults_are_red(tmp_path: Path, name: str, check: Any, build: An
     assert found[name] == expected
 
 
-@pytest.mark.parametrize("build", [Bent, lambda: nn.Linear(4, 1), lambda: nn.Sequential(nn.Linear(4, 32), nn.LeakyReLU(0.3), nn.Linear(32, 1))])  # fmt: skip
+def changed_tanh() -> nn.Module:
+    """Starts so close to zero that it looks straight there."""
+    model = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 1))
+    with torch.no_grad():
+        model[0].weight.mul_(1e-2)
+        model[0].bias.zero_()
+    return model
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        Bent,
+        lambda: nn.Linear(4, 1),
+        lambda: nn.Sequential(nn.Linear(4, 32), nn.LeakyReLU(0.3), nn.Linear(32, 1)),
+        lambda: nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)),  # a low-rank factor
+        changed_tanh,
+    ],
+)
 def test_curved_networks_and_single_layers_are_green(tmp_path: Path, build: Any) -> None:
     project = toy_project(tmp_path)
     project.task = with_model(build)

@@ -205,6 +205,16 @@ def test_the_share_of_random_labels_is_estimated(seed: int, share: float, tmp_pa
     assert share - 0.06 < found.evidence["share"] < share + 0.06
 
 
+def test_many_classes_of_few_rows_are_no_trouble(tmp_path: Path) -> None:
+    """Two hundred classes of eight rows: the sample holds some of them, and what is said is about those."""
+    random = np.random.default_rng(0)
+    y = np.arange(1600) % 200
+    x = random.normal(size=(1600, 3)) * 0.05 + random.normal(size=(200, 3))[y]
+    frame = pl.DataFrame({f"x{i}": x[:, i] for i in range(3)} | {"target": [f"c{v}" for v in y]})
+    config, data = config_of(task="multiclass"), data_of(frame)
+    assert labels.suspects(config, data, judged(config, data), tmp_path / "s.csv").verdict == "PASS"
+
+
 def test_a_chance_that_levels_off_is_no_label_noise(tmp_path: Path) -> None:
     """Heavy tails, where being far out makes nothing surer; and a target that nobody could know well."""
     for seed in SEEDS:
