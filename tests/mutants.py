@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,10 +76,19 @@ def mutants() -> list[Mutant]:
 
 
 @cache
-def words() -> set[str]:
+def known() -> set[str]:
     """Names of all checks, as every findings.toml lists them."""
     files = PACKAGE.glob("*/findings.toml")
     return {name for path in files for name in tomllib.loads(path.read_text(encoding="utf-8"))}
+
+
+def _words(nodes: Sequence[ast.AST]) -> set[str]:
+    """Names of variables below these nodes."""
+    return {child.id for node in nodes for child in ast.walk(node) if isinstance(child, ast.Name)}
+
+
+def _texts(node: ast.AST) -> set[str]:
+    return {child.value for child in ast.walk(node) if isinstance(child, ast.Constant) and isinstance(child.value, str)}
 
 
 def _reds(node: ast.AST) -> list[ast.Call]:
@@ -98,20 +108,13 @@ def _names(tree: ast.Module, node: ast.FunctionDef) -> set[str]:
             continue
         word = ast.unparse(first)
         for other in ast.walk(tree):
-            if isinstance(other, ast.Assign) and word in {ast.unparse(n) for t in other.targets for n in ast.walk(t)}:
-                names |= {
-                    c.value for c in ast.walk(other.value) if isinstance(c, ast.Constant) and isinstance(c.value, str)
-                }
-            if (
-                isinstance(other, ast.Call)
-                and isinstance(other.func, ast.Name)
-                and other.func.id == node.name
-                and other.args
-            ):
-                names |= {
-                    c.value for c in ast.walk(other.args[0]) if isinstance(c, ast.Constant) and isinstance(c.value, str)
-                }
-    return names & words()
+            if isinstance(other, ast.Assign) and word in _words(other.targets):
+                names |= _texts(other.value)
+            if isinstance(other, ast.Call) and isinstance(other.func, ast.Name) and other.func.id == node.name and other.args:
+                given = _words([other.args[0]])
+                assigned = [a for a in ast.walk(tree) if isinstance(a, ast.Assign) and given & _words(a.targets)]
+                names |= _texts(other.args[0]).union(*(_texts(a.value) for a in assigned))
+    return names & known()
 
 
 def _callers(tree: ast.Module, function: str) -> tuple[str, ...]:
@@ -165,7 +168,6 @@ class Chosen:
 
     def __init__(self, mutant: Mutant) -> None:
         words = [mutant.function.strip("_"), *mutant.callers, *mutant.checks]
-        words += [mutant.module.split(".")[-1]] if mutant.module.startswith(("steps", "production", "text")) else []
         self.words = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in words))
 
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
