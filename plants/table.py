@@ -129,7 +129,9 @@ def others(verdicts: list[Verdict]) -> str:
     counts = [sum(bool(found[name].get(rival)) for name in real) for rival in ("deepchecks", "cleanlab")]
     counts += [len(early), sum(cases[name].caught for name in real)]
     lines.append(f"| effective cases caught, of {len(real)} | {' | '.join(map(str, counts))} |")
-    false = [[bool(found[name][rival]) for name in sound if rival in found[name]] for rival in ("deepchecks", "cleanlab")]
+    false = [
+        [bool(found[name][rival]) for name in sound if rival in found[name]] for rival in ("deepchecks", "cleanlab")
+    ]
     alarms = [f"{sum(reds)} of {len(reds)}" for reds in false]
     lines += [f"| healthy tables with an alarm | {alarms[0]} | {alarms[1]} | see below | see below |"]
     lines += ["", "| table | deepchecks | cleanlab | first caught here |", "|---|---|---|---|"]

@@ -110,7 +110,12 @@ def _names(tree: ast.Module, node: ast.FunctionDef) -> set[str]:
         for other in ast.walk(tree):
             if isinstance(other, ast.Assign) and word in _words(other.targets):
                 names |= _texts(other.value)
-            if isinstance(other, ast.Call) and isinstance(other.func, ast.Name) and other.func.id == node.name and other.args:
+            if (
+                isinstance(other, ast.Call)
+                and isinstance(other.func, ast.Name)
+                and other.func.id == node.name
+                and other.args
+            ):
                 given = _words([other.args[0]])
                 assigned = [a for a in ast.walk(tree) if isinstance(a, ast.Assign) and given & _words(a.targets)]
                 names |= _texts(other.args[0]).union(*(_texts(a.value) for a in assigned))

@@ -13,7 +13,8 @@ from ..engine.loop import losses_of
 from ..engine.losses import make_loss
 from ..engine.project import Project
 from ..engine.resume import Progress
-from ..steps import baseline, lr_range, rerun, train
+from ..steps import baseline, evaluate, lr_range, rerun, train
+from ..steps.check import guarded
 from .toy import ToyExamples, toy_project
 
 PREP: dict[str, Any] = {
@@ -91,3 +92,19 @@ def test_a_run_that_does_not_come_back_is_red(tmp_path: Path) -> None:
 )
 def test_a_rate_far_from_the_range_or_seeds_that_disagree_are_named(rate: float, low: float, high: float, verdict: str) -> None:  # fmt: skip
     assert lr_range.agreement(rate, {"low": low, "high": high, "suggestion": low}).verdict == verdict
+
+
+def test_a_check_that_crashes_is_red_and_hides_no_other() -> None:
+    def broken_code(bench: object) -> None:
+        raise RuntimeError("no such layer")
+
+    found = guarded(broken_code)(None)  # type: ignore[arg-type]
+    assert (found.verdict, found.check) == ("FAIL", "broken code") and "no such layer" in found.saw  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(1, "PASS"), (2, "WARN"), (3, "WARN")])
+def test_a_second_look_at_the_test_part_is_said(times: int, verdict: str) -> None:
+    looks = [
+        {"id": f"000{i}-evaluate", "run": "0001-train", "time": "2026-01-01", "because": "a bug"} for i in range(times)
+    ]
+    assert evaluate.opened_once(looks).verdict == verdict
