@@ -11,10 +11,12 @@ import torch
 
 from ..engine.loop import losses_of
 from ..engine.losses import make_loss
+from ..engine.nonfinite import NonFinite
 from ..engine.project import Project
 from ..engine.resume import Progress
 from ..steps import baseline, evaluate, lr_range, rerun, train
 from ..steps.check import guarded
+from ..task import Batch
 from .toy import ToyExamples, toy_project
 
 PREP: dict[str, Any] = {
@@ -79,6 +81,7 @@ def repeated(project: Project, score: float, moved: float, different: list[str])
 
 
 def test_a_run_that_does_not_come_back_is_red(tmp_path: Path) -> None:
+    """rerun agrees: to the last bit, or for a reason and inside the interval."""
     project = toy_project(tmp_path)
     assert repeated(project, 0.8, 0.0, []) == "PASS"
     assert repeated(project, 0.81, 0.01, ["gpu"]) == "PASS"  # inside the interval, and why is known
@@ -108,3 +111,11 @@ def test_a_second_look_at_the_test_part_is_said(times: int, verdict: str) -> Non
         {"id": f"000{i}-evaluate", "run": "0001-train", "time": "2026-01-01", "because": "a bug"} for i in range(times)
     ]
     assert evaluate.opened_once(looks).verdict == verdict
+
+
+@pytest.mark.parametrize(("value", "words"), [(1.0, "are finite"), (float("inf"), "are NOT finite")])
+def test_a_step_that_is_not_finite_is_red(tmp_path: Path, value: float, words: str) -> None:
+    """finite training: whose fault it is depends on the inputs of the batch."""
+    batch = Batch(torch.full((2, 4), value), torch.zeros(2), torch.arange(2))
+    found = train.non_finite(toy_project(tmp_path).config, NonFinite("the loss is nan", [batch]))
+    assert found.verdict == "FAIL" and words in found.saw
