@@ -24,6 +24,10 @@ kill: .venv/.done
 plants: .venv/.done
 	$(BIN)/python plants/run.py
 
+# Each check taken out in turn: does a test turn red? docs/mutants.md (a quarter of an hour).
+mutants: .venv/.done
+	$(BIN)/python tests/mutants.py
+
 # Every bad input the tests try, with the sentence one gets: docs/bad-input.md.
 bad-input: .venv/.done
 	cd tests && ../$(BIN)/python test_faults.py
@@ -32,4 +36,4 @@ bad-input: .venv/.done
 lock: .venv/.done
 	$(BIN)/python tests/lock.py
 
-.PHONY: demo test kill plants bad-input lock
+.PHONY: demo test kill plants mutants bad-input lock

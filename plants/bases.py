@@ -51,7 +51,8 @@ def write_pictures(rows: pl.DataFrame, path: Path) -> None:
 class Base:
     """rows: generator -> (rows of the project, held-out rows). modality and task as in cookiecutter.json.
 
-    write: rows -> the table at a path, and what belongs to it.
+    write: rows -> the table at a path, and what belongs to it. service: whether the model is exported, and asked and
+    watched on new rows, instead of taken through the whole recipe.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Base:
     knobs: dict[str, Any] = field(default_factory=dict)
     modality: str = "tabular"
     write: Callable[[pl.DataFrame, Path], None] = write_table
+    service: bool = False
 
 
 @cache
@@ -218,6 +220,8 @@ BASES = {
         Base("writers", writers, "multiclass", {**TABLE, "group": "source"}),
         Base("cancer", cancer, "binary", {**TABLE, "iid": "one row a patient"}),
         Base("shop", shop, "binary", SHOP),
+        Base("shop served", shop, "binary", {**SHOP, "epochs": 4}, service=True),
+        Base("cancer served", cancer, "binary", {**TABLE, "iid": "one row a patient", "epochs": 4}, service=True),
         Base("diabetes", diabetes, "regression", {**TABLE, "iid": "one row a patient", "lr": 1e-3}),
         Base(
             "flights",

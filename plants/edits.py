@@ -225,3 +225,23 @@ def format_by_class(share: float) -> DataEdit:
         return frame.with_columns(pl.Series("kind", np.where(one, "jpg", "png")))
 
     return edit
+
+
+def moved(column: str, deviations: float, rows: int = 1000) -> DataEdit:
+    """The first rows, with a column higher by so many standard deviations."""
+
+    def edit(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
+        by = deviations * float(frame[column].std())  # type: ignore[arg-type]
+        return frame.head(rows).with_columns(pl.col(column) + by)
+
+    return edit
+
+
+def replaced(column: str, share: float, value: object = None) -> DataEdit:
+    """A share of a column holds a value that was not there before, or nothing."""
+
+    def edit(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
+        hit = pl.Series(random.random(frame.height) < share)
+        return frame.with_columns(pl.when(hit).then(pl.lit(value)).otherwise(pl.col(column)).alias(column))
+
+    return edit

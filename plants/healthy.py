@@ -77,5 +77,8 @@ HEALTHY: list[tuple[Base, Fault]] = [
     (_with("pictures with mixup", "pictures", augment=["mixup"]), Fault()),
     (_with("pictures, batch of 8 with GroupNorm", "pictures", norm="group", batch_size=8), Fault()),
     (_with("pictures augmented", "pictures augmented"), Fault()),
+    (_with("service on clean rows", "shop served"), Fault()),
+    (_with("service on few clean rows", "cancer served"), Fault()),
+    (Base("service of a regression", diabetes, "regression", {**TABLE, "iid": "one row a patient", "lr": 1e-3, "epochs": 4}, service=True), Fault()),
     (Base("label smoothing", digits, "multiclass", {**DIGITS, "label_smoothing": 0.1}), Fault()),
 ]  # fmt: skip

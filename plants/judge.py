@@ -10,7 +10,7 @@ import numpy as np
 from plant import Plant
 
 RANK = {"NOT APPLICABLE": 0, "PASS": 0, "WARN": 1, "FAIL": 2}
-ORDER = ("audit", "split", "baseline", "check", "lr-range", "train", "evaluate", "predict")
+ORDER = ("audit", "split", "baseline", "check", "lr-range", "train", "evaluate", "export", "predict", "monitor")
 
 
 @dataclass

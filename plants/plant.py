@@ -27,13 +27,16 @@ class Edit:
 class Fault:
     """One strength of a plant: what is edited, in data, knobs and code, and what is done beside the usual steps.
 
-    then: commands after the usual ones, each as the words after `recipe`.
+    then: commands after the usual ones, each as the words after `recipe`. served: what is done to the rows that come in
+    service. deployed: code that is edited after the export, as a newer version on the server is.
     """
 
     data: DataEdit | None = None
     knobs: dict[str, Any] = field(default_factory=dict)
     code: tuple[Edit, ...] = ()
     then: tuple[tuple[str, ...], ...] = ()
+    served: DataEdit | None = None
+    deployed: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from plants_data import LEAK, of_data, three
 
 DATA, AUGMENT, MODEL = "image/data.py", "image/augment.py", "image/model.py"
 DRAW = "random.manual_seed(generator(images.seed, epoch, row).initial_seed())"
-SEEN = "        if self.augment and images.augment:"
+SEEN = "        if augment and self.augment:"
+SHOWN = "        x = plain(self.prep, torch.stack([self.picture(i) for i in numbers]))"
 PLAIN = '    return scaled(prep, stored[..., edge : edge + prep["size"], edge : edge + prep["size"]])'
 HEAD = "return self.head(self.dropout(self.backbone(_as_device_likes(x))))  # [b, width] -> [b, k]"
 
@@ -28,10 +29,10 @@ IMAGE = [
     Plant("S5 image", "the format tells the class", ("data", "split"), "pictures", "audit", of_data(format_by_class, 0.5, 0.8, 1.0), wrong="the format is not there in service", inflating=True),
     Plant(
         "P2 image", "evaluation shows other colours than training", ("preprocessing", "evaluation"), "pictures augmented", "check",
-        three(*(Fault(code=(Edit(DATA, "            plain(images.prep, torch.stack([images.picture(i) for i in rows.tolist()])), images.y[rows]", f"            {f} * plain(images.prep, torch.stack([images.picture(i) for i in rows.tolist()])), images.y[rows]"),)) for f in (0.8, 0.5, -1.0))),
+        three(*(Fault(code=(Edit(DATA, SHOWN, SHOWN.replace("plain(", f"{f} * plain(")),)) for f in (0.8, 0.5, -1.0))),
         wrong="evaluation sees other inputs than training",
     ),
-    Plant("P6 image", "augmentation left on in evaluation", ("preprocessing", "evaluation", "loop"), "pictures augmented", "check", three(*(Fault(knobs={"strength": s}, code=(Edit(DATA, SEEN, "        if images.augment:"),)) for s in (0.2, 0.5, 1.0))), wrong="the score is that of spoilt inputs"),
+    Plant("P6 image", "augmentation left on in evaluation", ("preprocessing", "evaluation", "loop"), "pictures augmented", "check", three(*(Fault(knobs={"strength": s}, code=(Edit(DATA, SEEN, "        if self.augment:"),)) for s in (0.2, 0.5, 1.0))), wrong="the score is that of spoilt inputs"),
     Plant("P7 image", "the same augmentation in every epoch", ("preprocessing", "loop", "reproducibility"), "pictures augmented", "check", {"medium": drawn("images.seed, 0, row")}, wrong="the augmentation adds little"),
     Plant("P7 image all", "the same augmentation for every example", ("preprocessing", "loop", "reproducibility"), "pictures augmented", "check", {"medium": drawn("images.seed, 0, 0")}, wrong="examples are changed together"),
     Plant("M3 image", "the backbone is detached from the loss", ("model", "optimiser"), "pictures", "check", {"extreme": Fault(code=(Edit(MODEL, HEAD, HEAD.replace("(x))))", "(x)).detach()))")),))}),

@@ -15,7 +15,7 @@ from typing import Any
 from healthy import HEALTHY
 from judge import Verdict, judge
 from plant import Fault, Plant
-from pool import BASES, ROOT, Trial, run_all
+from pool import BASES, ROOT, WORKERS, Trial, run_all
 
 from plants import PLANTS
 
@@ -71,13 +71,14 @@ def main() -> None:
     cli.add_argument("--seeds", type=int, default=SEEDS, help="fewer seeds, for a look")
     cli.add_argument("--full", type=int, default=FULL, help="seeds on which every step is run; the others train only")
     cli.add_argument("--keep", action="store_true", help="keep results of an earlier state of the code")
+    cli.add_argument("--workers", type=int, default=WORKERS, help="trials at a time")
     cli.add_argument("--out", type=Path, default=OUT)
     args = cli.parse_args()
     if unknown := set(args.ids) - {plant.id for plant in PLANTS}:
         cli.error(f"no plant is called {', '.join(sorted(unknown))}; there are {', '.join(p.id for p in PLANTS)}")
     plants = [plant for plant in PLANTS if not args.ids or plant.id in args.ids]
     if not args.table:
-        run_all(trials(plants, not args.ids, args.seeds, args.full), args.out, args.keep)
+        run_all(trials(plants, not args.ids, args.seeds, args.full), args.out, args.keep, args.workers)
     for verdict in verdicts(plants, args.out):
         print(line(verdict))
     if not args.ids:

@@ -25,6 +25,7 @@ from plant import Edit, Fault, apply_code
 
 STEPS = ("audit", "split", "baseline", "check", "lr-range", "train", "evaluate")
 LIGHT = ("split", "train")
+SERVICE = ("split", "train", "export")  # then `predict` and `monitor` on rows the project never saw
 PACKAGE = "project"
 # In every trial, healthy or not. Fewer and larger steps make the rival cheap. Pictures of 16 pixels need no ResNet.
 CHEAP = {
@@ -88,7 +89,7 @@ def trial(
     (folder / "recipe.toml").write_text(recipe((folder / "recipe.toml").read_text(), knobs))
     os.chdir(folder)
     sys.path.insert(0, str(folder / "src"))
-    todo = list(LIGHT if light else STEPS)
+    todo = list(SERVICE if base.service else LIGHT if light else STEPS)
     if fault.code or fault.data:  # the range test reads the rate: faults of other kinds have had their checks before it
         todo = [step for step in todo if step != "lr-range"]
     if start and start.exists() and not light:
@@ -104,6 +105,8 @@ def trial(
             uncommitted(package)
         else:
             steps.append(run(words[0], list(words[1:]), gated=True))
+    if base.service:
+        steps += served(base, fault, held, package, random)
     return {
         "seed": seed,
         "light": light,
@@ -112,6 +115,21 @@ def trial(
         "finite": guarded(finite),
         "linear": guarded(linear),
     }
+
+
+def served(
+    base: Base, fault: Fault, held: pl.DataFrame, package: Path, random: np.random.Generator
+) -> list[dict[str, Any]]:
+    """The exported model is asked about new rows, `held` as the fault leaves them, and watched on them.
+
+    The code is loaded anew in between, since a server starts from what lies there by then.
+    """
+    base.write(fault.served(held, random) if fault.served else held, Path("data/new.csv"))
+    apply_code(package, fault.deployed)
+    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    return [run(step, ["data/new.csv"], gated=True) for step in ("predict", "monitor")]
 
 
 def copy(source: Path, target: Path) -> None:
@@ -137,6 +155,7 @@ def run(step: str, words: list[str], gated: bool = False) -> dict[str, Any]:
     said, outcome = "", "done"
     try:
         args: argparse.Namespace = cli.parser().parse_intermixed_args(arguments)
+        args.of = args.overrides.pop() if step in ("predict", "monitor") else ""
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             cli._dispatch(args)
@@ -147,6 +166,7 @@ def run(step: str, words: list[str], gated: bool = False) -> dict[str, Any]:
     except Exception:
         outcome, said = "crashed", traceback.format_exc()[-600:]
     new = sorted(set(Path("runs").glob("*/record.json")) - before)
+    new += [Path("monitor/monitor.json")] if step == "monitor" and outcome == "done" else []
     record = json.loads(new[-1].read_text()) if new else {"findings": []}
     findings = [
         {

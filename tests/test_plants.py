@@ -32,11 +32,11 @@ QUICK = ("S5", "M1", "O1")
 def test_every_code_edit_fits_the_source(tmp_path: Path, plant: Plant) -> None:
     for strength, fault in plant.strengths.items():
         package = tmp_path / strength
-        for edit in fault.code:
+        for edit in (*fault.code, *fault.deployed):
             (package / edit.file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE / edit.file, package / edit.file)
-        apply_code(package, fault.code)
-        for edit in fault.code:
+        apply_code(package, (*fault.code, *fault.deployed))
+        for edit in (*fault.code, *fault.deployed):
             compile((package / edit.file).read_text(), edit.file, "exec")
 
 

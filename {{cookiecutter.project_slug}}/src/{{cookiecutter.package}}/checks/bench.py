@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -50,7 +50,8 @@ class Rows:
 @dataclass
 class Short:
     """A short training. start: the weights before it. norms: gradient norm of each tensor at each step; totals: of all
-    together. moved: how far a step moved all weights, as a share of their norm at the start. seen: rows trained on."""
+    together. moved: how far a step moved all weights, as a share of their norm at the start. seen: rows trained on.
+    stale: steps whose gradient is not what its own backward passes brought."""
 
     model: nn.Module
     start: dict[str, Tensor]
@@ -59,6 +60,7 @@ class Short:
     losses: list[float]
     moved: list[float]
     seen: Tensor
+    stale: list[int]
 
 
 @dataclass
@@ -119,9 +121,14 @@ class Bench:
         model = self.fresh()
         optimiser = make_optimiser(self.config, self.task, model)
         start = {name: p.detach().clone() for name, p in model.named_parameters()}
-        short = Short(model, start, {name: [] for name in start}, [], [], [], torch.empty(0))
+        short = Short(model, start, {name: [] for name in start}, [], [], [], torch.empty(0), [])
+
+        brought: dict[str, Tensor] = {}
+        hooks = [p.register_hook(partial(_collect, brought, n)) for n, p in model.named_parameters() if p.requires_grad]
 
         def observe() -> None:
+            if any(p.grad is not None and not _same(p.grad, brought.get(n)) for n, p in model.named_parameters()):
+                short.stale.append(len(short.totals))
             norms = {n: float(p.grad.norm()) if p.grad is not None else 0.0 for n, p in model.named_parameters()}
             short.totals.append(math.sqrt(sum(norm * norm for norm in norms.values())))
             for name, norm in norms.items():
@@ -132,11 +139,14 @@ class Bench:
         )  # of the start: weights that explode would hide their own steps
         seen = []
         for batch in self.stream(STEPS, self.few):
+            brought.clear()
             before = _trainable(model)
             loss = float(step(model, [batch], self.loss, optimiser, self.config, observe))
             short.losses.append(loss / len(batch.y))
             short.moved.append(float((_trainable(model) - before).norm() / scale))
             seen.append(batch.index.cpu())
+        for hook in hooks:
+            hook.remove()
         short.seen = torch.cat(seen).unique()
         return short
 
@@ -148,6 +158,18 @@ class Bench:
             for batch in self.train.batches(todo, epoch, augment=True):
                 yield batch.to(self.device)
             left, epoch = left - len(todo), epoch + 1
+
+
+def _collect(brought: dict[str, Tensor], name: str, gradient: Tensor) -> None:
+    """A backward pass brings a gradient: adds it up under the parameter's name."""
+    brought[name] = brought[name] + gradient if name in brought else gradient.detach().clone()
+
+
+def _same(held: Tensor, brought: Tensor | None) -> bool:
+    """Whether a buffer holds what was brought, up to rounding; one that nothing was brought to must be all zero."""
+    if brought is None:
+        return not bool(held.any())
+    return bool((held - brought).norm() <= 1e-3 * brought.norm() + 1e-12)
 
 
 def _trainable(model: nn.Module) -> Tensor:

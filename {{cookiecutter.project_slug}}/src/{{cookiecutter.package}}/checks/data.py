@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from ..config import Config
@@ -10,6 +11,7 @@ from .duplicates import FEATURES
 from .finding import Finding, finding, not_applicable
 
 IMBALANCE = 10  # to one; beyond it accuracy rewards silence
+STRANGE = 0.01  # chance that one of the classes looks lost where all sizes are drawn alike
 MANY = 50  # values of a category that are worth a mention
 ENOUGH = 20  # rows for each value of a category, on average
 
@@ -28,16 +30,35 @@ def balance(config: Config, data: Data) -> Finding:
     uneven = ratio > IMBALANCE and config.class_weights == "none" and not chosen
     shown = ", ".join(f"{c} {n:,}" for c, n in list(counts.items())[:5]) + (" ..." if len(counts) > 5 else "")
     metric = "average_precision" if config.task == "binary" else "balanced_accuracy"
+    lost = outlying(np.array(list(counts.values()))) and not chosen and config.class_weights == "none"
     return finding(
         "class balance",
-        f"{shown}; {ratio:.1f}:1; the rarest is {rare} with {counts[rare]:,} rows",
+        f"{shown}; {ratio:.1f}:1; the rarest is {rare} with {counts[rare]:,} rows"
+        + (", far from the others, which are alike" if lost else ""),
         fail=len(counts) < 2,
-        warn=uneven or counts[rare] < 10,
+        warn=uneven or lost or counts[rare] < 10,
         evidence={"counts": counts},
         most=IMBALANCE,
         rare=rare,
         metric=metric,
     )
+
+
+def outlying(counts: np.ndarray) -> bool:
+    """Whether the smallest of at least four classes is an outlier among the logarithms of their sizes, and under half of
+    their mean: where the others were collected alike, rows of this one were lost.
+
+    Grubbs' test (1969) at STRANGE, one-sided, with the spread of the others, which is at least that of a Poisson count.
+    """
+    from scipy.stats import t
+
+    sizes = np.sort(np.log(np.maximum(counts, 1)))
+    others, k = sizes[1:], len(sizes)
+    if k < 4:
+        return False
+    spread = np.sqrt(max(others.var(ddof=1), 1 / np.exp(others.mean())) * (1 + 1 / (k - 1)))
+    below = (others.mean() - sizes[0]) / spread
+    return bool(below > t.isf(STRANGE / k, k - 2) and sizes[0] < others.mean() - np.log(2))
 
 
 def listed(names: list[str]) -> str:

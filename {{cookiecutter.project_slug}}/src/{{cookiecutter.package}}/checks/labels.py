@@ -9,27 +9,22 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
-from ..engine.metrics import wilson
 from ..task import Data
-from . import power
+from . import label_noise, power
 from .finding import Finding, finding, not_applicable
 
-FLOOR = (
-    0.03  # error among the surest quarter that healthy data stays under (breast cancer .003, digits .000, flights .024)
-)
-FLAT = (
-    0.68  # error of the surest quarter over that of the next: .3-.6 where classes overlap, .7-1 where labels are random
-)
-HALVED = 0.5  # a model whose second quarter errs half as often as always naming the largest class can say: this label is wrong
+FLOOR = 0.01  # share of labels at random that is no matter: the lower end of the 1-2 % rule
+HALVED = 0.5  # a model that errs half as often as always naming the largest class can say: this label is wrong
 
 
 class Judged:
-    """Rows that a simple model was asked about. rows [m] positions; y [m]; predicted [m, k], or [m] for regression."""
+    """Rows that a simple model was asked about. rows [m] positions; x [m, d]; y [m]; predicted [m, k], [m] for regression."""
 
     def __init__(self, config: Config, data: Data, features: Any) -> None:
         self.rows = power.sample(data)
         self.y = power.target_numbers(config, data, self.rows)
-        self.predicted = power.out_of_fold(config, features[self.rows], self.y)
+        self.x = features[self.rows]
+        self.predicted = power.out_of_fold(config, self.x, self.y)
 
 
 def judge(config: Config, data: Data, features: Any) -> Judged | None:
@@ -84,16 +79,12 @@ def neighbours(config: Config, data: Data, judged: Judged | None) -> Finding:
 
 
 def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> Finding:
-    """A queue of likely mislabels by confident learning (Northcutt et al. 2021), and whether labels look random.
+    """A queue of likely mislabels by confident learning (Northcutt et al. 2021), and how many labels look random.
 
     Where classes merely overlap, a model errs less the surer it is. Random labels put a floor under its errors that no
-    certainty removes: the surest quarter of rows errs nearly as often as the next. That floor is the warning. About
-    half of all suspects are real errors: the queue is for review, never for deletion.
+    certainty removes; `label_noise` estimates it. Red when it is surely above FLOOR, and the model knows the rest well
+    enough to say so. About half of all suspects are real errors: the queue is for review, never for deletion.
     """
-    _name, _expected = (
-        "label suspects",
-        f"a surest quarter of rows with at most {FLOOR:.0%} contradicted labels, or far fewer than the next quarter",
-    )
     if judged is None or config.task not in ("binary", "multiclass"):
         return not_applicable("label suspects", "needs classes, simple features and 5 rows of each class")
     from cleanlab.filter import find_label_issues
@@ -104,27 +95,15 @@ def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> F
     columns = [pl.Series("label_is", names[y[order]]), pl.Series("model_says", names[chance[order].argmax(1)])]
     columns.append(pl.Series("chance_of_label", chance[order, y[order]].round(4)))
     pl.DataFrame(columns).hstack(data.frame[judged.rows[order]]).write_csv(path)
-    first, second, size = _errors_of_surest(chance, y)
-    blind = 1 - np.bincount(y).max() / len(y)
-    sure = wilson(round(first * size), size)[0] > FLOOR and second < HALVED * blind
-    bad = sure and first > FLAT * second
-    share = len(order) / len(y)
+    noise = label_noise.estimate(judged.x, chance, y, FLOOR)
+    bad = noise.sure > label_noise.SURE and noise.doubt < HALVED * noise.blind
     return finding(
         "label suspects",
-        f"{len(order):,} of {len(y):,} labels ({share:.1%}) contradict an out-of-fold model; among its surest quarter {first:.1%},"
-        f" the next {second:.1%}{power.sampled(data)}",
+        f"{len(order):,} of {len(y):,} labels ({len(order) / len(y):.1%}) contradict an out-of-fold model; the share drawn"
+        f" at random that fits best is {noise.share:.1%}{' or less' if noise.share <= FLOOR else ''}, {max(noise.sure, 0.0) ** 0.5:.1f} standard errors above {FLOOR:.0%}{power.sampled(data)}",
         warn=bad,
-        share=first if bad else 0.0,
-        evidence={"suspects": len(order), "surest": first, "next": second, "blind": float(blind)},
+        share=noise.wrong if bad else 0.0,
+        evidence={"suspects": len(order), **vars(noise)},
         floor=FLOOR,
         file=path.name,
     )
-
-
-def _errors_of_surest(chance: np.ndarray, y: np.ndarray) -> tuple[float, float, int]:
-    """Error rate among the quarter of rows with the widest margin, among the next quarter, and the size of a quarter."""
-    ranked = np.sort(chance, axis=1)
-    order = np.argsort(ranked[:, -2] - ranked[:, -1], kind="stable")
-    wrong = (chance.argmax(1) != y)[order]
-    size = max(len(y) // 4, 1)
-    return float(wrong[:size].mean()), float(wrong[size : 2 * size].mean()), size

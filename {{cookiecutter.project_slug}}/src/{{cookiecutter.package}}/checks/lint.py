@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ..engine.optim import make_optimiser
 from ..task import Batch
-from .bench import Bench, has_batch_norm
+from .bench import Bench, has_batch_norm, map_inputs
 from .finding import Finding, finding, not_applicable
 
 LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
@@ -22,19 +23,46 @@ TRANSPARENT = (
     nn.Identity,
     nn.Flatten,
 )
+# Share of the variance of an activation of standard normal numbers that no straight line explains: ReLU .27, GELU .17,
+# tanh .07, and the least curved one in use, the logistic function, .017. Under a tenth of that it is a straight line.
+CURVED = 0.0017
 SMALL_BATCH = 16  # under this BatchNorm's statistics are too noisy (Wu and He 2018, figure 1)
 
 
 def activations(bench: Bench) -> Finding:
-    """Two linear layers with nothing but norm, dropout or reshape between them are one linear layer.
+    """Two linear layers with nothing but norm, dropout, reshape or an activation that is a straight line between them are
+    one linear layer; and so is a network of several layers whose output is straight along every line between two inputs.
 
-    A narrow middle is a deliberate low-rank factor (LoRA, the bottleneck of an inverted residual) and is let pass.
+    The first reads modules in the order they run, the second the whole network, so that activations called as functions
+    count too. A narrow middle is a deliberate low-rank factor (LoRA, the bottleneck of an inverted residual) and is let
+    pass.
     """
     model = bench.fresh().eval()
+    pairs, narrow = _linear_pairs(bench, model)
+    several = sum(isinstance(m, LINEAR) for m in model.modules()) > 1
+    whole = several and not pairs and not narrow and all(_straight_network(bench, model, far) for far in (1.0, 100.0))
+    saw = "every hidden layer is followed by a non-linearity"
+    if pairs:
+        saw = f"{pairs[0][0]} feeds {pairs[0][1]} with no activation between, or one that is a straight line"
+    elif whole:
+        saw = "halfway between any two inputs the output is halfway too: all layers together are one linear layer"
+    return finding(
+        "activations",
+        saw,
+        fail=bool(pairs) or whole,
+        evidence={"pairs": pairs, "straight": whole},
+        first=pairs[0][0] if pairs else "each hidden layer",
+    )
+
+
+def _linear_pairs(bench: Bench, model: nn.Module) -> tuple[list[tuple[str, str]], bool]:
+    """Names of linear layers of which the second gets what the first gives, with nothing curved between; and whether
+    some were let pass for their narrow middle."""
     names = {module: name for name, module in model.named_modules()}
     source: dict[int, nn.Module] = {}
     alive: list[Any] = []  # keeps every tensor, so that an id is never used twice
     pairs: list[tuple[str, str]] = []
+    narrow: list[nn.Module] = []
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         if not inputs or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
@@ -42,28 +70,63 @@ def activations(bench: Bench) -> Finding:
         alive.extend((inputs[0], output))
         before = source.get(id(inputs[0]))
         if isinstance(module, LINEAR):
-            if before is not None and not _bottleneck(before, module):
+            if before is not None and _bottleneck(before, module):
+                narrow.append(module)
+            elif before is not None:
                 pairs.append((names[before], names[module]))
             source[id(output)] = module
-        elif isinstance(module, TRANSPARENT) and before is not None:
+        elif before is not None and (isinstance(module, TRANSPARENT) or module in straight):
             source[id(output)] = before
         else:
             source.pop(id(output), None)
 
-    hooks = [m.register_forward_hook(hook) for m in model.modules() if not list(m.children())]
+    leaves = [m for m in model.modules() if not list(m.children())]
+    straight = {m for m in leaves if not isinstance(m, (*LINEAR, *TRANSPARENT)) and is_straight(m)}
+    hooks = [m.register_forward_hook(hook) for m in leaves]
     with torch.no_grad():
         model(bench.batch(bench.rows(4)).x)
     for handle in hooks:
         handle.remove()
-    return finding(
-        "activations",
-        f"{pairs[0][0]} feeds {pairs[0][1]} with no activation between"
-        if pairs
-        else "every hidden layer is followed by a non-linearity",
-        fail=bool(pairs),
-        evidence={"pairs": pairs},
-        first=pairs[0][0] if pairs else "",
-    )
+    return pairs, bool(narrow)
+
+
+def is_straight(module: nn.Module) -> bool:
+    """Whether a module takes numbers one by one, as an activation does, and gives a straight line (see CURVED), also for
+    numbers four times as large: some activations are bent far out only."""
+    return all(_curvature(module, scale) < CURVED for scale in (1.0, 4.0))
+
+
+def _curvature(module: nn.Module, scale: float) -> float:
+    """Share of the variance that no straight line explains, for normal numbers; infinity for what is no activation."""
+    z = scale * torch.special.ndtri((torch.arange(2048, dtype=torch.float64) + 0.5) / 2048)
+    order = torch.randperm(2048, generator=torch.Generator().manual_seed(0))
+    place = next((p for p in module.parameters()), torch.empty(0))
+    try:
+        with torch.no_grad():
+            value, mixed = (module(x.to(place).reshape(1, -1)).flatten().double().cpu() for x in (z, z[order]))
+    except Exception:  # no activation: it wants numbers of another kind or shape
+        return math.inf
+    if value.shape != z.shape or not torch.allclose(value[order], mixed) or not float(value.var()) > 0:
+        return math.inf
+    slope, level = ((value - value.mean()) * z).mean() / (z * z).mean(), value.mean()
+    return float((value - level - slope * z).var() / value.var())
+
+
+@torch.no_grad()
+def _straight_network(bench: Bench, model: nn.Module, far: float) -> bool:
+    """Whether outputs halfway between two examples are halfway, up to rounding; inputs that are no decimals are all alike.
+
+    far: what the inputs are multiplied by. Close to zero a tanh is straight for all that rounding shows.
+    """
+    some = bench.batch(bench.rows(64)).x
+    if not any(t.is_floating_point() for t in (some.values() if isinstance(some, dict) else [some])):
+        return False
+    start = map_inputs(some, lambda t: far * t if t.is_floating_point() else t[:1].expand_as(t))
+    end = map_inputs(start, lambda t: t.roll(1, dims=0))
+    half = map_inputs(start, lambda t: (t + t.roll(1, dims=0)) / 2 if t.is_floating_point() else t)
+    one, other, middle = (model(x).double() for x in (start, end, half))
+    spread = float((one - other).norm())
+    return spread > 0 and float((middle - (one + other) / 2).norm()) < 1e-4 * spread
 
 
 def _width(module: nn.Module, end: str) -> int:

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ..checks import data as columns
-from ..checks import duplicates, values
+from ..checks import duplicates, units, values
 from ..checks.finding import Cause, Finding
 from ..checks.independence import who_and_when
 from ..config import Config
@@ -118,6 +118,34 @@ def integers(frame: pl.DataFrame, share: float, random: np.random.Generator) -> 
     )
 
 
+def other_unit(factor: float) -> Callable[[pl.DataFrame, float, np.random.Generator], pl.DataFrame]:
+    """This share of a column of lengths is in another unit."""
+
+    def fault(frame: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
+        length = np.exp(random.normal(3, 0.2, len(frame)))
+        return frame.with_columns(
+            pl.Series("length", np.where(random.random(len(frame)) < share, length * factor, length))
+        )
+
+    return fault
+
+
+def fahrenheit(frame: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
+    """This share of temperatures is in degrees F."""
+    celsius = random.normal(12, 4, len(frame))
+    return frame.with_columns(
+        pl.Series("degrees", np.where(random.random(len(frame)) < share, 1.8 * celsius + 32, celsius))
+    )
+
+
+def spelt(frame: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
+    """This share of a category in capitals with a blank."""
+    hit = pl.Series(random.random(len(frame)) < share)
+    return frame.with_columns(
+        pl.when(hit).then(pl.col("kind").str.to_uppercase() + " ").otherwise(pl.col("kind")).alias("kind")
+    )
+
+
 FAULTS: list[tuple[Any, str, Any, tuple[float, float, float]]] = [
     (columns.balance, "WARN", keep, (0.08, 0.05, 0.01)),
     (columns.missing, "WARN", overwrite("x0", None), (0.97, 0.99, 1.0)),
@@ -126,6 +154,10 @@ FAULTS: list[tuple[Any, str, Any, tuple[float, float, float]]] = [
     (values.sentinels, "WARN", overwrite("x0", 0.0), (0.05, 0.15, 0.4)),
     (values.sentinels, "WARN", overwrite("x0", -999.0), (0.02, 0.1, 0.3)),
     (values.sentinels, "WARN", integers, (0.02, 0.1, 0.3)),
+    (units.mixed_units, "WARN", other_unit(1000), (0.05, 0.3, 0.6)),
+    (units.mixed_units, "WARN", other_unit(25.4), (0.05, 0.3, 0.6)),
+    (units.mixed_units, "WARN", fahrenheit, (0.1, 0.3, 0.6)),
+    (units.spellings, "WARN", spelt, (0.02, 0.1, 0.5)),
     (values.distributions, "WARN", scale, (1e4, 1e6, 1e9)),
     (duplicates.exact, "WARN", contradict, (0.003, 0.01, 0.04)),
     (duplicates.exact, "WARN", repeat, (0.015, 0.03, 0.045)),
@@ -146,6 +178,49 @@ def test_faults_are_red(
     found = check(config_of(), data_of(frame))
     assert found.verdict == verdict, found.saw
     assert len(found.causes) >= 2 and found.next
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_humps_that_are_no_units_are_green(seed: int) -> None:
+    """Two kinds of things: far apart by another factor, or a known factor apart and of another shape."""
+    random, frame = np.random.default_rng(seed), table(seed=seed)
+    second = random.random(600) < 0.4
+    factor = np.where(second, 40 * random.lognormal(0, 0.2, 600), random.lognormal(0, 0.2, 600))
+    shape = np.where(second, 1000 * random.lognormal(0, 0.9, 600), random.lognormal(0, 0.2, 600))
+    two = frame.with_columns(pl.Series("factor", factor), pl.Series("shape", shape), pl.Series("year", 2000 + second))
+    assert units.mixed_units(config_of(), data_of(two)).verdict == "PASS"
+
+
+@pytest.mark.parametrize(("values", "same"), [(["New York", "new-york"], True), (["A+", "A-"], False), (["1-2", "12"], False), (["+", "-"], False), (["é", "e"], True), (["<5", ">5"], False)])  # fmt: skip
+def test_spellings_are_told_from_different_values(values: list[str], same: bool) -> None:
+    frame = pl.DataFrame({"kind": values * 20, "target": ["yes", "no"] * 20})
+    assert units.spellings(config_of(), data_of(frame)).verdict == ("WARN" if same else "PASS")
+
+
+@pytest.mark.parametrize(
+    ("counts", "lost"),
+    [
+        ([120, 110, 130, 118, 115, 25], True),
+        ([120, 110, 130, 118, 115, 60], False),  # half is no evidence at this size
+        ([1200, 1180, 1210, 1190, 1205, 500], True),
+        ([400, 200, 100, 50, 25], False),  # sizes that fall off are natural
+        ([300, 290, 40], False),  # two others do not say what is usual
+        ([120, 110, 130, 118, 115, 105], False),
+    ],
+)
+def test_a_class_far_rarer_than_others_that_are_alike(counts: list[int], lost: bool) -> None:
+    assert columns.outlying(np.array(counts)) is lost
+    frame = pl.DataFrame({"target": np.repeat([f"c{i}" for i in range(len(counts))], counts)})
+    found = columns.balance(config_of(task="multiclass"), data_of(frame))
+    assert ("far from the others" in found.saw) is lost
+    declared = columns.balance(config_of(task="multiclass", class_weights="balanced"), data_of(frame))
+    assert "far from the others" not in declared.saw
+
+
+def test_class_sizes_drawn_alike_seldom_look_lost() -> None:
+    random = np.random.default_rng(0)
+    sizes = [np.exp(random.normal(5, spread, k)).astype(int) for k in (4, 6, 20) for spread in (0.05, 0.3, 1.0) for _ in range(100)]  # fmt: skip
+    assert np.mean([columns.outlying(counts) for counts in sizes]) < 0.02
 
 
 def test_one_class_is_red() -> None:

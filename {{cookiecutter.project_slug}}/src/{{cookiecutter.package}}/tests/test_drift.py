@@ -91,6 +91,20 @@ def test_new_categories_and_new_gaps(statistics: dict[str, Any]) -> None:
     assert one["values"] == ["new"] and one["now"] == 0.1
 
 
+@pytest.mark.parametrize(("kind", "check"), [("missing", "missing values in production"), ("unseen", "new categories")])
+@pytest.mark.parametrize(
+    ("then", "now", "alarm", "verdict"),
+    [(0.01, 0.2, True, "FAIL"), (0.0, 0.01, False, "WARN"), (0.01, 0.012, False, "PASS"), (0.0, 0.0, False, "PASS")],
+)
+def test_shares_that_grew_are_an_alarm(
+    kind: str, check: str, then: float, now: float, alarm: bool, verdict: str
+) -> None:
+    one = {"test": kind, "name": "a", "alarm": alarm, "excess": now - then, "then": then, "now": now, "values": ["new"]}
+    found = {f.check: f.verdict for f in alarms.of_tests([one], 100, monitor.ENOUGH, RATE, FLOOR)}
+    assert found[check] == verdict
+    assert {v for name, v in found.items() if name != check} == {"PASS"}
+
+
 def test_tests_agree_with_scipy() -> None:
     random = np.random.default_rng(5)
     known, now = np.sort(random.normal(size=400)), np.sort(random.normal(0.2, 1.2, size=250))

@@ -21,6 +21,7 @@ from ..engine.optim import make_optimiser
 from ..errors import UserError
 from ..task import Data
 from . import audit, baseline, model
+from .data import encode
 from .encoder import find_encoder, load_settings, load_tokenizer
 from .recipe import TASK, Config
 
@@ -485,3 +486,28 @@ def test_a_real_encoder_offline(project: Path, monkeypatch: pytest.MonkeyPatch) 
     with torch.no_grad():
         apart = network.eval()(batches[0].x) - model.merge(network)(batches[0].x)
     assert float(apart.abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize(("strange", "verdict"), [(0.0, "PASS"), (0.1, "WARN"), (0.5, "FAIL")])
+def test_unknown_words_are_counted(project: Path, strange: float, verdict: str) -> None:
+    """Words of another language among known ones: in the audit's sample, and in both parts before training."""
+    frame = pl.read_csv(project / "data" / "train.csv")
+    words = [["猫" if (i * 37 + j) % 100 < 100 * strange else w for j, w in enumerate(t.split())] for i, t in enumerate(frame["text"])]  # fmt: skip
+    frame.with_columns(pl.Series("text", [" ".join(text) for text in words])).write_csv(project / "data" / "train.csv")
+    config, prep, data = prepared(project)
+    assert audit.unknown_tokens(prep, encode(prep, data.frame)).verdict == verdict
+    red = "FAIL" if verdict == "FAIL" else "PASS"
+    assert audit.tokens_fit(prep, data, data.take(np.arange(40))).verdict == red
+
+
+def test_texts_that_all_read_alike_are_red(project: Path) -> None:
+    config, prep, data = prepared(project)
+    alike = data.take(np.zeros(40, dtype=np.int64))
+    assert audit.tokens_fit(prep, data, data.take(np.arange(40))).verdict == "PASS"
+    assert audit.tokens_fit(prep, data, alike).verdict == "FAIL"
+
+
+def test_adapters_as_large_as_the_network_are_named(project: Path) -> None:
+    for rank, verdict in ((1, "PASS"), (64, "WARN")):
+        config, prep, _ = prepared(project, adapt="lora", lora_rank=rank)
+        assert audit.trained_share(config, prep).verdict == verdict, rank
