@@ -186,7 +186,7 @@ SCHEDULE = [
     ),
 ]  # fmt: skip
 
-ORDER = "    order = torch.arange(n) if random is None else torch.randperm(n, generator=random)\n"
+ORDER = "    order = torch.arange(n) if random is None else shuffled(n, random, getattr(examples, \"stretch\", 1))\n"
 TODO = "            todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]\n"
 TABLE = "            query = None if self.query is None else self.query[rows]\n            yield Batch({name"
 
@@ -237,7 +237,7 @@ EVALUATION = [
 ]  # fmt: skip
 
 REPRODUCIBILITY = [
-    Plant("Q1", "the order of examples has no seed", ("reproducibility", "loop"), "digits", "check", {"medium": code(LOOP, ORDER, ORDER.replace("torch.randperm(n, generator=random)", "torch.randperm(n, generator=(lambda g: (g.seed(), g)[1])(torch.Generator()))"))}, wrong="no run can be repeated"),
+    Plant("Q1", "the order of examples has no seed", ("reproducibility", "loop"), "digits", "check", {"medium": code(LOOP, ORDER, ORDER.replace("shuffled(n, random, getattr(examples, \"stretch\", 1))", "torch.randperm(n, generator=(lambda g: (g.seed(), g)[1])(torch.Generator()))"))}, wrong="no run can be repeated"),
     Plant("Q1 init", "the network starts from no seed", ("reproducibility", "loop"), "digits", "check", {"medium": code(LOOP, "    seed_everything(config.seed, config.deterministic)\n", "    torch.seed()\n")}, wrong="no run can be repeated"),
     Plant("Q2", "resumed without the optimiser's state", ("reproducibility", "loop", "optimiser"), "digits", "check", {"medium": code(RESUME, '        optimiser.load_state_dict(adapted)\n', "")}, wrong="a resumed run is another run"),
     Plant("Q2 random", "resumed without the generators' state", ("reproducibility", "loop"), "digits dropout", "check", {"medium": code(RESUME, '        set_rng_state(saved.state["rng"])\n', "")}, wrong="a resumed run is another run"),
