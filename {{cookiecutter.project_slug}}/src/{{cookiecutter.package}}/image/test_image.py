@@ -8,6 +8,7 @@ import multiprocessing
 import struct
 import tomllib
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -653,7 +654,7 @@ def test_checks_before_training_green_and_red(project: Path, trained: Path, monk
         frozen = {f.check: f for f in TASK.checks(config, prep, train, val)}["frozen statistics"]
     assert frozen.verdict == "FAIL" and "backbone.bn1.running_mean" in frozen.saw
     part = data.first(TASK.examples(config, prep, val), 20)
-    bright = data.Images(**{**vars(part), "stored": part.stored // 4 + 190})  # type: ignore[operator]
+    bright = replace(part, stored=part.stored // 4 + 190)  # type: ignore[operator]
     assert checks.pixels_fit(prep, {"train": part, "val": bright}).verdict == "FAIL"
     assert checks.pixels_fit(prep, {"train": part, "val": part}).verdict == "PASS"
     with monkeypatch.context() as patch:  # outside training the loader gives other colours

@@ -494,14 +494,14 @@ def test_unknown_words_are_counted(project: Path, strange: float, verdict: str) 
     frame = pl.read_csv(project / "data" / "train.csv")
     words = [["猫" if (i * 37 + j) % 100 < 100 * strange else w for j, w in enumerate(t.split())] for i, t in enumerate(frame["text"])]  # fmt: skip
     frame.with_columns(pl.Series("text", [" ".join(text) for text in words])).write_csv(project / "data" / "train.csv")
-    config, prep, data = prepared(project)
+    _, prep, data = prepared(project)
     assert audit.unknown_tokens(prep, encode(prep, data.frame)).verdict == verdict
     red = "FAIL" if verdict == "FAIL" else "PASS"
     assert audit.tokens_fit(prep, data, data.take(np.arange(40))).verdict == red
 
 
 def test_texts_that_all_read_alike_are_red(project: Path) -> None:
-    config, prep, data = prepared(project)
+    _, prep, data = prepared(project)
     alike = data.take(np.zeros(40, dtype=np.int64))
     assert audit.tokens_fit(prep, data, data.take(np.arange(40))).verdict == "PASS"
     assert audit.tokens_fit(prep, data, alike).verdict == "FAIL"
