@@ -661,7 +661,7 @@ def test_checks_before_training_green_and_red(project: Path, trained: Path, monk
         patch.setattr(augment, "plain", dimmed)
         other = checks.pixels_fit(prep, {"train": part, "val": part})
     assert other.verdict == "FAIL" and other.causes[0].group == "preprocessing" and "100% read otherwise" in other.saw
-    same = data.Images(**{**vars(part), "stored": part.stored[:1].repeat(20, 1, 1, 1)})  # type: ignore[index]
+    same = replace(part, stored=part.stored[:1].repeat(20, 1, 1, 1))  # type: ignore[index]
     assert checks.pixels_fit(prep, {"train": part, "val": same}).verdict == "FAIL"
     full = config_of(project)
     _, plain, _ = prepared(project)
