@@ -119,7 +119,7 @@ def _write(folder: Path, weights: dict[str, Tensor], progress: dict[str, Any], s
     folder.mkdir(parents=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     save_file(tensors, folder / "weights.safetensors")
-    (folder / "progress.json").write_text(to_json(progress), encoding="utf-8")
+    (folder / "progress.json").write_text(to_json(progress, indent=None), encoding="utf-8")
     if state is not None:
         torch.save(state, folder / "state.pt")
     manifest = {path.name: sha256(path) for path in sorted(folder.iterdir())}

@@ -254,7 +254,7 @@ def fit(
                 }
             )
             progress.curves.append(row)
-            progress.losses.append(np.round(each[:CURVED], 5).tolist())
+            progress.losses.append(torch.from_numpy(each[:CURVED].astype(np.float32)))
             improved = close_epoch(config, progress)
             if improved:
                 save_best(project, run, model, progress)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import UserError
@@ -28,7 +29,8 @@ class Progress:
 
     batches: micro-batches of this epoch already used. loss_sum, seen: running sum of this epoch's training loss.
     plateau: factor of the plateau schedule. skipped: steps whose gradient was not finite and that were passed over.
-    curves: one dict per finished epoch. losses: per epoch the validation loss of each example.
+    curves: one dict per finished epoch. losses: per epoch the validation loss of each example, float32 [n]; they grow
+    with every epoch and are saved as tensors, since as text they would soon take longer than training.
     """
 
     epoch: int = 0
@@ -43,7 +45,7 @@ class Progress:
     stopped: str = ""
     skipped: list[int] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
-    losses: list[list[float]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
 
 
 def save_last(
@@ -53,8 +55,10 @@ def save_last(
     world = project.world
     weights, adapted = world.whole(project.task.state(model)), world.whole(optimiser.state_dict())
     if world.first:
-        state = {"optimiser": adapted, "rng": rng_state(), "watch": watch.state()}
-        checkpoint.save(run.folder / "checkpoints", "last", progress.step, weights, asdict(progress), state)
+        losses = torch.stack(progress.losses) if progress.losses else torch.empty(0)
+        state = {"optimiser": adapted, "rng": rng_state(), "watch": watch.state(), "losses": losses}
+        known = {name: value for name, value in vars(progress).items() if name != "losses"}
+        checkpoint.save(run.folder / "checkpoints", "last", progress.step, weights, known, state)
 
 
 def save_best(project: Project, run: Run, model: nn.Module, progress: Progress) -> None:
@@ -71,7 +75,7 @@ def restore(project: Project, run: Run, model: nn.Module, optimiser: Optimizer, 
     saved = world.same(_newest(project, run) if world.first else None)
     try:
         assert saved.state is not None, "it holds no optimiser state"
-        progress = _progress(saved.progress)
+        progress = _progress({**saved.progress, "losses": list(saved.state["losses"])})
         task.load_state(model, world.placed(saved.weights, task.state(model)))
         adapted = saved.state["optimiser"]
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
@@ -97,7 +101,7 @@ def _progress(saved: dict[str, Any]) -> Progress:
         raise ValueError(f"its progress differs in {', '.join(sorted(odd))}")
     progress = Progress(**saved)
     progress.best = math.inf if progress.best is None else progress.best
-    for name, fresh in asdict(Progress()).items():
+    for name, fresh in vars(Progress()).items():
         if not isinstance(value := getattr(progress, name), int | float if isinstance(fresh, float) else type(fresh)):
             raise ValueError(f"its {name} is {value!r}")
     progress.curves = [{k: math.nan if v is None else v for k, v in row.items()} for row in progress.curves]

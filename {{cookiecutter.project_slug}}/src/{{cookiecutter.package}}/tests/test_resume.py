@@ -307,6 +307,17 @@ def test_skipping_is_bounded_and_leaves_no_trace(tmp_path: Path) -> None:
         fit(project, run, bench.prep, bench.train, bench.val, skip=2)
 
 
+def test_a_checkpoint_costs_as_much_in_the_last_epoch_as_in_the_first(tmp_path: Path) -> None:
+    """What grows with every epoch and every example is kept as tensors, and comes back with all its bits."""
+    project = toy_project(tmp_path, epochs=12)
+    bench, run = make_bench(project), project.begin("train")
+    model, progress = fit(project, run, bench.prep, bench.train, bench.val)
+    last = checkpoint.load(run.folder / "checkpoints", "last", pytest.fail)
+    assert (last.folder / "progress.json").stat().st_size < 400 * progress.epoch
+    assert torch.equal(last.state["losses"], torch.stack(progress.losses))  # type: ignore[index]
+    assert last.state["losses"].shape == (progress.epoch, len(bench.val))  # type: ignore[index]
+
+
 def test_a_validation_loss_that_never_is_a_number_is_one_sentence(tmp_path: Path) -> None:
     project = toy_project(tmp_path)
     bench = make_bench(project)
