@@ -118,7 +118,7 @@ def fresh_gradients(bench: Bench) -> Finding:
 
     The second half sees what is cleared only now and then: to miss one step in p costs (1 - p) to the power of 60.
     """
-    first, *others = _gradients(bench, [bench.rows(16)], times=8)
+    first, *others = _gradients(bench, [bench.rows(min(16, bench.few))], times=8)
     ratios = [float(other.norm() / first.norm().clamp(min=1e-12)) for other in others]
     ratio = max(ratios, key=lambda value: abs(value - 1))
     stale = bench.short.stale
@@ -136,7 +136,7 @@ def downhill(bench: Bench) -> Finding:
     config = bench.config.model_copy(update={"lr": bench.config.lr / 10, "weight_decay": 0.0})
     model = quiet(bench.fresh())
     optimiser = make_optimiser(config, bench.task, model)
-    batch = bench.batch(bench.rows(16))
+    batch = bench.batch(bench.rows(min(16, bench.few)))
     values = [float(step(model, [batch], bench.loss, optimiser, config)) / len(batch.y) for _ in range(11)]
     rise = values[-1] - values[0]
     return finding(
