@@ -1,11 +1,13 @@
-"""How audit, split, loading and encoding grow with the rows: seconds over 1e4, 1e5, 1e6 rows, and the exponent; start-up.
+"""How loading, audit, split and encoding grow with the examples: seconds over 1e4, 1e5, 1e6, and the exponent; start-up.
 
-python bench/growth.py [ROWS ...]      writes its parts of docs/benchmarks.md (about 5 minutes on one core)
+python bench/growth.py [EXAMPLES ...]  writes its parts of docs/benchmarks.md (about 30 minutes on one core, 5 GB of disk)
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import json
 import math
 import os
 import resource
@@ -14,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
@@ -23,8 +27,9 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "demo"), str(ROOT / "tests")]
 STEPS = ("load", "audit", "split", "encode")
+BATCHES = 500  # that are drawn in training order, to see whether they come as fast from many examples
 TIMES = 7  # of a start-up
 
 
@@ -42,24 +47,75 @@ def write_rows(path: Path, n: int) -> None:
     frame.with_columns(**{k: pl.Series(v) for k, v in words.items()}, target=pl.Series(label)).write_csv(path)
 
 
-def one(n: int, folder: Path) -> dict[str, float]:
-    """Processor seconds of each step on n rows, in this process; and its peak memory."""
+def write_texts(path: Path, n: int) -> None:
+    """Pairs of real docstrings, each pair once; the library of the first is the label."""
+    import data
+    import polars as pl
+
+    data.docstrings(path)
+    real = pl.read_csv(path)
+    pairs = np.random.default_rng(0).permutation(len(real) ** 2)[:n]
+    first, second = real[pairs // len(real)], real[pairs % len(real)]
+    first.select(pl.col("text") + " " + second["text"], target="library").write_csv(path)
+
+
+def write_images(path: Path, n: int) -> None:
+    """Hand-written digits of 8 x 8 grey pixels with noise of a tenth, a PNG file each, and the list of them."""
+    import polars as pl
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    bunch, random = load_digits(), np.random.default_rng(0)
+    chosen = random.integers(0, len(bunch.target), n)
+    names = [f"{i // 1000:04d}/{i % 1000:03d}.png" for i in range(n)]
+    for i, (name, row) in enumerate(zip(names, chosen, strict=True)):
+        if i % 1000 == 0:
+            (path.parent / name).parent.mkdir()
+        noisy = bunch.images[row] * 16 + random.normal(0, 25, (8, 8))
+        Image.fromarray(noisy.clip(0, 255).astype("uint8")).save(path.parent / name)
+    pl.DataFrame({"path": names, "target": bunch.target[chosen]}).write_csv(path)
+
+
+KINDS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "tabular": (write_rows, {"task": "binary"}, "Tables of ten features, two of words, from CSV"),
+    "text": (
+        write_texts,
+        {"task": "multiclass", "max_length": 64},
+        "Texts: pairs of docstrings from CSV, at most 64 tokens",
+    ),
+    "image": (
+        write_images,
+        {"task": "multiclass", "weights": "none", "size": 32, "image": "path"},
+        "Images: 8 x 8 PNG files, enlarged to 32 x 32",
+    ),
+}
+
+
+def one(kind: str, n: int, folder: Path) -> dict[str, float]:
+    """Processor seconds of each step on n examples, in this process; and its peak memory."""
     import torch
+    from code_of_template.engine.loop import plan
     from code_of_template.engine.parts import parts
     from code_of_template.engine.project import Project
     from code_of_template.steps import audit, split
-    from code_of_template.tabular.recipe import TASK, Config
 
+    recipe = importlib.import_module(f"code_of_template.{kind}.recipe")
+    write, knobs, _ = KINDS[kind]
+    if kind == "text":
+        import data
+
+        knobs = {**knobs, "encoder": str(data.minilm())}
     torch.set_num_threads(1)
-    write_rows(folder / "train.csv", n)
-    config = Config(data="train.csv", task="binary", iid="drawn independently", tracker="none", device="cpu")
+    write(folder / "train.csv", n)
+    shared = {"data": "train.csv", "iid": "drawn independently", "tracker": "none", "device": "cpu", "batch_size": 64}
+    config = recipe.Config(modality=kind, **shared, **knobs)
     (folder / "recipe.toml").write_text("")
-    project = Project(folder, config, TASK, quiet=True)
+    project = Project(folder, config, recipe.TASK, quiet=True)
     spent, words = {}, argparse.Namespace(review="")
 
-    def timed(name: str, work: object) -> object:
+    def timed(name: str, work: Callable[[], Any]) -> Any:
         before = time.process_time()
-        made = work()  # type: ignore[operator]
+        made = work()
         spent[name] = time.process_time() - before
         return made
 
@@ -67,35 +123,38 @@ def one(n: int, folder: Path) -> dict[str, float]:
     timed("audit", lambda: audit.run(project, project.begin("audit"), words))
     timed("split", lambda: split.run(project, project.begin("split"), words))
     train = parts(project)["train"]
-    timed("encode", lambda: TASK.examples(config, TASK.prepare(config, train), train))
-    return {**spent, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    examples = timed("encode", lambda: recipe.TASK.examples(config, recipe.TASK.prepare(config, train), train))
+    todo = plan(examples, config.batch_size, 0)[: BATCHES + 1]
+    next(examples.batches(todo[:1], 0, augment=True))  # pays for imports
+    drawn = timed("batches", lambda: sum(len(batch.y) for batch in examples.batches(todo[1:], 0, augment=True)))
+    rate = drawn / spent.pop("batches")
+    return {**spent, "rate": rate, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def growth(sizes: list[int]) -> list[str]:
+def growth(kind: str, sizes: list[int]) -> list[str]:
     """One process a size; the exponent is that of the last tenfold."""
-    import json
-
     found = {}
     for n in sizes:
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / "code_of_template").symlink_to(PACKAGE)
             environment = {**os.environ, "PYTHONPATH": name, "PYTHONDONTWRITEBYTECODE": "1"}
-            words = [sys.executable, __file__, "--one", str(n), name]
+            words = [sys.executable, __file__, "--one", kind, str(n), name]
             done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(done.stderr[-3000:])
             found[n] = json.loads(done.stdout.splitlines()[-1])
-            print(n, found[n], flush=True)
+            print(kind, n, found[n], flush=True)
     lines = [
-        f"| step | {' | '.join(f'{n:,} rows' for n in sizes)} | exponent of the last tenfold |",
+        f"| {KINDS[kind][2]} | {' | '.join(f'{n:,}' for n in sizes)} | exponent of the last tenfold |",
         "|---|" + "---|" * (len(sizes) + 1),
     ]
     for step in STEPS:
-        seconds = [found[n][step] for n in sizes]
+        seconds = [max(found[n][step], 0.01) for n in sizes]
         exponent = math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2])
         lines.append(f"| {step} | {' | '.join(f'{s:.2f} s' for s in seconds)} | {exponent:.2f} |")
+    rates = " | ".join(f"{found[n]['rate']:,.0f}" for n in sizes)
     memory = " | ".join(f"{found[n]['memory']:,.0f} MB" for n in sizes)
-    return [*lines, f"| peak memory | {memory} | |"]
+    return [*lines, f"| examples a second in training order | {rates} | |", f"| peak memory | {memory} | |", ""]
 
 
 def start_up() -> list[str]:
@@ -138,17 +197,15 @@ def main(sizes: list[int]) -> None:
         [f"n = {TIMES}, after a first one that fills the caches.", "", *start_up()],
     )
     said = [
-        "Tables of ten features (two of words) from CSV; one thread, processor time, one process a size, n = 1. `encode` fits the",
-        "preprocessing on the training part and makes its tensors. An exponent of 1 is linear; under 1, fixed costs or samples.",
+        "One thread, processor time, one process a size, n = 1. `encode` fits the preprocessing on the training part and makes its",
+        f"tensors; then {BATCHES} batches of 64 are drawn in random order. An exponent of 1 is linear; under 1, fixed costs or samples.",
         "",
     ]
-    replace_part("Growth", "python bench/growth.py", [*said, *growth(sizes)])
+    replace_part("Growth", "python bench/growth.py", [*said, *(line for kind in KINDS for line in growth(kind, sizes))])
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        import json
-
-        print(json.dumps(one(int(sys.argv[2]), Path(sys.argv[3]))))
+        print(json.dumps(one(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))))
     else:
         main([int(float(n)) for n in sys.argv[1:]] or [10_000, 100_000, 1_000_000])
