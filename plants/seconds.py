@@ -1,4 +1,4 @@
-"""What the steps that only check cost on the demos: CPU seconds on one thread, which other work on the machine hardly moves.
+"""What the steps that only check cost on the demos, by the clock and in processor time; run it on a machine that does nothing else.
 
 python plants/seconds.py [folder of demos, as `make demo` leaves it]      writes plants-out/seconds.json for the table
 """
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "plants-out" / "seconds.json"
@@ -19,27 +20,38 @@ STEPS = {  # as the demos run them
     "tabular": (["audit"], ["split"], ["check"]),
     "text": (["audit"], ["split"], ["check", "batch_size=8"]),
 }
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
+ROUNDS = 3
 
 
 def measure(project: Path, words: list[str]) -> dict[str, float]:
-    """CPU and wall seconds of one command, start-up and imports included."""
-    package = next(path.name for path in (project / "src").iterdir() if path.is_dir())
-    settings = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": "src"}
-    command = [sys.executable, "-m", package, *words, "--quiet", "--because", "timed"]
+    """Seconds of one command: what it says it took, by the clock with start-up and imports, and of the processors."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [project.parents[1] / ".venv" / "bin" / "python", "-m", "demo", *words, "--quiet", "--because", "timed"]
+    settings = {**os.environ, "PYTHONPATH": "src"}
     subprocess.run(command, cwd=project, env=settings, check=False, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    clock, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    newest = max((project / "runs").glob(f"*-{words[0]}/record.json"))
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"cpu": round(cpu, 1), "wall": round(time.perf_counter() - began, 1)}
+    return {"own": json.loads(newest.read_text())["seconds"], "clock": clock, "cpu": cpu}
 
 
 def main() -> None:
-    """Every step of every demo that is there."""
-    demos = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "demo-out"
-    there = {kind: steps for kind, steps in STEPS.items() if (demos / kind / "src").is_dir()}
+    """Every step of every demo that is there, in rounds; the medians."""
+    demos = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "demo-out"
+    found = {}
+    for kind, steps in STEPS.items():
+        if not (demos / kind / "src").is_dir():
+            continue
+        rounds = [{words[0]: measure(demos / kind, words) for words in steps} for _ in range(ROUNDS)]
+        sums = [sum(step["own"] for step in taken.values()) for taken in rounds]
+        found[kind] = {
+            "steps": {
+                name: {what: round(median(taken[name][what] for taken in rounds), 1) for what in rounds[0][name]}
+                for name in rounds[0]
+            },
+            "together": [round(value, 1) for value in sums],
+        }
     FILE.parent.mkdir(exist_ok=True)
-    found = {kind: {words[0]: measure(demos / kind, words) for words in steps} for kind, steps in there.items()}
     FILE.write_text(json.dumps(found, indent=1))
     print(FILE.read_text())
 

@@ -27,7 +27,7 @@ def init_loss(bench: Bench) -> Finding:
         output = model(batch.x).float()
         loss = float(bench.loss(output, batch).mean())
         spread = float(output.std(dim=0).mean()) if len(output) > 1 else 0.0
-    expected = expected_initial_loss(bench.config, bench.prep)
+    expected = expected_initial_loss(bench.config, bench.prep, batch.y)
     if expected is None:  # MAE and Huber: the loss of the constant that the head starts at, the mean of the target
         expected = float(bench.loss(torch.zeros_like(output), batch).mean())
     ratio = loss / max(expected, 1e-12)
@@ -53,7 +53,7 @@ def _expected_words(bench: Bench) -> str:
         "mse": "variance of the standardised target",
         "mae": "loss of predicting the mean",
         "huber": "loss of predicting the mean",
-    }.get(bench.config.resolved_loss, f"entropy of the class shares (ln {k} = {math.log(max(k, 1)):.4f} when balanced)")
+    }.get(bench.config.resolved_loss, f"loss of the class shares on these rows (ln {k} = {math.log(max(k, 1)):.4f} when balanced)")
 
 
 def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:

@@ -88,11 +88,12 @@ REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def expected_initial_loss(config: Config, prep: dict[str, Any]) -> float | None:
+def expected_initial_loss(config: Config, prep: dict[str, Any], y: Tensor | None = None) -> float | None:
     """The loss of a model that knows the class prior and nothing else; None where the loss has no such constant.
 
     Entropy of the prior for cross-entropy (ln k when balanced, 0.693 for two equal classes), variance 1 for squared
-    error on a standardised target, ln 2 for a pair.
+    error on a standardised target, ln 2 for a pair. `y`: the classes [n] that it is expected on, where they are few and
+    chance moves their shares; with balanced weights one rare example more or less is a good part of the loss.
     """
     name, prior = config.resolved_loss, torch.tensor(prep["prior"], dtype=torch.float64)
     if name == "pairwise":
@@ -105,4 +106,5 @@ def expected_initial_loss(config: Config, prep: dict[str, Any]) -> float | None:
     gamma = config.focal_gamma if name == "focal" else 0.0
     target = smooth(torch.eye(len(prior), dtype=torch.float64), config.label_smoothing, len(prior))
     each = -(target @ (prior.clamp(min=1e-12).log() * (1 - prior) ** gamma))
-    return float((prior * weights * each).sum())
+    shares = prior if y is None else torch.bincount(y.long(), minlength=len(prior)).cpu().double() / len(y)
+    return float((shares * weights * each).sum())
