@@ -311,7 +311,7 @@ def test_a_checkpoint_costs_as_much_in_the_last_epoch_as_in_the_first(tmp_path: 
     """What grows with every epoch and every example is kept as tensors, and comes back with all its bits."""
     project = toy_project(tmp_path, epochs=12)
     bench, run = make_bench(project), project.begin("train")
-    model, progress = fit(project, run, bench.prep, bench.train, bench.val)
+    _, progress = fit(project, run, bench.prep, bench.train, bench.val)
     last = checkpoint.load(run.folder / "checkpoints", "last", pytest.fail)
     assert (last.folder / "progress.json").stat().st_size < 400 * progress.epoch
     assert torch.equal(last.state["losses"], torch.stack(progress.losses))  # type: ignore[index]
