@@ -53,7 +53,10 @@ def _expected_words(bench: Bench) -> str:
         "mse": "variance of the standardised target",
         "mae": "loss of predicting the mean",
         "huber": "loss of predicting the mean",
-    }.get(bench.config.resolved_loss, f"loss of the class shares on these rows (ln {k} = {math.log(max(k, 1)):.4f} when balanced)")
+    }.get(
+        bench.config.resolved_loss,
+        f"loss of the class shares on these rows (ln {k} = {math.log(max(k, 1)):.4f} when balanced)",
+    )
 
 
 def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
