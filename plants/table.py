@@ -193,7 +193,8 @@ def alarms(healthy: Healthy) -> str:
     lines = [
         "\n## False alarms\n",
         f"{len(healthy)} healthy but awkward projects, {sum(map(len, healthy.values()))} runs: {len(fails)} of {len(pairs)} (project, check) pairs FAIL on any seed,"
-        f" {len(warns)} ({len(warns) / max(len(pairs), 1):.1%}) WARN on any seed ({reds / max(results, 1):.1%} of all results).\n",
+        f" {len(warns)} ({len(warns) / max(len(pairs), 1):.1%}) WARN on any seed ({reds / max(results, 1):.1%} of all results).",
+        "The monitor is told how often it may be wrong, in 5 % of its runs by default (`--rate`); three of the projects are services that it watches.\n",
         "| project | check | verdicts by seed |",
         "|---|---|---|",
         *(f"| {key[0]} | {key[1]}: {key[2]} | {', '.join(pairs[key])} |" for key in sorted({*fails, *warns})),
