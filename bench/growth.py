@@ -199,6 +199,7 @@ def main(sizes: list[int]) -> None:
     said = [
         "One thread, processor time, one process a size, n = 1. `encode` fits the preprocessing on the training part and makes its",
         f"tensors; then {BATCHES} batches of 64 are drawn in random order. An exponent of 1 is linear; under 1, fixed costs or samples.",
+        "Pictures of which a part is over 2 GB are decoded batch by batch: encoding them is then nothing, and drawing a batch is all of it.",
         "",
     ]
     replace_part("Growth", "python bench/growth.py", [*said, *(line for kind in KINDS for line in growth(kind, sizes))])
