@@ -149,7 +149,7 @@ def growth(kind: str, sizes: list[int]) -> list[str]:
         "|---|" + "---|" * (len(sizes) + 1),
     ]
     for step in STEPS:
-        seconds = [max(found[n][step], 0.01) for n in sizes]
+        seconds = [found[n][step] for n in sizes]
         exponent = math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2])
         lines.append(f"| {step} | {' | '.join(f'{s:.2f} s' for s in seconds)} | {exponent:.2f} |")
     rates = " | ".join(f"{found[n]['rate']:,.0f}" for n in sizes)

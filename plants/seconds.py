@@ -25,9 +25,9 @@ ROUNDS = 3
 
 def measure(project: Path, words: list[str]) -> dict[str, float]:
     """Seconds of one command: what it says it took, by the clock with start-up and imports, and of the processors."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [project.parents[1] / ".venv" / "bin" / "python", "-m", "demo", *words, "--quiet", "--because", "timed"]
     settings = {**os.environ, "PYTHONPATH": "src"}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, cwd=project, env=settings, check=False, stdout=subprocess.DEVNULL)
     clock, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     newest = max((project / "runs").glob(f"*-{words[0]}/record.json"))

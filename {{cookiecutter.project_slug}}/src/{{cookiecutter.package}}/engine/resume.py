@@ -75,7 +75,7 @@ def restore(project: Project, run: Run, model: nn.Module, optimiser: Optimizer, 
     saved = world.same(_newest(project, run) if world.first else None)
     try:
         assert saved.state is not None, "it holds no optimiser state"
-        progress = _progress({**saved.progress, "losses": list(saved.state["losses"])})
+        progress = _progress({**saved.progress, "losses": list(saved.state["losses"].unbind())})
         task.load_state(model, world.placed(saved.weights, task.state(model)))
         adapted = saved.state["optimiser"]
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
