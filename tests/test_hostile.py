@@ -177,7 +177,11 @@ def test_arrays_and_saved_models_of_a_run_are_no_pickles(place: Workplace) -> No
     tabular, text = (importlib.import_module(f"{place[1][kind]}.{kind}.recipe").TASK for kind in ("tabular", "text"))
     folder = place[2] / "models"
     folder.mkdir(exist_ok=True)
-    for task, names in ((tabular, ("lightgbm.txt", "lightgbm.json")), (text, ("linear.npz", "words.json"))):
+    for task, names in (
+        (tabular, ("lightgbm.txt", "lightgbm.json")),
+        (tabular, ("svc.npz",)),
+        (text, ("linear.npz", "words.json")),
+    ):
         error = importlib.import_module(f"{type(task).__module__.split('.')[0]}.errors").UserError
         for content in (BOMB, numpy_bomb(archive=True), b"", b"[]"):
             for name in names:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
 from ..engine.linear import Linear, fit_linear
 from ..engine.target import targets
 from ..errors import UserError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 SIDE = 16  # pixels a side that the plain models see: 768 numbers an image
 THUMB = 8  # and that the audit's forest sees
-SVC_ROWS = 10_000  # an RBF kernel machine costs the square of the rows
 PROBED = 2_000  # images that the frozen backbone reads for its linear model: enough for a few hundred numbers an image
 
 
@@ -39,7 +39,7 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
 
 def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
     """The baseline that was saved in `folder`."""
-    kinds: dict[str, Callable[..., Baseline]] = {"pixels": pixel_model, "svc": Kernel, "probe": probe_model}
+    kinds: dict[str, Callable[..., Baseline]] = {"pixels": pixel_model, "svc": kernel_model, "probe": probe_model}
     for name, kind in kinds.items():
         path = folder / f"{name}.npz"
         if path.is_file():
@@ -70,58 +70,14 @@ def fit_pixels(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray)
     return pixel_model(config, prep, centre=centre, scale=scale, weights=weights, bias=bias)
 
 
-@dataclass
-class Kernel:
-    """RBF support vector machine, as its arrays: vectors [s, d] ordered by class, counts [k] of them in each class,
-    dual [k - 1, s] and bias [k (k - 1) / 2] as libsvm lays them out, gamma []."""
-
-    config: Config
-    prep: dict[str, Any]
-    vectors: np.ndarray
-    counts: np.ndarray
-    dual: np.ndarray
-    bias: np.ndarray
-    gamma: np.ndarray
-
-    def predict(self, data: Data) -> np.ndarray:
-        x = small(self.prep, data)
-        far = (x**2).sum(axis=1)[:, None] + (self.vectors**2).sum(axis=1) - 2 * x @ self.vectors.T
-        near = np.exp(-self.gamma * far)  # [n, s]
-        values = near @ self.dual.T + self.bias if len(self.counts) == 2 else self._one_against_rest(near)
-        outputs = 2.0 * values  # decision values serve as logits
-        return np.asarray(
-            outputs if outputs.shape[1] == self.prep["outputs"] else np.hstack([-outputs, outputs]) / 2,
-            dtype=np.float32,
-        )
-
-    def _one_against_rest(self, near: np.ndarray) -> np.ndarray:
-        """Votes of the pairwise machines, ties settled by their confidence [n, k], as scikit-learn's decision_function."""
-        k, ends = len(self.counts), np.cumsum([0, *self.counts])
-        votes, confidence = np.zeros((2, len(near), k))
-        pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
-        for (i, j), bias in zip(pairs, self.bias, strict=True):
-            mine, other = slice(ends[i], ends[i + 1]), slice(ends[j], ends[j + 1])
-            value = near[:, mine] @ self.dual[j - 1, mine] + near[:, other] @ self.dual[i, other] + bias
-            votes[:, i] += value > 0
-            votes[:, j] += value <= 0
-            confidence[:, i] += value
-            confidence[:, j] -= value
-        return votes + confidence / (3 * (np.abs(confidence) + 1))
-
-    def save(self, folder: Path) -> None:
-        np.savez(
-            folder / "svc.npz", vectors=self.vectors, counts=self.counts, dual=self.dual, bias=self.bias, gamma=self.gamma
-        )  # fmt: skip
+def kernel_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> Kernel:
+    """RBF support vector machine on the pixels."""
+    return Kernel(partial(small, prep), prep["outputs"], **arrays)
 
 
 def fit_svc(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Kernel:
-    """RBF support vector machine with the usual scale. The classes of the training part are 0..k-1, all present."""
-    from sklearn.svm import SVC
-
-    x = small(prep, train)
-    svc = SVC(C=10.0, class_weight="balanced" if config.class_weights == "balanced" else None).fit(x, y)
-    gamma = np.array(1 / (x.shape[1] * x.var()), dtype=np.float32)
-    return Kernel(config, prep, svc.support_vectors_, svc.n_support_, svc.dual_coef_, svc.intercept_, gamma)
+    """The same small pixels, unscaled: their scale is in the machine's gamma."""
+    return kernel_model(config, prep, **fit_kernel(config, small(prep, train), y))
 
 
 def probe_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> Linear:

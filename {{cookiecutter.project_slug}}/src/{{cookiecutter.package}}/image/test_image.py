@@ -621,20 +621,6 @@ def test_baselines_learn_and_survive_the_disk(
     assert list(TASK.baselines(config_of(tmp_path / "more", task=task), prep, loaded)) == ["pixels", "rbf_svc"]
 
 
-@pytest.mark.parametrize("k", [2, 4])
-def test_the_kernel_machine_is_scikit_learns(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
-    from sklearn.svm import SVC
-
-    random = np.random.default_rng(0)
-    y = np.arange(120) % k
-    x = (random.normal(size=(120, 6)) + np.eye(k, 6)[y]).astype(np.float32)
-    monkeypatch.setattr(baseline, "small", lambda prep, data: x)
-    config, prep = Config(weights="none"), {"classes": list("abcd")[:k], "outputs": 1 if k == 2 else k}
-    ours = baseline.fit_svc(config, prep, None, y).predict(None)  # type: ignore[arg-type]
-    theirs = SVC(C=10.0).fit(x, y).decision_function(x)
-    assert np.allclose(ours, 2 * theirs.reshape(120, -1), atol=1e-4)
-
-
 def dimmed(prep: dict[str, Any], stored: torch.Tensor) -> torch.Tensor:
     return 0.8 * plain(prep, stored)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.files import read_json, to_json
+from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
 from ..errors import UserError
 from ..task import Baseline, Data
 from .data import Rows, encode, examples
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from .recipe import Config
 
-SVC_ROWS = 10_000  # an RBF kernel machine costs the square of the rows
 LINEAR_ROWS = 200_000
 # Rows under which LightGBM gets one thread: its threads spin while they wait for each other, which on a machine with other
 # work took thirty times the processor time (40,000 rows, two threads). The trees are the same; 0 = as many as there are cores.
@@ -44,13 +44,16 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
 
 
 def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
-    """The linear or LightGBM model saved in `folder`. Raises UserError when its files are missing, broken or no such thing."""
+    """The linear model, kernel machine or LightGBM saved in `folder`. Raises UserError when its files are missing, broken or no such thing."""
     again = "run it again: recipe baseline, or recipe train model=lightgbm"
     path = folder / "linear.json"
     try:
         if path.is_file():
             saved = read_json(path, "a linear model", again)
             return Linear(prep, np.array(saved["weights"], dtype=float), np.array(saved["bias"], dtype=float))
+        path = folder / "svc.npz"
+        if path.is_file():
+            return kernel_model(prep, **dict(np.load(path, allow_pickle=False)))
         import lightgbm
 
         path = folder / "lightgbm.json"
@@ -147,17 +150,17 @@ class Plain:
         return by_chunk(data, lambda frame: self.function(flat(encode(self.prep, frame), self.prep)))
 
     def save(self, folder: Path) -> None:
-        raise UserError("this baseline cannot be a final model; set model = 'mlp' or 'lightgbm'")
+        raise UserError("a model of an optional library is not kept; set model = 'mlp' or 'lightgbm'")
 
 
-def fit_svc(config: Config, prep: dict[str, Any], part: Rows) -> Plain:
-    """RBF support vector machine with the usual scale; its decision values serve as logits."""
-    from sklearn.svm import SVC
+def kernel_model(prep: dict[str, Any], **arrays: np.ndarray) -> Kernel:
+    """RBF support vector machine on the encoded features."""
+    return Kernel(lambda data: by_chunk(data, lambda frame: flat(encode(prep, frame), prep)), prep["outputs"], **arrays)
 
-    svc = SVC(C=1.0, class_weight="balanced" if config.class_weights == "balanced" else None).fit(
-        flat(part.x, prep), part.y.numpy()
-    )
-    return Plain(prep, lambda x: 2.0 * svc.decision_function(x).reshape(len(x), -1))
+
+def fit_svc(config: Config, prep: dict[str, Any], part: Rows) -> Kernel:
+    """On the features as the network gets them; an embedded category is its code."""
+    return kernel_model(prep, **fit_kernel(config, flat(part.x, prep), part.y.numpy()))
 
 
 @dataclass

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from ..config import Config, make_config, parse_override, read_toml
 from ..engine import checkpoint, ledger, losses
+from ..engine.kernel import Kernel, fit_kernel
 from ..engine.loop import NonFinite, fit, plan, predict, step
 from ..engine.optim import make_optimiser, rate_factor
 from ..errors import UserError
@@ -309,3 +310,30 @@ torch.save([p.detach() for p in model.parameters()], folder / "weights.pt")
     assert go("cut", resume="resume") == 0
     whole, cut = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "cut"))
     assert all(torch.equal(a, b) for a, b in zip(whole, cut, strict=True))
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_the_kernel_machine_is_scikit_learns(k: int) -> None:
+    from sklearn.svm import SVC
+
+    random = np.random.default_rng(0)
+    y = np.arange(120) % k
+    x = (random.normal(size=(120, 6)) + 3 * np.eye(k, 6)[y]).astype(np.float32)
+    arrays = fit_kernel(Config(), x, y)
+    ours = Kernel(lambda data: data, 1 if k == 2 else k, **arrays).predict(x)  # type: ignore[arg-type, return-value]
+    theirs = SVC(C=chosen(arrays)).fit(x, y).decision_function(x)
+    assert np.allclose(ours, 2 * theirs.reshape(120, -1), atol=1e-4)
+
+
+def chosen(arrays: dict[str, np.ndarray]) -> float:
+    """The strength C: what a row on the wrong side of its margin weighs."""
+    return float(np.abs(arrays["dual"]).max())
+
+
+def test_the_kernel_machines_strength_follows_the_data() -> None:
+    """A fine pattern without noise wants a large C, a coarse one under much noise a small one."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(1000, 4)).astype(np.float32)
+    fine = (np.sin(3 * x[:, 0]) > 0).astype(int)
+    noisy = (x[:, 0] + 2 * random.normal(size=1000) > 0).astype(int)
+    assert [chosen(fit_kernel(Config(), x, y)) for y in (fine, noisy)] == [10.0, 1.0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import read_json, to_json
+from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
 from ..engine.linear import Linear, fit_linear
 from ..engine.target import targets
 from ..errors import UserError
@@ -26,18 +27,27 @@ SPACE = "\n"  # between the texts of a pair: no word pair reaches across
 
 
 def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
-    """TF-IDF and a linear model; and, where the weights are pretrained, the frozen encoder and a linear model."""
+    """TF-IDF and a linear model; and, where the weights are pretrained, the frozen encoder with a linear model and, on small
+    data, with an RBF-SVC."""
     y = targets(config, prep, train)
-    fits: dict[str, Callable[..., Baseline]] = {"tfidf": fit_tfidf}
+    rows = np.random.default_rng(0).permutation(len(train))[:PROBED]
+    embedded = cache(lambda: embed(config, prep, train.take(rows)))
+    fits: dict[str, Callable[[], Baseline]] = {"tfidf": lambda: fit_tfidf(config, prep, train, y)}
     if config.weights != "none":
-        fits["frozen_embedding"] = fit_probe
-    return {name: fit(config, prep, train, y) for name, fit in fits.items() if only in ("", name)}
+        fits["frozen_embedding"] = lambda: fit_probe(config, prep, embedded(), y[rows])
+        if len(train) < SVC_ROWS and set(y[rows]) == set(range(len(prep["classes"]))):
+            fits["rbf_svc"] = lambda: kernel_model(config, prep, **fit_kernel(config, embedded(), y[rows]))
+    return {name: fit() for name, fit in fits.items() if only in ("", name)}
 
 
 def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
     """The baseline that was saved in `folder`."""
+    path = folder / "svc.npz"
     try:
-        arrays = dict(np.load(folder / "linear.npz", allow_pickle=False))
+        if path.is_file():
+            return kernel_model(config, prep, **dict(np.load(path, allow_pickle=False)))
+        path = folder / "linear.npz"
+        arrays = dict(np.load(path, allow_pickle=False))
         if not (folder / "words.json").is_file():
             return probe_model(config, prep, **arrays)
         words = read_json(folder / "words.json", "words of TF-IDF", "run: recipe baseline")
@@ -46,7 +56,7 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
         raise
     except Exception as error:  # an archive that is none, arrays of other names, arrays of objects
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{folder / 'linear.npz'} cannot be read: {said}; run: recipe baseline") from None
+        raise UserError(f"{path} cannot be read: {said}; run: recipe baseline") from None
 
 
 @dataclass
@@ -119,10 +129,13 @@ def probe_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> L
     return Linear("linear.npz", partial(embed, config, prep), **arrays)
 
 
-def fit_probe(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Linear:
-    """Logistic or ridge regression on the embeddings of the pretrained encoder."""
-    rows = np.random.default_rng(0).permutation(len(train))[:PROBED]
-    x, y = embed(config, prep, train.take(rows)), y[rows]
+def kernel_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> Kernel:
+    """RBF support vector machine on the frozen encoder's embedding."""
+    return Kernel(partial(embed, config, prep), prep["outputs"], **arrays)
+
+
+def fit_probe(config: Config, prep: dict[str, Any], x: np.ndarray, y: np.ndarray) -> Linear:
+    """Logistic or ridge regression on embeddings x [n, d] of the pretrained encoder."""
     centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
     weights, bias = fit_linear(config, prep, (x - centre) / scale, y)
     return probe_model(config, prep, centre=centre, scale=scale, weights=weights, bias=bias)

@@ -1,0 +1,59 @@
+"""Simple models of tables: fitted, saved, and brought back with the same outputs, for every task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ..errors import UserError
+from ..tests.tables import table
+from .recipe import TASK, Config
+
+
+def three_kinds(frame: pl.DataFrame) -> pl.DataFrame:
+    high, low = pl.col("x0") > 0.5, pl.col("x0") < -0.5
+    return frame.with_columns(
+        pl.when(high).then(pl.lit("high")).when(low).then(pl.lit("low")).otherwise(pl.lit("mid")).alias("target")
+    )
+
+
+def amounts(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns((3 * pl.col("x0") + pl.col("x1")).alias("target"))
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "names"),
+    [
+        ("binary", lambda frame: frame, ["logistic", "rbf_svc", "lightgbm"]),
+        ("multiclass", three_kinds, ["logistic", "rbf_svc", "lightgbm"]),
+        ("regression", amounts, ["ridge", "lightgbm"]),
+    ],
+)
+def test_baselines_learn_and_survive_the_disk(tmp_path: Path, task: str, target: Any, names: list[str]) -> None:
+    target(table(n=300)).write_csv(tmp_path / "train.csv")
+    config = Config(
+        data=str(tmp_path / "train.csv"), target="target", task=task, iid="drawn independently", onehot_max=3
+    )
+    data = TASK.load(config, tmp_path)
+    prep = TASK.prepare(config, data)
+    y = TASK.examples(config, prep, data).y.numpy()
+    fitted = TASK.baselines(config, prep, data)
+    assert [name for name in fitted if name not in ("xgboost", "catboost")] == names
+    for name in names:
+        outputs = fitted[name].predict(data)
+        assert outputs.shape == (300, prep["outputs"])
+        if task == "regression":
+            assert np.corrcoef(outputs[:, 0], y)[0, 1] > 0.9, name
+        else:
+            called = outputs[:, 0] > 0 if task == "binary" else outputs.argmax(axis=1)
+            assert (called == y).mean() > 0.85, name
+        folder = tmp_path / name
+        folder.mkdir()
+        fitted[name].save(folder)
+        assert np.allclose(TASK.load_baseline(config, prep, folder).predict(data), outputs, atol=1e-5), name
+    with pytest.raises(UserError, match="run it again: recipe baseline"):
+        TASK.load_baseline(config, prep, tmp_path)
