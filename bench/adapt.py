@@ -125,7 +125,9 @@ def page(scores: dict[str, list[float]], found: dict) -> str:
         lines.append(f"| {name} | {interval(values)} | {gain} | {rest} |")
     apart = max(found["lora", s]["apart"] for s in range(SEEDS))
     lines += ["", f"Merged and unmerged LoRA differ by at most {apart:.1e} in an output.", ""]
-    for name in ("full", "lora", "frozen_embedding"):
+    for name in scores:
+        if name == "tfidf":
+            continue
         gains = [a - b for a, b in zip(scores[name], scores["tfidf"], strict=True)]
         low = np.mean(gains) - T95 * np.std(gains, ddof=1) / np.sqrt(SEEDS)
         high = 2 * np.mean(gains) - low
