@@ -29,7 +29,7 @@ from ..engine.losses import make_loss
 from ..engine.optim import make_optimiser
 from ..errors import UserError
 from ..task import Data
-from . import audit, augment, baseline, checks, data, picture
+from . import audit, augment, checks, data, picture
 from .augment import make_transform, plain
 from .model import Classifier, make_model
 from .recipe import TASK, Config
