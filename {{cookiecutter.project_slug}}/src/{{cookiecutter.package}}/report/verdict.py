@@ -18,6 +18,9 @@ def verdict_lines(metric: str, records: dict[str, Record | None]) -> list[str]:
         first = "No model is trained yet."
     elif against:
         first = worth(train["result"]["model"], train["result"].get("metric", metric), against)
+        simple = records.get("baseline")
+        if "not worth having" in first and simple and simple["result"].get("weights"):
+            first += f" To use the best simple model as it is: recipe export --run {simple['id']}."
     else:
         first = "No baseline was run: the result cannot be judged."
     red = [f"{r['id']}: {f['check']}" for r in records.values() if r for f in r["findings"] if f["verdict"] == "FAIL"]

@@ -49,7 +49,6 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             best = name
     if best in models:
         keep(run, prep, models[best])
-        run.result["weights"] = weights_hash(run.folder)
     run.result |= {
         "metric": metric,
         "baselines": scored,
@@ -84,6 +83,8 @@ def keep(run: Run, prep: dict[str, Any], model: Baseline) -> None:
         model.save(folder)
     except UserError:
         shutil.rmtree(folder)
+    else:
+        run.result["weights"] = weights_hash(run.folder)
 
 
 def signal(

@@ -218,6 +218,21 @@ def test_the_verdict_knows_which_side_is_better(metric: str, low: float, high: f
     assert words in sentence and f"{low:+.4f}" in sentence and ("lower is better" in sentence) == (metric == "rmse")
 
 
+def test_the_verdict_says_how_to_use_the_simple_model() -> None:
+    """Where it is no worse than the network and was kept."""
+
+    def first(gain: float, **kept: str) -> str:
+        against = {"name": "ridge", "value": gain, "low": gain - 0.01, "high": gain + 0.01}
+        train = {"id": "0004-train", "result": {"model": "network", "against_baseline": against}, "findings": []}
+        baseline = {"id": "0002-baseline", "result": {"best": "ridge", **kept}, "findings": []}
+        return verdict.verdict_lines("auc", {"train": train, "baseline": baseline})[0]
+
+    said = "recipe export --run 0002-baseline"
+    kept = {"weights": "0" * 16}
+    assert said in first(-0.05, **kept) and said in first(0.0, **kept)
+    assert said not in first(0.05, **kept) and said not in first(-0.05)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.floats(-12, 12), st.floats(1e-3, 14))
 def test_logarithmic_axes_have_ticks(start: float, span: float) -> None:
