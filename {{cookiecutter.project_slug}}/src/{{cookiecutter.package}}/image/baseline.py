@@ -77,7 +77,7 @@ def kernel_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> 
 
 def fit_svc(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Kernel:
     """The same small pixels, unscaled: their scale is in the machine's gamma."""
-    return kernel_model(config, prep, **fit_kernel(config, small(prep, train), y))
+    return kernel_model(config, prep, **fit_kernel(config, small(prep, train), y, c=10.0))
 
 
 def probe_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> Linear:

@@ -36,7 +36,7 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
     if config.weights != "none":
         fits["frozen_embedding"] = lambda: fit_probe(config, prep, embedded(), y[rows])
         if len(train) < SVC_ROWS and set(y[rows]) == set(range(len(prep["classes"]))):
-            fits["rbf_svc"] = lambda: kernel_model(config, prep, **fit_kernel(config, embedded(), y[rows]))
+            fits["rbf_svc"] = lambda: kernel_model(config, prep, **fit_kernel(config, embedded(), y[rows], c=10.0))
     return {name: fit() for name, fit in fits.items() if only in ("", name)}
 
 
