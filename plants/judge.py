@@ -102,10 +102,11 @@ def judge(plant: Plant, strength: str, results: list[dict[str, Any]], twins: lis
         or any(plant.says and plant.says in s["said"] for s in refusals)
         for reds_, refusals in zip(found, refused, strict=True)
     ]
-    share = {f"{a}: {b}": sum((a, b) in f for f in found) / n for a, b in {key for f in found for key in f}}
+    seen = dict.fromkeys(key for f in found for key in f)  # in the order of the steps, each once
+    share = {f"{a}: {b}": sum((a, b) in f for f in found) / n for a, b in seen}
     right = {
         f"{a}: {b}": sum((a, b) in f and bool(set(f[a, b]["groups"][:3]) & set(plant.group)) for f in found) / n
-        for a, b in {key for f in found for key in f}
+        for a, b in seen
     }
     steps = [key[0] for f in found for key in f] + [s["step"] for q in refused for s in q]
     return Verdict(
