@@ -126,9 +126,7 @@ def load_backbone(config: Config) -> tuple[Any, int]:
     from torch import nn
     from torchvision import models
 
-    # Each residual branch starts as nothing (Goyal et al. 2017): a random ResNet-50 has gradients 300 times too large else.
-    start = {"zero_init_residual": True} if "res" in config.backbone else {}
-    network = models.get_model(config.backbone, weights=None, **start)
+    network = models.get_model(config.backbone, weights=None)
     last = "fc" if hasattr(network, "fc") else "classifier"
     linear = next(m for m in getattr(network, last).modules() if isinstance(m, nn.Linear))
     setattr(network, last, nn.Identity())
