@@ -561,6 +561,13 @@ def test_an_unreachable_hub_is_one_sentence_with_three_ways_on(
     assert found(project, weights="pretrained")["image sizes"].verdict == "PASS"  # an audit needs no hub
 
 
+def test_a_random_resnet_starts_with_all_its_branches(project: Path) -> None:
+    """Zero gammas would keep them out: under Adam they grow by no more than the rate a step."""
+    network, _ = load_backbone(config_of(project, backbone="resnet50", weights="none"))
+    gammas = [m.weight for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(gammas) == 53 and all(bool((gamma == 1).all()) for gamma in gammas)
+
+
 def test_group_norm_takes_the_place_of_every_batch_norm(project: Path, trained: Path) -> None:
     config, prep, loaded = prepared(project, norm="group", weights=str(trained))
     network = TASK.model(config, prep)
