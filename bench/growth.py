@@ -100,13 +100,12 @@ def one(kind: str, n: int, folder: Path) -> dict[str, float]:
     from code_of_template.steps import audit, split
 
     recipe = importlib.import_module(f"code_of_template.{kind}.recipe")
-    write, knobs, _ = KINDS[kind]
+    _, knobs, _ = KINDS[kind]
     if kind == "text":
         import data
 
         knobs = {**knobs, "encoder": str(data.minilm())}
     torch.set_num_threads(1)
-    write(folder / "train.csv", n)
     shared = {"data": "train.csv", "iid": "drawn independently", "tracker": "none", "device": "cpu", "batch_size": 64}
     config = recipe.Config(modality=kind, **shared, **knobs)
     (folder / "recipe.toml").write_text("")
@@ -138,10 +137,11 @@ def growth(kind: str, sizes: list[int]) -> list[str]:
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / "code_of_template").symlink_to(PACKAGE)
             environment = {**os.environ, "PYTHONPATH": name, "PYTHONDONTWRITEBYTECODE": "1"}
-            words = [sys.executable, __file__, "--one", kind, str(n), name]
-            done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(done.stderr[-3000:])
+            for what in ("--write", "--one"):  # apart: the memory is to be that of the project alone
+                words = [sys.executable, __file__, what, kind, str(n), name]
+                done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    raise SystemExit(done.stderr[-3000:])
             found[n] = json.loads(done.stdout.splitlines()[-1])
             print(kind, n, found[n], flush=True)
     lines = [
@@ -206,7 +206,9 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
+    if sys.argv[1:2] == ["--write"]:
+        KINDS[sys.argv[2]][0](Path(sys.argv[4]) / "train.csv", int(sys.argv[3]))
+    elif sys.argv[1:2] == ["--one"]:
         print(json.dumps(one(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))))
     else:
         main([int(float(n)) for n in sys.argv[1:]] or [10_000, 100_000, 1_000_000])

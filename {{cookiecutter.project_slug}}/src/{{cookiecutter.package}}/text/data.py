@@ -158,19 +158,17 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
             f"the tokenizer of encoder = {prep['encoder']!r} has changed since this was prepared; put the old one back, or train again"
         )
     whole = [frame[name].fill_null("") for name in prep["texts"]]
-    texts = [column.str.head(LETTERS * most).to_list() for column in whole]
-    ids, kinds, cut, end = [], [], [], []
+    ids, kinds, lengths, cut, end = [], [], [0], [], []
     for at in range(0, frame.height, CHUNK):
-        for encoding in tokenizer(
-            *(column[at : at + CHUNK] for column in texts), truncation=True, max_length=most
-        ).encodings:
-            ids.append(np.array(encoding.ids, dtype=np.int32))
-            kinds.append(np.array(encoding.type_ids, dtype=np.int8))
-            cut.append(bool(encoding.overflowing))
-            end.append(_end(encoding) if encoding.overflowing else LETTERS * most)
+        some = [column.slice(at, CHUNK).str.head(LETTERS * most).to_list() for column in whole]
+        encodings = tokenizer(*some, truncation=True, max_length=most).encodings
+        ids.append(np.concatenate([np.array(encoding.ids, dtype=np.int32) for encoding in encodings]))
+        kinds.append(np.concatenate([np.array(encoding.type_ids, dtype=np.int8) for encoding in encodings]))
+        lengths += map(len, encodings)
+        cut += [bool(encoding.overflowing) for encoding in encodings]
+        end += [_end(encoding) if encoding.overflowing else LETTERS * most for encoding in encodings]
     long = np.any([(column.str.len_chars() > LETTERS * most).to_numpy() for column in whole], axis=0)
-    starts = np.cumsum([0, *map(len, ids)])
-    return Tokens(np.concatenate(ids), np.concatenate(kinds), starts, np.array(cut) | long, np.array(end))
+    return Tokens(np.concatenate(ids), np.concatenate(kinds), np.cumsum(lengths), np.array(cut) | long, np.array(end))
 
 
 def _end(encoding: Any) -> int:
