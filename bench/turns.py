@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -11,11 +12,13 @@ from typing import Any
 class Turns:
     """Lets threads work one after the other, `block` optimiser steps at a time, and notes the processor time of each block.
 
-    Whatever else the machine does then hits every way alike, and blocks of the same number can be compared.
+    Whatever else the machine does then hits every way alike, and blocks of the same number can be compared. The order is
+    drawn anew for every block: who comes after another finds caches as that one left them.
     """
 
     def __init__(self, names: list[str], block: int) -> None:
         self.names, self.block, self.turn = list(names), block, 0
+        self.random = random.Random(0)
         self.changed = threading.Condition()
         self.seconds: dict[str, list[float]] = {name: [] for name in names}
         self.steps = dict.fromkeys(names, 0)
@@ -43,7 +46,11 @@ class Turns:
         with self.changed:
             if leave:
                 del self.names[self.turn]
-            self.turn = (self.turn + (not leave)) % max(len(self.names), 1)
+            else:
+                self.turn += 1
+            if self.turn == len(self.names):
+                self.turn = 0
+                self.random.shuffle(self.names)
             self.changed.notify_all()
 
     def take_part(self, name: str, way: Callable[[], None]) -> None:
