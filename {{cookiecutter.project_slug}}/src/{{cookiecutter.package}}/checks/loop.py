@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..engine.loop import plan
 from ..engine.optim import rate_factor
-from ..engine.seed import generator
 from .bench import Bench
 from .finding import Finding, finding, not_applicable
 
@@ -22,9 +21,11 @@ def order(bench: Bench) -> Finding:
     Sortedness is judged by the entropy of labels inside a batch against its expectation under shuffling.
     """
     first, second = (plan(bench.train, bench.config.batch_size, bench.config.seed, epoch) for epoch in (0, 1))
-    once = torch.equal(torch.cat(first).sort().values, torch.arange(len(bench.train)))
-    same = torch.equal(torch.cat(first), torch.cat(second)) and len(bench.train) > 8
-    entropy, expected, spread = _label_entropy(bench, first)
+    found = torch.cat(first)
+    found.numpy().sort()  # in place: of millions of rows every copy counts
+    once = torch.equal(found, torch.arange(len(bench.train)))
+    same = len(first) == len(second) and all(map(torch.equal, first, second)) and len(bench.train) > 8
+    entropy, expected, spread = _label_entropy(bench, first[:50], found)
     sorted_labels = entropy < expected - 6 * spread and entropy < 0.8 * expected
     saw = f"{sum(map(len, first))} of {len(bench.train)} examples in {len(first)} batches; label entropy in a batch {entropy:.3f}, shuffled {expected:.3f}"
     return finding(
@@ -36,23 +37,21 @@ def order(bench: Bench) -> Finding:
     )
 
 
-def _label_entropy(bench: Bench, batches: list[Tensor]) -> tuple[float, float, float]:
-    """Mean label entropy over the batches, and its mean and standard deviation over ten shuffles of the same sizes."""
+def _label_entropy(bench: Bench, batches: list[Tensor], rows: Tensor) -> tuple[float, float, float]:
+    """Mean label entropy over the batches, and its mean and standard deviation over ten draws of the same sizes from `rows`."""
     y = bench.train.y.cpu()
-    labels = y if bench.prep["classes"] and y.ndim == 1 else (y.float() > y.float().median()).long()
-    labels = labels.long()
-    k = int(labels.max()) + 1
+    labels = y if bench.prep["classes"] and y.ndim == 1 else y.float() > y.float().median()
+    k, seen, sizes = int(labels.max()) + 1, torch.cat(batches), [len(b) for b in batches]
 
     def mean_entropy(order: Tensor) -> float:
         total = 0.0
-        parts = order.split([len(b) for b in batches])[:50]
-        for part in parts:
-            share = torch.bincount(labels[part], minlength=k).double() / len(part)
-            total -= float((share * share.clamp(min=1e-12).log()).sum()) / len(parts)
+        for part in order.split(sizes):
+            share = torch.bincount(labels[part].long(), minlength=k).double() / len(part)
+            total -= float((share * share.clamp(min=1e-12).log()).sum()) / len(sizes)
         return total
 
-    seen = torch.cat(batches)
-    shuffles = [mean_entropy(seen[torch.randperm(len(seen), generator=generator(s))]) for s in range(10)]
+    draws = (np.random.default_rng(s).choice(len(rows), len(seen), replace=False) for s in range(10))
+    shuffles = [mean_entropy(rows[torch.from_numpy(draw)]) for draw in draws]
     return mean_entropy(seen), float(np.mean(shuffles)), float(np.std(shuffles)) + 1e-9
 
 
