@@ -145,7 +145,7 @@ def table(found: list[tuple[str, dict[str, Any]]], n: int, size: int) -> list[st
     for command, spent in found:
         lines.append(
             f"| {command} | {spent['peak']:,.0f} | {spent['own']:,.0f} | {spent['seconds']:,.0f} | {spent['processor']:,.0f}"
-            f" | {n / spent['seconds']:,.0f} |" + ("" if spent["status"] in (0, 1) else f" exit {spent['status']}")
+            f" | {n / spent['seconds']:,.0f} |" + (f" exit {spent['status']}" if spent["status"] else "")
         )
     return lines
 

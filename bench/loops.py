@@ -1,7 +1,7 @@
 """Our loop against a loop written by hand, Accelerate, the HF Trainer, Lightning and fastai, on the same work, in one run.
 
-python bench/loops.py [ROUNDS]         writes its part of docs/benchmarks.md (about 5 minutes a round on one core, and
-                                       once as much for the memory)
+python bench/loops.py [ROUNDS [WORK ...]]     writes its parts of docs/benchmarks.md; about 5 minutes a round on one core,
+                                              and once as much for the memory
 
 Rivals are no dependencies of the project; one that is not installed is left out, with a line that says so. To have them:
 `pip install lightning` and `pip install --no-deps fastai fastcore fasttransform fastdownload fastprogress "plum-dispatch<2.10"
@@ -176,33 +176,33 @@ def child(work_name: str, names: list[str], folder: Path) -> dict[str, dict[str,
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(rounds: int, folder: Path) -> Iterator[dict[str, dict[str, list[dict[str, Any]]]]]:
-    """Every work `rounds` times with all ways in turns; then once in every way alone, for its memory. What is there is
-    handed out after each."""
+def measure(rounds: int, works: list[str], folder: Path) -> Iterator[tuple[str, dict[str, list[dict[str, Any]]]]]:
+    """Every work `rounds` times with all ways in turns; then once in every way alone, for its memory. What there is of a
+    work is handed out whenever something was added."""
     from ways import WAYS
 
     names = [name for name, (_, package) in WAYS.items() if not package or find_spec(package)]
     for name in WAYS.keys() - set(names):
         print(f"{name} is not installed and left out; see the top of {Path(__file__).name}", flush=True)
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {work: {name: [] for name in names} for work in WORKS}
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {work: {name: [] for name in names} for work in works}
     for number in range(rounds):
         for work, runs in found.items():
             for name, run in child(work, names, folder).items():
                 runs[name].append(run)
             told = ", ".join(f"{name} {1e6 * statistics.median(run[-1]['blocks']):,.0f}" for name, run in runs.items())
             print(f"round {number + 1}, {work}, us a step: {told}", flush=True)
-            yield {work: runs for work, runs in found.items() if all(runs.values())}
+            yield work, runs
     for work, runs in found.items():
         for name in names:
             runs[name][-1]["memory"] = child(work, [name], folder)[name]["memory"]
-    yield found
+        yield work, runs
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """One row a way: a step, what it takes more than the bare loop's in the same turn, memory, weights."""
+    """One row a way: a step, what it takes more than the bare loop's in the same turn, its speed, memory, weights."""
     lines = [
-        "| way | a step | over bare, direct indexing | speed against it (each round) | peak memory | weights apart |",
-        "|---|---|---|---|---|---|",
+        "| way | a step | over bare, direct indexing | speed against it [95 %] | lowest to highest | peak memory | weights apart |",
+        "|---|---|---|---|---|---|---|",
     ]
     bare = [run["blocks"] for run in found["bare, direct indexing"]]
     for way, runs in found.items():
@@ -211,10 +211,21 @@ def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         over = statistics.median(statistics.median(own - b for b, own in turns) for turns in rounds)
         ratios = [statistics.median(b / own for b, own in turns) for turns in rounds]
         lines.append(
-            f"| {way} | {shown(step)} | {shown(over)} | **{statistics.median(ratios):.3f}** ({', '.join(f'{r:.3f}' for r in ratios)})"
+            f"| {way} | {shown(step)} | {shown(over)} | {interval(ratios)} | {min(ratios):.3f} to {max(ratios):.3f}"
             f" | {f'{memory:,.0f} MB' if (memory := runs[-1]['memory']) else ''} | {max(r['apart'] for r in runs):.0e} |"
         )
     return lines
+
+
+def interval(ratios: list[float]) -> str:
+    """Mean over the rounds, with Student's interval."""
+    from scipy.stats import t
+
+    mean = statistics.mean(ratios)
+    if len(ratios) < 2:
+        return f"**{mean:.3f}**"
+    half = t.ppf(0.975, len(ratios) - 1) * statistics.stdev(ratios) / len(ratios) ** 0.5
+    return f"**{mean:.3f}** [{mean - half:.3f}, {mean + half:.3f}]"
 
 
 def shown(seconds: float) -> str:
@@ -222,43 +233,46 @@ def shown(seconds: float) -> str:
     return f"{1e6 * seconds:,.0f} µs" if abs(seconds) < 0.01 else f"{1000 * seconds:,.0f} ms"
 
 
-def write(found: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
-    """The section of the page, from what has been measured so far."""
+def write(work: str, ways: dict[str, list[dict[str, Any]]]) -> None:
+    """How it is measured, and the section of this work, from what has been measured so far."""
     from page import replace_part
 
-    lines = [
+    said = [
         "Same network, same first weights, same batches in the same order, same AdamW (one fused kernel), clipping and rates, one",
-        "thread. All ways train in turns, a few steps each, in an order drawn anew for every turn, so that a busy machine and warm",
-        "caches hit all alike; n rounds, each a new process, on",
-        f"{os.cpu_count()} shared cores at a load of {os.getloadavg()[2]:.0f}. A step is processor time from update to update: loading and logging are in it. Every turn of",
-        "a way is held against the bare loop's turn a few seconds before or after it; the median over the turns of a round is taken,",
-        "then over rounds. Ours is the project's `fit` with its default knobs, planned for 100 epochs and stopped after one; at 60",
-        "steps of such a run it looks closely at gradients and updates, which costs a tenth of a step on MiniLM: the median leaves",
-        "those out. Speed is the bare loop's step over its own: 1 is the loop written by hand with each batch one index operation,",
-        "0.5 half as fast. Memory is the peak of a process that trains in that way alone, imports and data included.",
+        f"thread of {os.cpu_count()} shared cores. All ways train in turns, a few steps each, in an order drawn anew for every turn, so that a busy",
+        "machine and warm caches hit all alike. A step is processor time from update to update: loading and logging are in it. Every",
+        "turn of a way is held against the bare loop's turn a few seconds before or after it; the median over the turns of a round,",
+        "which is a process of its own, and the mean over rounds. On the large networks rounds differ by a few percent, whichever way",
+        "is held against the bare loop; of ways whose intervals overlap none is ahead.",
+        "",
+        "Ours is the project's `fit` with its default knobs, planned for 100 epochs and stopped after one; at 60 steps of such a run",
+        "it looks closely at gradients and updates, which costs a tenth of a step on MiniLM: the median leaves those out. Speed is the",
+        "bare loop's step over its own: 1 is the loop written by hand with each batch one index operation, 0.5 half as fast. Memory",
+        "is the peak of a process that trains in that way alone, imports and data included.",
         "",
         "Weights apart: largest distance of the final weights from those of the bare loop, as a share of what training moved them;",
         "the script fails if ours are not the same to the last bit. Accelerate, Trainer and fastai add up the norm of the gradients",
         "in another order of the weights, so its last digit differs, and what is clipped by it; training makes that grow.",
     ]
-    for work, ways in found.items():
-        n = len(ways["this template"])
-        lines += ["", f"### {work}: {WORKS[work][0]}, {WORKS[work][1]} steps a round, n = {n}", "", *table(ways)]
-    replace_part("The loop", "python bench/loops.py", lines)
+    replace_part("The loop", "python bench/loops.py", said)
+    what, steps, _, _ = WORKS[work]
+    n, load = len(ways["this template"]), os.getloadavg()[2]
+    head = f"{what[0].upper()}{what[1:]}, {steps} steps a round, n = {n} rounds, at a load of {load:.0f}."
+    replace_part(f"The loop: {work}", f"python bench/loops.py {n} '{work}'", [head, "", *table(ways)])
 
 
-def main(rounds: int) -> None:
+def main(rounds: int, works: list[str]) -> None:
     """Measure and write."""
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "code_of_template").symlink_to(PACKAGE)
         sys.path.insert(0, name)
         write_data(Path(name))
-        for found in measure(rounds, Path(name)):
-            write(found)
+        for work, ways in measure(rounds, works, Path(name)):
+            write(work, ways)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(one_round(sys.argv[2], sys.argv[4:], Path(sys.argv[3]))))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2:] or list(WORKS))

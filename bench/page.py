@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-ORDER = ("The loop", "Text bucketing", "Accuracy for compute", "Growth", "Start-up")
+ORDER = (
+    "The loop", "The loop: tiny MLP", "The loop: ResNet-18", "The loop: MiniLM",
+    "Text bucketing", "Accuracy for compute", "Growth", "Start-up",
+)  # fmt: skip
 HEAD = """# Benchmarks: speed, memory, accuracy for compute
 
 Every section is written by the command that it names, with n and spread; run it again to have it for your machine. All
