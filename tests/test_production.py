@@ -188,7 +188,7 @@ def drifted(project: Path) -> Path:
 # One line of each modality's preprocessing, changed after the export: (file, what it says, what it says then).
 SKEWED = {
     "tabular": ("tabular/data.py", '- fitted["centre"]) / fitted["scale"]', '- fitted["centre"])'),
-    "text": ("text/data.py", "max_length=most\n", "max_length=most - 4\n"),
+    "text": ("text/data.py", "max_length=most)", "max_length=most - 4)"),
     "image": ("image/picture.py", "Image.Resampling[interpolation.upper()]", "Image.Resampling.NEAREST"),
 }
 
