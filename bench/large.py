@@ -143,9 +143,10 @@ def table(found: list[tuple[str, dict[str, Any]]], n: int, size: int) -> list[st
         "|---|---|---|---|---|---|",
     ]
     for command, spent in found:
+        ended = f", exit {spent['status']}" if spent["status"] else ""
         lines.append(
-            f"| {command} | {spent['peak']:,.0f} | {spent['own']:,.0f} | {spent['seconds']:,.0f} | {spent['processor']:,.0f}"
-            f" | {n / spent['seconds']:,.0f} |" + (f" exit {spent['status']}" if spent["status"] else "")
+            f"| {command}{ended} | {spent['peak']:,.0f} | {spent['own']:,.0f} | {spent['seconds']:,.0f} | {spent['processor']:,.0f}"
+            f" | {n / spent['seconds']:,.0f} |"
         )
     return lines
 
