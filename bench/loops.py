@@ -219,13 +219,12 @@ def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 def interval(ratios: list[float]) -> str:
     """Mean over the rounds, with Student's interval."""
-    from scipy.stats import t
+    import numpy as np
+    from code_of_template.engine.experiments import paired_interval
 
-    mean = statistics.mean(ratios)
     if len(ratios) < 2:
-        return f"**{mean:.3f}**"
-    half = t.ppf(0.975, len(ratios) - 1) * statistics.stdev(ratios) / len(ratios) ** 0.5
-    return f"**{mean:.3f}** [{mean - half:.3f}, {mean + half:.3f}]"
+        return f"**{ratios[0]:.3f}**"
+    return "**{value:.3f}** [{low:.3f}, {high:.3f}]".format(**paired_interval(np.array(ratios)))
 
 
 def shown(seconds: float) -> str:
