@@ -1,62 +1,75 @@
-"""Several trainings side by side in one process, a few steps each in turn."""
+"""Several trainings side by side, each in a process of its own, a few steps each in turn."""
 
 from __future__ import annotations
 
+import multiprocessing
 import random
-import threading
-import time
+import resource
+import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 
 class Turns:
-    """Lets threads work one after the other, `block` optimiser steps at a time, and notes the processor time of each block.
+    """A training's side: stops after every `block` optimiser steps until it is told to go on, and notes what each block
+    took: processor seconds, and pages of memory that the system had to hand out."""
 
-    Whatever else the machine does then hits every way alike, and blocks of the same number can be compared. The order is
-    drawn anew for every block: who comes after another finds caches as that one left them.
-    """
-
-    def __init__(self, names: list[str], block: int) -> None:
-        self.names, self.block, self.turn = list(names), block, 0
-        self.random = random.Random(0)
-        self.changed = threading.Condition()
-        self.seconds: dict[str, list[float]] = {name: [] for name in names}
-        self.steps = dict.fromkeys(names, 0)
-        self.started: dict[str, float] = {}
+    def __init__(self, line: Connection, block: int) -> None:
+        self.line, self.block = line, block
+        self.steps, self.started = 0, (0.0, 0)
+        self.seconds: list[float] = []
+        self.pages: list[float] = []
 
     def after_step(self, *_: Any) -> None:
-        """Called in the thread whose optimiser has just made a step."""
-        name = threading.current_thread().name
-        self.steps[name] += 1
-        if self.steps[name] % self.block == 0:
-            now = time.thread_time()
-            if name in self.started:  # the first block holds the setting up
-                self.seconds[name].append((now - self.started[name]) / self.block)
-            self.pass_on()
-            self.wait(name)
-            self.started[name] = time.thread_time()
+        """Called when the optimiser has just made a step."""
+        self.steps += 1
+        if self.steps % self.block == 0:
+            if self.steps > self.block:  # the first block holds the setting up
+                seconds, pages = used()
+                self.seconds.append((seconds - self.started[0]) / self.block)
+                self.pages.append((pages - self.started[1]) / self.block)
+            self.line.send(None)
+            self.line.recv()
+            self.started = used()
 
-    def wait(self, name: str) -> None:
-        """Until it is this thread's turn."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.names[self.turn] == name)
 
-    def pass_on(self, leave: bool = False) -> None:
-        """To the next thread; who leaves does not come again."""
-        with self.changed:
-            if leave:
-                del self.names[self.turn]
-            else:
-                self.turn += 1
-            if self.turn == len(self.names):
-                self.turn = 0
-                self.random.shuffle(self.names)
-            self.changed.notify_all()
+def used() -> tuple[float, int]:
+    """What this process has had so far: seconds of a processor, and pages."""
+    found = resource.getrusage(resource.RUSAGE_SELF)
+    return found.ru_utime + found.ru_stime, found.ru_minflt
 
-    def take_part(self, name: str, way: Callable[[], None]) -> None:
-        """Body of a thread."""
-        self.wait(name)
-        try:
-            way()
-        finally:
-            self.pass_on(leave=True)
+
+def take_part(line: Connection, way: Callable[..., Any], *words: Any) -> None:
+    """Body of a process: `way(line, *words)`, and what it returns, or what became of it."""
+    try:
+        line.recv()
+        line.send((way(line, *words), ""))
+    except BaseException:
+        line.send((None, traceback.format_exc()))
+
+
+def side_by_side(way: Callable[..., Any], words: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """What `way(line, *words)` returns for every name, all run in turns.
+
+    Whatever else the machine does then hits all alike, and blocks of the same number can be compared. The order is drawn
+    anew for every block: who comes after another finds caches as that one left them. Each is a process of its own, since
+    what one way allocates and frees is memory that another in the same process would find.
+    """
+    new = multiprocessing.get_context("spawn")
+    lines, found = {}, {}
+    for name, own in words.items():
+        lines[name], theirs = new.Pipe()
+        new.Process(target=take_part, args=(theirs, way, *own), name=name, daemon=True).start()
+        theirs.close()  # so that the end of the process is the end of the line
+    drawn, names = random.Random(0), list(words)
+    while names:
+        for name in list(names):
+            lines[name].send(None)
+            if (said := lines[name].recv()) is not None:
+                found[name], trouble = said
+                if trouble:
+                    raise SystemExit(f"{name} failed:\n{trouble[-3000:]}")
+                names.remove(name)
+        drawn.shuffle(names)
+    return found

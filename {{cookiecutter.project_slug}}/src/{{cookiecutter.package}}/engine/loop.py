@@ -19,6 +19,7 @@ from ..errors import Stopped, UserError
 from ..task import Batch, Examples
 from . import checkpoint, metrics, stop
 from .losses import Loss, make_loss
+from .memory import keep_freed
 from .nonfinite import NonFinite, tolerated
 from .optim import make_optimiser, rate_factor, set_rate
 from .project import Project, Run
@@ -199,6 +200,7 @@ def fit(
     config, task, world = project.config, project.task, project.world
     track = make_tracker(run)  # before seeding: it may draw random numbers of its own
     seed_everything(config.seed, config.deterministic)
+    keep_freed()
     device = find_device(config)
     model = world.shard(config, task, task.model(config, prep).to(device))
     loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
