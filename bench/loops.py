@@ -10,7 +10,6 @@ python-fasthtml` (with its own dependencies fastai also installs spaCy, which no
 from __future__ import annotations
 
 import os
-import re
 import statistics
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from memory import megabytes
 from turns import Turns, side_by_side
 
 ROOT = Path(__file__).parents[1]
@@ -138,9 +138,13 @@ def one_way(line: Connection, work_name: str, name: str, folder: Path) -> dict[s
     (folder / f"out-{name}").mkdir(exist_ok=True)
     WAYS[name][0](work, folder / f"out-{name}")
     assert turns.steps == len(work.order) // work.size, turns.steps
-    # Not ru_maxrss: that counts what the process was before it became this one.
-    peak = int(re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
-    return {"blocks": turns.seconds, "pages": turns.pages, "first": first, "last": flat(work.network), "memory": peak}
+    return {
+        "blocks": turns.seconds,
+        "pages": turns.pages,
+        "first": first,
+        "last": flat(work.network),
+        "memory": megabytes("VmHWM"),
+    }
 
 
 def one_round(work: str, names: list[str], folder: Path) -> dict[str, dict[str, Any]]:
