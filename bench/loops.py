@@ -236,7 +236,7 @@ def write(work: str, ways: dict[str, list[dict[str, Any]]]) -> None:
         "",
         "What puts ours ahead of the bare loop on large networks is that it has freed memory kept (`engine/memory.py`). By default the",
         "C library of Linux gives large pieces back to the system and asks for them again in every step, as pages of 4 kB that are each",
-        "cleared before they are handed out. A loop written by hand gains the same by the same call.",
+        "cleared before they are handed out. *Bare, memory kept* is the loop written by hand with that call in front.",
         "",
         "Weights apart: largest distance of the final weights from those of the bare loop, as a share of what training moved them;",
         "the script fails if ours are not the same to the last bit. Accelerate, Trainer and fastai add up the norm of the gradients",

@@ -113,6 +113,14 @@ def indexed(work: Work, folder: Path) -> None:
     by_hand(work, batches())
 
 
+def kept(work: Work, folder: Path) -> None:
+    """By hand, with the one call by which ours has freed memory kept."""
+    from code_of_template.engine.memory import keep_freed
+
+    keep_freed()
+    indexed(work, folder)
+
+
 def loaded(work: Work, folder: Path) -> None:
     """By hand, from a DataLoader."""
     by_hand(work, iter(loader(work)))
@@ -264,6 +272,7 @@ def fastai(work: Work, folder: Path) -> None:
 WAYS: dict[str, tuple[Callable[[Work, Path], None], str]] = {
     "this template": (ours, ""),
     "bare, direct indexing": (indexed, ""),
+    "bare, memory kept": (kept, ""),
     "bare, DataLoader": (loaded, ""),
     "Accelerate": (accelerated, "accelerate"),
     "HF Trainer": (hugging_face, "transformers"),
