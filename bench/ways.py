@@ -114,11 +114,11 @@ def indexed(work: Work, folder: Path) -> None:
 
 
 def kept(work: Work, folder: Path) -> None:
-    """By hand, with the one call by which ours has freed memory kept."""
-    from code_of_template.engine.memory import keep_freed
+    """By hand, with freed memory kept, as ours has it."""
+    from code_of_template.engine.memory import freed_kept
 
-    keep_freed()
-    indexed(work, folder)
+    with freed_kept():
+        indexed(work, folder)
 
 
 def loaded(work: Work, folder: Path) -> None:

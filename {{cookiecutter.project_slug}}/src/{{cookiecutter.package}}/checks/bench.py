@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ..config import Config
 from ..engine.loop import find_device, plan, step
 from ..engine.losses import Loss, make_loss
-from ..engine.memory import keep_freed
 from ..engine.optim import make_optimiser
 from ..engine.seed import generator, seed_everything
 from ..task import Batch, Data, Examples, Task
@@ -86,7 +85,6 @@ class Bench:
     def fresh(self, seed: int | None = None) -> nn.Module:
         """A newly initialised model on the device, in training mode; the same one for the same seed."""
         seed_everything(self.config.seed if seed is None else seed, self.config.deterministic)
-        keep_freed()
         model = self.task.model(self.config, self.prep).to(self.device)
         self.task.set_trainable(self.config, model, self.config.epochs)
         return model.train()

@@ -19,7 +19,7 @@ from ..errors import Stopped, UserError
 from ..task import Batch, Examples
 from . import checkpoint, metrics, stop
 from .losses import Loss, make_loss
-from .memory import keep_freed
+from .memory import freed_kept
 from .nonfinite import NonFinite, tolerated
 from .optim import make_optimiser, rate_factor, set_rate
 from .project import Project, Run
@@ -200,7 +200,6 @@ def fit(
     config, task, world = project.config, project.task, project.world
     track = make_tracker(run)  # before seeding: it may draw random numbers of its own
     seed_everything(config.seed, config.deterministic)
-    keep_freed()
     device = find_device(config)
     model = world.shard(config, task, task.model(config, prep).to(device))
     loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
@@ -211,7 +210,7 @@ def fit(
         run.save(STARTED, started(project))
     progress = restore(project, run, model, optimiser, watch) if resume else Progress()
 
-    with stop.on_signals(relayed=world.size > 1) as signals:
+    with freed_kept(), stop.on_signals(relayed=world.size > 1) as signals:
         saved = time.monotonic()
         while progress.epoch < config.epochs and not progress.stopped:
             began, waited = time.perf_counter(), 0.0
