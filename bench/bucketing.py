@@ -164,13 +164,13 @@ def main(rounds: int) -> None:
             for way, runs in found.items():
                 runs.append(one(way, project))
                 print(f"round {seed}, {way}: {runs[-1]}", flush=True)
-    lines = [
-        f"The docstring set of the demo, {TRAIN} texts to learn from and {VAL} to watch, MiniLM with all weights",
-        f"trained for one epoch, at most {LENGTH} tokens, batches of {BATCH}; one thread, processor time of the training steps, n = {rounds} rounds,",
-        "each with texts drawn anew.",
-        "",
-        *table(found),
-    ]
+        lines = [
+            f"The docstring set of the demo, {TRAIN} texts to learn from and {VAL} to watch, MiniLM with all weights",
+            f"trained for one epoch, at most {LENGTH} tokens, batches of {BATCH}; one thread, processor time of the training steps, n = {rounds} rounds,",
+            "each with texts drawn anew.",
+            "",
+            *table(found),
+        ]
     replace_part("Text bucketing", "python bench/bucketing.py", lines)
 
 
