@@ -176,7 +176,10 @@ def distance(a: Any, b: Any) -> float:
 
 @pytest.mark.parametrize(
     "modality, size, parallel",
-    [("tabular", 3, "ddp"), ("tabular", 2, "fsdp"), ("text", 3, "ddp"), ("text", 2, "fsdp"), ("image", 2, "ddp")],
+    [
+        ("tabular", 3, "ddp"), ("tabular", 2, "fsdp"), ("text", 3, "ddp"), ("text", 2, "fsdp"),
+        ("image", 2, "ddp"), ("image", 2, "fsdp"),
+    ],
 )
 def test_several_processes_train_as_one(
     one: Callable[[str], tuple[Path, Path]], tmp_path: Path, modality: str, size: int, parallel: str
@@ -227,6 +230,19 @@ def test_a_signal_to_one_process_saves_once_and_ends_all(
     done = recipe(copy, 3, *TRAIN, "--resume")
     assert done.returncode == 0, done.stderr
     assert_equal(alone, copy, TOLERANCE["tabular"])
+
+
+def test_pictures_sharded_and_gone_on_with_by_one(
+    one: Callable[[str], tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """Sharded weights and momenta lie in another order in memory than those of one process, which has channels last."""
+    project, alone = one("image")
+    copy = Path(shutil.copytree(project, tmp_path / "copy"))
+    done = recipe(copy, 2, *TRAIN, "--fsdp", trap={"rank": 1, "step": 2, "does": "SIGTERM", "narrow": True})
+    assert done.returncode != 0 and "signal 15 came; everything is saved" in done.stderr, done.stderr
+    done = recipe(copy, 1, *TRAIN, "--resume", trap={"narrow": True})
+    assert done.returncode == 0, done.stderr
+    assert_equal(alone, copy, TOLERANCE["image"])
 
 
 def test_a_signal_to_the_launcher(one: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:

@@ -47,9 +47,10 @@ class Watch:
             return
         whole = self.run.project.world.whole
         now = {n: p.detach() for n, p in self.model.named_parameters() if n in self.before}
-        ratios = [whole((now[n] - o).norm()) / whole(o.norm()).clamp(min=1e-12) for n, o in self.before.items()]
-        for name, moved in zip(self.before, torch.stack(ratios).tolist(), strict=True):
-            self.layers[name]["update"].append(moved)
+        sizes = [whole(old.norm()).clamp(min=1e-12) for old in self.before.values()]
+        moved = [whole(old.sub_(now[name]).norm()) for name, old in self.before.items()]  # in place: no third copy
+        for name, share in zip(self.before, (torch.stack(moved) / torch.stack(sizes)).tolist(), strict=True):
+            self.layers[name]["update"].append(share)
         self.before = {}
 
     def state(self) -> dict[str, Any]:
