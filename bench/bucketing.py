@@ -11,14 +11,14 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from turns import Turns, side_by_side
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
@@ -26,39 +26,29 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "demo")]
 TRAIN, VAL, BATCH, LENGTH = 640, 320, 16, 128
 
 
-def bucketed(project: Any, train: Any) -> Callable[[Any], None]:
+def bucketed(examples: Any) -> None:
     """Ours, as it is."""
-    return lambda examples: None
 
 
-def longest_of_batch(project: Any, train: Any) -> Callable[[Any], None]:
+def longest_of_batch(examples: Any) -> None:
     """Random batches, each padded to its own longest text: what the HF collator does by default."""
-
-    def change(examples: Any) -> None:
-        examples.lengths = None
-
-    return change
+    examples.lengths = None
 
 
-def longest_of_all(project: Any, train: Any) -> Callable[[Any], None]:
+def longest_of_all(examples: Any) -> None:
     """Every text padded to the longest of the set (cut at max_length): what a fixed shape costs."""
     import torch
 
-    longest = int(train.lengths.max())
+    longest, padded = int(examples.lengths.max()), examples._padded
+    examples.lengths = None
 
-    def change(examples: Any) -> None:
-        examples.lengths = None
-        padded = examples._padded
+    def wide(rows: Any) -> Any:
+        x = padded(rows)
+        room = longest - x["input_ids"].shape[1]
+        pads = {"input_ids": examples.prep["pad"], "attention_mask": 0}
+        return {name: torch.nn.functional.pad(t, (0, room), value=pads[name]) for name, t in x.items()}
 
-        def wide(rows: Any) -> Any:
-            x = padded(rows)
-            room = longest - x["input_ids"].shape[1]
-            pads = {"input_ids": examples.prep["pad"], "attention_mask": 0}
-            return {name: torch.nn.functional.pad(t, (0, room), value=pads[name]) for name, t in x.items()}
-
-        examples._padded = wide
-
-    return change
+    examples._padded = wide
 
 
 WAYS = {
@@ -66,6 +56,19 @@ WAYS = {
     "padded to the longest of a random batch": longest_of_batch,
     "padded to the longest of all": longest_of_all,
 }
+
+
+def make_project(folder: Path, seed: int) -> Any:
+    """The docstrings in `folder`, and MiniLM trained for one epoch."""
+    import data
+    from code_of_template.engine.project import Project
+    from code_of_template.text.recipe import TASK, Config
+
+    config = Config(
+        task="multiclass", target="library", iid="a measurement", encoder=str(data.minilm()), max_length=LENGTH,
+        batch_size=BATCH, epochs=1, lr=1e-4, seed=seed, tracker="none", device="cpu",
+    )  # fmt: skip
+    return Project(folder, config, TASK, quiet=True)
 
 
 def encode(project: Any) -> tuple[dict[str, Any], Any, Any]:
@@ -77,30 +80,38 @@ def encode(project: Any) -> tuple[dict[str, Any], Any, Any]:
     return prep, task.examples(config, prep, train), task.examples(config, prep, val)
 
 
-def one(way: str, project: Any) -> dict[str, float]:
-    """One epoch: processor seconds of its training steps alone, share of padding, and what came of it."""
+def one_way(line: Connection, way: str, folder: Path, seed: int) -> dict[str, float]:
+    """One epoch, a step in turn with the others: sequences a processor second, share of padding, and what came of it.
+
+    The first step is not counted: it holds the setting up.
+    """
+    import torch
     from code_of_template.engine.loop import fit, plan
     from code_of_template.engine.seed import seed_everything
+    from torch.optim.optimizer import register_optimizer_step_post_hook
 
+    torch.set_num_threads(1)
+    project = make_project(folder, seed)
     prep, train, val = encode(project)
-    WAYS[way](project, train)(train)
-    real, tokens, spent = train.batches, [0, 0], [0.0]
+    WAYS[way](train)
+    real, tokens, sizes = train.batches, [0, 0], []
 
     def counted(todo: Any, epoch: int = 0, augment: bool = False) -> Any:
-        began = time.process_time()
         for batch in real(todo, epoch, augment):
             tokens[0] += batch.x["attention_mask"].numel()
             tokens[1] += int(batch.x["attention_mask"].sum())
+            sizes.append(len(batch.y))
             yield batch
-        spent[0] += time.process_time() - began
 
     train.batches = counted
     seed_everything(0, False)
+    turns = Turns(line, 1)
+    register_optimizer_step_post_hook(turns.after_step)
     _, progress = fit(project, project.begin("train"), prep, train, val)
-    assert sum(map(len, plan(train, BATCH, project.config.seed, 0))) == TRAIN
+    assert sum(map(len, plan(train, BATCH, project.config.seed, 0))) == sum(sizes) == TRAIN
     row = progress.curves[0]
     return {
-        "rate": TRAIN / spent[0],
+        "rate": sum(sizes[1:]) / sum(turns.seconds),
         "padding": 1 - tokens[1] / tokens[0],
         "loss": row["val_loss"],
         "accuracy": row["val_metric"],
@@ -148,26 +159,16 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "code_of_template").symlink_to(PACKAGE)
         sys.path.insert(0, name)
-        import torch
-        from code_of_template.engine.project import Project
-        from code_of_template.text.recipe import TASK, Config
-
-        torch.set_num_threads(1)
         (Path(name) / "data").mkdir()
         data.docstrings(Path(name) / "data" / "train.csv")
         for seed in range(rounds):
-            config = Config(
-                task="multiclass", target="library", iid="a measurement", encoder=str(data.minilm()), max_length=LENGTH,
-                batch_size=BATCH, epochs=1, lr=1e-4, seed=seed, tracker="none", device="cpu",
-            )  # fmt: skip
-            project = Project(Path(name), config, TASK, quiet=True)
-            for way, runs in found.items():
-                runs.append(one(way, project))
-                print(f"round {seed}, {way}: {runs[-1]}", flush=True)
+            for way, run in side_by_side(one_way, {way: (way, Path(name), seed) for way in WAYS}).items():
+                found[way].append(run)
+                print(f"round {seed}, {way}: {run}", flush=True)
         lines = [
             f"The docstring set of the demo, {TRAIN} texts to learn from and {VAL} to watch, MiniLM with all weights",
             f"trained for one epoch, at most {LENGTH} tokens, batches of {BATCH}; one thread, processor time of the training steps, n = {rounds} rounds,",
-            "each with texts drawn anew.",
+            "each with texts drawn anew. Every way is a process of its own, and they make their steps in turns.",
             "",
             *table(found),
         ]
