@@ -252,21 +252,33 @@ def ahead(found: dict[str, list[tuple[float, float]]], means: dict[str, tuple[fl
 
 
 def plot(found: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
-    """A panel a set: processor seconds (logarithmic) against score, mean over repeats; ours filled."""
+    """A panel a set: processor seconds (logarithmic) against score, mean over repeats; ours filled, a triangle for below zero."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "compute"
     from matplotlib import pyplot
+    from matplotlib.lines import Line2D
 
-    figure, axes = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3.6), layout="constrained", squeeze=False)
+    names = dict.fromkeys([*OURS, *(who for runs in found.values() for who in runs)])
+    colours = {who: f"C{i}" for i, who in enumerate(names)}
+    figure, axes = pyplot.subplots(1, len(found), figsize=(3.5 * len(found), 3.8), layout="constrained", squeeze=False)
     for axis, (name, runs) in zip(axes[0], found.items(), strict=True):
         for who, values in runs.items():
             x, y = (statistics.mean(v[i] for v in values) for i in (0, 1))
-            axis.plot(x, y, "o", color="tab:blue", markerfacecolor="tab:blue" if who in OURS else "white")
-            axis.annotate(who, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7)
+            style = {
+                "color": colours[who],
+                "markerfacecolor": colours[who] if who in OURS else "white",
+                "markersize": 8,
+            }
+            axis.plot(x, max(y, 0), "o" if y >= 0 else "v", **style)
         axis.set(title=name, xscale="log", xlabel="processor seconds", ylabel=SETS[name][1])
-        axis.margins(x=0.35)
+        axis.margins(0.1)
+    marks = {
+        who: Line2D([], [], marker="o", linestyle="", color=c, markerfacecolor=c if who in OURS else "white")
+        for who, c in colours.items()
+    }
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=4)
     figure.savefig(ROOT / "docs" / PLOT, metadata={"Date": None})
 
 
@@ -290,7 +302,7 @@ def main(names: list[str]) -> None:
         "small sets; AutoGluon: its default preset, at most 20 s. Ours are the network of `recipe train` and the models of",
         "`recipe baseline`; `recipe export` makes a package of either. The kernel machine is for classes and under 10,000 rows.",
         "",
-        f"![Processor seconds against score; filled: ours]({PLOT})",
+        f"![Processor seconds against score; filled: ours; a triangle: below zero]({PLOT})",
     ]
     for data_set, runs in found.items():
         lines += ["", *table(data_set, runs)]
