@@ -7,7 +7,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ORDER = (
-    "The loop", "The loop: tiny MLP", "The loop: ResNet-18", "The loop: MiniLM",
+    "The loop", "The loop: tiny MLP", "The loop: ResNet-18", "The loop: MiniLM", "One device",
     "Text bucketing", "Accuracy for compute", "Growth", "Start-up",
 )  # fmt: skip
 HEAD = """# Benchmarks: speed, memory, accuracy for compute
