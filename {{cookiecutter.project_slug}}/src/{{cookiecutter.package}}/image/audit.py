@@ -11,7 +11,7 @@ import polars as pl
 from ..checks import power
 from ..checks.finding import Finding, finding
 from ..task import Data
-from .picture import in_threads, pixels
+from .picture import all_pixels
 from .weights import own_view
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def photographs(config: Config, data: Data) -> float:
     )
     if not some.height:
         return 0.0
-    tiny = np.stack(in_threads(lambda path: pixels(path, 16), some[config.image].to_list())).astype(float)
+    tiny = all_pixels(some[config.image], 16).astype(float)
     colour = (tiny.max(axis=1) - tiny.min(axis=1)).mean(axis=(1, 2)) > 8  # of 255
     return float(colour.sum() / len(rows))
 

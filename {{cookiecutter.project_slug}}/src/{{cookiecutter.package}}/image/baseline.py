@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
 from ..engine.linear import Linear, fit_linear
@@ -16,7 +17,7 @@ from ..engine.target import targets
 from ..errors import UserError
 from ..task import Baseline, Data
 from .data import examples
-from .picture import in_threads, pixels
+from .picture import all_pixels
 
 if TYPE_CHECKING:
     from .recipe import Config
@@ -52,7 +53,7 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
 
 def small(prep: dict[str, Any], data: Data, side: int = SIDE) -> np.ndarray:
     """Pixels of a small version of each image, float32 [n, 3 * side * side] from 0 to 1."""
-    stacked = np.stack(in_threads(lambda path: pixels(path, side), data.frame[prep["image"]].to_list()))
+    stacked = all_pixels(data.frame[prep["image"]], side)
     return stacked.reshape(len(stacked), -1).astype(np.float32) / 255
 
 
@@ -115,13 +116,13 @@ def features(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
 class Thumbnails:
     """Tiny versions of the images, made for the rows that are asked for: features[rows] -> [r, 3 * 8 * 8]."""
 
-    paths: list[str]
+    paths: pl.Series
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        some = np.stack(in_threads(lambda i: pixels(self.paths[i], THUMB), rows.tolist()))
+        some = all_pixels(self.paths[rows], THUMB)
         return some.reshape(len(some), -1).astype(np.float32)
 
 
 def simple_features(config: Config, data: Data) -> Any:
     """Tiny pixels for the audit's forest; None where some image cannot be decoded."""
-    return None if (data.frame["file_problem"] != "").any() else Thumbnails(data.frame[config.image].to_list())
+    return None if (data.frame["file_problem"] != "").any() else Thumbnails(data.frame[config.image])

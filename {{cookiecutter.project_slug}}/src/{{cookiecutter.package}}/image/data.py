@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,7 @@ from ..engine.table import read_table, require_columns
 from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
-from .picture import in_threads, pixels, scan
-from .picture import look as look_at
+from .picture import all_pixels, look_at, pixels, scan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +35,7 @@ def load(config: Config, root: Path) -> Data:
     """Find the images, look at every file, and set aside rows without a target and, if so asked, broken ones."""
     path = root / config.data
     frame = list_folders(config, path) if path.is_dir() else read_list(config, path)
-    facts = scan(frame[config.image].to_list(), root / "runs").drop("path")
+    facts = scan(frame[config.image], root / "runs").drop("path")
     frame = frame.hstack([column.alias(FILE + column.name) for column in facts])
     require_columns(
         {"group": [config.group], "time": [config.time], "slices": config.slices, "drop": config.drop}, frame, path
@@ -154,24 +153,35 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def files(column: str, data: Data) -> tuple[tuple[str, str], ...]:
-    """Path and hash of every file of a part."""
-    return tuple(data.frame.select(column, "file_sha256").iter_rows())
+@dataclass(frozen=True)
+class Files:
+    """The files of a part. sha256: of their paths and of the hashes of their bytes, by which parts are told apart."""
+
+    sha256: str
+    paths: pl.Series = field(compare=False)
+
+
+def files(column: str, data: Data) -> Files:
+    """The files of a part, and what tells them from others."""
+    digest = hashlib.sha256()
+    for name, content in data.frame.select(column, "file_sha256").iter_rows():
+        digest.update(f"{name}\0{content}\0".encode())
+    return Files(digest.hexdigest(), data.frame[column])
 
 
 @lru_cache(maxsize=6)
-def decoded(files: tuple[tuple[str, str], ...], side: int, interpolation: str) -> Tensor:
+def decoded(files: Files, side: int, interpolation: str) -> Tensor:
     """All images as one tensor, uint8 [n, 3, side, side]. Kept: a step asks for the same part several times."""
     import torch
 
-    return torch.from_numpy(np.stack(in_threads(lambda file: pixels(file[0], side, interpolation), files)))
+    return torch.from_numpy(all_pixels(files.paths, side, interpolation))
 
 
 @dataclass
 class Images:
     """A part as pictures. stored: uint8 [n, 3, side, side], or None where they do not fit into memory."""
 
-    paths: list[str]
+    paths: pl.Series
     prep: dict[str, Any]
     y: Tensor
     query: Tensor | None
@@ -238,7 +248,7 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Images:
     import torch
 
     refuse_broken(config, data)
-    paths = data.frame[prep["image"]].to_list()
+    paths = data.frame[prep["image"]]
     fits = len(paths) * 3 * prep["side"] ** 2 <= MEMORY
     stored = decoded(files(prep["image"], data), prep["side"], prep["interpolation"]) if fits else None
     y = torch.from_numpy(targets(config, prep, data))
@@ -266,15 +276,14 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
 
 def accept(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Images to predict: every file is looked at, as before training."""
-    facts = pl.DataFrame([asdict(facts) for facts in in_threads(look_at, frame[prep["image"]].fill_null("").to_list())])
+    facts = look_at(frame[prep["image"]].fill_null(""))
     named = [column.alias(FILE + column.name) for column in facts.drop("path")]
     return frame.hstack(named), [f"is {why}" if why else "" for why in facts["problem"]]
 
 
 def watch(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
     """What can be said of a picture without a network: its size and mode, its brightness and contrast."""
-    seen = in_threads(lambda path: pixels(path, WATCHED), frame[prep["image"]].to_list())
-    small = np.stack(seen) / 255  # [n, 3, h, w]
+    small = all_pixels(frame[prep["image"]], WATCHED) / 255  # [n, 3, h, w]
     colours = small.mean(axis=(2, 3))
     return frame.select(
         pl.col(FILE + "width").cast(pl.Float64).alias("width"),

@@ -257,6 +257,26 @@ def test_sound_files_are_green_and_decoded_once(project: Path, monkeypatch: pyte
     assert len(TASK.load(config, project)) == 60 and len(looked) == 61
 
 
+def test_what_is_remembered_of_files_is_checked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that a table names twice is looked at once; facts that are missing or of another kind are looked up again."""
+    (project / "runs").mkdir()
+    names = sorted(str(p.relative_to(project / "data")) for p in (project / "data" / "images").rglob("*.png"))
+    asked = [*names[::-1], *names[:3]]
+    table = pl.DataFrame({"path": asked, "label": [Path(name).parent.name for name in asked]})
+    table.write_csv(project / "data" / "list.csv")
+    looked: list[str] = []
+    whole = picture.look
+    monkeypatch.setattr(picture, "look", lambda path: looked.append(path) or whole(path))
+    config, cache = config_of(project, data="data/list.csv"), project / "runs" / picture.SEEN
+    first = TASK.load(config, project).frame
+    assert len(looked) == 60 and first["path"].to_list() == [str(project / "data" / name) for name in asked]
+    assert [whole(path).sha256 for path in first["path"]] == first["file_sha256"].to_list()
+    for change in (pl.lit(None).alias("problem"), pl.lit("wide").alias("width")):
+        pl.read_parquet(cache).with_columns(change).write_parquet(cache)
+        looked.clear()
+        assert TASK.load(config, project).frame.equals(first) and len(looked) == 60
+
+
 def test_a_class_folder_with_one_file(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -322,6 +342,8 @@ def test_pictures_that_do_not_fit_into_memory_are_decoded_batch_by_batch(
     lazy = TASK.examples(config, prep, loaded)
     rows = [torch.tensor([5, 3, 40])]
     assert lazy.stored is None and torch.equal(next(iter(kept.batches(rows))).x, next(iter(lazy.batches(rows))).x)  # type: ignore[attr-defined]
+    workers = TASK.examples(config_of(project, workers=2), prep, loaded).batches(rows * 2)
+    assert all(torch.equal(next(iter(kept.batches(rows))).x, batch.x) for batch in workers)
     Path(loaded.frame["path"][3]).write_bytes(b"")
     with pytest.raises(UserError, match="has changed since it was last looked at"):
         next(iter(lazy.batches(rows)))
