@@ -45,7 +45,7 @@ def audit(config: Config, data: Data) -> list[Finding]:
 def empty_texts(config: Config, data: Data) -> Finding:
     """Texts that are missing, blank or undecodable, and texts of absurd length."""
     texts = [data.frame[name].fill_null("") for name in text_columns(config)]
-    blank = np.any([(t.str.strip_chars().str.len_bytes() == 0).to_numpy() for t in texts], axis=0)
+    blank = np.any([(~t.str.contains(r"\S")).to_numpy() for t in texts], axis=0)
     broken = np.any([t.str.contains("\ufffd", literal=True).to_numpy() for t in texts], axis=0)
     letters = np.max([t.str.len_chars().to_numpy() for t in texts], axis=0)
     share = float((blank | broken).mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ UNKNOWN = 0.5  # share of unknown tokens at which a tokenizer plainly does not f
 def load(config: Config, root: Path) -> Data:
     """Read the file, check the text columns, and set rows without a target aside. Raises UserError for bad input."""
     path = root / config.data
-    frame = read_table(path)
+    frame = read_table(path).rechunk()  # rows of a frame in one piece are taken without copying their texts
     named = {
         "text": [config.text],
         "text_pair": [config.text_pair],
@@ -64,7 +65,7 @@ def _texts(column: pl.Series, path: Path) -> pl.Series:
             f"column {column.name!r} of {path} holds {column.dtype}, not text; set text in recipe.toml to the column of the texts"
         )
     column = as_text(column)
-    if not (column.fill_null("").str.strip_chars() != "").any():
+    if not column.str.contains(r"\S").any():
         raise UserError(
             f"column {column.name!r} of {path} is empty in every row; set text in recipe.toml to the column that holds the texts"
         )
@@ -158,17 +159,17 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
             f"the tokenizer of encoder = {prep['encoder']!r} has changed since this was prepared; put the old one back, or train again"
         )
     whole = [frame[name].fill_null("") for name in prep["texts"]]
-    ids, kinds, lengths, cut, end = [], [], [0], [], []
+    ids, kinds, lengths, cut, end = array("i"), array("b"), array("q", [0]), array("b"), array("q")
     for at in range(0, frame.height, CHUNK):
         some = [column.slice(at, CHUNK).str.head(LETTERS * most).to_list() for column in whole]
-        encodings = tokenizer(*some, truncation=True, max_length=most).encodings
-        ids.append(np.concatenate([np.array(encoding.ids, dtype=np.int32) for encoding in encodings]))
-        kinds.append(np.concatenate([np.array(encoding.type_ids, dtype=np.int8) for encoding in encodings]))
-        lengths += map(len, encodings)
-        cut += [bool(encoding.overflowing) for encoding in encodings]
-        end += [_end(encoding) if encoding.overflowing else LETTERS * most for encoding in encodings]
+        for encoding in tokenizer(*some, truncation=True, max_length=most).encodings:
+            ids.extend(encoding.ids)
+            kinds.extend(encoding.type_ids)
+            lengths.append(len(encoding))
+            cut.append(bool(encoding.overflowing))
+            end.append(_end(encoding) if encoding.overflowing else LETTERS * most)
     long = np.any([(column.str.len_chars() > LETTERS * most).to_numpy() for column in whole], axis=0)
-    return Tokens(np.concatenate(ids), np.concatenate(kinds), np.cumsum(lengths), np.array(cut) | long, np.array(end))
+    return Tokens(np.asarray(ids), np.asarray(kinds), np.cumsum(lengths), np.array(cut, dtype=bool) | long, np.asarray(end))
 
 
 def _end(encoding: Any) -> int:
