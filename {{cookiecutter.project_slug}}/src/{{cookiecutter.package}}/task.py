@@ -163,7 +163,8 @@ class Task:
         return ""
 
     def simple_features(self, config: Any, data: Data) -> Any:
-        """A quick matrix [n, d], dense or sparse, for the audit's model-based evidence; None where there is none."""
+        """A quick matrix [n, d], dense or sparse, of a sample of the rows, for the audit's model-based evidence; None where
+        there is none."""
         return None
 
     def audit(self, config: Any, data: Data) -> list[Finding]:

@@ -57,14 +57,14 @@ def permuted_labels(bench: Bench, project: Project) -> Finding:
     raw = raw.filter(pl.col(bench.config.target).is_not_null())
     shuffled = raw[bench.config.target].gather(np.random.default_rng(0).permutation(raw.height))
     data = _load(project.config, bench.task, raw.with_columns(shuffled))
-    features = bench.task.simple_features(bench.config, data)
+    rows = power.sample(data)
+    features = bench.task.simple_features(bench.config, data.take(rows))
     if features is None or hasattr(features, "tocsr"):
         return not_applicable(check, "no columns that a label could have been written into")
-    rows = power.sample(data)
     y = power.target_numbers(bench.config, data, rows)
     if bench.config.task != "regression" and np.bincount(y).min() < 5:
         return not_applicable(check, "a class has fewer than 5 rows")
-    value = power.skill(bench.config, power.out_of_fold(bench.config, features[rows], y), y)
+    value = power.skill(bench.config, power.out_of_fold(bench.config, features, y), y)
     limit = 0.5 + 4 * power.null_deviation(bench.config, y)
     return finding(
         check,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,21 @@ HALVED = 0.5  # a model that errs half as often as always naming the largest cla
 class Judged:
     """Rows that a simple model was asked about. rows [m] positions; x [m, d]; y [m]; predicted [m, k], [m] for regression."""
 
-    def __init__(self, config: Config, data: Data, features: Any) -> None:
-        self.rows = power.sample(data)
+    def __init__(self, config: Config, data: Data, rows: np.ndarray, x: Any) -> None:
+        self.rows, self.x = rows, x
         self.y = power.target_numbers(config, data, self.rows)
-        self.x = features[self.rows]
         self.predicted = power.out_of_fold(config, self.x, self.y)
 
 
-def judge(config: Config, data: Data, features: Any) -> Judged | None:
+def judge(config: Config, data: Data, features: Callable[[Config, Data], Any]) -> Judged | None:
     """Out-of-fold predictions for a sample; None where there are no features, or a class is too rare to be held out."""
-    if features is None or config.task == "ranking" or len(data) < 20:
+    if config.task == "ranking" or len(data) < 20:
         return None
     if config.task != "regression" and data.frame[data.target].value_counts()["count"].min() < 5:  # type: ignore[operator]
         return None
-    return Judged(config, data, features)
+    rows = power.sample(data)
+    x = features(config, data.take(rows))
+    return None if x is None else Judged(config, data, rows, x)
 
 
 def learnable(config: Config, data: Data, judged: Judged | None) -> Finding:

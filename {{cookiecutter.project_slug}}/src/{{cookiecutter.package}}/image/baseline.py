@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
 from ..engine.linear import Linear, fit_linear
@@ -112,17 +110,8 @@ def features(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
     return torch.cat(parts).numpy()
 
 
-@dataclass
-class Thumbnails:
-    """Tiny versions of the images, made for the rows that are asked for: features[rows] -> [r, 3 * 8 * 8]."""
-
-    paths: pl.Series
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        some = all_pixels(self.paths[rows], THUMB)
-        return some.reshape(len(some), -1).astype(np.float32)
-
-
-def simple_features(config: Config, data: Data) -> Any:
-    """Tiny pixels for the audit's forest; None where some image cannot be decoded."""
-    return None if (data.frame["file_problem"] != "").any() else Thumbnails(data.frame[config.image])
+def simple_features(config: Config, data: Data) -> np.ndarray | None:
+    """Tiny pixels for the audit's forest [n, 3 * 8 * 8]; None where some image cannot be decoded."""
+    if (data.frame["file_problem"] != "").any():
+        return None
+    return all_pixels(data.frame[config.image], THUMB).reshape(len(data), -1).astype(np.float32)

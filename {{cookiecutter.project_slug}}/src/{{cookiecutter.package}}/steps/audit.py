@@ -38,7 +38,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         run.add(sampled(data, whole))
     for check in CHECKS:
         run.timed(accepting(config.acknowledge, check), config, whole if check in OF_EVERY_ROW else data)
-    judged = labels.judge(config, data, project.task.simple_features(config, data))
+    judged = labels.judge(config, data, project.task.simple_features)
     run.timed(accepting(config.acknowledge, labels.learnable), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.neighbours), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.suspects), config, data, judged, run.folder / "suspects.csv")

@@ -155,7 +155,7 @@ def test_row_numbers_are_no_features(order: str, verdict: str) -> None:
 
 
 def judged(config: Config, data: Data) -> labels.Judged | None:
-    return labels.judge(config, data, features(data))
+    return labels.judge(config, data, lambda config, data: features(data))
 
 
 def overlapping(seed: int, n: int = 2000) -> Data:
@@ -241,7 +241,7 @@ def test_sparse_features_of_texts_are_judged_too(tmp_path: Path) -> None:
     from scipy.sparse import csr_matrix
 
     data = data_of(table())
-    found = labels.judge(config_of(), data, csr_matrix(features(data)))
+    found = labels.judge(config_of(), data, lambda config, data: csr_matrix(features(data)))
     assert labels.learnable(config_of(), data, found).verdict == "PASS"
     assert labels.suspects(config_of(), data, None, tmp_path / "s.csv").verdict == "NOT APPLICABLE"
 

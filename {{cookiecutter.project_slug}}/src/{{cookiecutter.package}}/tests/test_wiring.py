@@ -175,7 +175,7 @@ def test_a_table_of_files_is_not_loaded_elsewhere(tmp_path: Path) -> None:
 
 def neighbours(data: Data, **knobs: Any) -> str:
     config = config_of(**knobs)
-    judged = labels.judge(config, data, data.frame[data.columns("numeric")].to_numpy())
+    judged = labels.judge(config, data, lambda config, data: data.frame[data.columns("numeric")].to_numpy())
     return labels.neighbours(config, data, judged).verdict
 
 

@@ -101,17 +101,13 @@ def make_vectoriser(**settings: Any) -> Any:
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, **settings)
 
 
-def joined(names: list[str], frame: pl.DataFrame) -> list[str]:
+def joined(names: list[str], frame: pl.DataFrame) -> pl.Series:
     """The text, or both texts of a pair, as one string for each row."""
-    return (
-        frame.select(pl.concat_str([pl.col(name).fill_null("") for name in names], separator=SPACE))
-        .to_series()
-        .to_list()
-    )
+    return frame.select(pl.concat_str([pl.col(name).fill_null("") for name in names], separator=SPACE)).to_series()
 
 
 def simple_features(config: Config, data: Data) -> Any:
-    """TF-IDF of single words, sparse [n, at most 5,000]; None where the texts hold no words."""
+    """TF-IDF of single words, sparse [n, at most 5,000]; None where no word is in two texts."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     from .data import text_columns

@@ -169,7 +169,8 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
             cut.append(bool(encoding.overflowing))
             end.append(_end(encoding) if encoding.overflowing else LETTERS * most)
     long = np.any([(column.str.len_chars() > LETTERS * most).to_numpy() for column in whole], axis=0)
-    return Tokens(np.asarray(ids), np.asarray(kinds), np.cumsum(lengths), np.array(cut, dtype=bool) | long, np.asarray(end))
+    lost = np.array(cut, dtype=bool) | long
+    return Tokens(np.asarray(ids), np.asarray(kinds), np.cumsum(lengths), lost, np.asarray(end))
 
 
 def _end(encoding: Any) -> int:
