@@ -299,7 +299,7 @@ def main(names: list[str]) -> None:
         "months by time (the last tenth, three seeds), the others in each of five folds. Ours stops by an eighth of its rows (flights: the",
         "tenth before the last); the others use those rows as they like. Time is processor time of preprocessing, fitting and",
         "predicting; a first call of each, which pays for imports, is left out. fastai: one cycle of 5 epochs on flights, 30 on the",
-        "small sets; AutoGluon: its default preset, at most 20 s. Ours are the network of `recipe train` and the models of",
+        "small sets; AutoGluon: its default preset, at most 20 s, without CatBoost and XGBoost, which it does not bring along. Ours are the network of `recipe train` and the models of",
         "`recipe baseline`; `recipe export` makes a package of either. The kernel machine is for classes and under 10,000 rows.",
         "",
         f"![Processor seconds against score; filled: ours; a triangle: below zero]({PLOT})",
