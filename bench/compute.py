@@ -256,7 +256,7 @@ def plot(found: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "compute"
+    matplotlib.rcParams |= {"svg.hashsalt": "compute", "svg.fonttype": "none"}
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
 
