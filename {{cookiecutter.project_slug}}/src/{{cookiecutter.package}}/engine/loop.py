@@ -157,10 +157,11 @@ def predict(model: nn.Module, examples: Examples, config: Config, world: World =
     parts, rows = [], []
     for batch, _ in world.shares(examples, batches):
         with autocast(config, device):
-            parts.append(model(batch.to(device).x).float().cpu())
+            parts.append(model(batch.to(device).x).float())
         rows.append(batch.index)
     model.train(was_training)
-    return world.assembled(torch.cat(parts), torch.cat(rows), len(examples)).numpy()
+    outputs = torch.cat(parts).cpu()  # once, so that no batch waits for the device
+    return world.assembled(outputs, torch.cat(rows), len(examples)).numpy()
 
 
 def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray:
