@@ -61,7 +61,7 @@ def write_photographs(folder: Path, n: int, side: int = 256) -> None:
 
 
 def write_encoder(folder: Path, device: str) -> None:
-    """MiniLM itself for a processor; for a GPU a BERT of the base size with MiniLM's tokenizer and random weights."""
+    """A BERT with MiniLM's tokenizer and random weights: of the base size for a GPU, of MiniLM's for a processor."""
     import data
     from transformers import AutoTokenizer, BertConfig, BertModel
 
@@ -184,8 +184,10 @@ def measured(kind: str, folder: Path, device: str, precision: str, compiled: boo
     peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else 0.0
     forward = model
     with FlopCounterMode(display=False) as counter:
-        by_hand(memory[0])
-    return {**found, "operations": counter.get_total_flops() / config.batch_size, "peak": peak}
+        for batches in memory:
+            by_hand(batches)
+    operations = counter.get_total_flops() / (len(memory) * config.batch_size)
+    return {**found, "operations": operations, "peak": peak}
 
 
 def table(folder: Path, kind: str, device: str) -> list[str]:
