@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..engine.files import read_json, to_json
 from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
+from ..engine.parts import assign
 from ..errors import UserError
 from ..task import Baseline, Data
 from .data import Rows, encode, examples
@@ -30,13 +32,14 @@ ONE_THREAD = 100_000
 
 def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
     """Linear model, RBF-SVC on small data, LightGBM; XGBoost and CatBoost where they are installed. Simplest first."""
-    part = examples(config, prep, train.sample())
+    rows = train.sample()
+    part = examples(config, prep, rows)
     fits: dict[str, Callable[..., Baseline]] = {
         "ridge" if config.task in ("regression", "ranking") else "logistic": fit_linear
     }
     if config.task in ("binary", "multiclass") and len(part) < SVC_ROWS:
         fits["rbf_svc"] = fit_svc
-    fits["lightgbm"] = fit_lightgbm
+    fits["lightgbm"] = partial(fit_lightgbm, rows=rows)
     for name, fit in (("xgboost", fit_xgboost), ("catboost", fit_catboost)):
         if find_spec(name) and config.task != "ranking":
             fits[name] = fit
@@ -183,13 +186,13 @@ class LightGBM:
         (folder / "lightgbm.json").write_text(json.dumps({"rounds": self.rounds}))
 
 
-def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows) -> LightGBM:
-    """Number of trees from an inner tenth of train, then refitted on all of train with that number (never validation)."""
+def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows, rows: Data) -> LightGBM:
+    """Number of trees from an inner part of train, then refitted on all of train with that number (never validation)."""
     import lightgbm
 
     x, y = flat(part.x, prep), part.y.numpy()
     categorical = list(range(x.shape[1] - len(prep["embedded"]), x.shape[1]))
-    inner = inner_split(part)
+    inner = inner_split(config, rows)
     settings = {
         "objective": {
             "binary": "binary",
@@ -225,13 +228,16 @@ def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows) -> LightGBM:
     return LightGBM(prep, lightgbm.train(settings, dataset(np.arange(len(y))), rounds), rounds)
 
 
-def inner_split(part: Rows) -> np.ndarray:
-    """Which training rows decide the number of trees, bool [n]: a tenth, whole queries for ranking."""
-    random = np.random.default_rng(0)
-    if part.query is None:
-        return random.random(len(part)) < 0.1 if len(part) > 200 else random.permutation(len(part)) % 5 == 0
-    queries = np.unique(part.query.numpy())
-    return np.isin(part.query.numpy(), random.permutation(queries)[: max(len(queries) // 10, 1)])
+def inner_split(config: Config, rows: Data) -> np.ndarray:
+    """Which training rows decide the number of trees, bool [n]: what a split as the project's own would make their test part.
+
+    At random where that is by time, the trees are judged by neighbours of the rows that they were fitted on, and there
+    are far too many of them.
+    """
+    try:
+        return assign(config, rows) == 2
+    except UserError:  # too few groups, or times, to be parted once more
+        return np.random.default_rng(0).permutation(len(rows)) % 10 == 0
 
 
 def by_query(query: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import pytest
 
 from ..errors import UserError
 from ..tests.tables import table
+from .baseline import inner_split
 from .recipe import TASK, Config
 
 
@@ -57,3 +58,24 @@ def test_baselines_learn_and_survive_the_disk(tmp_path: Path, task: str, target:
         assert np.allclose(TASK.load_baseline(config, prep, folder).predict(data), outputs, atol=1e-5), name
     with pytest.raises(UserError, match="run it again: recipe baseline"):
         TASK.load_baseline(config, prep, tmp_path)
+
+
+def test_trees_are_counted_on_rows_that_a_split_of_the_same_kind_keeps_apart(tmp_path: Path) -> None:
+    """The latest, or whole groups; where there are too few groups for that, any."""
+    frame = table(n=400).with_columns(
+        day=pl.int_range(400) // 4, shop=pl.int_range(400) % 20, town=pl.int_range(400) % 2
+    )
+    frame.sample(fraction=1, shuffle=True, seed=0).write_csv(tmp_path / "train.csv")
+
+    def inner(**knobs: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+        config = Config(data=str(tmp_path / "train.csv"), target="target", task="binary", **knobs)
+        data = TASK.load(config, tmp_path)
+        chosen = pl.Series(inner_split(config, data))
+        assert 20 <= chosen.sum() <= 100
+        return data.frame.filter(chosen), data.frame.filter(~chosen)
+
+    later, earlier = inner(time="day")
+    assert later["day"].min() > earlier["day"].max()  # type: ignore[operator]
+    some, others = inner(group="shop")
+    assert not set(some["shop"]) & set(others["shop"])
+    inner(group="town")
