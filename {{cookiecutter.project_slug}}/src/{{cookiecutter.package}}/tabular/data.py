@@ -233,15 +233,16 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
             if "levels" in fitted
             else frame[name].cast(pl.Float64, strict=False)
         )
-        columns.append((raw.fill_null(fitted["fill"]).to_numpy() - fitted["centre"]) / fitted["scale"])
+        scaled = (raw.fill_null(fitted["fill"]).to_numpy() - fitted["centre"]) / fitted["scale"]
+        columns.append(np.clip(scaled, -1e6, 1e6).astype(np.float32))
         if fitted["missing"]:
-            columns.append(raw.is_null().to_numpy().astype(np.float64))
+            columns.append(raw.is_null().to_numpy().astype(np.float32))
     for name, vocabulary in prep["onehot"].items():
         found = codes(frame[name], vocabulary)
-        columns += [(found == i + 1).astype(np.float64) for i in range(len(vocabulary))]
+        columns += [(found == i + 1).astype(np.float32) for i in range(len(vocabulary))]
     encoded = {}
     if columns:
-        encoded["numeric"] = np.clip(np.stack(columns, axis=1), -1e6, 1e6).astype(np.float32)
+        encoded["numeric"] = np.stack(columns, axis=1)
     if prep["embedded"]:
         encoded["categorical"] = np.stack(
             [codes(frame[name], vocabulary) for name, vocabulary in prep["embedded"].items()], axis=1
