@@ -20,6 +20,7 @@ from ..task import Batch, Data, Examples, Task
 
 STEPS = 60  # of the short training that several checks judge
 LARGE = 1_000_000  # parameters from which a step over a whole batch takes a processor a second or more
+MANY = 1_000_000  # rows that are looked at together
 FEW = 8  # examples a step of a short training of such a network
 
 
@@ -96,10 +97,10 @@ class Bench:
             query = self.train.query.cpu()
             kept = query[order].unique_consecutive()[: max(n // 8, 2)]
             return torch.isin(query, kept).nonzero().squeeze(1)
-        y = self.train.y.cpu()[order]
+        y = self.train.y.cpu()
         if not self.prep["classes"] or y.ndim > 1:
-            return order[:n]
-        each = [order[y == value] for value in y.unique()]
+            return order[:n].clone()  # of millions of rows every copy counts
+        each = [_first(order, y, value, n) for value in y.unique()]
         turns = [part[i : i + 1] for i in range(n) for part in each]
         return torch.cat(turns)[:n]
 
@@ -158,6 +159,15 @@ class Bench:
             for batch in self.train.batches(todo, epoch, augment=True):
                 yield batch.to(self.device)
             left, epoch = left - len(todo), epoch + 1
+
+
+def _first(order: Tensor, y: Tensor, value: Tensor, n: int) -> Tensor:
+    """The first n rows of one class, at most, in this order."""
+    found = order[:0]
+    for some in order.split(MANY):
+        if len(found := torch.cat([found, some[y[some] == value]])) >= n:
+            break
+    return found[:n]
 
 
 def _collect(brought: dict[str, Tensor], name: str, gradient: Tensor) -> None:

@@ -21,13 +21,15 @@ def order(bench: Bench) -> Finding:
     Sortedness is judged by the entropy of labels inside a batch against its expectation under shuffling.
     """
     first, second = (plan(bench.train, bench.config.batch_size, bench.config.seed, epoch) for epoch in (0, 1))
-    found = torch.cat(first)
+    found, some, batches = torch.cat(first), [rows.clone() for rows in first[:50]], len(first)
+    del first  # of millions of rows every copy counts
     same = torch.equal(found, torch.cat(second)) and len(bench.train) > 8
-    found.numpy().sort()  # in place: of millions of rows every copy counts
+    del second
+    found.numpy().sort()
     once = torch.equal(found, torch.arange(len(bench.train)))
-    entropy, expected, spread = _label_entropy(bench, first[:50], found)
+    entropy, expected, spread = _label_entropy(bench, some, found)
     sorted_labels = entropy < expected - 6 * spread and entropy < 0.8 * expected
-    saw = f"{sum(map(len, first))} of {len(bench.train)} examples in {len(first)} batches; label entropy in a batch {entropy:.3f}, shuffled {expected:.3f}"
+    saw = f"{len(found)} of {len(bench.train)} examples in {batches} batches; label entropy in a batch {entropy:.3f}, shuffled {expected:.3f}"
     return finding(
         "order of examples",
         saw + ("; the order is the same in every epoch" if same else ""),

@@ -41,7 +41,7 @@ KINDS: dict[str, Any] = {"numeric": np.dtype(np.float32), "categorical": np.dtyp
 class Large(Data):
     """Rows of a Parquet file. frame: of all its rows here, only the columns that part and score them.
 
-    rows: positions in the file, int64 [n]. aside: positions of the rows without a target. most: rows of a sample.
+    rows: positions in the file, int32 [n] where they can be. aside: positions of the rows without a target. most: rows of a sample.
     """
 
     path: Path
@@ -109,7 +109,8 @@ def load(config: Config, root: Path) -> Large:
     known = few[config.target].is_not_null()
     frame, unlabelled = few.filter(known), few.filter(~known)
     check_target(config, frame, path)
-    rows, aside = (np.flatnonzero(mask.to_numpy()) for mask in (known, ~known))
+    width = np.int32 if few.height < 2**31 else np.int64
+    rows, aside = (np.flatnonzero(mask.to_numpy()).astype(width) for mask in (known, ~known))
     data = Large(
         frame,
         config.target,
