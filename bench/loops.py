@@ -128,12 +128,10 @@ def one_way(line: Connection, work_name: str, name: str, folder: Path) -> dict[s
     """Train in one way, in turns with the others: seconds and pages a step of every block, weights before and after, peak."""
     import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
-    from ways import AS_OURS, OURS, WAYS
+    from ways import WAYS
 
     torch.set_num_threads(1)
     work = make_work(work_name, folder)
-    if name not in (OURS, AS_OURS):
-        work.network.to(memory_format=torch.contiguous_format)  # as torchvision hands it out
     first = flat(work.network)
     turns = Turns(line, WORKS[work_name][2])
     register_optimizer_step_post_hook(turns.after_step)
@@ -150,18 +148,17 @@ def one_way(line: Connection, work_name: str, name: str, folder: Path) -> dict[s
 
 
 def one_round(work: str, names: list[str], folder: Path) -> dict[str, dict[str, Any]]:
-    """Train once in every way; how far their weights end from those of the bare loop set as ours, as a share of what
-    training moved those."""
-    from ways import AS_OURS, OURS
+    """Train once in every way; how far their weights end from the bare loop's, as a share of what training moved those."""
+    from ways import BARE, OURS
 
     found = side_by_side(one_way, {name: (work, name, folder) for name in names})
-    bare = found[AS_OURS]
+    bare = found[BARE]
     moved = np.linalg.norm(bare["last"] - bare["first"])
     for way in found.values():
         assert (way["first"] == bare["first"]).all(), "the ways start from different weights"
         way["apart"] = float(np.linalg.norm(way["last"] - bare["last"]) / moved)
     if apart := found[OURS]["apart"]:
-        raise SystemExit(f"{work}: our weights end {apart:.1e} away from those of the bare loop set as ours")
+        raise SystemExit(f"{work}: our weights end {apart:.1e} away from those of the bare loop")
     return {name: {key: way[key] for key in ("blocks", "pages", "apart", "memory")} for name, way in found.items()}
 
 
@@ -244,13 +241,11 @@ def write(work: str, ways: dict[str, list[dict[str, Any]]]) -> None:
         "Ours has freed memory kept while it trains (`engine/memory.py`). By default the C library of Linux may give large pieces back to",
         "the system and ask for them again in every step, as pages of 4 kB that are each cleared before they are handed out: *pages a",
         "step*, the median over all turns. Whether it does hangs on what was allocated before, so that it changes from round to round.",
-        "And pictures of this size have channels last (`image/model.py`). *Bare, set as ours* is the loop written by hand with both: what",
-        "ours differs from it by is the loop itself; what else it is ahead of the others by is these two settings.",
+        "*Bare, memory kept* is the loop written by hand with the same: what ours differs from it by is the loop itself.",
         "",
-        "Weights apart: largest distance of the final weights from those of *bare, set as ours*, as a share of what training moved them;",
+        "Weights apart: largest distance of the final weights from those of the bare loop, as a share of what training moved them;",
         "the script fails if ours are not the same to the last bit. Accelerate, Trainer and fastai add up the norm of the gradients",
-        "in another order of the weights, and another layout adds up convolutions in another order: last digits differ, and",
-        "training makes that grow.",
+        "in another order of the weights, so its last digit differs, and what is clipped by it; training makes that grow.",
     ]
     replace_part("The loop", "python bench/loops.py", said)
     what, steps, _, _ = WORKS[work]

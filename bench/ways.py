@@ -113,8 +113,8 @@ def indexed(work: Work, folder: Path) -> None:
     by_hand(work, batches())
 
 
-def as_ours(work: Work, folder: Path) -> None:
-    """By hand, with freed memory kept and the network in the layout that ours has."""
+def kept(work: Work, folder: Path) -> None:
+    """By hand, with freed memory kept, as ours has it."""
     from code_of_template.engine.memory import freed_kept
 
     with freed_kept():
@@ -268,12 +268,12 @@ def fastai(work: Work, folder: Path) -> None:
         learner.fit(1)
 
 
-OURS, BARE, AS_OURS = "this template", "bare, direct indexing", "bare, set as ours"
+OURS, BARE, KEPT = "this template", "bare, direct indexing", "bare, memory kept"
 # name -> (way, package it needs)
 WAYS: dict[str, tuple[Callable[[Work, Path], None], str]] = {
     OURS: (ours, ""),
     BARE: (indexed, ""),
-    AS_OURS: (as_ours, ""),
+    KEPT: (kept, ""),
     "bare, DataLoader": (loaded, ""),
     "Accelerate": (accelerated, "accelerate"),
     "HF Trainer": (hugging_face, "transformers"),

@@ -11,7 +11,7 @@ DRAW = "random.manual_seed(generator(images.seed, epoch, row).initial_seed())"
 SEEN = "        if augment and self.augment:"
 SHOWN = "        x = plain(self.prep, torch.stack([self.picture(i) for i in numbers]))"
 PLAIN = '    return scaled(prep, stored[..., edge : edge + prep["size"], edge : edge + prep["size"]])'
-HEAD = "return self.head(self.dropout(self.backbone(x)))  # [b, width] -> [b, k]"
+HEAD = "return self.head(self.dropout(self.backbone(channels_last(x))))  # [b, width] -> [b, k]"
 
 
 def drawn(seeds: str) -> Fault:
@@ -36,6 +36,6 @@ IMAGE = [
     Plant("P7 image", "the same augmentation in every epoch", ("preprocessing", "loop", "reproducibility"), "pictures augmented", "check", {"medium": drawn("images.seed, 0, row")}, wrong="the augmentation adds little"),
     Plant("P7 image all", "the same augmentation for every example", ("preprocessing", "loop", "reproducibility"), "pictures augmented", "check", {"medium": drawn("images.seed, 0, 0")}, wrong="examples are changed together"),
     Plant("M3 image", "the backbone is detached from the loss", ("model", "optimiser"), "pictures", "check", {"extreme": Fault(code=(Edit(MODEL, HEAD, HEAD.replace("(x))))", "(x)).detach()))")),))}),
-    Plant("M7 image", "examples of a batch mix", ("model",), "pictures", "check", {"medium": Fault(code=(Edit(MODEL, HEAD, "h = self.backbone(x)\n        return self.head(self.dropout(h - h.mean(0)))"),))}, wrong="an answer depends on who else is in the batch"),
+    Plant("M7 image", "examples of a batch mix", ("model",), "pictures", "check", {"medium": Fault(code=(Edit(MODEL, HEAD, "h = self.backbone(channels_last(x))\n        return self.head(self.dropout(h - h.mean(0)))"),))}, wrong="an answer depends on who else is in the batch"),
     Plant("M10 image", "BatchNorm with tiny batches", ("model", "loop"), "pictures", "check", three(*(Fault(knobs={"batch_size": b}) for b in (8, 4, 2)))),
 ]  # fmt: skip

@@ -235,7 +235,7 @@ def test_a_signal_to_one_process_saves_once_and_ends_all(
 def test_pictures_sharded_and_gone_on_with_by_one(
     one: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """Sharded weights and momenta lie in another order in memory than those of one process, which has channels last."""
+    """Saved in two halves, and put together again."""
     project, alone = one("image")
     copy = Path(shutil.copytree(project, tmp_path / "copy"))
     done = recipe(copy, 2, *TRAIN, "--fsdp", trap={"rank": 1, "step": 2, "does": "SIGTERM", "narrow": True})

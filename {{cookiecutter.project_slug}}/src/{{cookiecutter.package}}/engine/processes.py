@@ -105,7 +105,6 @@ class Processes(World):
         self.device = next(model.parameters()).device
         model = _synchronised(config, task, model, self.device)
         if self.way == "fsdp":
-            model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # the only one it shards
             mesh = init_device_mesh(self.device.type, (self.size,))
             for block in _blocks(model):
                 fully_shard(block, mesh=mesh)
@@ -165,10 +164,8 @@ class Processes(World):
         whole = self.whole(value)
         return (whole.cpu() if self.first else None) if isinstance(value, DTensor) else whole
 
-    def held(self, value: Tensor, like: Tensor) -> Tensor:
-        if isinstance(like, DTensor):
-            return distribute_tensor(value.to(like.device).contiguous(), like.device_mesh, like.placements)
-        return super().held(value, like)
+    def placed(self, values: dict[Any, Any], like: dict[Any, Any]) -> dict[Any, Any]:
+        return {key: _place(value, like.get(key)) for key, value in values.items()}
 
     def plain(self, model: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
         return make()
@@ -193,3 +190,12 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
     layers = [layer for one in lists for layer in one]
     return [one for one in layers if any(True for _ in one.children()) and any(True for _ in one.parameters())][::-1]
+
+
+def _place(value: Any, like: Any) -> Any:
+    """Shard a tensor as `like` is sharded; the values of a dict (an optimiser's of one parameter) where they match."""
+    if isinstance(value, dict):
+        return {key: _place(item, like) for key, item in value.items()}
+    if isinstance(like, DTensor) and isinstance(value, Tensor) and value.shape == like.shape:
+        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+    return value

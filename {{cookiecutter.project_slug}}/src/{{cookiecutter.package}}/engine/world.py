@@ -91,19 +91,8 @@ class World:
         return value
 
     def placed(self, values: dict[Any, Any], like: dict[Any, Any]) -> dict[Any, Any]:
-        """Whole tensors held as those of `like` with the same key are held; of a dict (an optimiser's values of one
-        parameter) those of its shape."""
-        return {key: self._placed(value, like.get(key)) for key, value in values.items()}
-
-    def _placed(self, value: Any, like: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: self._placed(item, like) for key, item in value.items()}
-        same = like is not None and getattr(value, "shape", None) == like.shape
-        return self.held(value, like) if same else value
-
-    def held(self, value: Tensor, like: Tensor) -> Tensor:
-        """In the same layout: a fused optimiser walks through a weight and its moments as they lie in memory."""
-        return value if value.stride() == like.stride() else like.detach().clone().copy_(value)
+        """Whole tensors held as those of `like` with the same key are held."""
+        return values
 
     def plain(self, model: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
         """A model that the first process can use alone: a fresh one where this one is sharded or synchronised."""

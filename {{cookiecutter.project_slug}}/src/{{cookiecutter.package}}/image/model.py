@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.loop import find_device
 from ..engine.seed import generator
 from ..engine.target import prior_logits
 from ..errors import UserError
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from .recipe import Config
 
 FAST = 10.0  # a new head starts from nothing; pretrained weights only need a nudge
-WIDE = 64  # pixels a side from which a ResNet on a CPU is not slower with channels last
 HEAD_SHARE = 0.2  # of the epochs that head_first spends on the head alone
 COPIES, NOISE, CELLS = (
     12,
@@ -39,7 +37,7 @@ class Classifier(nn.Module):
         nn.init.normal_(self.head.weight, std=0.1 / width**0.5)  # first outputs stay near the prior, however wide
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.dropout(self.backbone(x)))  # [b, width] -> [b, k]
+        return self.head(self.dropout(self.backbone(channels_last(x))))  # [b, width] -> [b, k]
 
     def train(self, mode: bool = True) -> Classifier:
         """What is frozen stays in evaluation mode: its BatchNorm statistics do not move, and nothing blurs its features."""
@@ -51,6 +49,13 @@ class Classifier(nn.Module):
         return self
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """The channels of a pixel side by side in memory, a layout that the network's outputs take on: convolutions are faster in
+    it, depthwise ones most of all. Not the weights: FSDP refuses them so, and a fused optimiser pairs a weight with its
+    moments as they lie in memory, whatever their strides say."""
+    return x if x.device.type == "mps" else x.contiguous(memory_format=torch.channels_last)
+
+
 def make_model(config: Config, prep: dict[str, Any]) -> Classifier:
     """Backbone and new head, frozen as the knobs say; the head's bias starts at the class shares."""
     if prep["weights"] != weights_hash(config.backbone, config.weights):
@@ -60,19 +65,9 @@ def make_model(config: Config, prep: dict[str, Any]) -> Classifier:
     model = Classifier(*load_backbone(config), config.dropout, prep["outputs"])
     with torch.no_grad():
         model.head.bias.copy_(prior_logits(prep))
-    if channels_last(config, prep["size"]):  # a convolution and what follows it take on the layout of its weights
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not frozen(config, name))
     return model
-
-
-def channels_last(config: Config, size: int) -> bool:
-    """Whether the channels of a pixel lie side by side in memory, which convolutions on CUDA prefer. So do those of a CPU,
-    depthwise ones most of all (EfficientNet: half as fast again and more), but for ResNets on small pictures, which lose a
-    sixth of their speed by it."""
-    device = find_device(config).type
-    return device == "cuda" or (device == "cpu" and (size >= WIDE or not config.backbone.startswith("resnet")))
 
 
 def depth(name: str) -> int:

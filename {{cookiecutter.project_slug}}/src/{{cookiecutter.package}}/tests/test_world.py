@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import torch
 import torch.multiprocessing
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 from ..engine import loop
 from ..engine.nonfinite import NonFinite
@@ -241,29 +239,3 @@ def test_dropout_differs_between_processes() -> None:
 
     assert torch.equal(drawn(0, 5), drawn(0, 5))
     assert not torch.equal(drawn(0, 5), drawn(1, 5)) and not torch.equal(drawn(0, 5), drawn(0, 6))
-
-
-def test_moments_take_the_layout_of_their_weight() -> None:
-    """Saved in one layout and gone on with in another, a fused AdamW would give each weight the moments of others."""
-    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-
-    def begun() -> tuple[nn.Module, torch.optim.Optimizer]:
-        torch.manual_seed(0)
-        model = nn.Conv2d(3, 4, 3)
-        return model, torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-
-    def step(model: nn.Module, optimiser: torch.optim.Optimizer) -> Tensor:
-        optimiser.zero_grad()
-        model(x).square().sum().backward()
-        optimiser.step()
-        return next(model.parameters()).detach().clone()
-
-    model, optimiser = begun()
-    step(model, optimiser)
-    weights, moments = deepcopy((model.state_dict(), optimiser.state_dict()))
-    other, its = begun()
-    other.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    other.load_state_dict(weights)
-    moments = {**moments, "state": ALONE.placed(moments["state"], dict(enumerate(other.parameters())))}
-    its.load_state_dict(moments)
-    assert_close(step(other, its), step(model, optimiser), atol=1e-5, rtol=0)
