@@ -34,9 +34,8 @@ class Rows:
     def __post_init__(self) -> None:
         self.y: Tensor = self.whole.y[self.rows.to(self.whole.y.device)]
         self.query = None if self.whole.query is None else self.whole.query[self.rows.to(self.whole.query.device)]
-        self.lengths = (
-            None if self.whole.lengths is None else self.whole.lengths[self.rows.to(self.whole.lengths.device)]
-        )
+        lengths = self.whole.lengths
+        self.lengths = None if lengths is None else lengths[self.rows.to(lengths.device)]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -135,9 +134,7 @@ class Bench:
             for name, norm in norms.items():
                 short.norms[name].append(norm)
 
-        scale = (
-            _trainable(model).norm().clamp(min=1e-12)
-        )  # of the start: weights that explode would hide their own steps
+        scale = _trainable(model).norm().clamp(min=1e-12)  # weights that explode would hide their own steps
         seen = []
         for batch in self.stream(STEPS, self.few):
             brought.clear()

@@ -61,11 +61,8 @@ def fit_target(config: Config, train: Data) -> dict[str, Any]:
     column = train.frame[config.target]
     fitted: dict[str, Any] = {"classes": [], "outputs": 1, "prior": [], "target_mean": 0.0, "target_scale": 1.0}
     if config.task in ("binary", "multiclass"):
-        classes = (
-            as_text(column).unique().sort().to_list()
-            if not column.dtype.is_numeric()
-            else [str(c) for c in column.unique().sort()]
-        )
+        named = column if column.dtype.is_numeric() else as_text(column)
+        classes = [str(value) for value in named.unique().sort()]
         if config.positive and config.task == "binary":
             classes = [*(c for c in classes if c != config.positive), config.positive]
         counts = [int((as_text(column) == name).sum()) for name in classes]

@@ -54,11 +54,9 @@ def make_mix(names: tuple[str, ...], strength: float, classes: int) -> Any:
     kind = next((name for name in names if name in MIXES), "")
     if not kind or not strength:
         return None
-    return (
-        v2.MixUp(alpha=0.4 * strength, num_classes=classes)
-        if kind == "mixup"
-        else v2.CutMix(alpha=2 * strength, num_classes=classes)
-    )
+    if kind == "mixup":
+        return v2.MixUp(alpha=0.4 * strength, num_classes=classes)
+    return v2.CutMix(alpha=2 * strength, num_classes=classes)
 
 
 @contextmanager

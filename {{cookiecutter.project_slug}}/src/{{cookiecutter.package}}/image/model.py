@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
 FAST = 10.0  # a new head starts from nothing; pretrained weights only need a nudge
 HEAD_SHARE = 0.2  # of the epochs that head_first spends on the head alone
-COPIES, NOISE, CELLS = (
-    12,
-    0.15,
-    32,
-)  # of a saliency map: noisy copies, their noise in units of the input's spread, longest side
+# Of a saliency map: noisy copies, their noise in units of the input's spread, longest side.
+COPIES, NOISE, CELLS = 12, 0.15, 32
 
 
 class Classifier(nn.Module):

@@ -89,9 +89,8 @@ def committed(project: Project) -> Finding:
     commit = git(project.root, "rev-parse", "HEAD")
     if not commit:
         return not_applicable("committed code", "the project lies in no git repository with a commit")
-    changed = git(project.root, "status", "--porcelain", "--untracked-files=no", "--", "src", "recipe.toml").split()[
-        1::2
-    ]
+    status = git(project.root, "status", "--porcelain", "--untracked-files=no", "--", "src", "recipe.toml")
+    changed = status.split()[1::2]
     return finding(
         "committed code",
         f"{', '.join(changed[:4])} changed since commit {commit[:8]}" if changed else f"as in commit {commit[:8]}",

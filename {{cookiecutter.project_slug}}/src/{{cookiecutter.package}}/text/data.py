@@ -34,15 +34,9 @@ def load(config: Config, root: Path) -> Data:
     path = root / config.data
     frame = read_table(path).rechunk()  # rows of a frame in one piece are taken without copying their texts
     named = {
-        "text": [config.text],
-        "text_pair": [config.text_pair],
-        "target": [config.target],
-        "group": [config.group],
-        "time": [config.time],
-        "query": [config.query],
-        "drop": config.drop,
-        "slices": config.slices,
-    }
+        "text": [config.text], "text_pair": [config.text_pair], "target": [config.target], "group": [config.group],
+        "time": [config.time], "query": [config.query], "drop": config.drop, "slices": config.slices,
+    }  # fmt: skip
     require_columns(named, frame, path)
     for name in text_columns(config):
         frame = frame.with_columns(_texts(frame[name], path))
@@ -74,16 +68,11 @@ def _texts(column: pl.Series, path: Path) -> pl.Series:
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
     """What the knobs name has that role; every other column is dropped: the encoder reads texts alone."""
-    roles = dict.fromkeys(frame.columns, "drop")
     special = {
-        config.group: "group",
-        config.time: "time",
-        config.query: "query",
-        config.text: "text",
-        config.text_pair: "text",
-        config.target: "target",
-    }
-    return roles | {name: role for name, role in special.items() if name}
+        config.group: "group", config.time: "time", config.query: "query", config.text: "text",
+        config.text_pair: "text", config.target: "target",
+    }  # fmt: skip
+    return dict.fromkeys(frame.columns, "drop") | {name: role for name, role in special.items() if name}
 
 
 def prepare(config: Config, train: Data) -> dict[str, Any]:
@@ -235,15 +224,8 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Texts:
 
     tokens = encode(prep, data.frame)
     y = torch.from_numpy(targets(config, prep, data))
-    return Texts(
-        tokens,
-        prep,
-        y,
-        query_numbers(config, data),
-        torch.from_numpy(np.diff(tokens.starts)),
-        config.token_masking,
-        config.seed,
-    )
+    lengths = torch.from_numpy(np.diff(tokens.starts))
+    return Texts(tokens, prep, y, query_numbers(config, data), lengths, config.token_masking, config.seed)
 
 
 def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
