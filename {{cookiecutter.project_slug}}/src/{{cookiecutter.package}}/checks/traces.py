@@ -76,7 +76,7 @@ def too_exact(config: Config, column: np.ndarray, y: np.ndarray) -> float:
         offset = values - np.average(values, weights=sizes)
         slope = (sizes * offset * means).sum() / (sizes * offset**2).sum()
         miss = (sizes * (means - target.mean() - slope * offset) ** 2).sum()
-        free = spread.sum() ** 2 / max((spread**2).sum(), 1e-300) - 2  # groups by spread, less those of the line
+        free = spread.sum() ** 2 / max((spread**2).sum(), 1e-300) - 2  # groups, weighted by spread, less the line's
         inside = (sizes - 1).sum()
         rises = slope**2 * (sizes * offset**2).sum() / max((spread * (sizes - 1)).sum() / inside, 1e-300)
         if free >= 1 and f.sf(rises, 1, inside) < CHANCE:
