@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engine.terminal import say
-from .engine.world import ALONE, launched
+from .engine.world import ALONE, launched, leave
 from .errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -147,7 +147,10 @@ def _production_flags(cli: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 a check is red, 2 a mistake that the message explains, 130 or 143
     interrupted or terminated (training saves first)."""
-    args = parser().parse_intermixed_args(argv)
+    return leave(_status(parser().parse_intermixed_args(argv)))
+
+
+def _status(args: argparse.Namespace) -> int:
     name = f"recipe {args.step}"
     try:
         _check_flags(args)
@@ -162,10 +165,8 @@ def main(argv: list[str] | None = None) -> int:
     except Stopped as stopped:
         flags = [(f"--{flag}", str(getattr(args, flag))) for flag in AGAIN if getattr(args, flag)]
         words = shlex.join([*args.overrides, *(word for pair in flags for word in pair)])
-        say(
-            f"{name}: {stopped} came; everything is saved; go on with: recipe train --resume {words}".rstrip(),
-            error=True,
-        )
+        told = f"{stopped} came; everything is saved; go on with: recipe train --resume {words}".rstrip()
+        say(f"{name}: {told}", error=True)
         return stopped.status
     except KeyboardInterrupt:
         say(f"{name}: interrupted", error=True)

@@ -63,5 +63,4 @@ class Watch:
 
     def save(self) -> None:
         """Write gradients.json: the sampled steps, and per tensor the gradient norms and update ratios."""
-        content: dict[str, Any] = {"step": self.steps, "layers": self.layers}
-        self.run.save("gradients.json", content)
+        self.run.save("gradients.json", {"step": self.steps, "layers": self.layers})

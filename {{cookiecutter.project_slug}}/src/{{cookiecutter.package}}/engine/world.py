@@ -3,6 +3,7 @@ share, add up or agree on comes back as it went in. `processes.py` has the world
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from ..task import Batch, Examples, Task
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
 NOTHING = contextlib.nullcontext()
 
 
@@ -51,8 +50,7 @@ class World:
         return zip(examples.batches(batches, epoch, augment), map(len, batches), strict=True)
 
     def seed(self, seed: int, step: int) -> None:
-        """Several processes draw different dropout masks, a function of (seed, step, rank): they are seeded before every
-        step. One process goes on with the generators it has."""
+        """Several processes are seeded before every step, by (seed, step, rank); one goes on with the generators it has."""
 
     def shard(self, config: Config, task: Task, model: nn.Module) -> nn.Module:
         """The model as it is held here, before its optimiser is made."""
@@ -102,16 +100,19 @@ class World:
 ALONE = World()
 
 
+def several() -> bool:
+    """Whether this process was started as one of several."""
+    return all(name in os.environ for name in LAUNCHED) and os.environ["WORLD_SIZE"] != "1"
+
+
 def launched(step: str, fsdp: bool = False) -> World:
     """The world that torchrun or a launcher like it has started this process in. fsdp: the model is to be shared out.
 
     Raises UserError, in the first process, for a step that only one process can do.
     """
-    if not all(name in os.environ for name in LAUNCHED) or os.environ["WORLD_SIZE"] == "1":
+    if not several():
         if fsdp:
-            raise UserError(
-                "--fsdp shares the model out among processes, and there is one; start several with torchrun"
-            )
+            raise UserError("--fsdp shares the model out among processes, and there is one; start more with torchrun")
         return ALONE
     if step != "train" and os.environ["RANK"] == "0":
         raise UserError(
@@ -122,3 +123,13 @@ def launched(step: str, fsdp: bool = False) -> World:
 
     rank, local, size, here = (int(os.environ[name]) for name in LAUNCHED[:4])
     return Processes(rank, local, size, here, fsdp)
+
+
+def leave(status: int) -> int:
+    """The exit status. One of several processes ends right here: caches of torch keep the group that FSDP shares a model in,
+    and so threads of gloo; one that lets go of a tensor when no interpreter is left aborts (pytorch/pytorch#179291)."""
+    if several():
+        atexit._run_exitfuncs()
+        print(end="", flush=True)
+        os._exit(status)
+    return status

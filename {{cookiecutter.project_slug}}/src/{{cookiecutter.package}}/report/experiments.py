@@ -149,13 +149,5 @@ def tuning_plots(result: dict[str, Any]) -> list[str]:
 
 def finalists_table(result: dict[str, Any]) -> Table | None:
     """The knobs of each finalist, and what they gained under paired seeds."""
-    rows = [
-        [
-            row["run"],
-            words(row["knobs"]),
-            fixed(interval(row, "+")),
-            row["verdict"],
-        ]
-        for row in result["finalists"]
-    ]
+    rows = [[row["run"], words(row["knobs"]), fixed(interval(row, "+")), row["verdict"]] for row in result["finalists"]]
     return table("Finalists of the tuning", ["run", "knobs", f"{result['metric']} gained", "verdict"], rows)

@@ -156,12 +156,7 @@ def _trivial_outputs(
 
 
 def against(
-    project: Project,
-    run: Run,
-    prep: dict[str, Any],
-    outputs: tuple[np.ndarray, np.ndarray],
-    test: Examples,
-    name: str,
+    project: Project, run: Run, prep: dict[str, Any], outputs: tuple[np.ndarray, np.ndarray], test: Examples, name: str
 ) -> None:
     """The best baseline on the same test rows and the paired difference, into the result. outputs: ours and theirs."""
     config, truth = project.config, (test.y.cpu().numpy(), query_of(test))

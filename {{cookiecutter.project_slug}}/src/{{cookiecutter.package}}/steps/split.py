@@ -7,15 +7,7 @@ from typing import Any
 
 from ..checks import split as checks
 from ..checks.independence import independence
-from ..engine.parts import (
-    MANIFEST,
-    PARTS,
-    assign,
-    manifest,
-    read_manifest,
-    split_hash,
-    write_manifest,
-)
+from ..engine.parts import MANIFEST, PARTS, assign, manifest, read_manifest, split_hash, write_manifest
 from ..engine.project import Project, Run
 from ..errors import UserError
 
