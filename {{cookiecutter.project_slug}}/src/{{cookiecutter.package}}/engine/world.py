@@ -112,7 +112,7 @@ def launched(step: str, fsdp: bool = False) -> World:
     """
     if not several():
         if fsdp:
-            raise UserError("--fsdp shares the model out among processes, and there is one; start more with torchrun")
+            raise UserError("--fsdp shares the model among processes, and there is one; start several with torchrun")
         return ALONE
     if step != "train" and os.environ["RANK"] == "0":
         raise UserError(

@@ -183,7 +183,7 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in LAUNCHED:
         monkeypatch.delenv(name, raising=False)
     assert launched("audit") is ALONE
-    with pytest.raises(UserError, match="there is one; start more with torchrun"):
+    with pytest.raises(UserError, match="there is one; start several with torchrun"):
         launched("train", fsdp=True)
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert launched("train") is ALONE
