@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +75,3 @@ def sha256(path: Path, chunk: int = 1 << 20) -> str:
         while block := file.read(chunk):
             digest.update(block)
     return digest.hexdigest()
-
-
-def newest(paths: list[Path], keep: Callable[[Path], bool]) -> Path | None:
-    """The last of the sorted paths for which `keep` is true."""
-    return next((path for path in sorted(paths, reverse=True) if keep(path)), None)

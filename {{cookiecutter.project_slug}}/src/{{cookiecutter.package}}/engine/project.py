@@ -30,7 +30,7 @@ from ..config import GROUPS, Config, make_config
 from ..errors import UserError
 from ..task import Data, Task
 from . import ledger
-from .files import newest, read_json, to_json, write_atomic
+from .files import read_json, to_json, write_atomic
 from .terminal import say
 from .world import ALONE, World
 
@@ -325,8 +325,3 @@ def find_root(start: Path) -> Path:
         if (folder / "recipe.toml").exists():
             return folder
     raise UserError(f"no recipe.toml in {start} or above it; run recipe inside a project, or name one with --project")
-
-
-def newest_record(folder: Path) -> Path | None:
-    """The newest finished run's record below a runs folder."""
-    return newest(list(folder.glob("*/record.json")), Path.is_file)

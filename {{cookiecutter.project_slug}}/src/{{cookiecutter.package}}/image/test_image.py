@@ -33,14 +33,7 @@ from . import audit, augment, checks, data, picture
 from .augment import make_transform, plain
 from .model import Classifier, make_model
 from .recipe import TASK, Config
-from .weights import (
-    backbone_of,
-    find_weights,
-    load_backbone,
-    own_view,
-    read_tensors,
-    swap_norm,
-)
+from .weights import backbone_of, find_weights, load_backbone, own_view, read_tensors, swap_norm
 
 torch.set_num_threads(1)
 SIDE = 16

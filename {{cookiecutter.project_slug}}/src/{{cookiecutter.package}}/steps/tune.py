@@ -122,8 +122,9 @@ def search(
     present = {name: getattr(project.config, name) for name in space}
     if all(inside(value, space[name]) for name, value in present.items()):
         study.enqueue_trial(present, skip_if_exists=True)
+    met: set[int] = set()
     while True:
-        optuna.storages.fail_stale_trials(study)
+        bury(study, met)
         states = [trial.state for trial in study.get_trials(deepcopy=False)]
         done, running = sum(s in DONE for s in states), states.count(TrialState.RUNNING)
         if done >= trials:
@@ -134,7 +135,24 @@ def search(
         apart = os.getpid() if running else 0  # a worker alone draws the same trials again; two draw different ones
         seed = int(np.random.default_rng([project.config.seed, len(states), apart]).integers(2**31))
         study.sampler = optuna.samplers.TPESampler(n_startup_trials=trials // 2, seed=seed)
-        study.optimize(lambda trial: _trial(project, trial, space, fixed, bench), n_trials=1)
+        try:
+            study.optimize(lambda trial: _trial(project, trial, space, fixed, bench), n_trials=1)
+        except ValueError as error:
+            if not str(error).startswith("Cannot tell a FAIL trial"):
+                raise
+            project.say(f"    silent for over {GRACE} s, taken for dead: the trial is another worker's now; going on")
+
+
+def bury(study: optuna.Study, met: set[int]) -> None:
+    """Fail the trials of workers that died, which queues them again. met: numbers of running trials known here; one that
+    is new gets a sign of life, since Optuna never misses a worker that died before it gave its first."""
+    optuna.storages.fail_stale_trials(study)
+    storage = study._storage
+    assert isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.number not in met:
+            met.add(trial.number)
+            storage.record_heartbeat(trial._trial_id)
 
 
 def _trial(

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from .recipe import Config
 
-EMPTY = ["", "NA", "NaN", "nan", "null"]  # what an empty cell may look like
 BINS = 16  # quantile bins of a piecewise-linear embedding
 UNKNOWN = 0  # slot of a category that training never saw, and of a missing one
 
