@@ -122,9 +122,9 @@ def search(
     present = {name: getattr(project.config, name) for name in space}
     if all(inside(value, space[name]) for name, value in present.items()):
         study.enqueue_trial(present, skip_if_exists=True)
-    met: set[int] = set()
+    known: set[int] = set()
     while True:
-        bury(study, met)
+        reap(study, known)
         states = [trial.state for trial in study.get_trials(deepcopy=False)]
         done, running = sum(s in DONE for s in states), states.count(TrialState.RUNNING)
         if done >= trials:
@@ -143,15 +143,15 @@ def search(
             project.say(f"    silent for over {GRACE} s, taken for dead: the trial is another worker's now; going on")
 
 
-def bury(study: optuna.Study, met: set[int]) -> None:
-    """Fail the trials of workers that died, which queues them again. met: numbers of running trials known here; one that
+def reap(study: optuna.Study, known: set[int]) -> None:
+    """Fail the trials of workers that died, which queues them again. known: numbers of the running trials seen here; one that
     is new gets a sign of life, since Optuna never misses a worker that died before it gave its first."""
     optuna.storages.fail_stale_trials(study)
     storage = study._storage
     assert isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.number not in met:
-            met.add(trial.number)
+        if trial.number not in known:
+            known.add(trial.number)
             storage.record_heartbeat(trial._trial_id)
 
 
