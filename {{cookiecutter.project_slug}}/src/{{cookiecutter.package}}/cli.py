@@ -47,7 +47,7 @@ PRODUCTION = {
 }
 OTHERS = {
     "new-data": "propose recipe.toml for a file or folder, and say what to confirm: recipe new-data PATH",
-    "all": "every step of the first list in order; stops at the first red gate",
+    "all": "every step of the first list in order, evaluate too; stops at the first red gate",
     "log": "every run: parent, change, prediction, result, verdict",
     "knobs": "every knob with its value, meaning and range",
     "completion": "what makes Tab complete commands, flags and knobs: recipe completion bash (or zsh, fish)",
