@@ -193,6 +193,14 @@ SKEWED = {
 }
 
 
+def test_answers_never_lie_among_the_class_folders(project: Path) -> None:
+    """Where the next step would take the file for an example, and refuse it: beside the data instead."""
+    if kind(project) != "image":
+        pytest.skip("only images come in class folders")
+    recipes(project, ["predict", "data/images/4"], ["split", "--because", "still readable"])
+    assert pl.read_csv(project / "data" / "4.predicted.csv")["prediction"].len() > 100
+
+
 def test_files_and_requests_get_the_same_answers(project: Path) -> None:
     """predict, serve, log and monitor agree on real rows; the server stops cleanly and its log is whole."""
     source, rows = rows_of(project)

@@ -22,6 +22,7 @@ from .model import Answer, Package, load
 from .registry import chosen
 from .rows import Row, located, names, read_rows
 
+LINES = (".jsonl", ".ndjson")
 PROGRESS = 5.0  # seconds between two lines of progress
 
 Write = Callable[[list[dict[str, Any]]], None]
@@ -41,7 +42,7 @@ def command(project: Project, args: argparse.Namespace) -> int:
         raise UserError("name what to predict: recipe predict FILE (CSV, JSONL, Parquet, or a folder of images)")
     source = Path(args.of)
     package = load(project.task, chosen(project, args.model), project.config.device)
-    target = Path(args.out) if args.out else default_output(source)
+    target = Path(args.out) if args.out else default_output(source, project.root / project.config.data)
     refuse(source, target, package)
     aside = target.with_name(f"{target.stem}.aside.jsonl")
     before = time.monotonic()
@@ -56,20 +57,22 @@ def command(project: Project, args: argparse.Namespace) -> int:
     return int(count.aside > 0)
 
 
-def default_output(source: Path) -> Path:
-    """Beside the input: rows.csv -> rows.predicted.csv; a folder -> folder.predicted.csv."""
-    return source.with_name(f"{source.stem}.predicted{source.suffix if source.is_file() else '.csv'}")
-
-
-def refuse(source: Path, target: Path, package: Package) -> None:
-    """Refuse to write over the input, into no folder, as a kind that cannot hold the rows, or over columns of the input."""
-    lines = (".jsonl", ".ndjson")
-    fitting = lines if source.suffix in lines else (".csv", *lines, *((".parquet",) if source.is_file() else ()))
-    if target.suffix not in fitting and target == default_output(source):
+def default_output(source: Path, data: Path) -> Path:
+    """Beside the input: rows.csv -> rows.predicted.csv; a folder -> folder.predicted.csv, of one among the class folders of
+    `data` beside `data`, where no step takes it for an example. Raises UserError for a file of no known kind."""
+    if source.is_file() and source.suffix not in (".csv", *LINES, ".parquet"):
         raise UserError(
             f"{source} ends in none of .csv, .jsonl, .ndjson and .parquet; rename it to what it is, or, if it is CSV, name"
             f" where the answers go: --out answers.csv"
         )
+    inside = source.is_dir() and data.resolve() in source.resolve().parents
+    beside = data if inside else source
+    return beside.with_name(f"{source.stem}.predicted{source.suffix if source.is_file() else '.csv'}")
+
+
+def refuse(source: Path, target: Path, package: Package) -> None:
+    """Refuse to write over the input, into no folder, as a kind that cannot hold the rows, or over columns of the input."""
+    fitting = LINES if source.suffix in LINES else (".csv", *LINES, *((".parquet",) if source.is_file() else ()))
     if target.suffix not in fitting:
         raise UserError(f"--out {target} cannot hold the rows of {source}; end it in one of {', '.join(fitting)}")
     if not target.parent.is_dir() or target.is_dir() or target.resolve() == source.resolve():
