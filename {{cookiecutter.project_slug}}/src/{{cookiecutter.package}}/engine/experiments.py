@@ -141,7 +141,7 @@ def _over_rows(
 def sentence(experiment: dict[str, Any], metric: str) -> str:
     """An experiment in one line."""
     if not experiment["parent"]:
-        return "a first run: nothing to compare with yet"
+        return "no run with other knobs yet: nothing to compare with"
     changed = ", ".join(f"{k} {old!r} -> {new!r}" for k, (old, new) in experiment["changed"].items()) or "no knob"
     found = experiment["difference"]
     n = len(found["seeds"])

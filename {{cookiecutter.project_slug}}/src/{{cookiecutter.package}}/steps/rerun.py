@@ -19,8 +19,9 @@ MACHINE = ("commit", "python", "platform", "instructions", "threads", "gpu")
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Train with the recorded knobs and seed on the same data and split, then compare outputs row by row."""
     old = choose(project, args.run)
-    config = make_config(project.task.knobs, old["config"], f"the config of {old['id']}")
-    same = project.variant(f"rerun of {old['id']}", **config.model_dump())
+    config = make_config(project.task.knobs, old["config"], f"the config of {old['id']}").model_dump()
+    moved = {knob: value for knob, value in config.items() if value != getattr(project.config, knob)}
+    same = project.variant(f"rerun of {old['id']}", **moved)
     different = differences(same, old)
     new = train.again(same, args)
     run.result |= {"run": old["id"], "again": new["id"], "different": different}

@@ -144,6 +144,7 @@ def test_a_rerun_agrees_to_the_last_bit_and_a_changed_network_is_caught(
 ) -> None:
     first = do(project, "train", lr=0.02)
     same = do(project, "rerun", "--run", first["id"])
+    assert ledger.read(project.ledger)[-2]["overrides"] == {"lr": 0.02}  # not every knob there is
     assert same["findings"][0]["verdict"] == "PASS" and "last bit" in same["findings"][0]["saw"]
     made = type(project.task).model
 
