@@ -12,14 +12,14 @@ import polars as pl
 
 from ..config import Config
 from ..engine.project import Project
-from ..engine.table import read_table
+from ..engine.table import LINES, read_table
 from ..task import Data, Task
 from . import power
 from .bench import Bench
 from .finding import Finding, finding, not_applicable
 
 ROWS = 3_000  # of the file that are loaded again
-TABLES = (".csv", ".parquet", ".jsonl", ".ndjson")
+TABLES = (".csv", ".parquet", *LINES)
 
 
 def refit(bench: Bench, project: Project) -> Finding:

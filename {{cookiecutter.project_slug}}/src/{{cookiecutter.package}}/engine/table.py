@@ -14,6 +14,7 @@ from ..errors import UserError
 csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that csv takes by default
 LOOK = 2_000  # rows
 COPIES = 4  # of a table that are in memory while it is cleaned, parted and encoded
+LINES = (".jsonl", ".ndjson")  # endings of JSON lines
 MISSING = ["", "NA", "NaN", "nan", "null"]
 
 
@@ -30,7 +31,7 @@ def read_table(path: Path, rows: int | None = None) -> pl.DataFrame:
         if b"\0" in (start := path.open("rb").read(1 << 16)):
             kind = "a spreadsheet or an archive" if start.startswith(b"PK") else "no text: it holds NUL bytes"
             raise UserError(f"{path} is {kind}; save it as CSV, JSONL or Parquet, in UTF-8")
-        if path.suffix in (".jsonl", ".ndjson"):
+        if path.suffix in LINES:
             return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
         _check_header(path)
         frame = _read_csv(path, rows)

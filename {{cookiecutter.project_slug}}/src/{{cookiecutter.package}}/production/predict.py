@@ -17,12 +17,12 @@ import polars as pl
 
 from ..engine.files import to_json
 from ..engine.project import Project
+from ..engine.table import LINES
 from ..errors import UserError
 from .model import Answer, Package, load
 from .registry import chosen
 from .rows import Row, located, names, read_rows
 
-LINES = (".jsonl", ".ndjson")
 PROGRESS = 5.0  # seconds between two lines of progress
 
 Write = Callable[[list[dict[str, Any]]], None]

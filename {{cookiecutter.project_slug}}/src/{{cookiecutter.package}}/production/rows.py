@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from ..engine.table import MISSING
+from ..engine.table import LINES, MISSING
 from ..errors import UserError
 from .schema import Column
 
@@ -41,7 +41,7 @@ def read_rows(path: Path, columns: Sequence[Column]) -> Iterator[list[Row]]:
     elif path.suffix == ".parquet":
         rows = _parquet(path, columns)
     else:
-        rows = _lines(path, columns) if path.suffix in (".jsonl", ".ndjson") else _csv(path, columns)
+        rows = _lines(path, columns) if path.suffix in LINES else _csv(path, columns)
     for chunk in _batched(rows):
         yield [_checked(row) for row in chunk]
 
@@ -61,7 +61,7 @@ def names(path: Path) -> list[str]:
     """The columns of the input, in its order; [] where each row brings its own."""
     if path.suffix == ".parquet":
         return list(_schema(path))
-    return _header(path) if path.is_file() and path.suffix not in (".jsonl", ".ndjson") else []
+    return _header(path) if path.is_file() and path.suffix not in LINES else []
 
 
 def _header(path: Path) -> list[str]:
