@@ -66,7 +66,7 @@ def client(port: int, rows: list[dict[str, Any]], load: Load) -> None:
         body = json.dumps({"rows": [rows[number % len(rows)]]})
         began = time.perf_counter()
         try:
-            connection.request("POST", "/predict", body)
+            connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             told = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:

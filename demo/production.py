@@ -50,7 +50,7 @@ def serve(project: Path, rows: list[dict[str, Any]]) -> None:
         wait(address, process)
         body = json.dumps({"rows": rows[:1]})
         print(
-            f"\n$ curl {address}/predict -d '{body[:100]}{' ...' * (len(body) > 100)}'\n{json.dumps(ask(address, rows[:1]))}"
+            f"\n$ curl {address}/predict --json '{body[:100]}{' ...' * (len(body) > 100)}'\n{json.dumps(ask(address, rows[:1]))}"
         )
         began = time.monotonic()
         versions = {ask(address, [row])["version"] for row in rows}
@@ -79,5 +79,7 @@ def wait(address: str, process: subprocess.Popen[bytes]) -> None:
 
 def ask(address: str, rows: list[dict[str, Any]]) -> Any:
     """POST /predict."""
-    with urllib.request.urlopen(f"{address}/predict", json.dumps({"rows": rows}).encode()) as response:
+    body = json.dumps({"rows": rows}).encode()
+    request = urllib.request.Request(f"{address}/predict", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
         return json.load(response)

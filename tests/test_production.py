@@ -134,7 +134,7 @@ class Server:
         """Status and answer."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=40)) as connection:
             content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-            connection.request(method, path, content, headers or {})
+            connection.request(method, path, content, headers or {"Content-Type": "application/json"})
             response = connection.getresponse()
             text = response.read()
         return response.status, json.loads(text) if response.getheader("content-type", "").endswith(

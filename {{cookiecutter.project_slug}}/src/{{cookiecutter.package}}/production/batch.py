@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import hashlib
+import io
 import tempfile
 import time
 import uuid
@@ -22,16 +22,19 @@ from typing import Any
 
 import polars as pl
 
+from ..engine.files import IMAGES
 from ..engine.project import Project
 from ..engine.terminal import say
 from ..errors import UserError
 from .log import Log, Row
-from .model import Answer, Package, load, score
+from .model import Answer, Answered, Package, load, replay, score
 from .registry import FOLDER, HISTORY, find, promoted
 
 TOGETHER = 256  # rows that are computed together
 WAITING = 64  # requests that may wait; one more is told to come back
 POLL = 0.25  # seconds between two looks at which version serves
+PIXELS = 16 << 20  # of the images that are computed together: some ten bytes each while they are unpacked and scaled
+NOTED = 100  # different failures that are printed
 KEPT = 2  # versions held in memory: the one before is there at once when it is rolled back to
 
 
@@ -45,9 +48,11 @@ class Refused(Exception):
 
 @dataclass
 class Job:
-    """One request. answered is set to (version, answers), or to a Refused. ids: one for each row."""
+    """One request. pixels: of all its images, unpacked. answered is set to (version, answers), or to a Refused. ids: one
+    for each row."""
 
     rows: list[dict[str, Any]]
+    pixels: int
     answered: asyncio.Future[tuple[str, list[Answer]]]
     began: float = field(default_factory=time.perf_counter)
     at: float = field(default_factory=time.time)
@@ -60,7 +65,7 @@ class Job:
 @dataclass
 class Service:
     """package: the version that serves. fixed: it was named, so promotes are not followed. problem: why the promoted version
-    does not serve, '' when it does."""
+    does not serve, '' when it does. errors: requests that the model failed on. noted: failures printed already."""
 
     project: Project
     package: Package
@@ -68,12 +73,14 @@ class Service:
     fixed: bool = False
     problem: str = ""
     kept: dict[str, Package] = field(default_factory=dict)
+    errors: int = 0
+    noted: set[str] = field(default_factory=set)
     jobs: asyncio.Queue[Job] = field(default_factory=lambda: asyncio.Queue(WAITING))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "model"))
 
     async def ask(self, rows: list[dict[str, Any]], seconds: float) -> tuple[Job, str, list[Answer]]:
         """Answers to the rows, and the version that gave them. Raises Refused."""
-        job = Job(rows, asyncio.get_running_loop().create_future())
+        job = Job(rows, await self.weighed(rows), asyncio.get_running_loop().create_future())
         try:
             self.jobs.put_nowait(job)
         except asyncio.QueueFull:
@@ -84,17 +91,51 @@ class Service:
             raise Refused(503, f"no answer within {seconds:g} seconds; send fewer rows, or try again later") from None
         return job, version, answers
 
+    async def weighed(self, rows: list[dict[str, Any]]) -> int:
+        """Pixels that the images of a request unpack to, read from their headers. Raises Refused where they are too many."""
+        names = [column["name"] for column in self.package.columns if column["kind"] == "image"]
+        if not names:
+            return 0
+        pixels = await asyncio.to_thread(count_pixels, [row.get(name) for row in rows for name in names])
+        if pixels > PIXELS:
+            raise Refused(413, f"the images of the request unpack to {pixels:,} pixels; at most {PIXELS:,} are taken")
+        return pixels
+
     async def work(self) -> None:
         """Answer jobs for ever, as many together as wait."""
         loop = asyncio.get_running_loop()
         while True:
             jobs = [await self.jobs.get()]
-            while not self.jobs.empty() and sum(len(job.rows) for job in jobs) < TOGETHER:
+            while (
+                not self.jobs.empty()
+                and sum(len(job.rows) for job in jobs) < TOGETHER
+                and sum(job.pixels for job in jobs) < PIXELS
+            ):
                 jobs.append(self.jobs.get_nowait())
             jobs = [job for job in jobs if not job.answered.done()]  # whoever gave up is not computed for
             if jobs:
-                with contextlib.suppress(Exception):  # what went wrong is told to each of the jobs
-                    await loop.run_in_executor(self.pool, answer_jobs, self.package, jobs, loop, self.log)
+                with contextlib.suppress(Exception):  # whatever breaks here breaks one batch, not the server
+                    await loop.run_in_executor(self.pool, answer_jobs, self, jobs, loop)
+
+    def failed(self, error: Exception) -> tuple[int, str]:
+        """Status and sentence for a request that the model failed on. It counts; and where the model no longer answers the
+        rows that it answered when it was loaded either, the server is not ready."""
+        self.errors += 1
+        self.note("the model", error)
+        if isinstance(error, OSError):
+            return 503, f"the request cannot be unpacked on this server: {error.strerror or error}; try again later"
+        try:
+            replay(self.package)
+        except Exception:
+            self.problem = f"{self.package.version} no longer answers its own examples"
+        return 500, f"the model failed: {type(error).__name__}"
+
+    def note(self, what: str, error: Exception) -> None:
+        """Print a failure once, not for every request that meets it."""
+        words = f"{what} failed: {type(error).__name__}: {str(error)[:200]}"
+        if words not in self.noted and len(self.noted) < NOTED:
+            self.noted.add(words)
+            say(f"serve: {words} (said once; /health counts)", error=True)
 
     async def follow(self) -> None:
         """Take up whatever is promoted or rolled back to. A version that cannot be loaded changes nothing but `problem`."""
@@ -129,28 +170,42 @@ def _stamp(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def answer_jobs(package: Package, jobs: list[Job], loop: asyncio.AbstractEventLoop, log: Log | None) -> None:
+def answer_jobs(service: Service, jobs: list[Job], loop: asyncio.AbstractEventLoop) -> None:
     """Compute all jobs in one call of the model and tell each its answers; what is logged is prepared after that.
 
-    A row that cannot be read spoils its own request only.
+    A row that cannot be read spoils its own request only. Where the model fails on all of them together, each job is
+    computed alone, so that the one it fails on does not take the others with it.
     """
-    with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
-        rows = [row for job in jobs for row in job.rows]
-        try:
-            files = [unpacked(package, row, Path(folder)) for row in rows]
-            found = package.answer(files)
-        except Exception as error:
+    package, log = service.package, service.log
+    try:
+        found = compute(package, jobs)
+    except Exception as error:
+        if len(jobs) > 1:
             for job in jobs:
-                loop.call_soon_threadsafe(_tell, job, Refused(500, f"the model failed: {type(error).__name__}"))
-            raise
-        told, at = [], 0
-        for job in jobs:
-            span = slice(at, at := at + len(job.rows))
-            told.append(_result(package, job, found.answers[span], found.reasons[span]))
-            loop.call_soon_threadsafe(_tell, job, told[-1])
-        if log:
-            with contextlib.suppress(Exception):  # a log that fails breaks no answer
-                _log(package, log, list(zip(jobs, told, strict=True)), found.frame, [not why for why in found.reasons])
+                answer_jobs(service, [job], loop)
+            return
+        loop.call_soon_threadsafe(_tell, jobs[0], Refused(*service.failed(error)))
+        return
+    told, at = [], 0
+    for job in jobs:
+        span = slice(at, at := at + len(job.rows))
+        told.append(_result(package, job, found.answers[span], found.reasons[span]))
+        loop.call_soon_threadsafe(_tell, job, told[-1])
+    if log:
+        try:  # a log that fails breaks no answer
+            _log(package, log, list(zip(jobs, told, strict=True)), found.frame, [not why for why in found.reasons])
+        except Exception as error:
+            log.lost += sum(len(job.rows) for job in jobs)
+            service.note("the log", error)
+
+
+def compute(package: Package, jobs: list[Job]) -> Answered:
+    """Answers to the rows of all jobs; images are unpacked into a folder of their own first."""
+    rows = [row for job in jobs for row in job.rows]
+    if not any(column["kind"] == "image" for column in package.columns):
+        return package.answer(rows)
+    with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
+        return package.answer([unpacked(package, row, Path(folder)) for row in rows])
 
 
 def _result(package: Package, job: Job, answers: list[Any], reasons: list[str]) -> Any:
@@ -171,13 +226,32 @@ def _tell(job: Job, result: Any) -> None:
         job.answered.set_result(result)
 
 
+def count_pixels(values: list[Any]) -> int:
+    """Width times height of all images given in base64; 0 for what is none, which is refused later with its reason."""
+    from PIL import Image
+
+    pixels = 0
+    for value in values:
+        try:
+            with Image.open(io.BytesIO(decoded(value)), formats=IMAGES) as image:
+                pixels += image.width * image.height
+        except Exception:  # decoders raise whatever a broken file makes them stumble over
+            continue
+    return pixels
+
+
+def decoded(value: str) -> bytes:
+    """The bytes of a file in base64, with or without the head of a data URL. Raises ValueError for others."""
+    return base64.b64decode(value.rpartition(",")[2], validate=True)
+
+
 def unpacked(package: Package, row: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The row with its images as files: a client sends their bytes in base64, never a path."""
     row = dict(row)
     for name in (c["name"] for c in package.columns if c["kind"] == "image" and isinstance(row.get(c["name"]), str)):
         try:
-            content = base64.b64decode(row[name].rpartition(",")[2], validate=True)
-        except (binascii.Error, ValueError):
+            content = decoded(row[name])
+        except ValueError:
             row[name] = row[name].encode(errors="replace")  # the schema says what is wrong with it
             continue
         path = folder / hashlib.sha256(content).hexdigest()

@@ -1,7 +1,9 @@
 """The prediction log: a sample of inputs and answers in one SQLite table. It never blocks a response and never breaks one.
 
 Responses put their rows into a bounded queue; one thread writes them, many in a transaction, in WAL mode: what was
-committed survives a kill. Rows that find the queue full, or that the disk refuses, are counted, not waited for.
+committed survives a kill. While another process holds the file locked, rows wait in the queue; rows that find it full, or
+that the disk refuses, are counted as lost. The file is readable by its owner alone, is made anew when it was deleted, and
+forgets its oldest rows beyond MOST_BYTES.
 
     predictions(id TEXT PRIMARY KEY, at REAL, version TEXT, prediction TEXT, score REAL, latency_ms REAL,
                 inputs TEXT, watched TEXT, answer TEXT)
@@ -24,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import random
 import sqlite3
@@ -43,6 +46,8 @@ FILE = "predictions.db"
 WAITING = 10_000  # rows that may wait for the disk; more are counted as lost
 TOGETHER = 500  # rows in one transaction
 SECONDS = 0.1  # a row waits at most about this long for its transaction
+LOCKED = 5.0  # seconds that one attempt waits for a file that another process holds locked
+MOST_BYTES = 1 << 30  # of the file; beyond, the oldest tenth of the rows is deleted
 TABLE = """CREATE TABLE IF NOT EXISTS predictions(id TEXT PRIMARY KEY, at REAL NOT NULL, version TEXT NOT NULL,
     prediction TEXT, score REAL, latency_ms REAL, inputs TEXT, watched TEXT, answer TEXT)"""
 
@@ -66,7 +71,8 @@ class Log:
 
     def __init__(self, path: Path, share: float = 1.0, exclude: Iterable[str] = ()) -> None:
         self.path, self.share, self.exclude = path, share, frozenset(exclude)
-        self.written = self.lost = 0
+        self.written = self.lost = self.inode = 0
+        self.closing = False
         self.random = random.Random()
         self.queue: queue.Queue[Row | None] = queue.Queue(WAITING)
         try:
@@ -91,7 +97,8 @@ class Log:
             self.lost += 1
 
     def close(self, seconds: float = 5.0) -> None:
-        """Write what waits, and stop."""
+        """Write what waits, and stop; a file that stays locked is waited for no longer."""
+        self.closing = True
         with contextlib.suppress(queue.Full):
             self.queue.put(None, timeout=seconds)
             self.thread.join(seconds)
@@ -101,18 +108,51 @@ class Log:
         last = False
         while not last:
             rows, last = self._gather()
-            try:
-                connection = connection or connect(self.path)
-                with connection:
-                    connection.executemany(
-                        "INSERT OR REPLACE INTO predictions VALUES (?,?,?,?,?,?,?,?,?)", map(_flat, rows)
-                    )
-                self.written += len(rows)
-            except (sqlite3.Error, ValueError, TypeError, OSError):
-                self.lost += len(rows)
-                connection = None  # a full disk or a file taken away may be mended: try anew with the next rows
+            flat = [flat for flat in map(self._flat, rows) if flat]
+            waits = bool(flat)
+            while waits:
+                connection, waits = self._store(self._present(connection), flat)
         if connection:
             connection.close()
+
+    def _store(
+        self, connection: sqlite3.Connection | None, flat: list[tuple[Any, ...]]
+    ) -> tuple[sqlite3.Connection | None, bool]:
+        """Commit the rows; (the connection to go on with, whether to try again because the file is locked)."""
+        try:
+            connection = connection or connect(self.path)
+            with connection:
+                connection.executemany("INSERT OR REPLACE INTO predictions VALUES (?,?,?,?,?,?,?,?,?)", flat)
+            self.written += len(flat)
+            forget(connection)
+            return connection, False
+        except (sqlite3.Error, OSError) as error:
+            if _is_locked(error) and not self.closing:
+                return connection, True
+            self.lost += len(flat)
+            if connection:
+                connection.close()
+            return None, False  # a full disk or a broken file may be fixed meanwhile: the next rows try again
+
+    def _present(self, connection: sqlite3.Connection | None) -> sqlite3.Connection | None:
+        """The connection, unless its file was deleted or replaced: rows would vanish with it though SQLite takes them."""
+        try:
+            inode = self.path.stat().st_ino
+        except OSError:
+            inode = -1
+        if connection and inode != self.inode:
+            connection.close()
+            connection = None
+        if not connection:
+            self.inode = _make(self.path)
+        return connection
+
+    def _flat(self, row: Row) -> tuple[Any, ...] | None:
+        try:
+            return (*row[:6], *(to_json(part, indent=None) for part in row[6:]))
+        except (ValueError, TypeError):  # what JSON cannot hold costs its own row, not those beside it
+            self.lost += 1
+            return None
 
     def _gather(self) -> tuple[list[Row], bool]:
         """The next rows to write together, and whether they are the last."""
@@ -130,13 +170,44 @@ class Log:
         return rows, False
 
 
-def _flat(row: Row) -> tuple[Any, ...]:
-    return (*row[:6], *(to_json(part, indent=None) for part in row[6:]))
+def forget(connection: sqlite3.Connection) -> None:
+    """Delete the oldest rows, a tenth at a time, while the file is larger than its bound; the pages are used again."""
+    oldest = "SELECT rowid FROM predictions ORDER BY at LIMIT (SELECT max(count(*) / 10, 1) FROM predictions)"
+    with contextlib.suppress(sqlite3.Error):  # a file that is locked now is trimmed next time
+        while _used(connection) > MOST_BYTES:
+            with connection:
+                if not connection.execute(f"DELETE FROM predictions WHERE rowid IN ({oldest})").rowcount:
+                    return
+
+
+def _used(connection: sqlite3.Connection) -> int:
+    """Bytes of the file's pages that hold something."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def _is_locked(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _make(path: Path) -> int:
+    """The file, made for its owner alone where it is not there; its inode, -1 where it cannot be made."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            return os.fstat(descriptor).st_ino
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return -1
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The log for writing; made when it is not there. The caller closes it."""
-    connection = sqlite3.connect(path, timeout=5.0)
+    """The log for writing; made when it is not there, for its owner alone. The caller closes it."""
+    _make(path)
+    connection = sqlite3.connect(path, timeout=LOCKED)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(TABLE)

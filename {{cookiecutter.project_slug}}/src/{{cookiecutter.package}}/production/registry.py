@@ -11,7 +11,7 @@ import argparse
 import getpass
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..engine import ledger
@@ -107,6 +107,7 @@ def verify(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / MANIFEST} is not the manifest of a model package; {again}")
     if digest(manifest) != folder.name.rpartition("-")[2]:
         raise UserError(f"{folder / MANIFEST} is not what {folder.name} was exported with; {again}")
+    refuse_unlisted(folder, manifest["files"], again)
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file() or sha256(path) != expected:
@@ -114,6 +115,20 @@ def verify(folder: Path) -> dict[str, Any]:
                 f"{path} {'differs from' if path.exists() else 'is missing, it was in'} the export; {again}"
             )
     return manifest
+
+
+def refuse_unlisted(folder: Path, files: dict[str, Any], again: str) -> None:
+    """Refuse a name that leads out of the folder, a link, and a file that the manifest does not name: whoever loads the
+    model may read any file of the folder, so each must be one that was exported."""
+    for name in files:
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts or "\\" in name or ":" in name:
+            raise UserError(f"{folder / MANIFEST} names {name!r}, which is no place inside the package; {again}")
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_dir() or name == MANIFEST or name in files):
+            kind = "a symbolic link" if path.is_symlink() else "not a file of the export"
+            raise UserError(f"{path} is {kind}; remove it: {again}")
 
 
 def digest(manifest: dict[str, Any]) -> str:

@@ -4,7 +4,8 @@
     GET  /schema   the columns and an example    GET /health  alive, and counts    GET /ready  200 when the promoted version serves
     GET  /         the page                      GET /openapi.json
 
-Every refusal is {"error": one sentence} with a 4xx or 503. There is no login: put it behind something that has one.
+Every refusal is {"error": one sentence} with a 4xx or 503. Without RECIPE_TOKEN in the environment there is no
+authentication; run it behind an authenticating proxy. With it, requests need the header Authorization: Bearer <token>.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,25 @@ from starlette.exceptions import HTTPException
 
 from ..engine.project import Project
 from ..errors import UserError
-from .batch import Refused, Service
+from .batch import Job, Refused, Service
+from .guard import Bounded, Guard, complain, token
 from .log import FILE, Log
-from .model import Package, load
+from .model import Answer, Package, load
 from .registry import chosen
 
 MOST_BYTES = 16 << 20  # of a request's body
 MOST_ROWS = 1000  # of a request
 SECONDS = 30.0  # for the body to arrive, and again for the answer
 LEAVE = 30  # seconds that running requests get when the server is told to stop
+Told = tuple[Job, str, list[Answer]]  # what `Service.ask` returns
+GONE = 1.0  # seconds between two looks at whether the client is still there
+SETTINGS: dict[str, Any] = {
+    "log_level": "warning",
+    "timeout_graceful_shutdown": LEAVE,
+    "timeout_keep_alive": 30,
+    "access_log": False,
+    "http": Bounded,
+}
 
 
 def command(project: Project, args: argparse.Namespace) -> int:
@@ -45,13 +56,8 @@ def command(project: Project, args: argparse.Namespace) -> int:
     require_free(host, port)
     service = start(project, args)
     project.say(f"serve: {service.package.version} on http://{host}:{port}  (stop it with Ctrl-C)")
-    settings = {
-        "log_level": "warning",
-        "timeout_graceful_shutdown": LEAVE,
-        "timeout_keep_alive": 30,
-        "access_log": False,
-    }
-    uvicorn.run(make_app(service), host=host, port=port, **settings)  # type: ignore[arg-type]
+    app = Guard(make_app(service), host, token())
+    uvicorn.run(app, host=host, port=port, **SETTINGS)  # type: ignore[arg-type]
     return 0
 
 
@@ -80,6 +86,7 @@ def make_app(service: Service) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(complain)
         tasks = [asyncio.create_task(service.work()), asyncio.create_task(service.follow())]
         yield
         for task in tasks:
@@ -106,10 +113,10 @@ def _add_reads(app: FastAPI, service: Service) -> None:
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        """Alive; how much was logged, and how much the log lost."""
+        """Alive; requests that the model failed on, how much was logged, and how much the log lost."""
         log = service.log
         counts = {"logged": log.written, "not_logged": log.lost} if log else {}
-        return {"status": "ok", "version": service.package.version, **counts}
+        return {"status": "ok", "version": service.package.version, "errors": service.errors, **counts}
 
     @app.get("/ready")
     async def ready() -> JSONResponse:
@@ -130,9 +137,19 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     async def predict(request: Request) -> JSONResponse:
         """Answers to the rows, in their order; all of them, or none and why."""
         rows = parse(await content(request))
-        job, version, answers = await service.ask(rows, SECONDS)
+        job, version, answers = await while_there(request, service.ask(rows, SECONDS))
         told = [{"id": name, **answer} for name, answer in zip(job.ids(), answers, strict=True)]
         return JSONResponse({"version": version, "predictions": told})
+
+
+async def while_there(request: Request, asking: Coroutine[Any, Any, Told]) -> Told:
+    """What is asked for, unless the client hangs up meanwhile: then nothing is computed for it any more."""
+    task = asyncio.ensure_future(asking)
+    while not (await asyncio.wait({task}, timeout=GONE))[0]:
+        if await request.is_disconnected():
+            task.cancel()
+            raise Refused(499, "the client has gone")
+    return task.result()
 
 
 async def content(request: Request) -> bytes:
@@ -157,7 +174,7 @@ def parse(body: bytes) -> list[dict[str, Any]]:
     """The rows of a request. Raises Refused with what is wrong."""
     try:
         found = json.loads(body)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # a number of more than 4,300 digits is a ValueError too
         raise Refused(400, 'the request is no JSON; send {"rows": [{...}]}') from None
     if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
         raise Refused(400, 'the request holds no list called "rows"; send {"rows": [{...}]}')

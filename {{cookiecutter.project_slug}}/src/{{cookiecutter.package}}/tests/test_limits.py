@@ -1,0 +1,296 @@
+"""What a server does with rows that break the model, slow or too many connections, foreign pages, and a log that is taken away."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import os
+import socket
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ..cli import parser
+from ..engine.project import Project
+from ..errors import UserError
+from ..production import batch, guard, log, model, registry, serve
+from . import test_production as production
+from .test_production import GOOD, Client, load
+
+shared, project = production.shared, production.project  # fixtures
+JSON = {"Content-Type": "application/json"}
+
+
+class Asker(Client):
+    """Asks as a program does: with a content type."""
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+        return super().ask(method, path, body, **{**JSON, **headers})
+
+
+@contextmanager
+def guarded(project: Project, *words: str, token: str = "") -> Iterator[tuple[Asker, batch.Service]]:
+    """The application as `recipe serve` runs it, on a port of its own, in a thread."""
+    import uvicorn
+
+    service = serve.start(project, parser().parse_args(["serve", "--model", "1", *words]))
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = guard.Guard(serve.make_app(service), "127.0.0.1", token)
+    server = uvicorn.Server(uvicorn.Config(app, **{**serve.SETTINGS, "timeout_graceful_shutdown": 1}))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield Asker(listening.getsockname()[1]), service
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+def until(true: Any, seconds: float = 10.0) -> bool:
+    """Whether it becomes true in time."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(true())
+
+
+# ---- one client's rows do not spoil another's --------------------------------------------------------------------------
+
+
+def test_a_row_that_breaks_the_model_fails_its_own_request_only(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain = model.Package.answer
+
+    def fragile(self: model.Package, rows: Any) -> Any:
+        if any(row.get("x0") == 13 for row in rows):
+            raise ValueError("thirteen")
+        return plain(self, rows)
+
+    monkeypatch.setattr(model.Package, "answer", fragile)
+    with guarded(project) as (client, _):
+        found: dict[str, list[int]] = {"good": [], "bad": []}
+
+        def ask(kind: str, row: dict[str, Any]) -> None:
+            for _ in range(25):
+                found[kind].append(client.predict(row)[0])
+
+        threads = [threading.Thread(target=ask, args=("good", GOOD)) for _ in range(4)]
+        threads += [threading.Thread(target=ask, args=("bad", {**GOOD, "x0": 13})) for _ in range(2)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        health = client.ask("GET", "/health")[1]
+        assert client.ask("GET", "/ready")[0] == 200  # it still answers its own examples
+    assert set(found["good"]) == {200} and set(found["bad"]) == {500}
+    assert health["errors"] == 50
+    assert capfd.readouterr().err.count("thirteen") == 1
+
+
+def test_a_model_that_answers_nothing_any_more_is_not_ready(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    with guarded(project) as (client, _):
+        assert client.ask("GET", "/ready")[0] == 200
+        monkeypatch.setattr(model.Package, "outputs", lambda self, frame: 1 / 0)
+        assert client.predict(GOOD)[0] == 500
+        status, told = client.ask("GET", "/ready")
+    assert status == 503 and "its own examples" in told["problem"]
+
+
+def test_what_a_client_no_longer_waits_for_is_not_computed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, computed = model.Package.answer, []
+
+    def slow(self: model.Package, rows: Any) -> Any:
+        computed.append(rows[0]["x0"])
+        time.sleep(1.0)
+        return plain(self, rows)
+
+    monkeypatch.setattr(model.Package, "answer", slow)
+    monkeypatch.setattr(serve, "GONE", 0.05)
+    with guarded(project) as (client, _):
+        first = threading.Thread(target=client.predict, args=({**GOOD, "x0": 1.0},))
+        first.start()
+        assert until(lambda: computed)
+        gone = http.client.HTTPConnection("127.0.0.1", client.port)
+        gone.request("POST", "/predict", json.dumps({"rows": [{**GOOD, "x0": 2.0}]}), JSON)
+        time.sleep(0.3)
+        gone.close()
+        first.join()
+        assert client.predict({**GOOD, "x0": 3.0})[0] == 200
+    assert computed == [1.0, 3.0]
+
+
+# ---- who may ask, and how long --------------------------------------------------------------------------------------------
+
+
+def test_pages_of_others_and_other_names_are_refused(project: Project) -> None:
+    with guarded(project) as (client, _):
+        body = json.dumps({"rows": [GOOD]}).encode()
+        here = f"127.0.0.1:{client.port}"
+        for headers, status in (
+            ({"Host": "evil.example"}, 421),
+            ({"Host": "127.0.0.1.evil.example"}, 421),
+            ({"Origin": "https://evil.example"}, 403),
+            ({"Origin": "null"}, 403),
+            ({"Content-Type": "text/plain"}, 415),
+            ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+            ({"Origin": f"http://{here}"}, 200),
+            ({"Host": "localhost"}, 200),
+            ({"Host": "[::1]:80"}, 200),
+        ):
+            told = client.ask("POST", "/predict", body, **headers)
+            assert told[0] == status and (status == 200 or list(told[1]) == ["error"]), (headers, told)
+
+
+def test_a_token_is_asked_for_where_one_is_set(project: Project) -> None:
+    body = json.dumps({"rows": [GOOD]}).encode()
+    with guarded(project, token="sesame") as (client, _):
+        assert client.ask("GET", "/ready")[0] == 200
+        for given, status in (("", 401), ("Bearer open", 401), ("sesam\xe9", 401), ("Bearer sesame", 200)):
+            assert client.ask("POST", "/predict", body, Authorization=given)[0] == status, given
+        assert client.ask("GET", "/schema")[0] == 401
+
+
+def test_slow_and_too_many_connections_are_closed_and_the_others_answered(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "HEADERS", 0.5)
+    monkeypatch.setattr(guard, "CONNECTIONS", 8)
+    with guarded(project) as (client, _):
+        slow = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(6)]
+        for one in slow[:3]:  # three say nothing, three begin a request
+            one.sendall(b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        assert client.predict(GOOD)[0] == 200
+        for one in slow:
+            one.settimeout(5)
+            assert one.recv(1) == b"" or one.close() is None
+        many = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(30)]
+        assert until(lambda: client_answers(client))
+        [one.close() for one in many]
+
+
+def client_answers(client: Asker) -> bool:
+    """Whether a good request is answered now."""
+    try:
+        return client.predict(GOOD)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def picture(width: int, height: int, kind: str) -> str:
+    content = io.BytesIO()
+    Image.new("1", (width, height)).convert("RGB").save(content, kind)
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def test_images_that_unpack_to_too_much_are_refused_unopened(project: Project) -> None:
+    package = load(project)
+    package.columns = [{"name": "photo", "role": "image", "kind": "image"}]
+    bomb = picture(5000, 4000, "PNG")
+    assert len(bomb) < 200_000 and batch.count_pixels([bomb, "no image", 3, None]) == 20_000_000
+    with guarded(project) as (client, service):
+        service.package = package
+        status, told = client.predict({"photo": bomb})
+        assert status == 413 and "20,000,000 pixels" in told["error"]
+        status, told = client.predict(*[{"photo": picture(1500, 1200, "WEBP")}] * 10)
+        assert status == 413 and "18,000,000 pixels" in told["error"]
+
+
+def test_tables_need_no_temporary_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full or read-only one stopped every answer."""
+    monkeypatch.setattr(batch.tempfile, "TemporaryDirectory", lambda **_: 1 / 0)
+    with guarded(project) as (client, _):
+        assert client.predict(GOOD)[0] == 200
+
+
+# ---- the log says the truth -------------------------------------------------------------------------------------------------
+
+
+def rows_in(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as table:
+        return int(table.execute("SELECT count(*) FROM predictions").fetchone()[0])
+
+
+def test_a_log_that_was_deleted_is_begun_anew(project: Project) -> None:
+    path = project.root / log.FILE
+    with guarded(project) as (client, _):
+        for expected in (1, 2):
+            assert client.predict(GOOD)[0] == 200
+            assert until(lambda n=expected: client.ask("GET", "/health")[1]["logged"] == n)
+        for left in project.root.glob(f"{log.FILE}*"):
+            left.unlink()
+        assert client.predict(GOOD)[0] == 200
+        assert until(lambda: client.ask("GET", "/health")[1]["logged"] == 3)
+        assert rows_in(path) == 1
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_rows_wait_for_a_log_that_is_locked(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "LOCKED", 0.1)
+    path = project.root / log.FILE
+    with guarded(project) as (client, _):
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(5):
+                assert client.predict(GOOD)[0] == 200
+            time.sleep(1.0)
+            assert client.ask("GET", "/health")[1] | {"version": "", "status": ""} == {
+                "version": "", "status": "", "errors": 0, "logged": 0, "not_logged": 0,
+            }  # fmt: skip
+            other.execute("ROLLBACK")
+        assert until(lambda: client.ask("GET", "/health")[1]["logged"] == 5)
+    assert rows_in(path) == 5
+
+
+def test_a_log_forgets_its_oldest_rows(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MOST_BYTES", 300_000)
+    with guarded(project) as (client, _):
+        for _ in range(12):
+            assert client.predict(*[GOOD] * 250)[0] == 200
+        assert until(lambda: client.ask("GET", "/health")[1]["logged"] == 3000)
+    with closing(sqlite3.connect(project.root / log.FILE)) as table:
+        newest = table.execute("SELECT max(at) - min(at) FROM predictions").fetchone()[0]
+        pages, free, size = (
+            table.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_count", "freelist_count", "page_size")
+        )
+    assert newest > 0 and 200_000 < (pages - free) * size <= 300_000
+    assert rows_in(project.root / log.FILE) < 3000
+
+
+# ---- packages ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_package_does_not_name_is_refused(project: Project, tmp_path: Path) -> None:
+    folder = registry.find(project.root, "1")
+    added = folder / "linear.json"
+    added.write_text("{}")
+    with pytest.raises(UserError, match=r"linear.json is not a file of the export"):
+        load(project)
+    added.unlink()
+    added.symlink_to(folder / "prep.json")
+    with pytest.raises(UserError, match="symbolic link"):
+        load(project)
+    added.unlink()
+    load(project)
+
+
+@pytest.mark.parametrize("name", ["../prep.json", "/etc/hostname", "a/../../b", "..\\prep.json", "C:prep.json"])
+def test_names_that_leave_a_package_are_refused(project: Project, name: str) -> None:
+    folder = registry.find(project.root, "1")
+    manifest = json.loads((folder / "package.json").read_text())
+    manifest["files"][name] = "0" * 64
+    (folder / "package.json").write_text(json.dumps(manifest))
+    renamed = folder.with_name(f"0001-{registry.digest(manifest)}")
+    folder.rename(renamed)
+    with pytest.raises(UserError, match="no place inside the package"):
+        registry.verify(renamed)
