@@ -50,6 +50,8 @@ class Config(BaseModel):
     query: str = knob("", "data", "Ranking: column that names the query a row belongs to")
     iid: str = knob("", "split", "Why the rows are independent; needed when no group and no time is declared")
     drop: list[str] = knob([], "data", "Columns that are never used (post-outcome, identifiers, ...)")
+    also_missing: list[str] = knob([], "data", 'More spellings of a missing value, beside NA, NaN, null and ""')
+    not_missing: list[str] = knob([], "data", 'Spellings that are values after all, by column, as in "region: NA"')
     known_at_prediction: list[str] = knob([], "data", "Suspected columns that you confirm are known when predicting")
     acknowledge: list[str] = knob([], "data", "Names of data checks whose FAIL you have seen and accept")
     duplicates: Literal["keep", "drop"] = knob("keep", "data", "Exact duplicate rows: keep, or keep the first only")

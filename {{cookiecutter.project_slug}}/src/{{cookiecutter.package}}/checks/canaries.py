@@ -12,7 +12,7 @@ import polars as pl
 
 from ..config import Config
 from ..engine.project import Project
-from ..engine.table import LINES, read_table
+from ..engine.table import LINES, declared, read_table
 from ..task import Data, Task
 from . import power
 from .bench import Bench
@@ -79,7 +79,7 @@ def _raw(project: Project) -> pl.DataFrame | None:
     """The first rows of the data file as they are; None when it is no table, or names other files that lie beside it."""
     path = project.root / project.config.data
     whole = path.suffix in TABLES and path.is_file() and not project.data.columns("image")
-    return read_table(path, ROWS) if whole else None
+    return read_table(path, ROWS, declared(project.config)).frame if whole else None
 
 
 def _roles(config: Config) -> set[str]:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def with_target(frame: pl.DataFrame, target: str) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The rows that have a target, and those that have none, if any."""
+    empty = frame[target].is_null()
+    return frame.filter(~empty), frame.filter(empty) if empty.any() else None
+
+
 def check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
     """Refuse a target that does not fit the task, or that is the same in every row."""
     target = frame[config.target]

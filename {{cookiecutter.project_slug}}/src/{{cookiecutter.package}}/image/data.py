@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..engine.table import read_table, require_columns
+from ..engine.table import declared, read_table, require_columns
 from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
@@ -85,7 +85,7 @@ def read_list(config: Config, path: Path) -> pl.DataFrame:
         raise UserError(
             f"data = {config.data!r} is neither a folder nor a file; set it to a folder of class folders, or a table of paths and labels"
         )
-    frame = read_table(path)
+    frame = read_table(path, declared=declared(config, text=[config.image])).frame
     require_columns({"image": [config.image], "target": [config.target], "query": [config.query]}, frame, path)
     if clash := [name for name in frame.columns if name.startswith(FILE)]:
         raise UserError(f"{path} has a column {clash[0]!r}; names that start with {FILE!r} are taken, rename it")

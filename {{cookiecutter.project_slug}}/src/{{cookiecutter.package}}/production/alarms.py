@@ -126,7 +126,7 @@ def with_labels(rows: pl.DataFrame, path: Path, target: str) -> pl.DataFrame:
         raise UserError(
             f"--labels {path} is not a file; name a CSV, JSONL or Parquet table with the columns id and {target}"
         )
-    table = read_table(path)
+    table = read_table(path).frame
     require_columns({"labels": ["id", target]}, table, path)
     labels = table.select(pl.col("id").cast(pl.String), pl.col(target).cast(pl.String).alias("label"))
     return rows.select("id", "answer").join(labels.unique("id", keep="last"), on="id", how="left")

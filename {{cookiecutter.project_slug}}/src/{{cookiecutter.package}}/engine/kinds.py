@@ -1,0 +1,293 @@
+"""How the values of a column are read. A kind is decided once, in training; then every cell, from whatever file or request,
+becomes a value by the same function.
+
+A kind is a dict that JSON can hold: "kind", one of KINDS, and what else reading depends on:
+  order    of a date: "ymd", or "dmy" or "mdy", in which a date that is not written year first is read
+  written  of a number that is more than digits: see formatted.py
+  gaps     of a text: what stands for a missing value
+  numbers  of a text: whether numbers occur among the texts of a JSON file
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from . import formatted
+
+KINDS: dict[str, Any] = {
+    "number": pl.Float64, "text": pl.String, "image": pl.String, "integer": pl.Int64, "boolean": pl.Boolean,
+    "date": pl.Date, "datetime": pl.Datetime("us"), "empty": pl.String,
+}  # fmt: skip
+MISSING = ["", "NA", "NaN", "nan", "null"]
+BOOLEANS = {"true": True, "false": False}
+DATE = r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
+CLOCK = r"[T ]\s*(\d{1,2}:\d{2})(:\d{2}(?:[.,]\d{1,9})?)?(?: ?([AaPp][Mm]))?(?: ?(Z|UTC|[+-]\d{2}:?\d{2}))?"
+MOMENT = rf"{DATE}(?:{CLOCK})?\s*$"
+ORDERS = {"ymd": "%Y-%m-%d", "dmy": "%d-%m-%Y", "mdy": "%m-%d-%Y"}
+WHY = {
+    "number": "is not a number", "text": "is not a text", "integer": "is not a whole number",
+    "boolean": "is not true or false", "date": "is not a date like 2013-01-31",
+    "datetime": "is not a date and time like 2013-01-31 18:30", "image": "is not a text", "empty": "is not read",
+}  # fmt: skip
+
+Kind = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One thing that was noticed while a file was read. about: what. column: of which, '' = the file. facts: JSON can hold them."""
+
+    about: str
+    column: str
+    facts: dict[str, Any]
+
+    def record(self) -> dict[str, Any]:
+        """The note as JSON-able values."""
+        return asdict(self)
+
+
+def decide(column: pl.Series, typed: bool, written: str = "") -> Kind | None:
+    """The kind of a column whose gaps are nulls; None where nothing can be made of its values.
+
+    typed: the file has types of its own, so that digits in a text are no number. written: "number" or "text" where the
+    settings say so.
+    """
+    if column.null_count() == len(column):
+        return {"kind": "empty"}
+    kind = of_dtype(column.dtype)
+    if kind == {"kind": "text"} and written != "text":
+        return _of_text(column.cast(pl.String).rename(""), typed, written)
+    if kind == {"kind": "integer"} and not -(2**63) <= int(column.min()) <= int(column.max()) < 2**63:  # type: ignore[arg-type]
+        return {"kind": "number"}
+    return kind
+
+
+def of_dtype(dtype: pl.DataType) -> Kind | None:
+    """The kind of a column whose file has types of its own; None where nothing can be made of this one."""
+    if dtype.is_integer() or (dtype == pl.Decimal and not dtype.scale):  # type: ignore[attr-defined]
+        return {"kind": "integer"}
+    if dtype.is_float() or dtype in (pl.Decimal, pl.Duration, pl.Time):
+        return {"kind": "number"}
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return {"kind": "text"}
+    plain = {pl.Boolean: "boolean", pl.Date: "date", pl.Datetime: "datetime"}
+    return {"kind": plain[dtype.base_type()]} if dtype.base_type() in plain else None
+
+
+def _of_text(column: pl.Series, typed: bool, written: str) -> Kind:
+    known = column.drop_nulls()
+    if written == "number":
+        return {"kind": "number"} if plain_number(known) else {"kind": "number", "written": formatted.written(known)}
+    some = known.head(100)  # where these do not fit, all do not: cheap for long texts
+    if not typed and plain_number(some) and plain_number(known):
+        return {"kind": "integer"} if not _integers(known).null_count() else {"kind": "number"}
+    if not typed and _booleans(some).null_count() == 0 and _booleans(known).null_count() == 0:
+        return {"kind": "boolean"}
+    if some.str.contains(MOMENT).all() and known.str.contains(MOMENT).all():
+        return _of_moments(known) or {"kind": "text"}
+    return {"kind": "text"}
+
+
+def plain_number(column: pl.Series) -> bool:
+    """Whether every value is a number in digits."""
+    return not _numbers(column).null_count()
+
+
+def _of_moments(known: pl.Series) -> Kind | None:
+    """A date or a time: year first, else day first where that can be all through, else month first."""
+    values = known.unique()
+    kind = "date" if not values.str.contains(":").any() else "datetime"
+    for order in ("dmy", "mdy"):
+        if not moments(values, order).null_count():
+            return {"kind": kind, "order": order if values.str.contains(r"^\s*\d{1,2}\D").any() else "ymd"}
+    return None
+
+
+def convert(column: pl.Series, kind: Kind) -> tuple[pl.Series, pl.Series]:
+    """The values of a column as training reads them, and which of them cannot be read so: those are null."""
+    name, column = column.name, column.rename("")
+    gaps = kind.get("gaps", []) if kind["kind"] in ("text", "image") else MISSING
+    if column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        column = column.set(column.is_in(gaps).fill_null(False), None) if gaps else column
+    elif column.dtype.is_float():
+        column = column.fill_nan(None)
+    values = CONVERTERS[kind["kind"]](column, kind).cast(KINDS[kind["kind"]])
+    bad = values.is_null() & column.is_not_null()
+    return values.rename(name), bad
+
+
+def _to_number(column: pl.Series, kind: Kind) -> pl.Series:
+    if column.dtype == pl.String:
+        values = _numbers(column)
+        if written := kind.get("written"):
+            values = formatted.numbers(column, written).fill_null(values)
+    elif column.dtype == pl.Duration:
+        values = column.dt.total_microseconds() / 1e6
+    elif column.dtype == pl.Time:
+        values = column.cast(pl.Int64) / 1e9
+    elif column.dtype.is_numeric():
+        values = column.cast(pl.Float64)
+    else:
+        return _none(column, pl.Float64)
+    return values.set(values.is_infinite().fill_null(False), None)
+
+
+def _numbers(column: pl.Series) -> pl.Series:
+    return column.str.strip_chars().cast(pl.Float64, strict=False)
+
+
+def _integers(column: pl.Series) -> pl.Series:
+    return column.str.strip_chars().cast(pl.Int64, strict=False)
+
+
+def _to_integer(column: pl.Series, kind: Kind) -> pl.Series:
+    """Whole numbers; of "4.0" and 4.0 the 4."""
+    if column.dtype == pl.String:
+        return _integers(column).fill_null(_whole(_numbers(column)))
+    if column.dtype.is_integer():
+        return column.cast(pl.Int64, strict=False)
+    return _whole(column.cast(pl.Float64)) if column.dtype.is_numeric() else _none(column, pl.Int64)
+
+
+def _whole(numbers: pl.Series) -> pl.Series:
+    whole = (numbers == numbers.round()) & (numbers.abs() < 2**53)
+    return numbers.set(~whole.fill_null(False), None).cast(pl.Int64)
+
+
+def _to_boolean(column: pl.Series, kind: Kind) -> pl.Series:
+    if column.dtype == pl.String:
+        return _booleans(column)
+    return column if column.dtype == pl.Boolean else _none(column, pl.Boolean)
+
+
+def _booleans(column: pl.Series) -> pl.Series:
+    lower = column.str.strip_chars().str.to_lowercase()
+    return lower.replace_strict(list(BOOLEANS), list(BOOLEANS.values()), default=None, return_dtype=pl.Boolean)
+
+
+def _to_text(column: pl.Series, kind: Kind) -> pl.Series:
+    if column.dtype == pl.String or (column.dtype.is_numeric() and kind.get("numbers")):
+        return column.cast(pl.String)
+    return _none(column, pl.String)
+
+
+def _to_moment(column: pl.Series, kind: Kind) -> pl.Series:
+    if column.dtype == pl.String:
+        column = moments(column, kind.get("order", "ymd"))
+    elif column.dtype == pl.Datetime and column.dtype.time_zone:  # type: ignore[attr-defined]
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return column if column.dtype in (pl.Date, pl.Datetime) else _none(column, KINDS[kind["kind"]])
+
+
+def moments(column: pl.Series, order: str) -> pl.Series:
+    """Times in UTC of texts; year first, or in this order. A text with a zone is taken to UTC, one without is left as it is."""
+    plain = column.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    plain = plain.fill_null(column.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")))
+    rest = column.set(plain.is_not_null(), None)
+    return plain if rest.null_count() == len(rest) else plain.fill_null(_any_moment(rest, order))
+
+
+def _any_moment(column: pl.Series, order: str) -> pl.Series:
+    date, year = pl.col("day"), pl.col("day").str.contains(r"^\d{4}")
+    half, zone = pl.col("half"), pl.col("zone").str.replace(":", "")
+    clock = pl.col("clock").fill_null("0:00") + pl.col("seconds").str.replace(",", ".", literal=True).fill_null(":00")
+    offset = pl.when(zone.str.contains(r"\d")).then(
+        zone.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + zone.str.slice(3).cast(pl.Int64, strict=False)
+    )
+    offset = offset.otherwise(0) * pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+
+    def read(day: str) -> pl.Expr:
+        full = (date + " " + clock).str.to_datetime(f"{day} %H:%M:%S%.f", strict=False, time_unit="us")
+        halved = (date + " " + clock + " " + half).str.to_datetime(
+            f"{day} %I:%M:%S%.f %p", strict=False, time_unit="us"
+        )
+        return pl.when(half.is_null()).then(full).otherwise(halved)
+
+    parts = column.to_frame("text").select(
+        pl.col("text").str.extract(f"({DATE[1:]})").str.strip_chars().str.replace_all("[/.]", "-").alias("day"),
+        *(
+            pl.col("text").str.extract(MOMENT, i).alias(name)
+            for i, name in enumerate(("clock", "seconds", "half", "zone"), 1)
+        ),
+        pl.col("text").str.contains(MOMENT).alias("fits"),
+    )
+    moment = pl.when(year).then(read(ORDERS["ymd"])).otherwise(read(ORDERS[order])) - pl.duration(minutes=offset)
+    return parts.select(pl.when(pl.col("fits")).then(moment)).to_series().cast(pl.Datetime("us"))
+
+
+def _none(column: pl.Series, dtype: Any) -> pl.Series:
+    return pl.Series([None] * len(column), dtype=dtype)
+
+
+CONVERTERS: dict[str, Callable[[pl.Series, Kind], pl.Series]] = {
+    "number": _to_number, "integer": _to_integer, "boolean": _to_boolean, "text": _to_text, "image": _to_text,
+    "date": _to_moment, "datetime": _to_moment, "empty": _to_text,
+}  # fmt: skip
+
+
+def short(value: Any) -> str:
+    """A value as a sentence shows it."""
+    words = repr(value)
+    return words if len(words) <= 60 else words[:57] + "..."
+
+
+def some_numbers(column: pl.Series) -> bool:
+    """Whether numbers occur among texts."""
+    return bool(_numbers(column.cast(pl.String).rename("").drop_nulls().unique()).is_not_null().any())
+
+
+def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list[bool]]:
+    """`convert` for Python values, as a JSON request or a row of Parquet has them: those of each type together.
+
+    What a client ought to send takes no detour: one Series, and nothing else.
+    """
+    types = set(map(type, values)) - {type(None)}
+    if _plain(values, types, kind):
+        return pl.Series(name, values, dtype=KINDS[kind["kind"]]), [False] * len(values)
+    found = pl.Series(name, [None] * len(values), dtype=KINDS[kind["kind"]])
+    bad = [value is not None for value in values]
+    for one in types:
+        rows = [i for i, value in enumerate(values) if type(value) is one]
+        read, wrong = _of_type([values[i] for i in rows], one, kind)
+        found = found.scatter(rows, read)
+        for i, no in zip(rows, wrong, strict=True):
+            bad[i] = no
+    return found.rename(name), bad
+
+
+def _plain(values: list[Any], types: set[type], kind: Kind) -> bool:
+    """Whether the values are of the type that their kind has in JSON already, none of them a gap."""
+    name = kind["kind"]
+    if name == "number":
+        return types <= {float, int} and all(value is None or abs(value) < math.inf for value in values)
+    if name == "integer":
+        return types <= {int} and all(value is None or abs(value) < 2**63 for value in values)
+    if name in ("text", "image"):
+        gaps = kind.get("gaps", ())
+        return types <= {str} and all(value is None or (value not in gaps and is_text(value)) for value in values)
+    return name == "boolean" and types <= {bool}
+
+
+def _of_type(values: list[Any], one: type, kind: Kind) -> tuple[pl.Series, list[bool]]:
+    """Values of one Python type; of a type that no column has, all are wrong."""
+    try:
+        read, bad = convert(pl.Series(values, dtype=pl.Float64 if one is float else None), kind)
+    except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError):
+        return pl.Series([None] * len(values), dtype=KINDS[kind["kind"]]), [True] * len(values)
+    return read, bad.to_list()
+
+
+def is_text(cell: str) -> bool:
+    """Whether a text can be written as UTF-8: bytes that are not were escaped when it was read."""
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
