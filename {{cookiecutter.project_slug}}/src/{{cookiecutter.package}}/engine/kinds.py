@@ -11,6 +11,7 @@ A kind is a dict that JSON can hold: "kind", one of KINDS, and what else reading
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,17 +19,15 @@ from typing import Any
 import polars as pl
 
 from . import formatted
+from .moments import MOMENT, moments, order_of
 
 KINDS: dict[str, Any] = {
     "number": pl.Float64, "text": pl.String, "image": pl.String, "integer": pl.Int64, "boolean": pl.Boolean,
     "date": pl.Date, "datetime": pl.Datetime("us"), "empty": pl.String,
 }  # fmt: skip
 MISSING = ["", "NA", "NaN", "nan", "null"]
+MOST = sys.float_info.max
 BOOLEANS = {"true": True, "false": False}
-DATE = r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
-CLOCK = r"[T ]\s*(\d{1,2}:\d{2})(:\d{2}(?:[.,]\d{1,9})?)?(?: ?([AaPp][Mm]))?(?: ?(Z|UTC|[+-]\d{2}:?\d{2}))?"
-MOMENT = rf"{DATE}(?:{CLOCK})?\s*$"
-ORDERS = {"ymd": "%Y-%m-%d", "dmy": "%d-%m-%Y", "mdy": "%m-%d-%Y"}
 WHY = {
     "number": "is not a number", "text": "is not a text", "integer": "is not a whole number",
     "boolean": "is not true or false", "date": "is not a date like 2013-01-31",
@@ -89,23 +88,13 @@ def _of_text(column: pl.Series, typed: bool, written: str) -> Kind:
     if not typed and _booleans(some).null_count() == 0 and _booleans(known).null_count() == 0:
         return {"kind": "boolean"}
     if some.str.contains(MOMENT).all() and known.str.contains(MOMENT).all():
-        return _of_moments(known) or {"kind": "text"}
+        return order_of(known) or {"kind": "text"}
     return {"kind": "text"}
 
 
 def plain_number(column: pl.Series) -> bool:
     """Whether every value is a number in digits."""
     return not _numbers(column).null_count()
-
-
-def _of_moments(known: pl.Series) -> Kind | None:
-    """A date or a time: year first, else day first where that can be all through, else month first."""
-    values = known.unique()
-    kind = "date" if not values.str.contains(":").any() else "datetime"
-    for order in ("dmy", "mdy"):
-        if not moments(values, order).null_count():
-            return {"kind": kind, "order": order if values.str.contains(r"^\s*\d{1,2}\D").any() else "ymd"}
-    return None
 
 
 def convert(column: pl.Series, kind: Kind) -> tuple[pl.Series, pl.Series]:
@@ -186,42 +175,6 @@ def _to_moment(column: pl.Series, kind: Kind) -> pl.Series:
     return column if column.dtype in (pl.Date, pl.Datetime) else _none(column, KINDS[kind["kind"]])
 
 
-def moments(column: pl.Series, order: str) -> pl.Series:
-    """Times in UTC of texts; year first, or in this order. A text with a zone is taken to UTC, one without is left as it is."""
-    plain = column.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
-    plain = plain.fill_null(column.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")))
-    rest = column.set(plain.is_not_null(), None)
-    return plain if rest.null_count() == len(rest) else plain.fill_null(_any_moment(rest, order))
-
-
-def _any_moment(column: pl.Series, order: str) -> pl.Series:
-    date, year = pl.col("day"), pl.col("day").str.contains(r"^\d{4}")
-    half, zone = pl.col("half"), pl.col("zone").str.replace(":", "")
-    clock = pl.col("clock").fill_null("0:00") + pl.col("seconds").str.replace(",", ".", literal=True).fill_null(":00")
-    offset = pl.when(zone.str.contains(r"\d")).then(
-        zone.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + zone.str.slice(3).cast(pl.Int64, strict=False)
-    )
-    offset = offset.otherwise(0) * pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
-
-    def read(day: str) -> pl.Expr:
-        full = (date + " " + clock).str.to_datetime(f"{day} %H:%M:%S%.f", strict=False, time_unit="us")
-        halved = (date + " " + clock + " " + half).str.to_datetime(
-            f"{day} %I:%M:%S%.f %p", strict=False, time_unit="us"
-        )
-        return pl.when(half.is_null()).then(full).otherwise(halved)
-
-    parts = column.to_frame("text").select(
-        pl.col("text").str.extract(f"({DATE[1:]})").str.strip_chars().str.replace_all("[/.]", "-").alias("day"),
-        *(
-            pl.col("text").str.extract(MOMENT, i).alias(name)
-            for i, name in enumerate(("clock", "seconds", "half", "zone"), 1)
-        ),
-        pl.col("text").str.contains(MOMENT).alias("fits"),
-    )
-    moment = pl.when(year).then(read(ORDERS["ymd"])).otherwise(read(ORDERS[order])) - pl.duration(minutes=offset)
-    return parts.select(pl.when(pl.col("fits")).then(moment)).to_series().cast(pl.Datetime("us"))
-
-
 def _none(column: pl.Series, dtype: Any) -> pl.Series:
     return pl.Series([None] * len(column), dtype=dtype)
 
@@ -243,30 +196,31 @@ def some_numbers(column: pl.Series) -> bool:
     return bool(_numbers(column.cast(pl.String).rename("").drop_nulls().unique()).is_not_null().any())
 
 
-def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list[bool]]:
-    """`convert` for Python values, as a JSON request or a row of Parquet has them: those of each type together.
+def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list[int]]:
+    """`convert` for Python values, as a JSON request or a row of Parquet has them: those of each type together; and the
+    positions of those that cannot be read.
 
     What a client ought to send takes no detour: one Series, and nothing else.
     """
     types = set(map(type, values)) - {type(None)}
     if _plain(values, types, kind):
-        return pl.Series(name, values, dtype=KINDS[kind["kind"]]), [False] * len(values)
-    found = pl.Series(name, [None] * len(values), dtype=KINDS[kind["kind"]])
-    bad = [value is not None for value in values]
+        return pl.Series(name, values, dtype=KINDS[kind["kind"]]), []
+    found: list[Any] = [None] * len(values)
+    wrong: list[int] = []
     for one in types:
         rows = [i for i, value in enumerate(values) if type(value) is one]
-        read, wrong = _of_type([values[i] for i in rows], one, kind)
-        found = found.scatter(rows, read)
-        for i, no in zip(rows, wrong, strict=True):
-            bad[i] = no
-    return found.rename(name), bad
+        read, bad = _of_type([values[i] for i in rows], one, kind)
+        for i, value, no in zip(rows, read, bad, strict=True):
+            found[i] = value
+            wrong += [i] if no else []
+    return pl.Series(name, found, dtype=KINDS[kind["kind"]]), sorted(wrong)
 
 
 def _plain(values: list[Any], types: set[type], kind: Kind) -> bool:
     """Whether the values are of the type that their kind has in JSON already, none of them a gap."""
     name = kind["kind"]
     if name == "number":
-        return types <= {float, int} and all(value is None or abs(value) < math.inf for value in values)
+        return types <= {float, int} and all(value is None or abs(value) <= MOST for value in values)
     if name == "integer":
         return types <= {int} and all(value is None or abs(value) < 2**63 for value in values)
     if name in ("text", "image"):
@@ -275,13 +229,21 @@ def _plain(values: list[Any], types: set[type], kind: Kind) -> bool:
     return name == "boolean" and types <= {bool}
 
 
-def _of_type(values: list[Any], one: type, kind: Kind) -> tuple[pl.Series, list[bool]]:
+def _of_type(values: list[Any], one: type, kind: Kind) -> tuple[list[Any], list[bool]]:
     """Values of one Python type; of a type that no column has, all are wrong."""
+    sound = [True] * len(values)
+    if one is str:
+        sound = [is_text(value) for value in values]
+        values = [value if fits else None for value, fits in zip(values, sound, strict=True)]
+    elif one is int:
+        values = [float(value) if 2**63 <= abs(value) <= MOST else value for value in values]
+        values = [value if abs(value) <= MOST else math.inf for value in values]
     try:
-        read, bad = convert(pl.Series(values, dtype=pl.Float64 if one is float else None), kind)
-    except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError):
-        return pl.Series([None] * len(values), dtype=KINDS[kind["kind"]]), [True] * len(values)
-    return read, bad.to_list()
+        series = pl.Series(values, dtype=pl.Float64 if float in map(type, values) else None)
+        read, bad = convert(series, kind)
+    except (pl.exceptions.PolarsError, ValueError, TypeError):
+        return [None] * len(values), [True] * len(values)
+    return read.to_list(), [no or not fits for no, fits in zip(bad, sound, strict=True)]
 
 
 def is_text(cell: str) -> bool:
@@ -291,3 +253,13 @@ def is_text(cell: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def why(value: Any, kind: Kind) -> str:
+    """What is wrong with a value that `of_values` could not read, in words that follow "which"."""
+    if kind["kind"] == "image" and isinstance(value, bytes):
+        return "is not the base64 of a file"
+    if isinstance(value, str) and not is_text(value):
+        return "is not valid Unicode"
+    infinite = str(value).strip().lower().lstrip("+-") in ("inf", "infinity")
+    return "is infinite" if infinite and kind["kind"] == "number" else WHY[kind["kind"]]

@@ -13,12 +13,13 @@ import polars as pl
 
 from ..errors import UserError
 from . import kinds
-from .dialect import NAMELESS, Dialect, Lines, cells, require_text, sniff
+from .dialect import COMMA, NAMELESS, Dialect, Lines, cells, require_text, sniff
 from .kinds import Note, is_text
 
 LOOK = 2_000  # rows that types are told from; a smaller file is read by the csv module as a whole
 TRIES = 4  # of polars, each after another cell that was not of the type told from the first rows
 PIECE = 50_000  # rows that are made columns together where the csv module reads
+DECIMAL_COMMA = r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$"
 Gaps = Callable[[str], list[str]]  # column -> what stands for a missing value in it
 
 
@@ -150,15 +151,16 @@ def _with_gaps(frame: pl.DataFrame, dialect: Dialect, gaps: Gaps) -> pl.DataFram
         name, values = column.name, column.rename("")
         if values.dtype == pl.String:
             values = values.set(values.is_in(gaps(name)).fill_null(False), None)
-            pointed = with_point(values) if dialect.decimal == "," else values
-            values = pointed if kinds.plain_number(pointed.drop_nulls()) else values
+            if dialect.decimal == ",":
+                pointed = values.str.replace(DECIMAL_COMMA, "$1.$2")
+                values = pointed if kinds.plain_number(pointed.drop_nulls()) else values
         columns.append(values.rename(name))
     return pl.DataFrame(columns)
 
 
-def with_point(column: pl.Series) -> pl.Series:
-    """Numbers with a decimal comma written with a point."""
-    return column.str.replace(r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$", "$1.$2")
+def with_point(cell: str) -> str:
+    """A number with a decimal comma written with a point; anything else as it is."""
+    return cell.replace(",", ".") if COMMA.fullmatch(cell.strip()) else cell
 
 
 def read_json_lines(path: Path, rows: int | None) -> pl.DataFrame:
@@ -171,21 +173,30 @@ def read_json_lines(path: Path, rows: int | None) -> pl.DataFrame:
 
 
 def _json_slowly(path: Path, rows: int | None) -> pl.DataFrame:
-    """Line by line: with NaN as Python writes it, and a byte-order mark. Raises UserError naming the line."""
+    """With NaN as Python writes it, and a byte-order mark. Raises UserError naming a line that cannot be read."""
     found: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(islice(file, rows), start=1):
+    for number, values, why in islice(json_lines(path), rows):
+        if why:
+            raise UserError(f"{path} line {number} {why}: {kinds.short(values)}; write one JSON object a line")
+        found.append(values)
+    names = dict.fromkeys(name for values in found for name in values)
+    return pl.DataFrame([_json_column(path, name, [values.get(name) for values in found]) for name in names])
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
+    """Line, its object, and ''; or line, what stands there, and why it is no object. Blank lines are passed over."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path} line {number} is no JSON: {error}; write one object a line") from None
-            if not isinstance(values, dict):
-                raise UserError(f"{path} line {number} holds {kinds.short(values)}; write one JSON object a line")
-            found.append(values)
-    names = dict.fromkeys(name for values in found for name in values)
-    return pl.DataFrame([_json_column(path, name, [values.get(name) for values in found]) for name in names])
+                values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except UnicodeDecodeError:
+                yield number, line.decode(errors="backslashreplace").rstrip("\n"), "is not UTF-8"
+            except (ValueError, RecursionError):
+                yield number, line.decode(errors="backslashreplace").rstrip("\n"), "is no JSON"
+            else:
+                yield number, values, "" if isinstance(values, dict) else "is no JSON object"
 
 
 def _json_column(path: Path, name: str, values: list[Any]) -> pl.Series:

@@ -171,6 +171,7 @@ def describe(project: Project, source: Source, columns: list[schema.Column], cha
         "commit": seen["commit"],
         "libraries": seen["libraries"],
         "columns": columns,
+        "target_kind": schema.kind_of(project.data, config.target),
         "config": {**config.model_dump(), **plain},
         "paths": {name: value.as_posix() for name, value in changed.items() if isinstance(value, Path)},
         "replaced": sorted(changed),

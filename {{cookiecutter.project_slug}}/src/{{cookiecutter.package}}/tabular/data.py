@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import sha256
+from ..engine.kinds import of_values
 from ..engine.table import Table, declared, larger_than_memory, noted, read_table, require_columns
 from ..engine.target import (
     as_text,
@@ -129,6 +130,7 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
         "numeric": numeric,
         "onehot": onehot,
         "embedded": embedded,
+        "kinds": {name: train.kinds[name] for name in (*onehot, *embedded) if name in train.kinds},
     }
 
 
@@ -235,9 +237,15 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
         at += 1 + fitted["missing"]
     for name, vocabulary in prep["onehot"].items():
         hot = np.flatnonzero(numbers[at : at + len(vocabulary)])
-        shown[name] = vocabulary[hot[0]] if len(hot) else "unknown"
+        shown[name] = _value(prep, name, vocabulary[hot[0]]) if len(hot) else "unknown"
         at += len(vocabulary)
     for i, (name, vocabulary) in enumerate(prep["embedded"].items()):
         code = int(batch.x["categorical"][row, i])
-        shown[name] = "unknown" if code == UNKNOWN else vocabulary[code - 1]
+        shown[name] = "unknown" if code == UNKNOWN else _value(prep, name, vocabulary[code - 1])
     return shown
+
+
+def _value(prep: dict[str, Any], name: str, text: str) -> Any:
+    """The value that a vocabulary holds as text: True, 4, a date."""
+    kind = prep["kinds"].get(name, {"kind": "text"})
+    return of_values(name, [text], {"kind": kind["kind"]})[0][0]
