@@ -55,12 +55,11 @@ def declared(config: Config, numeric: Sequence[str] = (), text: Sequence[str] = 
 @dataclass
 class Table:
     """frame: Int64, Float64, Boolean, Date, Datetime (UTC, microseconds) and String. kinds: how each column is read.
-    notes: what was noticed. left_out: columns that are dropped and that no frame can hold."""
+    notes: what was noticed."""
 
     frame: pl.DataFrame
     kinds: dict[str, Kind]
     notes: list[Note]
-    left_out: list[str] = field(default_factory=list)
 
 
 def read_table(path: Path, rows: int | None = None, declared: Declared | None = None) -> Table:
@@ -84,9 +83,9 @@ def read_table(path: Path, rows: int | None = None, declared: Declared | None = 
 
 
 def _as_columns(path: Path, frame: pl.DataFrame, declared: Declared, notes: list[Note]) -> Table:
-    """Every column by its kind; those that are dropped and cannot be read are left out."""
+    """Every column by its kind; one that is dropped and cannot be read is empty."""
     found: dict[str, Kind] = {}
-    columns, left_out = [], []
+    columns = []
     for column in frame.get_columns():
         name = column.name
         try:
@@ -95,9 +94,9 @@ def _as_columns(path: Path, frame: pl.DataFrame, declared: Declared, notes: list
         except UserError:
             if name not in declared.drop:
                 raise
-            found.pop(name, None)
-            left_out.append(name)
-    return Table(pl.DataFrame(columns), found, notes, left_out)
+            found[name] = {"kind": "empty"}
+            columns.append(pl.Series(name, [None] * len(column), dtype=pl.String))
+    return Table(pl.DataFrame(columns), found, notes)
 
 
 def kind_of(path: Path, column: pl.Series, declared: Declared) -> Kind:

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from ..engine import kinds
-from ..engine.target import as_text
+from ..engine.target import counted
 from ..errors import UserError
 from ..task import Data
 
@@ -40,8 +40,7 @@ def _column(train: Data, name: str, role: str) -> Column:
         numbers = series.cast(pl.Float64, strict=False).drop_nulls()
         column |= {"low": numbers.min(), "high": numbers.max(), "middle": numbers.median()}
     elif role in ("categorical", "ordinal"):
-        counted = as_text(series).drop_nulls().rename("value").value_counts(sort=True).head(SHOWN)
-        column["values"] = counted["value"].to_list()
+        column["values"] = list(counted(series))[:SHOWN]
     return column
 
 

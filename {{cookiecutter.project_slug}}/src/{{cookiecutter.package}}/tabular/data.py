@@ -12,7 +12,7 @@ import polars as pl
 
 from ..engine.files import sha256
 from ..engine.kinds import of_values
-from ..engine.table import Table, declared, larger_than_memory, noted, read_table, require_columns
+from ..engine.table import declared, larger_than_memory, noted, read_table, require_columns
 from ..engine.target import (
     as_text,
     check_target,
@@ -40,7 +40,7 @@ def load(config: Config, root: Path) -> Data:
     if said := larger_than_memory(path):
         raise UserError(f"{path}: {said}; set sample_rows = 200_000 in recipe.toml, and it is read in pieces")
     table = read_table(path, declared=declared(config, numeric=config.numeric))
-    require_named(config, table, path)
+    require_named(config, table.frame, path)
     labelled, unlabelled = with_target(table.frame, config.target)
     check_target(config, labelled, path)
     roles = infer_roles(config, labelled)
@@ -48,21 +48,21 @@ def load(config: Config, root: Path) -> Data:
     return Data(labelled, config.target, roles, sha256(path), unlabelled, table.kinds, notes)
 
 
-def require_named(config: Config, table: Table, path: Path) -> None:
+def require_named(config: Config, frame: pl.DataFrame, path: Path) -> None:
     """Refuse a knob that names a column the file does not have."""
     named = {
         "target": [config.target],
         "group": [config.group],
         "time": [config.time],
         "query": [config.query],
-        "drop": [name for name in config.drop if name not in table.left_out],
+        "drop": config.drop,
         "numeric": config.numeric,
         "categorical": config.categorical,
         "id": config.id,
         "slices": config.slices,
         "ordinal": [parse_ordinal(text)[0] for text in config.ordinal],
     }
-    require_columns(named, table.frame, path)
+    require_columns(named, frame, path)
 
 
 def parse_ordinal(text: str) -> tuple[str, list[str]]:

@@ -112,7 +112,7 @@ def load(config: Config, root: Path) -> Large:
         raise UserError(
             "duplicates = 'drop' needs every row in memory, which sample_rows avoids; drop them from the file"
         )
-    require_named(config, read_table(path, 1, declared(config)), path)
+    require_named(config, read_table(path, 1, declared(config)).frame, path)
     kinds = _kinds(config, path)
     named = [config.target, config.group, config.time, config.query, *config.slices]
     few = {name: kinds[name] for name in kinds if name in named}

@@ -36,7 +36,7 @@ def load(config: Config, root: Path) -> Data:
     frame = table.frame.rechunk()  # rows of a frame in one piece are taken without copying their texts
     named = {
         "text": [config.text], "text_pair": [config.text_pair], "target": [config.target], "group": [config.group],
-        "time": [config.time], "query": [config.query], "drop": [name for name in config.drop if name not in table.left_out], "slices": config.slices,
+        "time": [config.time], "query": [config.query], "drop": config.drop, "slices": config.slices,
     }  # fmt: skip
     require_columns(named, frame, path)
     for name in text_columns(config):
