@@ -52,6 +52,7 @@ class Config(BaseModel):
     drop: list[str] = knob([], "data", "Columns that are never used (post-outcome, identifiers, ...)")
     also_missing: list[str] = knob([], "data", 'More spellings of a missing value, beside NA, NaN, null and ""')
     not_missing: list[str] = knob([], "data", 'Spellings that are values after all, by column, as in "region: NA"')
+    month_first: list[str] = knob([], "data", "Columns of dates in which 03/01/2021 is the first of March")
     known_at_prediction: list[str] = knob([], "data", "Suspected columns that you confirm are known when predicting")
     acknowledge: list[str] = knob([], "data", "Names of data checks whose FAIL you have seen and accept")
     duplicates: Literal["keep", "drop"] = knob("keep", "data", "Exact duplicate rows: keep, or keep the first only")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from .checks.finding import Finding
     from .config import Config
-    from .engine.kinds import Kind, Note
+    from .engine.kinds import Kind
+    from .engine.notes import Note
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 
@@ -61,8 +63,8 @@ def outlying(counts: np.ndarray) -> bool:
 
 
 def listed(names: list[str]) -> str:
-    """Column names as recipe.toml lists them."""
-    return "[" + ", ".join(f'"{name}"' for name in dict.fromkeys(names)) + "]"
+    """Column names as recipe.toml lists them: what JSON writes, TOML reads."""
+    return json.dumps(list(dict.fromkeys(names)), ensure_ascii=False)
 
 
 def missing(config: Config, data: Data) -> Finding:

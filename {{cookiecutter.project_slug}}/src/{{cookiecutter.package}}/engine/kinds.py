@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
@@ -37,30 +36,17 @@ WHY = {
 Kind = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Note:
-    """One thing that was noticed while a file was read. about: what. column: of which, '' = the file. facts: JSON can hold them."""
-
-    about: str
-    column: str
-    facts: dict[str, Any]
-
-    def record(self) -> dict[str, Any]:
-        """The note as JSON-able values."""
-        return asdict(self)
-
-
-def decide(column: pl.Series, typed: bool, written: str = "") -> Kind | None:
+def decide(column: pl.Series, typed: bool, said: str = "") -> Kind | None:
     """The kind of a column whose gaps are nulls; None where nothing can be made of its values.
 
-    typed: the file has types of its own, so that digits in a text are no number. written: "number" or "text" where the
-    settings say so.
+    typed: the file has types of its own, so that digits in a text are no number. said: "number", "text" or "mdy" (month
+    first) where the settings say so.
     """
     if column.null_count() == len(column):
         return {"kind": "empty"}
     kind = of_dtype(column.dtype)
-    if kind == {"kind": "text"} and written != "text":
-        return _of_text(column.cast(pl.String).rename(""), typed, written)
+    if kind == {"kind": "text"} and said != "text":
+        return _of_text(column.cast(pl.String).rename(""), typed, said)
     if kind == {"kind": "integer"} and not -(2**63) <= int(column.min()) <= int(column.max()) < 2**63:  # type: ignore[arg-type]
         return {"kind": "number"}
     return kind
@@ -78,9 +64,9 @@ def of_dtype(dtype: pl.DataType) -> Kind | None:
     return {"kind": plain[dtype.base_type()]} if dtype.base_type() in plain else None
 
 
-def _of_text(column: pl.Series, typed: bool, written: str) -> Kind:
+def _of_text(column: pl.Series, typed: bool, said: str) -> Kind:
     known = column.drop_nulls()
-    if written == "number":
+    if said == "number":
         return {"kind": "number"} if plain_number(known) else {"kind": "number", "written": formatted.written(known)}
     some = known.head(100)  # where these do not fit, all do not: cheap for long texts
     if not typed and plain_number(some) and plain_number(known):
@@ -88,13 +74,13 @@ def _of_text(column: pl.Series, typed: bool, written: str) -> Kind:
     if not typed and _booleans(some).null_count() == 0 and _booleans(known).null_count() == 0:
         return {"kind": "boolean"}
     if some.str.contains(MOMENT).all() and known.str.contains(MOMENT).all():
-        return order_of(known) or {"kind": "text"}
+        return order_of(known, said) or {"kind": "text"}
     return {"kind": "text"}
 
 
 def plain_number(column: pl.Series) -> bool:
     """Whether every value is a number in digits."""
-    return not _numbers(column).null_count()
+    return not numbers_of(column).null_count()
 
 
 def convert(column: pl.Series, kind: Kind) -> tuple[pl.Series, pl.Series]:
@@ -114,7 +100,7 @@ def convert(column: pl.Series, kind: Kind) -> tuple[pl.Series, pl.Series]:
 
 def _to_number(column: pl.Series, kind: Kind) -> pl.Series:
     if column.dtype == pl.String:
-        values = _numbers(column)
+        values = numbers_of(column)
         if written := kind.get("written"):
             values = formatted.numbers(column, written).fill_null(values)
     elif column.dtype == pl.Duration:
@@ -128,7 +114,8 @@ def _to_number(column: pl.Series, kind: Kind) -> pl.Series:
     return values.set(values.is_infinite().fill_null(False), None)
 
 
-def _numbers(column: pl.Series) -> pl.Series:
+def numbers_of(column: pl.Series) -> pl.Series:
+    """Numbers in digits; null for anything else."""
     return column.str.strip_chars().cast(pl.Float64, strict=False)
 
 
@@ -139,7 +126,7 @@ def _integers(column: pl.Series) -> pl.Series:
 def _to_integer(column: pl.Series, kind: Kind) -> pl.Series:
     """Whole numbers; of "4.0" and 4.0 the 4."""
     if column.dtype == pl.String:
-        return _integers(column).fill_null(_whole(_numbers(column)))
+        return _integers(column).fill_null(_whole(numbers_of(column)))
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False)
     return _whole(column.cast(pl.Float64)) if column.dtype.is_numeric() else _none(column, pl.Int64)
@@ -191,9 +178,9 @@ def short(value: Any) -> str:
     return words if len(words) <= 60 else words[:57] + "..."
 
 
-def some_numbers(column: pl.Series) -> bool:
+def somenumbers_of(column: pl.Series) -> bool:
     """Whether numbers occur among texts."""
-    return bool(_numbers(column.cast(pl.String).rename("").drop_nulls().unique()).is_not_null().any())
+    return bool(numbers_of(column.cast(pl.String).rename("").drop_nulls().unique()).is_not_null().any())
 
 
 def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list[int]]:

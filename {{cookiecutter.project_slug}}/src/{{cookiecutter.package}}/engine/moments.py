@@ -12,11 +12,11 @@ MOMENT = rf"{DATE}(?:{CLOCK})?\s*$"
 ORDERS = {"ymd": "%Y-%m-%d", "dmy": "%d-%m-%Y", "mdy": "%m-%d-%Y"}
 
 
-def order_of(known: pl.Series) -> dict[str, Any] | None:
+def order_of(known: pl.Series, first: str = "dmy") -> dict[str, Any] | None:
     """A date or a time: year first, else day first where that can be all through, else month first."""
     values = known.unique()
     kind = "date" if not values.str.contains(":").any() else "datetime"
-    for order in ("dmy", "mdy"):
+    for order in ("mdy", "dmy") if first == "mdy" else ("dmy", "mdy"):
         if not moments(values, order).null_count():
             return {"kind": kind, "order": order if values.str.contains(r"^\s*\d{1,2}\D").any() else "ymd"}
     return None

@@ -14,7 +14,8 @@ import polars as pl
 from ..errors import UserError
 from . import kinds
 from .dialect import COMMA, NAMELESS, Dialect, Lines, cells, require_text, sniff
-from .kinds import Note, is_text
+from .kinds import is_text
+from .notes import Note
 
 LOOK = 2_000  # rows that types are told from; a smaller file is read by the csv module as a whole
 TRIES = 4  # of polars, each after another cell that was not of the type told from the first rows
@@ -28,6 +29,7 @@ def read_csv(path: Path, rows: int | None, gaps: Gaps, notes: list[Note]) -> pl.
     dialect = sniff(path)
     met = Lines()
     head = _slowly(path, dialect, min(rows or LOOK, LOOK), met)
+    notes += [Note("zeros", name, {"example": text}) for name, text in _leading_zeros(head)]
     if head.height == LOOK and (rows is None or rows > LOOK):
         frame = _quickly(path, dialect, head, rows, gaps)
         met = Lines()
@@ -35,6 +37,15 @@ def read_csv(path: Path, rows: int | None, gaps: Gaps, notes: list[Note]) -> pl.
     if met.header:
         notes.append(Note("header", "", {"lines": met.header}))
     return _with_gaps(_named(path, head, notes), dialect, gaps)
+
+
+def _leading_zeros(head: pl.DataFrame) -> Iterator[tuple[str, str]]:
+    """Columns of digits some of which begin with a zero, with one of those."""
+    for column in head.get_columns():
+        texts = column.rename("").drop_nulls()
+        zeros = texts.filter(texts.str.contains(r"^0\d+$"))
+        if len(zeros) and texts.str.contains(r"^\d*$").all():
+            yield column.name, zeros[0]
 
 
 def _quickly(path: Path, dialect: Dialect, head: pl.DataFrame, rows: int | None, gaps: Gaps) -> pl.DataFrame | None:

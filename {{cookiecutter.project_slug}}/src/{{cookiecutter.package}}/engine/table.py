@@ -18,7 +18,8 @@ import polars as pl
 from ..config import Config
 from ..errors import UserError
 from . import kinds
-from .kinds import MISSING, Kind, Note
+from .kinds import MISSING, Kind
+from .notes import Note, of_column
 from .source import read_csv, read_json_lines, spelled
 
 COPIES = 4  # of a table that are in memory while it is cleaned, parted and encoded
@@ -28,11 +29,13 @@ LINES = (".jsonl", ".ndjson")  # endings of JSON lines
 @dataclass(frozen=True)
 class Declared:
     """What the settings say of columns. drop: need not be readable. numeric: numbers, however written. text: texts, whatever
-    they hold. also_missing: more spellings of a gap. not_missing: column -> spellings that are values there."""
+    they hold. month_first: dates in that order. also_missing: more spellings of a gap. not_missing: column -> spellings that
+    are values there."""
 
     drop: Sequence[str] = ()
     numeric: Sequence[str] = ()
     text: Sequence[str] = ()
+    month_first: Sequence[str] = ()
     also_missing: Sequence[str] = ()
     not_missing: dict[str, list[str]] = field(default_factory=dict)
 
@@ -49,7 +52,7 @@ def declared(config: Config, numeric: Sequence[str] = (), text: Sequence[str] = 
         if not colon or not spelling.strip():
             raise UserError(f'not_missing = {line!r} is not of the form "column: spelling", as in "region: NA"')
         kept.setdefault(name.strip(), []).append(spelling.strip())
-    return Declared(config.drop, numeric, text, config.also_missing, kept)
+    return Declared(config.drop, numeric, text, config.month_first, config.also_missing, kept)
 
 
 @dataclass
@@ -91,6 +94,7 @@ def _as_columns(path: Path, frame: pl.DataFrame, declared: Declared, notes: list
         try:
             found[name] = kind_of(path, column, declared)
             columns.append(converted(path, column, found[name]))
+            notes += of_column(column, found[name]) if name not in (*declared.drop, *declared.text) else []
         except UserError:
             if name not in declared.drop:
                 raise
@@ -107,8 +111,12 @@ def kind_of(path: Path, column: pl.Series, declared: Declared) -> Kind:
             f"{path} has a column {name!r}: polars takes a name between ^ and $ for a pattern; rename it, or leave it"
             f" out: drop = [{json.dumps(name)}]"
         )
-    said = "number" if name in declared.numeric else "text" if name in declared.text else ""
-    kind = kinds.decide(column, typed, said)
+    said = {
+        **dict.fromkeys(declared.month_first, "mdy"),
+        **dict.fromkeys(declared.text, "text"),
+        **dict.fromkeys(declared.numeric, "number"),
+    }
+    kind = kinds.decide(column, typed, said.get(name, ""))
     if kind is None:
         example = column.drop_nulls()[0]
         raise refused(path, name, f"{column.dtype} such as {kinds.short(example)}")

@@ -5,6 +5,7 @@ The same for every modality: only what lies in front of it differs.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import polars as pl
 from ..config import Config
 from ..errors import UserError
 from ..task import Data
+from . import formatted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,8 +53,11 @@ def check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
 
 def _check_number(config: Config, target: pl.Series) -> None:
     if not target.dtype.is_numeric():
+        values = target.cast(pl.String).rename("")
+        readable = not formatted.numbers(values, formatted.written(values)).null_count()
         raise UserError(
             f"target {config.target!r} holds text such as {target[0]!r}; task = {config.task!r} needs numbers"
+            + (f": numeric = [{json.dumps(config.target)}] reads them so" if readable else "")
         )
     if config.task == "regression" and target.n_unique() == 1:
         raise UserError(f"target {config.target!r} is {target[0]!r} in every row; there is nothing to predict")
