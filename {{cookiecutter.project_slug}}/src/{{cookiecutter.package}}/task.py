@@ -6,7 +6,7 @@ From disk to the loss a row makes three hops: `load` -> `examples(...).batches` 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from .checks.finding import Finding
     from .config import Config
+    from .engine.kinds import Kind
+    from .engine.notes import Note
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Data:
     roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | target | drop.
     sha256: hash of the source bytes; it pins splits and results to this very data.
     unlabelled: rows whose target is missing; never trained on, but evidence for the leakage audit.
+    kinds: how each column is read (see engine/kinds.py). notes: what was noticed while the file was read.
     """
 
     frame: pl.DataFrame
@@ -35,6 +38,8 @@ class Data:
     roles: dict[str, str]
     sha256: str
     unlabelled: pl.DataFrame | None = None
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     def __len__(self) -> int:
         return self.frame.height

@@ -12,7 +12,7 @@ import polars as pl
 
 from ..config import Config
 from ..engine.project import Project
-from ..engine.table import LINES, read_table
+from ..engine.table import LINES, declared, read_table
 from ..task import Data, Task
 from . import power
 from .bench import Bench
@@ -34,7 +34,8 @@ def refit(bench: Bench, project: Project) -> Finding:
     if (raw := _raw(project)) is None:
         return not_applicable("refit", "the data is no table that could be loaded again")
     moved = [name for name, kind in raw.schema.items() if kind.is_float() and name not in _roles(bench.config)]
-    more = raw[: max(raw.height // 10, 1)].with_columns(pl.col(name) * 10 for name in moved)
+    many = max(raw.height // 10, 1)
+    more = raw[:many].with_columns(raw[name][:many] * 10 for name in moved)
     before, after = (_load(project.config, bench.task, frame) for frame in (raw, pl.concat([raw, more])))
     columns = [c for c in before.columns("numeric") if after.roles.get(c) == "numeric"]
     changed = [c for c in columns if not _equal(before.frame[c], after.frame[c][: len(before)])]
@@ -54,7 +55,7 @@ def permuted_labels(bench: Bench, project: Project) -> Finding:
     raw = _raw(project)
     if raw is None or bench.config.task == "ranking":
         return not_applicable(check, "the data is no table with one target a row")
-    raw = raw.filter(pl.col(bench.config.target).is_not_null())
+    raw = raw.filter(raw[bench.config.target].is_not_null())
     shuffled = raw[bench.config.target].gather(np.random.default_rng(0).permutation(raw.height))
     data = _load(project.config, bench.task, raw.with_columns(shuffled))
     rows = power.sample(data)
@@ -79,7 +80,7 @@ def _raw(project: Project) -> pl.DataFrame | None:
     """The first rows of the data file as they are; None when it is no table, or names other files that lie beside it."""
     path = project.root / project.config.data
     whole = path.suffix in TABLES and path.is_file() and not project.data.columns("image")
-    return read_table(path, ROWS) if whole else None
+    return read_table(path, ROWS, declared(project.config)).frame if whole else None
 
 
 def _roles(config: Config) -> set[str]:

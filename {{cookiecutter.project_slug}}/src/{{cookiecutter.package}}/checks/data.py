@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.target import any_null, counted
 from ..task import Data
 from .duplicates import FEATURES
 from .finding import Finding, finding, not_applicable
@@ -21,9 +24,7 @@ def balance(config: Config, data: Data) -> Finding:
     if config.task not in ("binary", "multiclass"):
         x = data.frame[data.target].cast(pl.Float64).to_numpy()
         return not_applicable("class balance", f"a number from {x.min():.4g} to {x.max():.4g}")
-    counts = dict(
-        data.frame[data.target].cast(pl.String).value_counts().sort("count", data.target, descending=True).rows()
-    )
+    counts = counted(data.frame[data.target])
     rare, most = min(counts, key=lambda c: counts[c]), max(counts.values())
     ratio = most / counts[rare]
     chosen = config.metric not in ("auto", "accuracy") or config.cost_false_negative != config.cost_false_positive
@@ -62,8 +63,8 @@ def outlying(counts: np.ndarray) -> bool:
 
 
 def listed(names: list[str]) -> str:
-    """Column names as recipe.toml lists them."""
-    return "[" + ", ".join(f'"{name}"' for name in dict.fromkeys(names)) + "]"
+    """Column names as recipe.toml lists them: what JSON writes, TOML reads."""
+    return json.dumps(list(dict.fromkeys(names)), ensure_ascii=False)
 
 
 def missing(config: Config, data: Data) -> Finding:
@@ -72,7 +73,7 @@ def missing(config: Config, data: Data) -> Finding:
     share = {c: data.frame[c].null_count() / len(data) for c in columns}
     most = sorted((c for c in columns if share[c]), key=lambda c: -share[c])
     empty = [c for c in most if share[c] > 0.95]
-    gaps = data.frame.select(pl.any_horizontal(pl.col(most).is_null())).to_series().sum() if most else 0
+    gaps = int(any_null(data.frame, most).sum())
     words = ", ".join(f"{c} {share[c]:.1%}" for c in most[:5])
     return finding(
         "missing values",

@@ -31,7 +31,7 @@ def keys(config: Config, data: Data) -> np.ndarray:
     """
     features = data.columns("content") or data.columns(*FEATURES)
     names = dict.fromkeys([*features, *(c for c in (config.query, config.time, config.group) if c)])
-    return np.concatenate([chunk.frame.select(list(names)).hash_rows().to_numpy() for chunk in data.chunks()])
+    return np.concatenate([chunk.frame[list(names)].hash_rows().to_numpy() for chunk in data.chunks()])
 
 
 def repeats_by_chance(data: Data) -> bool:
@@ -92,7 +92,9 @@ def near_pairs(config: Config, data: Data) -> tuple[np.ndarray, int, str]:
         rows, few = rows[np.sort(distinct)], few.take(np.sort(distinct))
     if texts := data.columns("text"):
         found, how = (
-            _like_texts(few.frame.select(pl.concat_str(texts, separator=" ", ignore_nulls=True)).to_series().to_list()),
+            _like_texts(
+                few.frame[texts].select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)).to_series().to_list()
+            ),
             "texts",
         )
     elif images := data.columns("image"):
@@ -112,7 +114,7 @@ def _like_rows(config: Config, data: Data, numbers: list[str]) -> list[tuple[int
     """Pairs closer than NEAR times the usual distance to the nearest neighbour, equal in all else, time and group."""
     x = np.stack([data.frame[c].rank().cast(pl.Float64).fill_null(0).to_numpy() / len(data) for c in numbers], axis=1)
     others = [*data.columns("categorical", "ordinal"), *(c for c in (config.query, config.time, config.group) if c)]
-    other = data.frame.select(others).hash_rows().to_numpy() if others else np.zeros(len(data))
+    other = data.frame[others].hash_rows().to_numpy() if others else np.zeros(len(data))
     return [(i, j) for i, j in _close(x) if other[i] == other[j]]
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.target import counted
 from ..task import Data
 from . import label_noise, power
 from .finding import Finding, finding, not_applicable
 
 FLOOR = 0.01  # share of labels at random that is no matter: the lower end of the 1-2 % rule
+SAID = ("label_is", "model_says", "chance_of_label")  # first columns of the queue
 HALVED = 0.5  # a model that errs half as often as always naming the largest class can say: this label is wrong
 
 
@@ -31,7 +33,7 @@ def judge(config: Config, data: Data, features: Callable[[Config, Data], Any]) -
     """Out-of-fold predictions for a sample; None where there are no features, or a class is too rare to be held out."""
     if config.task == "ranking" or len(data) < 20:
         return None
-    if config.task != "regression" and data.frame[data.target].value_counts()["count"].min() < 5:  # type: ignore[operator]
+    if config.task != "regression" and min(counted(data.frame[data.target]).values()) < 5:
         return None
     rows = power.sample(data)
     x = features(config, data.take(rows))
@@ -94,9 +96,10 @@ def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> F
     y, chance = judged.y, judged.predicted
     order = find_label_issues(y, chance, return_indices_ranked_by="self_confidence", n_jobs=1)
     names = np.sort(data.frame[data.target][judged.rows].cast(pl.String).unique().to_numpy().astype(str))
-    columns = [pl.Series("label_is", names[y[order]]), pl.Series("model_says", names[chance[order].argmax(1)])]
-    columns.append(pl.Series("chance_of_label", chance[order, y[order]].round(4)))
-    pl.DataFrame(columns).hstack(data.frame[judged.rows[order]]).write_csv(path)
+    columns = [pl.Series(SAID[0], names[y[order]]), pl.Series(SAID[1], names[chance[order].argmax(1)])]
+    columns.append(pl.Series(SAID[2], chance[order, y[order]].round(4)))
+    own = [column for column in data.frame[judged.rows[order]].get_columns() if column.name not in SAID]
+    pl.DataFrame([*columns, *own]).write_csv(path)
     noise = label_noise.estimate(judged.x, chance, y, FLOOR)
     bad = noise.sure > label_noise.SURE and noise.doubt < HALVED * noise.blind
     return finding(

@@ -30,8 +30,9 @@ def write_sheet(config: Config, data: Data, path: Path) -> int:
     """
     rows = _draw(config, data, int(np.clip(len(data) // 20, min(200, len(data)), 500)))
     sheet = data.frame[rows]
-    answers = [pl.lit("").alias(OK), pl.lit("").alias(RIGHT), pl.col(data.target)]
-    sheet.select(*answers, pl.exclude(data.target)).write_csv(path)
+    empty = [pl.Series(name, [""] * len(rows)) for name in (OK, RIGHT)]
+    others = [column for column in sheet.get_columns() if column.name not in (OK, RIGHT, data.target)]
+    pl.DataFrame([*empty, sheet[data.target], *others]).write_csv(path)
     if images := data.columns("image"):
         path.with_suffix(".html").write_text(contact_sheet(sheet, images[0], data.target), encoding="utf-8")
     return len(rows)

@@ -113,8 +113,8 @@ def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
         return not_applicable("groups apart", "no group is declared")
     shared = 0
     for name in columns:
-        sides = data.frame.select(pl.col(name), pl.Series("_part", part)).group_by(name).agg(pl.col("_part").n_unique())
-        shared += int((sides["_part"] > 1).sum())
+        sides = pl.DataFrame({"value": data.frame[name], "part": part}).group_by("value").agg(pl.col("part").n_unique())
+        shared += int((sides["part"] > 1).sum())
     only_informs = config.split_kind == "time" and not config.query
     return finding(
         "groups apart",

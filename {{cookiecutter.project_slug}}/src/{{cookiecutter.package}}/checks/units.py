@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.target import counted
 from ..task import Data
 from .finding import Finding, finding
 
@@ -102,9 +103,8 @@ def spellings(config: Config, data: Data) -> Finding:
     found: dict[str, list[str]] = {}
     rows = 0
     for name in data.columns("categorical", "ordinal"):
-        counts = data.frame[name].drop_nulls().cast(pl.String).value_counts()
         ways: dict[str, dict[str, int]] = {}
-        for value, count in counts.rows():
+        for value, count in counted(data.frame[name]).items():
             if plain := _plain(value):
                 ways.setdefault(plain, {})[value] = count
         several = [way for way in ways.values() if len(way) > 1]

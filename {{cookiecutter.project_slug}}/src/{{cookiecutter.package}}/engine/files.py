@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def to_json(value: Any, indent: int | None = 1) -> str:
-    """JSON without NaN: non-finite floats become null, arrays and tuples become lists, everything else must be JSON."""
+    """JSON without NaN: non-finite floats become null, arrays and tuples lists, dates and times ISO texts, everything else must be JSON."""
     return json.dumps(_plain(value), indent=indent, sort_keys=False, ensure_ascii=False, allow_nan=False)
 
 
@@ -55,6 +56,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
         return [_plain(item) for item in value]
+    if isinstance(value, date):  # a datetime is one
+        return value.isoformat()
     return str(value) if isinstance(value, Path) else value
 
 

@@ -19,10 +19,9 @@ def row_hashes(data: Data) -> np.ndarray:
 
 
 def _hashes(data: Data) -> np.ndarray:
-    kinds = data.frame.schema.items()
-    names = [n for n, kind in kinds if not kind.is_nested() and kind != pl.Binary and data.roles.get(n) != "image"]
-    values = [pl.col(name).cast(pl.String).fill_null("") for name in names]
-    texts = data.frame.select(pl.concat_str(values, separator="\x1f")).to_series()
+    names = [name for name in data.frame.columns if data.roles.get(name) != "image"]
+    values = pl.DataFrame([data.frame[name].cast(pl.String).fill_null("") for name in names])
+    texts = values.select(pl.concat_str(pl.all(), separator="\x1f")).to_series()
     digests = (hashlib.blake2b(text.encode(), digest_size=BYTES).digest() for text in texts)
     return np.fromiter((int.from_bytes(digest) for digest in digests), dtype=np.uint64, count=len(data))
 

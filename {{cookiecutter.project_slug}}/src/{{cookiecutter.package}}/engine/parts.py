@@ -18,6 +18,7 @@ from ..task import Data
 from .files import read_json, to_json, write_atomic
 from .overlap import row_hashes
 from .project import Project
+from .target import counted
 
 PARTS = ("train", "val", "test")
 MANIFEST = "split.json"
@@ -145,8 +146,7 @@ def manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
 def _facts(config: Config, data: Data) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if config.task in ("binary", "multiclass"):
-        counts = data.frame[data.target].cast(pl.String).value_counts().sort(data.target)
-        facts["classes"] = dict(counts.rows())
+        facts["classes"] = dict(sorted(counted(data.frame[data.target]).items()))
     if config.time:
         facts["time"] = [str(data.frame[config.time].min()), str(data.frame[config.time].max())]
     if config.group:

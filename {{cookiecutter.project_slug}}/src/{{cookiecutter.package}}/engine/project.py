@@ -68,7 +68,7 @@ class Project:
         """The labelled data as the config asks for it (exact duplicates dropped when `duplicates = "drop"`)."""
         data = self.task.load(self.config, self.root)
         if self.config.duplicates == "drop":
-            data = Data(data.frame.unique(maintain_order=True), data.target, data.roles, data.sha256, data.unlabelled)
+            data = replace(data, frame=data.frame.unique(maintain_order=True))
         return data
 
     @cached_property

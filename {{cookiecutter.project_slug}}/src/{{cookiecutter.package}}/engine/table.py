@@ -1,47 +1,154 @@
-"""A table on disk: CSV, JSON lines or Parquet, read with errors that name the file, the column and what to do."""
+"""A file becomes columns, here and nowhere else: CSV, JSON lines or Parquet; for training, for prediction and for monitoring.
+
+`read_table` decides the kind of each column (see kinds.py); whoever reads another file or request later converts by
+these kinds. What was noticed on the way comes beside the frame, for `recipe audit`.
+"""
 
 from __future__ import annotations
 
-import csv
 import difflib
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from ..config import Config
 from ..errors import UserError
+from . import kinds
+from .kinds import MISSING, Kind
+from .notes import Note, of_column
+from .source import read_csv, read_json_lines, spelled
 
-csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that csv takes by default
-LOOK = 2_000  # rows
 COPIES = 4  # of a table that are in memory while it is cleaned, parted and encoded
 LINES = (".jsonl", ".ndjson")  # endings of JSON lines
-MISSING = ["", "NA", "NaN", "nan", "null"]
 
 
-def read_table(path: Path, rows: int | None = None) -> pl.DataFrame:
-    """The file, or its first rows, as a frame. Raises UserError when it is missing, empty, broken, or its columns have no
-    names of their own."""
+@dataclass(frozen=True)
+class Declared:
+    """What the settings say of columns. drop: need not be readable. numeric: numbers, however written. text: texts, whatever
+    they hold. month_first: dates in that order. also_missing: more spellings of a gap. not_missing: column -> spellings that
+    are values there."""
+
+    drop: Sequence[str] = ()
+    numeric: Sequence[str] = ()
+    text: Sequence[str] = ()
+    month_first: Sequence[str] = ()
+    also_missing: Sequence[str] = ()
+    not_missing: dict[str, list[str]] = field(default_factory=dict)
+
+    def gaps(self, name: str) -> list[str]:
+        """What stands for a missing value in a column."""
+        return [gap for gap in (*MISSING, *self.also_missing) if gap not in self.not_missing.get(name, [])]
+
+
+def declared(config: Config, numeric: Sequence[str] = (), text: Sequence[str] = ()) -> Declared:
+    """What a project's settings say of columns."""
+    kept: dict[str, list[str]] = {}
+    for line in config.not_missing:
+        name, colon, spelling = line.rpartition(":")
+        if not colon or not spelling.strip():
+            raise UserError(f'not_missing = {line!r} is not of the form "column: spelling", as in "region: NA"')
+        kept.setdefault(name.strip(), []).append(spelling.strip())
+    return Declared(config.drop, numeric, text, config.month_first, config.also_missing, kept)
+
+
+@dataclass
+class Table:
+    """frame: Int64, Float64, Boolean, Date, Datetime (UTC, microseconds) and String. kinds: how each column is read.
+    notes: what was noticed."""
+
+    frame: pl.DataFrame
+    kinds: dict[str, Kind]
+    notes: list[Note]
+
+
+def read_table(path: Path, rows: int | None = None, declared: Declared | None = None) -> Table:
+    """The file, or its first rows. Raises UserError when it is missing, empty, broken, or a column cannot be read."""
+    declared = declared or Declared()
     if not is_file(path):
         raise UserError(
             f"data = {str(path)[:200]!r} is not a file; set data in recipe.toml to a CSV, JSONL or Parquet file"
         )
+    notes: list[Note] = []
     try:
         if path.suffix == ".parquet":
-            return pl.read_parquet(path, n_rows=rows)
-        if b"\0" in (start := path.open("rb").read(1 << 16)):
-            kind = "a spreadsheet or an archive" if start.startswith(b"PK") else "no text: it holds NUL bytes"
-            raise UserError(f"{path} is {kind}; save it as CSV, JSONL or Parquet, in UTF-8")
-        if path.suffix in LINES:
-            return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
-        _check_header(path)
-        frame = _read_csv(path, rows)
-        _refuse_short_rows(frame, path)
-        return frame
-    except (pl.exceptions.PolarsError, csv.Error, ValueError, OSError) as error:
-        hint = " with a header line" if path.suffix == ".csv" else ""
+            frame = pl.read_parquet(path, n_rows=rows)
+        elif path.suffix in LINES:
+            frame = read_json_lines(path, rows)
+        else:
+            frame = read_csv(path, rows, declared.gaps, notes)
+    except (pl.exceptions.PolarsError, ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}") from None
+    return _as_columns(path, frame, declared, notes)
+
+
+def _as_columns(path: Path, frame: pl.DataFrame, declared: Declared, notes: list[Note]) -> Table:
+    """Every column by its kind; one that is dropped and cannot be read is empty."""
+    found: dict[str, Kind] = {}
+    columns = []
+    for column in frame.get_columns():
+        name = column.name
+        try:
+            found[name] = kind_of(path, column, declared)
+            columns.append(converted(path, column, found[name]))
+            notes += of_column(column, found[name]) if name not in (*declared.drop, *declared.text) else []
+        except UserError:
+            if name not in declared.drop:
+                raise
+            found[name] = {"kind": "empty"}
+            columns.append(pl.Series(name, [None] * len(column), dtype=pl.String))
+    return Table(pl.DataFrame(columns), found, notes)
+
+
+def kind_of(path: Path, column: pl.Series, declared: Declared) -> Kind:
+    """How a column is read from here on. Raises UserError for what no value can be made of."""
+    name, typed = column.name, path.suffix in (".parquet", *LINES)
+    if name.startswith("^") and name.endswith("$"):
         raise UserError(
-            f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}; is it UTF-8{hint}?"
-        ) from None
+            f"{path} has a column {name!r}: polars takes a name between ^ and $ for a pattern; rename it, or leave it"
+            f" out: drop = [{json.dumps(name)}]"
+        )
+    said = {
+        **dict.fromkeys(declared.month_first, "mdy"),
+        **dict.fromkeys(declared.text, "text"),
+        **dict.fromkeys(declared.numeric, "number"),
+    }
+    kind = kinds.decide(column, typed, said.get(name, ""))
+    if kind is None:
+        example = column.drop_nulls()[0]
+        raise refused(path, name, f"{column.dtype} such as {kinds.short(example)}")
+    if kind["kind"] == "text" and not typed:
+        kind["gaps"] = declared.gaps(name)
+    if kind["kind"] == "text" and path.suffix in LINES and kinds.some_numbers(column):
+        kind["numbers"] = True
+    return kind
+
+
+def refused(path: Path, name: str, what: str) -> UserError:
+    """The sentence on a column of which nothing can be made."""
+    return UserError(
+        f"column {name!r} of {path} holds {what}, of which no feature can be made; write it as numbers or texts, or leave"
+        f" it out: drop = [{json.dumps(name)}]"
+    )
+
+
+def converted(path: Path, column: pl.Series, kind: Kind) -> pl.Series:
+    """The values of a column by its kind. Raises UserError naming one that cannot be read so."""
+    values, bad = kinds.convert(column, kind)
+    if not bad.any():
+        return values
+    example, count = column.filter(bad)[0], int(bad.sum())
+    if isinstance(example, float):
+        raise UserError(
+            f"{path} has {count:,} infinite values in column {column.name!r}; replace them by an empty cell or a number"
+        )
+    raise UserError(
+        f"numeric names column {column.name!r}, which holds {example!r} ({count:,} such); make those numbers or empty, or,"
+        f" if they stand for a gap: also_missing = [{json.dumps(str(example))}]"
+    )
 
 
 def larger_than_memory(path: Path) -> str:
@@ -59,22 +166,6 @@ def larger_than_memory(path: Path) -> str:
     return f"{rows:,} rows of {columns} columns are {need:.1f} GB, several times over while they are used, and this machine has {there:.1f} GB"
 
 
-def _read_csv(path: Path, rows: int | None) -> pl.DataFrame:
-    """Types are told from the first rows; from every row, which takes thirty times as long, where a later cell does not
-    fit, or a column begins so empty that nothing can be told."""
-
-    def read(look: int | None, rows: int | None) -> pl.DataFrame:
-        return pl.read_csv(path, try_parse_dates=True, infer_schema_length=look, null_values=MISSING, n_rows=rows)
-
-    try:
-        frame = read(LOOK, rows)
-    except pl.exceptions.PolarsError:
-        return read(None, None)[:rows]
-    start = frame[: LOOK // 2]
-    untold = frame.height > LOOK and any(start[c].null_count() == start.height for c in frame.columns)
-    return read(None, None)[:rows] if untold else frame
-
-
 def is_file(path: Path) -> bool:
     """Whether there is a plain file; also for paths that no system can have."""
     try:
@@ -83,25 +174,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _check_header(path: Path) -> None:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file), [])
-    if repeated := sorted({n for n in names if names.count(n) > 1 and n}):
-        raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one")
-    if len(names) > 1 and "" in names:
-        raise UserError(f"{path} has a column without a name (number {names.index('') + 1}); give it one, or remove it")
-
-
-def _refuse_short_rows(frame: pl.DataFrame, path: Path) -> None:
-    """A row that breaks off is filled up with nulls by the reader; only then is its last cell empty, so look only then."""
-    if not frame.width or not frame[frame.columns[-1]].null_count():
-        return
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, cells in enumerate(csv.reader(file), start=1):
-            if cells and len(cells) < frame.width:
-                raise UserError(
-                    f"{path} row {number} has {len(cells)} cells instead of {frame.width}; mend or remove it"
-                )
+def noted(config: Config, path: Path, table: Table) -> tuple[Note, ...]:
+    """The notes of the reader, and how the gaps in the target are written, where there are any."""
+    empty = table.frame[config.target].null_count()
+    if not empty:
+        return tuple(table.notes)
+    typed = path.suffix in (".parquet", *LINES)
+    words = {} if typed else spelled(path, config.target, declared(config).gaps(config.target))
+    return (*table.notes, Note("target", config.target, {"rows": empty, "spelled": words}))
 
 
 def require_columns(named: dict[str, list[str]], frame: pl.DataFrame, path: Path) -> None:

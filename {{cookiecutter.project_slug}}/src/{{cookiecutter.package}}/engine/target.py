@@ -5,6 +5,7 @@ The same for every modality: only what lies in front of it differs.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,16 @@ import polars as pl
 from ..config import Config
 from ..errors import UserError
 from ..task import Data
+from . import formatted
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def with_target(frame: pl.DataFrame, target: str) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The rows that have a target, and those that have none, if any."""
+    empty = frame[target].is_null()
+    return frame.filter(~empty), frame.filter(empty) if empty.any() else None
 
 
 def check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
@@ -45,8 +53,11 @@ def check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
 
 def _check_number(config: Config, target: pl.Series) -> None:
     if not target.dtype.is_numeric():
+        values = target.cast(pl.String).rename("")
+        readable = not formatted.numbers(values, formatted.written(values)).null_count()
         raise UserError(
             f"target {config.target!r} holds text such as {target[0]!r}; task = {config.task!r} needs numbers"
+            + (f": numeric = [{json.dumps(config.target)}] reads them so" if readable else "")
         )
     if config.task == "regression" and target.n_unique() == 1:
         raise UserError(f"target {config.target!r} is {target[0]!r} in every row; there is nothing to predict")
@@ -110,9 +121,23 @@ def prior_logits(prep: dict[str, Any]) -> Tensor:
     return log_prior[1:] - log_prior[:1] if prep["outputs"] == 1 else log_prior
 
 
+def any_null(frame: pl.DataFrame, names: list[str]) -> pl.Series:
+    """Whether any of these columns is null, bool [n]."""
+    nulls = pl.repeat(False, frame.height, eager=True)
+    for name in names:
+        nulls = nulls | frame[name].is_null()
+    return nulls
+
+
 def as_text(column: pl.Series) -> pl.Series:
     """The values as strings, nulls as they are."""
     return column.cast(pl.String)
+
+
+def counted(column: pl.Series) -> dict[str, int]:
+    """Rows of each value as text, the most frequent first; of any column, whatever it is called."""
+    values = as_text(column).drop_nulls().rename("value")
+    return dict(values.value_counts(name="rows").sort("rows", "value", descending=[True, False]).rows())
 
 
 def codes(column: pl.Series, vocabulary: list[str]) -> np.ndarray:

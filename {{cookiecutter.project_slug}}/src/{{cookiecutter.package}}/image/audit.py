@@ -41,8 +41,7 @@ def readable_images(config: Config, frame: pl.DataFrame) -> Finding:
     share = bad.height / frame.height
     kinds = bad["file_problem"].str.split(":").list.first().value_counts(sort=True).rows()
     names = [
-        f"{Path(path).parent.name}/{Path(path).name}: {why}"
-        for path, why in bad.select(config.image, "file_problem").rows()
+        f"{Path(path).parent.name}/{Path(path).name}: {why}" for path, why in bad[[config.image, "file_problem"]].rows()
     ]
     saw = f"{bad.height:,} of {frame.height:,} images cannot be used"
     if bad.height:

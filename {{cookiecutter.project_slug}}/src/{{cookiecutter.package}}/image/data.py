@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..engine.table import read_table, require_columns
+from ..engine.table import declared, read_table, require_columns
 from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
@@ -45,10 +45,11 @@ def load(config: Config, root: Path) -> Data:
         raise UserError(
             f"none of the {frame.height:,} images of {path} can be used; the first, {frame[config.image][0]}, is {frame['file_problem'][0]}"
         )
-    aside = pl.col(config.target).is_null() | (broken if config.corrupt == "drop" else pl.lit(False))
+    aside = frame[config.target].is_null()
+    aside = aside | (frame["file_problem"] != "") if config.corrupt == "drop" else aside
     labelled, unlabelled = frame.filter(~aside), frame.filter(aside)
     if config.duplicates == "drop":
-        labelled = labelled.unique(["file_sha256", config.target], keep="first", maintain_order=True)
+        labelled = labelled.filter(labelled[["file_sha256", config.target]].to_struct("").is_first_distinct())
     check_target(config, labelled, path)
     digest = _digest(config, frame, path)
     return Data(
@@ -85,7 +86,7 @@ def read_list(config: Config, path: Path) -> pl.DataFrame:
         raise UserError(
             f"data = {config.data!r} is neither a folder nor a file; set it to a folder of class folders, or a table of paths and labels"
         )
-    frame = read_table(path)
+    frame = read_table(path, declared=declared(config, text=[config.image])).frame
     require_columns({"image": [config.image], "target": [config.target], "query": [config.query]}, frame, path)
     if clash := [name for name in frame.columns if name.startswith(FILE)]:
         raise UserError(f"{path} has a column {clash[0]!r}; names that start with {FILE!r} are taken, rename it")
@@ -110,7 +111,7 @@ def _digest(config: Config, frame: pl.DataFrame, path: Path) -> str:
     """sha256 over the table, if there is one, and the name and bytes of every image; not over where the project lies."""
     folder = path if path.is_dir() else path.parent.absolute()
     digest = hashlib.sha256(b"" if path.is_dir() else path.read_bytes())
-    for name, content in frame.select(config.image, "file_sha256").iter_rows():
+    for name, content in zip(frame[config.image], frame["file_sha256"], strict=True):
         short = Path(name).relative_to(folder).as_posix() if Path(name).is_relative_to(folder) else name
         digest.update(f"{short}\n{content}\n".encode())
     return digest.hexdigest()
@@ -122,7 +123,7 @@ def refuse_broken(config: Config, data: Data) -> None:
     if bad.height:
         named = ", ".join(
             f"{Path(name).name} ({why.split(':')[0]})"
-            for name, why in bad.select(config.image, "file_problem").head(3).rows()
+            for name, why in bad[[config.image, "file_problem"]].head(3).rows()
         )
         raise UserError(
             f"{bad.height:,} of {len(data):,} images cannot be used: {named}{' ...' if bad.height > 3 else ''}; mend or delete them, "
@@ -164,7 +165,7 @@ class Files:
 def files(column: str, data: Data) -> Files:
     """The files of a part, and what tells them from others."""
     digest = hashlib.sha256()
-    for name, content in data.frame.select(column, "file_sha256").iter_rows():
+    for name, content in zip(data.frame[column], data.frame["file_sha256"], strict=True):
         digest.update(f"{name}\0{content}\0".encode())
     return Files(digest.hexdigest(), data.frame[column])
 

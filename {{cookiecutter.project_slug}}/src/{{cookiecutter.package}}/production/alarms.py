@@ -12,9 +12,9 @@ import polars as pl
 from scipy import stats
 
 from ..checks.finding import Finding, finding, not_applicable
-from ..engine import metrics
-from ..engine.table import read_table, require_columns
-from ..engine.target import codes
+from ..engine import kinds, metrics
+from ..engine.table import declared, read_table, require_columns
+from ..engine.target import as_text, codes
 from ..errors import UserError
 from .model import Package
 
@@ -120,16 +120,27 @@ def _values(one: dict[str, Any]) -> str:
     return f": {', '.join(map(repr, one['values'][:3]))}" if one.get("values") else ""
 
 
-def with_labels(rows: pl.DataFrame, path: Path, target: str) -> pl.DataFrame:
+def with_labels(package: Package, rows: pl.DataFrame, path: Path) -> pl.DataFrame:
     """Logged rows with their label, null where none has come. The table of labels has columns id and target."""
+    target = package.manifest["target"]
     if not path.is_file():
         raise UserError(
             f"--labels {path} is not a file; name a CSV, JSONL or Parquet table with the columns id and {target}"
         )
-    table = read_table(path)
+    table = read_table(path, declared=declared(package.fitted.config, text=["id", target])).frame
     require_columns({"labels": ["id", target]}, table, path)
-    labels = table.select(pl.col("id").cast(pl.String), pl.col(target).cast(pl.String).alias("label"))
+    labels = pl.DataFrame({"id": as_text(table["id"]), "label": label_texts(package, table[target].to_list())})
     return rows.select("id", "answer").join(labels.unique("id", keep="last"), on="id", how="left")
+
+
+def label_texts(package: Package, labels: list[Any]) -> pl.Series:
+    """Labels as training read the target, as text; one that it could not have read stays what it is."""
+    kind = package.manifest.get("target_kind", {"kind": "text"})
+    values, bad = kinds.of_values("label", labels, kind)
+    texts = as_text(values).to_list()
+    return pl.Series(
+        "label", [str(labels[i]) if i in set(bad) else text for i, text in enumerate(texts)], dtype=pl.String
+    )
 
 
 def performance(package: Package, labelled: pl.DataFrame | None, mature: float) -> Finding:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from ..engine.target import as_text
+from ..engine.target import as_text, counted
 
 BINS = 10
 SHARE = 0.01  # a share (missing, new categories) that grows by less is no alarm
@@ -42,8 +42,7 @@ def compare(name: str, reference: dict[str, Any], now: pl.Series) -> list[Measur
             )
     elif now.len() > now.null_count() and reference["counts"]:
         values_now = as_text(now).drop_nulls()
-        counted = values_now.value_counts()
-        counts = dict(zip(counted.to_series(0).to_list(), counted.to_series(1).to_list(), strict=True))
+        counts = counted(values_now)
         found.append(
             {"name": name, "test": "distribution", **categories(reference["counts"], _rest(reference), counts)}
         )
@@ -127,7 +126,7 @@ def _missing(name: str, reference: dict[str, Any], now: pl.Series) -> Measured:
 def _unseen(name: str, reference: dict[str, Any], now: pl.Series) -> Measured:
     """Values that training never saw, against how often validation had such."""
     fresh = now.filter(~now.is_in(reference["known"]))
-    common = fresh.value_counts(sort=True).to_series(0).head(5).to_list()
+    common = list(counted(fresh))[:5]
     return {
         "name": name,
         "test": "unseen",

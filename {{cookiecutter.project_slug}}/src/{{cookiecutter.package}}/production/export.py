@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ..checks.finding import Finding, finding
 from ..engine import calibration, metrics
@@ -21,6 +20,7 @@ from ..engine.fitted import Fitted, load_fitted, load_rival
 from ..engine.parts import MANIFEST as SPLIT
 from ..engine.parts import parts, read_manifest, split_hash
 from ..engine.project import Project, Run, environment
+from ..engine.target import any_null
 from ..errors import UserError
 from ..steps.evaluate import choose
 from ..task import Data
@@ -171,6 +171,7 @@ def describe(project: Project, source: Source, columns: list[schema.Column], cha
         "commit": seen["commit"],
         "libraries": seen["libraries"],
         "columns": columns,
+        "target_kind": schema.kind_of(project.data, config.target),
         "config": {**config.model_dump(), **plain},
         "paths": {name: value.as_posix() for name, value in changed.items() if isinstance(value, Path)},
         "replaced": sorted(changed),
@@ -196,12 +197,12 @@ def temperature_and_threshold(source: Source) -> tuple[float, float | None]:
 def golden(fitted: Fitted, columns: list[schema.Column], val: Data, folder: Path) -> dict[str, Any]:
     """Validation rows as a client would send them, and what the training code says of them."""
     names = [column["name"] for column in columns]
-    holes = val.frame.select(pl.any_horizontal(pl.col(names).is_null())).to_series().to_numpy()
+    holes = any_null(val.frame, names).to_numpy()
     spread = np.linspace(0, len(val) - 1, GOLDEN).astype(int)
     chosen = np.unique(np.r_[spread[:: 2 if holes.any() else 1], np.flatnonzero(holes)[: GOLDEN // 2]])
     part = val.take(chosen)
     outputs = fitted.outputs(part)[0]
-    rows = [schema.as_row(columns, row) for row in part.frame.select(names).to_dicts()]
+    rows = [schema.as_row(columns, row) for row in part.frame[names].to_dicts()]
     for column in (c for c in columns if c["kind"] == "image"):
         for i, row in enumerate(rows):
             row[column["name"]] = _copied(Path(row[column["name"]]), folder, i)

@@ -158,9 +158,7 @@ def of_file(package: Package, source: Path) -> Window:
         labels += [(row.values or {}).get(target) for row, answer, _ in told if answer is not None]
     if not total:
         raise UserError(f"{source} holds no rows")
-    labelled = pl.DataFrame(
-        {"answer": [json.dumps(a) for a in answers], "label": [None if v is None else str(v) for v in labels]}
-    )
+    labelled = pl.DataFrame({"answer": [json.dumps(a) for a in answers], "label": alarms.label_texts(package, labels)})
     known = labelled.filter(pl.col("label").is_not_null()) if answers else None
     everything = pl.concat(watched, how="vertical_relaxed") if watched else pl.DataFrame()
     return Window(everything, predicted(answers), known, (len(reasons), total), tuple(dict.fromkeys(reasons))[:3])
@@ -173,9 +171,7 @@ def of_log(package: Package, path: Path, limits: Thresholds, labels: str) -> Win
     window = Window(log.watched(rows), predicted([json.loads(text) for text in rows["answer"]]))
     if labels:
         ripe = now - 86400 * limits.mature
-        window.labelled = alarms.with_labels(
-            log.read(path, ripe - long, ripe, package.version), Path(labels), package.manifest["target"]
-        )
+        window.labelled = alarms.with_labels(package, log.read(path, ripe - long, ripe, package.version), Path(labels))
     return window
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from ..engine.dialect import Lines
 from ..engine.files import to_json
 from ..engine.project import Project
 from ..engine.table import LINES
@@ -24,6 +25,7 @@ from .registry import chosen
 from .rows import Row, located, names, read_rows
 
 PROGRESS = 5.0  # seconds between two lines of progress
+DELIMITED = (".csv", ".tsv", ".txt")  # whatever the separator is; the answers are written with commas
 
 Write = Callable[[list[dict[str, Any]]], None]
 
@@ -60,14 +62,15 @@ def command(project: Project, args: argparse.Namespace) -> int:
 def default_output(source: Path, data: Path) -> Path:
     """Beside the input: rows.csv -> rows.predicted.csv; a folder -> folder.predicted.csv, of one among the class folders of
     `data` beside `data`, where no step takes it for an example. Raises UserError for a file of no known kind."""
-    if source.is_file() and source.suffix not in (".csv", *LINES, ".parquet"):
+    if source.is_file() and source.suffix not in (*DELIMITED, *LINES, ".parquet"):
         raise UserError(
             f"{source} ends in none of .csv, .jsonl, .ndjson and .parquet; rename it to what it is, or, if it is CSV, name"
             f" where the answers go: --out answers.csv"
         )
     inside = source.is_dir() and data.resolve() in source.resolve().parents
     beside = data if inside else source
-    return beside.with_name(f"{source.stem}.predicted{source.suffix if source.is_file() else '.csv'}")
+    own = source.is_file() and source.suffix not in DELIMITED
+    return beside.with_name(f"{source.stem}.predicted{source.suffix if own else '.csv'}")
 
 
 def refuse(source: Path, target: Path, package: Package) -> None:
@@ -90,9 +93,9 @@ def answer_columns(package: Package) -> list[str]:
 
 def predict(package: Package, source: Path, target: Path, aside: Path, say: Callable[[str], None]) -> Count:
     """Every row of `source` goes to `target` or to `aside`. Both are whole or absent; no `aside` when it would be empty."""
-    count, told = Count(), time.monotonic()
+    count, told, met = Count(), time.monotonic(), Lines()
     with written(target, types(source)) as write, written(aside) as put_aside:
-        for chunk in read_rows(source, package.columns):
+        for chunk in read_rows(source, package.columns, met):
             good, bad = answered(package, source, chunk)
             if good:
                 write(good)
@@ -102,6 +105,8 @@ def predict(package: Package, source: Path, target: Path, aside: Path, say: Call
             if time.monotonic() - told > PROGRESS:
                 told = time.monotonic()
                 say(f"  {count.answered + count.aside:,} rows")
+    if met.header:
+        say(f"  the header occurs again in line {', '.join(map(str, met.header[:5]))} and was passed over")
     if not count.aside:
         aside.unlink(missing_ok=True)
     if not count.answered and not count.aside:

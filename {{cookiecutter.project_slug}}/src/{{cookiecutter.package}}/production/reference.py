@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..engine.target import as_text
+from ..engine.target import as_text, counted
 from ..task import Data
 from .model import Answer, Package, score
 
@@ -44,7 +44,7 @@ def watched(package: Package, part: Data) -> pl.DataFrame:
     if costly and len(part) > ROWS:
         part = part.take(np.sort(np.random.default_rng(0).permutation(len(part))[:ROWS]))
     names = [column["name"] for column in package.columns]
-    features = part.frame if costly else part.frame.select(names)
+    features = part.frame if costly else part.frame[names]
     return package.watched(features)
 
 
@@ -67,7 +67,5 @@ def describe(series: pl.Series) -> Statistics:
             else numbers[((np.arange(POINTS) + 0.5) / POINTS * len(numbers)).astype(int)]
         )
         return {"kind": "number", "rows": len(series), "missing": missing, "points": kept.tolist()}
-    counted = as_text(series).drop_nulls().value_counts(sort=True)
-    top = counted.head(MOST)
-    counts = dict(zip(top.to_series(0).to_list(), top.to_series(1).to_list(), strict=True))
+    counts = dict(list(counted(series).items())[:MOST])
     return {"kind": "category", "rows": len(series), "missing": missing, "counts": counts}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,10 @@ from typing import Any
 
 import polars as pl
 
-from ..engine.table import LINES, MISSING
+from ..engine.dialect import Lines, cells, sniff
+from ..engine.kinds import is_text
+from ..engine.source import json_lines, with_point
+from ..engine.table import LINES
 from ..errors import UserError
 from .schema import Column
 
@@ -30,8 +31,9 @@ class Row:
     raw: Any = None
 
 
-def read_rows(path: Path, columns: Sequence[Column]) -> Iterator[list[Row]]:
-    """Chunks of rows. Raises UserError for a file that cannot be read at all, or that lacks a column."""
+def read_rows(path: Path, columns: Sequence[Column], met: Lines | None = None) -> Iterator[list[Row]]:
+    """Chunks of rows; `met` gets what was passed over. Raises UserError for a file that cannot be read at all, or that
+    lacks a column."""
     if path.is_dir():
         rows: Iterator[Row] = _folder(path, columns)
     elif not path.is_file():
@@ -41,7 +43,7 @@ def read_rows(path: Path, columns: Sequence[Column]) -> Iterator[list[Row]]:
     elif path.suffix == ".parquet":
         rows = _parquet(path, columns)
     else:
-        rows = _lines(path, columns) if path.suffix in LINES else _csv(path, columns)
+        rows = _lines(path) if path.suffix in LINES else _csv(path, columns, met or Lines())
     for chunk in _batched(rows):
         yield [_checked(row) for row in chunk]
 
@@ -61,15 +63,7 @@ def names(path: Path) -> list[str]:
     """The columns of the input, in its order; [] where each row brings its own."""
     if path.suffix == ".parquet":
         return list(_schema(path))
-    return _header(path) if path.is_file() and path.suffix not in LINES else []
-
-
-def _header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-        head = next(csv.reader(file), [])
-    if not head or len(set(head)) < len(head) or "" in head:
-        raise UserError(f"{path} has no header line with a name of its own for each column; add or mend it")
-    return head
+    return [name for name in sniff(path).names if name] if path.is_file() and path.suffix not in LINES else []
 
 
 def missing(columns: Sequence[Column], there: Sequence[str]) -> list[str]:
@@ -86,46 +80,23 @@ def _require(path: Path, columns: Sequence[Column], there: Sequence[str]) -> Non
         raise UserError(f"{path} has no column {lacking[0]!r}{more}, which the model reads; {hint}")
 
 
-def _csv(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
-    """Cells as training reads them: what stands for a missing value there does so here. A bad byte spoils one row."""
-    head = _header(path)
-    _require(path, columns, head)
-    with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-        reader = csv.reader(file)
-        next(reader)
-        for number, cells in enumerate(_cells(path, reader), start=1):
-            if len(cells) != len(head):
-                yield Row(number, None, f"has {len(cells)} cells instead of {len(head)}", cells)
-            else:
-                yield Row(
-                    number, {name: None if cell in MISSING else cell for name, cell in zip(head, cells, strict=True)}
-                )
+def _csv(path: Path, columns: Sequence[Column], met: Lines) -> Iterator[Row]:
+    """Cells as they are written; only a decimal comma becomes a point. A row that is too short or too long is set aside."""
+    dialect = sniff(path)
+    _require(path, columns, dialect.names)
+    commas = [c["name"] for c in columns if c["kind"] in ("number", "integer") and dialect.decimal == ","]
+    for number, (_, row) in enumerate(cells(path, dialect, met), start=1):
+        if len(row) != len(dialect.names):
+            yield Row(number, None, f"has {len(row)} cells instead of {len(dialect.names)}", row)
+            continue
+        values = {name: cell or None for name, cell in zip(dialect.names, row, strict=True) if name}
+        values |= {name: with_point(values[name]) for name in commas if values[name]}
+        yield Row(number, values)
 
 
-def _cells(path: Path, reader: Any) -> Iterator[list[str]]:
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise UserError(f"{path} line {reader.line_num} cannot be read as CSV: {error}; mend it") from None
-        if cells:
-            yield cells
-
-
-def _lines(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                yield Row(number, None, "is no JSON", line.decode(errors="backslashreplace").rstrip("\n"))
-                continue
-            fits = isinstance(values, dict)
-            yield Row(number, values) if fits else Row(number, None, "is no JSON object", values)
+def _lines(path: Path) -> Iterator[Row]:
+    for number, values, why in json_lines(path):
+        yield Row(number, None, why, values) if why else Row(number, values)
 
 
 def _schema(path: Path) -> dict[str, pl.DataType]:
@@ -157,20 +128,12 @@ def _folder(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
 
 def _checked(row: Row) -> Row:
     """The row, or the same one set aside where it holds bytes that are no text."""
-    if row.values is None or all(_encodes(v) for v in row.values.values() if isinstance(v, str)):
+    if row.values is None or all(is_text(v) for v in row.values.values() if isinstance(v, str)):
         return row
     shown = {
         k: v.encode(errors="backslashreplace").decode() if isinstance(v, str) else v for k, v in row.values.items()
     }
     return Row(row.number, None, "is not UTF-8", shown)
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def located(path: Path, columns: Sequence[Column], values: dict[str, Any]) -> dict[str, Any]:

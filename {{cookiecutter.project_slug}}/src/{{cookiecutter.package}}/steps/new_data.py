@@ -27,7 +27,7 @@ def propose(project: Project, path: Path) -> str:
         raise UserError(f"{path} does not exist; name a CSV, JSON lines or Parquet file, or a folder of class folders")
     place = os.path.relpath(path.resolve(), project.root)
     large = larger_than_memory(path)
-    modality, lines = _folder(path) if path.is_dir() else _table(read_table(path, FIRST if large else None))
+    modality, lines = _folder(path) if path.is_dir() else _table(read_table(path, FIRST if large else None).frame)
     lines += [f"sample_rows = 200_000  # {large}"] if large else []
     if modality != project.config.modality:
         lines.append(

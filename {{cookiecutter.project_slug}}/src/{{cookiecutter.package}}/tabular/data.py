@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import sha256
-from ..engine.table import larger_than_memory, read_table, require_columns
+from ..engine.kinds import of_values
+from ..engine.table import declared, larger_than_memory, noted, read_table, require_columns
 from ..engine.target import (
     as_text,
     check_target,
@@ -19,6 +20,7 @@ from ..engine.target import (
     fit_target,
     query_numbers,
     targets,
+    with_target,
 )
 from ..errors import UserError
 from ..task import Batch, Data
@@ -37,29 +39,13 @@ def load(config: Config, root: Path) -> Data:
     path = root / config.data
     if said := larger_than_memory(path):
         raise UserError(f"{path}: {said}; set sample_rows = 200_000 in recipe.toml, and it is read in pieces")
-    frame = read_table(path)
-    require_named(config, frame, path)
-    refuse_kinds(config, frame, path)
-    frame = clean_floats(frame, path)
-    labelled = frame.filter(pl.col(config.target).is_not_null())
-    unlabelled = frame.filter(pl.col(config.target).is_null())
+    table = read_table(path, declared=declared(config, numeric=config.numeric))
+    require_named(config, table.frame, path)
+    labelled, unlabelled = with_target(table.frame, config.target)
     check_target(config, labelled, path)
     roles = infer_roles(config, labelled)
-    return Data(labelled, config.target, roles, sha256(path), unlabelled if unlabelled.height else None)
-
-
-def _parse_dates(frame: pl.DataFrame, guessed: pl.Schema) -> pl.DataFrame:
-    """Text columns that look like dates at the top of the file become dates, unless that loses a value further down."""
-    for name, kind in guessed.items():
-        if kind.is_temporal() and frame.schema[name] == pl.String:
-            parsed = (
-                frame[name].str.to_date(strict=False)
-                if kind == pl.Date
-                else frame[name].str.to_datetime(strict=False, time_zone="UTC")
-            )
-            if parsed.null_count() == frame[name].null_count():
-                frame = frame.with_columns(parsed)
-    return frame
+    notes = noted(config, path, table)
+    return Data(labelled, config.target, roles, sha256(path), unlabelled, table.kinds, notes)
 
 
 def require_named(config: Config, frame: pl.DataFrame, path: Path) -> None:
@@ -90,32 +76,6 @@ def parse_ordinal(text: str) -> tuple[str, list[str]]:
     return name.strip(), levels
 
 
-def refuse_kinds(config: Config, frame: pl.DataFrame, path: Path) -> None:
-    """Refuse lists and records, and words in a column that is declared numeric: they would all become missing."""
-    for name in (n for n in frame.columns if n not in config.drop):
-        if frame[name].dtype.is_nested():
-            raise UserError(f"column {name!r} of {path} holds {frame[name].dtype}; unpack it, or put it into drop")
-    for name in config.numeric:
-        lost = frame[name].is_not_null() & frame[name].cast(pl.Float64, strict=False).is_null()
-        if lost.any():
-            example = frame[name].filter(lost)[0]
-            raise UserError(
-                f"numeric names column {name!r}, which holds {example!r} ({lost.sum():,} such); make those numbers or empty"
-            )
-
-
-def clean_floats(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """NaN becomes missing; infinite numbers are refused."""
-    floats = [name for name, kind in frame.schema.items() if kind.is_float()]
-    frame = frame.with_columns(pl.col(name).fill_nan(None) for name in floats)
-    for name in floats:
-        if (count := int(frame[name].is_infinite().sum())) > 0:
-            raise UserError(
-                f"{path} has {count} infinite values in column {name!r}; replace them by an empty cell or a number"
-            )
-    return frame
-
-
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
     """Role of every column: what the knobs say, else numbers are numeric; texts, booleans and dates by their use.
 
@@ -138,11 +98,11 @@ def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
 
 
 def _guess(column: pl.Series) -> str:
-    if column.dtype.is_numeric() and not column.dtype.is_nested():
+    if column.dtype.is_numeric():
         return "numeric"
-    if column.dtype.is_temporal():
-        return "drop"
     present = len(column) - column.null_count()
+    if column.dtype.is_temporal() or not present:
+        return "drop"
     unique = column.n_unique() > 0.95 * max(present, 1) and present > 20
     return "id" if unique else "categorical"
 
@@ -170,6 +130,7 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
         "numeric": numeric,
         "onehot": onehot,
         "embedded": embedded,
+        "kinds": {name: train.kinds[name] for name in (*onehot, *embedded) if name in train.kinds},
     }
 
 
@@ -276,9 +237,15 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
         at += 1 + fitted["missing"]
     for name, vocabulary in prep["onehot"].items():
         hot = np.flatnonzero(numbers[at : at + len(vocabulary)])
-        shown[name] = vocabulary[hot[0]] if len(hot) else "unknown"
+        shown[name] = _value(prep, name, vocabulary[hot[0]]) if len(hot) else "unknown"
         at += len(vocabulary)
     for i, (name, vocabulary) in enumerate(prep["embedded"].items()):
         code = int(batch.x["categorical"][row, i])
-        shown[name] = "unknown" if code == UNKNOWN else vocabulary[code - 1]
+        shown[name] = "unknown" if code == UNKNOWN else _value(prep, name, vocabulary[code - 1])
     return shown
+
+
+def _value(prep: dict[str, Any], name: str, text: str) -> Any:
+    """The value that a vocabulary holds as text: True, 4, a date."""
+    kind = prep["kinds"].get(name, {"kind": "text"})
+    return of_values(name, [text], {"kind": kind["kind"]})[0][0]

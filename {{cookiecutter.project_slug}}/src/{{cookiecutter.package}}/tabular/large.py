@@ -21,11 +21,13 @@ import polars as pl
 from filelock import FileLock
 
 from ..engine.files import sha256, sync_folder
-from ..engine.table import read_table
-from ..engine.target import check_target, query_numbers, targets
+from ..engine.kinds import KINDS as KINDS_OF
+from ..engine.kinds import Kind, decide, of_dtype
+from ..engine.table import converted, declared, read_table, refused
+from ..engine.target import check_target, query_numbers, targets, with_target
 from ..errors import UserError
 from ..task import Batch, Data
-from .data import clean_floats, encode, feature_names, infer_roles, refuse_kinds, require_named
+from .data import encode, feature_names, infer_roles, require_named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,19 +59,22 @@ class Large(Data):
         return [name for name, role in self.roles.items() if role in roles]
 
     def chunks(self) -> Iterator[Data]:
-        for frame in pieces(self.path, self.rows):
-            yield Data(frame, self.target, self.roles, self.sha256)
+        for frame in pieces(self.path, self.kinds, self.rows):
+            yield self._of(frame)
 
     def read(self) -> Data:
-        frame = pl.concat(pieces(self.path, np.sort(self.rows)))
-        return Data(frame[np.argsort(np.argsort(self.rows))], self.target, self.roles, self.sha256)
+        frame = pl.concat(pieces(self.path, self.kinds, np.sort(self.rows)))
+        return self._of(frame[np.argsort(np.argsort(self.rows))])
+
+    def _of(self, frame: pl.DataFrame) -> Data:
+        return Data(frame, self.target, self.roles, self.sha256, kinds=self.kinds, notes=self.notes)
 
     def sample(self) -> Data:
         return self._sample
 
     @cached_property
     def _sample(self) -> Data:
-        aside = pl.concat(pieces(self.path, drawn(self.aside, self))) if len(self.aside) else None
+        aside = pl.concat(pieces(self.path, self.kinds, drawn(self.aside, self))) if len(self.aside) else None
         return replace(self.take(drawn(np.arange(len(self)), self)).read(), unlabelled=aside)
 
 
@@ -78,16 +83,21 @@ def drawn(rows: np.ndarray, data: Large) -> np.ndarray:
     return rows[np.sort(np.random.default_rng(data.seed).permutation(len(rows))[: data.most])]
 
 
-def pieces(path: Path, rows: np.ndarray, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-    """The rows with these positions, ascending, with their numbers made clean, as many at a time as lie within PIECE."""
+def pieces(path: Path, kinds: dict[str, Kind], rows: np.ndarray) -> Iterator[pl.DataFrame]:
+    """The rows with these positions, ascending: columns of these kinds, as many rows at a time as lie within PIECE."""
     start = 0
     while start < len(rows):
         first = int(rows[start])
         end = int(np.searchsorted(rows, first + PIECE))
         window = pl.scan_parquet(path).slice(first, int(rows[end - 1]) - first + 1)
-        frame = (window if columns is None else window.select(columns)).collect()
-        yield clean_floats(frame if frame.height == end - start else frame[rows[start:end] - first], path)
+        frame = window.select(pl.selectors.by_name(*kinds)).collect()
+        yield by_kinds(path, frame if frame.height == end - start else frame[rows[start:end] - first], kinds)
         start = end
+
+
+def by_kinds(path: Path, frame: pl.DataFrame, kinds: dict[str, Kind]) -> pl.DataFrame:
+    """The columns by their kinds. Raises UserError for a value that cannot be read so."""
+    return pl.DataFrame([converted(path, frame[name], kind) for name, kind in kinds.items()])
 
 
 def load(config: Config, root: Path) -> Large:
@@ -102,21 +112,23 @@ def load(config: Config, root: Path) -> Large:
         raise UserError(
             "duplicates = 'drop' needs every row in memory, which sample_rows avoids; drop them from the file"
         )
-    require_named(config, read_table(path, 1), path)
+    require_named(config, read_table(path, 1, declared(config)).frame, path)
+    kinds = _kinds(config, path)
     named = [config.target, config.group, config.time, config.query, *config.slices]
-    few = pl.scan_parquet(path).select(list(dict.fromkeys(name for name in named if name))).collect()
-    few = clean_floats(few, path)
-    known = few[config.target].is_not_null()
-    frame, unlabelled = few.filter(known), few.filter(~known)
+    few = {name: kinds[name] for name in kinds if name in named}
+    part = by_kinds(path, pl.scan_parquet(path).select(pl.selectors.by_name(*few)).collect(), few)
+    known = part[config.target].is_not_null()
+    frame, unlabelled = with_target(part, config.target)
     check_target(config, frame, path)
-    width = np.int32 if few.height < 2**31 else np.int64
+    width = np.int32 if part.height < 2**31 else np.int64
     rows, aside = (np.flatnonzero(mask.to_numpy()).astype(width) for mask in (known, ~known))
     data = Large(
         frame,
         config.target,
         {},
         sha256(path),
-        unlabelled if unlabelled.height else None,
+        unlabelled,
+        kinds,
         path=path,
         rows=rows,
         aside=aside,
@@ -126,17 +138,26 @@ def load(config: Config, root: Path) -> Large:
     return replace(data, roles=_roles(config, data))
 
 
+def _kinds(config: Config, path: Path) -> dict[str, Kind]:
+    """How each column is read: by its type, and numbers that are written as texts by the first rows."""
+    schema, told = pl.read_parquet_schema(path), declared(config, numeric=config.numeric)
+    kinds = {name: of_dtype(dtype) for name, dtype in schema.items()}
+    if words := [name for name in config.numeric if kinds.get(name) == {"kind": "text"}]:
+        first = pl.scan_parquet(path).select(pl.selectors.by_name(*words)).head(PIECE).collect()
+        kinds |= {name: decide(first[name], True, "number") for name in words}
+    if unread := [name for name, kind in kinds.items() if kind is None and name not in told.drop]:
+        raise refused(path, unread[0], str(schema[unread[0]]))
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
 def _roles(config: Config, data: Large) -> dict[str, str]:
     """Roles from types where they decide, and from a sample of the others: what texts hold."""
-    schema = pl.read_parquet_schema(data.path)
-    told = {name for name, kind in schema.items() if kind.is_numeric() or kind.is_temporal()}
+    words = {name: kind for name, kind in data.kinds.items() if kind["kind"] in ("text", "boolean")}
     sample = pl.DataFrame({"": drawn(data.rows, data)})
-    if read := [name for name in schema if name not in told]:
-        sample = sample.hstack(pl.concat(pieces(data.path, sample[""].to_numpy(), read)))
-    empty = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name in told]
-    sample = sample.with_columns(empty).select(list(schema))
-    refuse_kinds(config, sample, data.path)
-    return infer_roles(config, sample)
+    if words:
+        sample = sample.hstack(pl.concat(pieces(data.path, words, sample[""].to_numpy())))
+    told = [pl.lit(None, KINDS_OF[kind["kind"]]).alias(name) for name, kind in data.kinds.items() if name not in words]
+    return infer_roles(config, sample.with_columns(told).select(pl.selectors.by_name(*data.kinds)))
 
 
 @dataclass

@@ -269,7 +269,7 @@ def test_every_kind_of_file_in_chunks(project: Project, monkeypatch: pytest.Monk
 
 BAD_FILES = [
     ("x0,x1,x2\n1,2,3\n", "no column 'x3'"), ("x0,x1,X2,x3\n1,2,3,4\n", "did you mean 'X2'"), ("x0,x1,x2,x3\n", "holds no rows"), ("", "header"),
-    ("x0,x1,x2,x3,prediction\n1,2,3,4,5\n", "rename"), ("x0,x0,x2,x3\n1,2,3,4\n", "header"),
+    ("x0,x1,x2,x3,prediction\n1,2,3,4,5\n", "rename"), ("x0,x0,x2,x3\n1,2,3,4\n", "two columns"),
 ]  # fmt: skip
 
 

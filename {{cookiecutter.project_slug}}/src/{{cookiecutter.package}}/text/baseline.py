@@ -103,7 +103,7 @@ def make_vectoriser(**settings: Any) -> Any:
 
 def joined(names: list[str], frame: pl.DataFrame) -> pl.Series:
     """The text, or both texts of a pair, as one string for each row."""
-    return frame.select(pl.concat_str([pl.col(name).fill_null("") for name in names], separator=SPACE)).to_series()
+    return frame[names].select(pl.concat_str(pl.all().fill_null(""), separator=SPACE)).to_series()
 
 
 def simple_features(config: Config, data: Data) -> Any:

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import sha256
-from ..engine.table import read_table, require_columns
-from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
+from ..engine.table import declared, noted, read_table, require_columns
+from ..engine.target import as_text, check_target, fit_target, query_numbers, targets, with_target
 from ..errors import UserError
 from ..task import Batch, Data
 
@@ -32,7 +32,8 @@ UNKNOWN = 0.5  # share of unknown tokens at which a tokenizer plainly does not f
 def load(config: Config, root: Path) -> Data:
     """Read the file, check the text columns, and set rows without a target aside. Raises UserError for bad input."""
     path = root / config.data
-    frame = read_table(path).rechunk()  # rows of a frame in one piece are taken without copying their texts
+    table = read_table(path, declared=declared(config, text=text_columns(config)))
+    frame = table.frame.rechunk()  # rows of a frame in one piece are taken without copying their texts
     named = {
         "text": [config.text], "text_pair": [config.text_pair], "target": [config.target], "group": [config.group],
         "time": [config.time], "query": [config.query], "drop": config.drop, "slices": config.slices,
@@ -40,11 +41,16 @@ def load(config: Config, root: Path) -> Data:
     require_columns(named, frame, path)
     for name in text_columns(config):
         frame = frame.with_columns(_texts(frame[name], path))
-    labelled = frame.filter(pl.col(config.target).is_not_null())
-    unlabelled = frame.filter(pl.col(config.target).is_null())
+    labelled, unlabelled = with_target(frame, config.target)
     check_target(config, labelled, path)
     return Data(
-        labelled, config.target, infer_roles(config, labelled), sha256(path), unlabelled if unlabelled.height else None
+        labelled,
+        config.target,
+        infer_roles(config, labelled),
+        sha256(path),
+        unlabelled,
+        table.kinds,
+        noted(config, path, table),
     )
 
 
