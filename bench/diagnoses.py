@@ -78,7 +78,7 @@ def newest(made: Path, step: str) -> dict[str, Any]:
 def one(made: Path, knobs: str, before: list[str]) -> dict[str, Any]:
     """Train with these knobs and diagnose; the record of the diagnosis."""
     for words in [knobs, *before]:
-        run(made, "train", *words.split(), "--quiet", "--because", "made to be ill", "--bundle", "made to be ill")
+        run(made, "train", *words.split(), "--quiet", "--force", "made to be ill", "--bundle", "made to be ill")
         if words == knobs:
             ill = newest(made, "train")["id"]
     done = run(made, "diagnose", "--run", ill, "--quiet")

@@ -205,7 +205,7 @@ def make(folder: Path, modality: str) -> Path:
     """A trained project with two versions, of two seeds; the first is promoted."""
     (folder / modality).mkdir()
     project = production.make(folder / modality, modality)
-    other = ["train", "seed=1", "--because", "a second version"]
+    other = ["train", "seed=1", "--force", "a second version"]
     production.recipes(project, other, ["export", "--run", "0004-train"])
     return project
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from faults import COLUMNS, Case, both, folder, in_json, knob, removed, replaced, rows, table, write
 
-SPLIT, TRAIN, LOG = ["split"], ["train", "--because", "x"], ["log"]
-RESUME, EVALUATE = ["train", "--because", "x", "--resume", "--run", "0009-train"], ["evaluate", "--because", "x"]
+SPLIT, TRAIN, LOG = ["split"], ["train", "--force", "x"], ["log"]
+RESUME, EVALUATE = ["train", "--force", "x", "--resume", "--run", "0009-train"], ["evaluate", "--force", "x"]
 
 CONFIG = [
     Case("no recipe.toml", "no recipe.toml in", SPLIT, removed("recipe.toml")),
@@ -100,7 +100,7 @@ COMMAND = [
     Case("a review with other answers", "write yes or no", ["audit", "--review", "r.csv"], write("r.csv", "label_ok_yes_no,target\nperhaps,yes\n")),
     Case("a review without answers", "no row is answered", ["audit", "--review", "r.csv"], write("r.csv", "label_ok_yes_no,target\n,yes\n")),
     Case("a review of gibberish", "--review", ["audit", "--review", "r.csv"], write("r.csv", bytes(range(256)))),
-    Case("a storage for tuning that is none", "storage", ["tune", "--because", "x", "--storage", "nosuch://x"]),
+    Case("a storage for tuning that is none", "storage", ["tune", "--force", "x", "--storage", "nosuch://x"]),
 ]  # fmt: skip
 
 
@@ -360,7 +360,7 @@ LEDGER = [
     Case("a list for a row", "line 1 does not follow", LOG, ledger(b"[]\n")),
     Case("rows nested 100,000 deep", "line 1 does not follow", LOG, ledger(b"[" * 100_000 + b"\n")),
     Case("a forged row with a true hash and no step", "line 1", LOG, ledger(honest([{"id": "0001-split"}]))),
-    Case("a forged row with a true hash and texts for numbers", "line 1", LOG, ledger(honest([{"id": "a", "step": "train", "status": "pass", "overrides": 5, "because": "", "metric": "auc"}]))),
+    Case("a forged row with a true hash and texts for numbers", "line 1", LOG, ledger(honest([{"id": "a", "step": "train", "status": "pass", "overrides": 5, "force": "", "metric": "auc"}]))),
     Case("an edited value, all hashes made anew", "the run's record says", LOG, edited),
     Case("a pickle", "line 1 does not follow|cannot be read", LOG, ledger(b"\x80\x04K\x01.")),
     Case("an edited value, before any other step", "does not follow", SPLIT, ledger(lambda b: b.replace(b'"pass"', b'"fail"', 1))),

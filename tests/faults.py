@@ -190,7 +190,7 @@ def make_base(modality: str, package: str, where: Path) -> Path:
     (root / "recipe.toml").write_text("\n".join(lines) + "\n")
     assert ask(package, root, ["split"]).status == 0
     if modality == "tabular":
-        done = ask(package, root, ["train", "--because", "a base for tests"])
+        done = ask(package, root, ["train", "--force", "a base for tests"])
         assert done.status == 0, done.output
         run = next((root / "runs").glob("*-train"))
         half = run.with_name("0009-train")
@@ -266,7 +266,7 @@ def try_case(case: Case, bases: dict[str, Path], names: dict[str, str], where: P
     shutil.copytree(bases[case.data], root, symlinks=True)
     case.edit(root)
     if case.split:
-        ask(names[case.data], root, ["split", "--because", "x"])
+        ask(names[case.data], root, ["split", "--force", "x"])
     try:
         answer = ask(names[case.data], root, case.argv)
         answer.sentence = answer.sentence.replace(str(root), ".")

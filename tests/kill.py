@@ -82,7 +82,7 @@ class Subject:
 
     def recipe(self, folder: Path, step: str = "train", *words: str) -> int:
         """Run one step in `folder`, as `recipe` would."""
-        resume = ["--because", "kill sweep", "--resume", "auto"] if step == "train" else []
+        resume = ["--force", "kill sweep", "--resume", "auto"] if step == "train" else []
         return self.module("cli").main([step, *words, "--project", str(folder), "--quiet", *resume])
 
 

@@ -39,7 +39,7 @@ def tabular(folder: Path) -> Path:
     """A project on the wines, taken through the same steps."""
     project = wines(folder, project_slug="tables", package="tables")
     for step in ("audit", "split", "baseline", "check", "train", "evaluate"):
-        done = run(project, step, "epochs=2", "tracker=none", "--because", "only its shape matters", package="tables")
+        done = run(project, step, "epochs=2", "tracker=none", "--force", "only its shape matters", package="tables")
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return project
 
@@ -70,7 +70,7 @@ def test_a_project_starts_from_what_another_learned(tmp_path: Path) -> None:
     """A run's folder as `weights`, frozen: the linear probe on its features is among the baselines and good."""
     first = stamped(tmp_path)
     for step in ("split", "baseline", "train"):
-        assert run(first, step, "--because", "a shorter test").returncode == 0
+        assert run(first, step, "--force", "a shorter test").returncode == 0
     second = bake(tmp_path, project_slug="second", package="second", modality="image", task="multiclass")
     data.digit_images(second / "data" / "images", (3, 4, 5))
     (second / "recipe.toml").write_text((first / "recipe.toml").read_text())

@@ -58,7 +58,7 @@ def make(folder: Path, modality: str) -> Path:
     lines = (project / "recipe.toml").read_text().splitlines()
     kept = [line for line in lines if line.split(" = ")[0] not in knobs]
     (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in knobs.items()), ""]))
-    short = ["--because", "a short test without baseline and checks"]
+    short = ["--force", "a short test without baseline and checks"]
     recipes(project, ["split", *short], ["train", *short], ["export"], ["promote"])
     return project
 
@@ -197,7 +197,7 @@ def test_answers_never_lie_among_the_class_folders(project: Path) -> None:
     """Where the next step would take the file for an example, and refuse it: beside the data instead."""
     if kind(project) != "image":
         pytest.skip("only images come in class folders")
-    recipes(project, ["predict", "data/images/4"], ["split", "--because", "still readable"])
+    recipes(project, ["predict", "data/images/4"], ["split", "--force", "still readable"])
     assert pl.read_csv(project / "data" / "4.predicted.csv")["prediction"].len() > 100
 
 
@@ -275,7 +275,7 @@ def test_a_rollback_brings_the_earlier_answers_back_within_a_second(project: Pat
     if kind(project) != "tabular":
         pytest.skip("the registry is the same for each kind of data")
     rows = rows_of(project)[1][:20]
-    recipes(project, ["train", "seed=1", "--because", "a second version"], ["export", "--run", "0004-train"])
+    recipes(project, ["train", "seed=1", "--force", "a second version"], ["export", "--run", "0004-train"])
 
     def answers(server: Server) -> list[Any]:
         return [{**one, "id": ""} for one in server.predict(rows)[1]["predictions"]]

@@ -56,7 +56,7 @@ def test_a_rerun_gives_the_same_bits_here_and_stays_within_its_interval_elsewher
 ) -> None:
     """Elsewhere: a processor without vector instructions, whose sums are rounded otherwise."""
     project = wines(tmp_path)
-    for words in (["split"], ["train", "epochs=8", "--because", "the run is the matter here"]):
+    for words in (["split"], ["train", "epochs=8", "--force", "the run is the matter here"]):
         assert run(project, *words).returncode == 0
     first = next((project / "runs").glob("*-train")).name
     here = run(project, "rerun", "--run", first)

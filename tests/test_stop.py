@@ -22,7 +22,7 @@ KNOBS = {
     "modality": "tabular", "task": "binary", "drop": ["when", "who"], "iid": "drawn one by one", "tracker": "none", "device": "cpu",
     "batch_size": 16, "bootstrap": 100, "patience": 0, "epochs": 3,
 }  # fmt: skip
-TRAIN = ("train", "--because", "a test")
+TRAIN = ("train", "--force", "a test")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, err = long.communicate(timeout=120)
     assert long.returncode == 143, err
     assert err.strip() == (
-        "recipe train: signal 15 came; everything is saved; go on with: recipe train --resume epochs=100000 --because 'a test'"
+        "recipe train: signal 15 came; everything is saved; go on with: recipe train --resume epochs=100000 --force 'a test'"
     )
     return project
 

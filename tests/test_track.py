@@ -91,7 +91,7 @@ def project(tmp_path: Path) -> Path:
     return made
 
 
-TRAIN = ("train", "--because", "the test of tracking", "patience=0")
+TRAIN = ("train", "--force", "the test of tracking", "patience=0")
 
 
 def online(project: Path, port: int) -> dict[str, str]:

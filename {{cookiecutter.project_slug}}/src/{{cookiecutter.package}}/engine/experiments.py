@@ -77,11 +77,11 @@ def begin(project: Project, wanted: str = "", predict: str = "", bundle: str = "
     """
     parent = find_parent(project, wanted)
     changed = changes(parent["config"], project.config.model_dump()) if parent else {}
-    if parent and len(changed) > 1 and not (bundle or project.because):
+    if parent and len(changed) > 1 and not bundle:
         words = ", ".join(f"{name} ({old!r} -> {new!r})" for name, (old, new) in changed.items())
-        raise UserError(
-            f"this run changes {len(changed)} knobs against {parent['id']}: {words}; change one at a time, or say why they"
-            ' belong together: --bundle "why"'
+        project.overrule(
+            f"this run changes {len(changed)} knobs against {parent['id']}: {words}",
+            '; change one at a time, or say why they belong together: --bundle "why"',
         )
     return {"parent": parent["id"] if parent else "", "changed": changed, "prediction": predict, "bundle": bundle}
 

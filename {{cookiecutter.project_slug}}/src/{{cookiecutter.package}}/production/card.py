@@ -83,7 +83,7 @@ def _limits(project: Project, record: Record, tested: Record | None) -> list[str
         for f in r["findings"]
         if f["verdict"] in ("WARN", "FAIL")
     ]
-    if because := record["because"]:
+    if because := record["force"]:
         found.append(f"trained past a red gate, because: {because}")
     if tested is None:
         found.append("not evaluated on the test part")

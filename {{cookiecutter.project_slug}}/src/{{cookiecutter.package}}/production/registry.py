@@ -140,7 +140,7 @@ def _point(project: Project, action: str, version: str) -> dict[str, Any]:
         "before": promoted(project.root),
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "by": _who(),
-        "because": project.because,
+        "force": project.force,
     }
     return ledger.append(project.root / FOLDER / HISTORY, line)
 
@@ -164,7 +164,6 @@ def table(root: Path) -> str:
             f" {m['metric']} {score['value']:.4f} on {part}  split {m['split']}"
         )
     told = [
-        f"   {line['at'][:19]} {line['action']:<8} {line['version']} {line['because']}".rstrip()
-        for line in history(root)
+        f"   {line['at'][:19]} {line['action']:<8} {line['version']} {line['force']}".rstrip() for line in history(root)
     ]
     return "\n".join([*(lines or ["no version yet; run: recipe export"]), *(["", *told] if told else [])])

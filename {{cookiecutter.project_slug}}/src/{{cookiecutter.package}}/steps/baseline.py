@@ -23,7 +23,6 @@ from ..task import Baseline
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Fit the trivial and the simple models on train, score them on validation, and name the best."""
     config = project.config
-    project.require("split", "a baseline needs the same parts as the network")
     data = parts(project)
     prep = project.task.prepare(config, data["train"])
     val = project.task.examples(config, prep, data["val"])

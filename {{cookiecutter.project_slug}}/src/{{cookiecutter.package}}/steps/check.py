@@ -52,7 +52,6 @@ ON_DISK: tuple[Callable[[Bench, Project], Finding | list[Finding]], ...] = (
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Build the bench and run every check; a check that crashes is a red check, with the error as what it saw."""
-    project.require("split", "the checks run on the training part")
     data = parts(project)
     prep = project.task.prepare(project.config, data["train"])
     train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))

@@ -59,6 +59,12 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.result["slices"] = slices(project.config, model.prep, test_data, outputs, test.y.cpu().numpy())
 
 
+def chosen(project: Project, args: argparse.Namespace) -> dict[str, Any]:
+    """The training run that `run` is going to evaluate."""
+    pending = lock.interrupted(project)
+    return choose(project, args.run or (pending["model"] if pending else ""))[0]
+
+
 def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> Finding:
     """The stored model must say of the validation rows what it said when it was trained: one batch, from end to end."""
     before = np.load(project.root / "runs" / record["id"] / "outputs.npy", allow_pickle=False)

@@ -34,14 +34,11 @@ PROBE = 512  # training examples on which dead units and sharpness are measured 
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Refuse without split, baseline and passing checks; then fit, evaluate the best on validation and record."""
+    """Fit, evaluate the best on validation and record; what it rests on is looked at before (engine/gates.py)."""
     config, task = project.config, project.task
     run.held.enter_context(alone(run.folder))
     project.world.refuse(config, task)
-    project.require("split", "training needs parts that are pinned")
-    baseline = project.require("baseline", "a network means nothing without a number to beat")
-    if not task.final_baseline(config):
-        project.require("check", "a silent bug would waste the run")
+    baseline = project.current("baseline")
     experiment = experiments.begin(project, args.parent, args.predict, args.bundle)
     run.add(committed(project))
     data = parts(project)
@@ -101,10 +98,10 @@ def committed(project: Project) -> Finding:
 
 def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, **knobs: Any) -> dict[str, Any]:
     """Train with these knobs once under each seed, where no such run is there yet; the record of the first seed."""
-    because = project.because or f"part of {run.id}"
+    args = argparse.Namespace(**{**vars(args), "bundle": args.bundle or f"part of {run.id}"})
     there = experiments.repeats(experiments.finished(project), {**project.config.model_dump(), **knobs})
     for seed in [seed for seed in seeds if seed not in there]:
-        quiet = project.variant(because, seed=seed, **knobs)
+        quiet = project.variant(seed=seed, **knobs)
         quiet.quiet = True
         record = there[seed] = again(quiet, args)
         metric = record["result"]["metric"]
@@ -136,7 +133,6 @@ def score_of(
     run: Run,
     prep: dict[str, Any],
     examples: tuple[Examples, Examples],
-    because: str = "",
     each_epoch: Callable[[Progress], None] = lambda progress: None,
     **knobs: Any,
 ) -> float:
@@ -144,7 +140,7 @@ def score_of(
 
     Raises NonFinite when the training breaks down.
     """
-    other = project.variant(because, **knobs, tracker="none")
+    other = project.variant(**knobs, tracker="none")
     other.quiet = True
     with tempfile.TemporaryDirectory(dir=run.folder) as folder:
         model, _ = fit(other, Run(other, run.step, Path(folder)), prep, *examples, each_epoch=each_epoch)
@@ -214,7 +210,7 @@ def _record(
     val: Examples,
     outputs: np.ndarray,
     summary: dict[str, Any],
-    baseline: dict[str, Any],
+    baseline: dict[str, Any] | None,
 ) -> None:
     config = project.config
     y, query = val.y.cpu().numpy(), query_of(val)

@@ -41,7 +41,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = trained(tmp_path_factory.mktemp("production"))
     exported(project)
     other = again(project, seed=3)
-    other.because = "no checks on a toy"
+    other.force = "no checks on a toy"
     exported(project, do(other, "train")["id"])
     return project
 
