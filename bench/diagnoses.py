@@ -60,7 +60,7 @@ def project(name: str, folder: Path) -> Path:
     recipe = made / "recipe.toml"
     kept = [
         line
-        for line in recipe.read_text().splitlines()
+        for line in recipe.read_text().removesuffix("\n").split("\n")
         if line.split("=")[0].strip() not in ("target", "iid", "time", "drop", "tracker")
     ]
     recipe.write_text("\n".join([*kept, 'target = "target"', 'tracker = "none"', WHY[name]]) + "\n")

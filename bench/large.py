@@ -105,7 +105,7 @@ def _watch(pid: int, own: list[int]) -> None:
     path = Path(f"/proc/{pid}/status")
     while True:
         try:
-            fields = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+            fields = dict(line.split(":", 1) for line in path.read_text().removesuffix("\n").split("\n") if ":" in line)
             own.append(int(fields["RssAnon"].split()[0]))
         except (OSError, KeyError, ValueError):  # it has ended
             return

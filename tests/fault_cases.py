@@ -341,7 +341,7 @@ def ledger(content: Any) -> Any:
 def edited(root: Path) -> None:
     """A value in the last row changed, and the whole chain made anew."""
     path = root / "EXPERIMENTS.jsonl"
-    found = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [json.loads(line) for line in path.read_text().removesuffix("\n").split("\n")]
     found[-1]["value"] = 0.99
     path.write_bytes(honest([{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in found]))
 
@@ -462,7 +462,7 @@ def forged(name: str, content: Any) -> Any:
         plain = json.dumps(manifest, ensure_ascii=False)
         there.rename(there.with_name(f"0001-{hashlib.sha256(plain.encode()).hexdigest()[:12]}"))
         history = root / "models" / "history.jsonl"
-        found = [json.loads(line) for line in history.read_text().replace(there.name, next(root.glob(PACKAGE)).name).splitlines()]
+        found = [json.loads(line) for line in history.read_text().replace(there.name, next(root.glob(PACKAGE)).name).removesuffix("\n").split("\n")]
         history.write_bytes(honest([{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in found]))
 
     return edit

@@ -71,7 +71,7 @@ def knob(text: str) -> Edit:
 
     def edit(root: Path) -> None:
         name = text.partition("=")[0].strip()
-        lines = [x for x in (root / "recipe.toml").read_text().splitlines() if x.partition("=")[0].strip() != name]
+        lines = [x for x in (root / "recipe.toml").read_text().removesuffix("\n").split("\n") if x.partition("=")[0].strip() != name]
         (root / "recipe.toml").write_text("\n".join([*lines, text, ""]))
 
     return edit
@@ -227,7 +227,7 @@ def ask(package: str, root: Path, argv: list[str]) -> Answer:
                 status = int(left.code or 0)
     finally:
         os.chdir(here)
-    lines = [line for line in err.getvalue().splitlines() if line.strip() and not line.startswith("usage:")]
+    lines = [line for line in err.getvalue().removesuffix("\n").split("\n") if line.strip() and not line.startswith("usage:")]
     after = files(root)
     touched = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return Answer(status, lines[-1] if lines else "", lines, out.getvalue() + err.getvalue(), touched)

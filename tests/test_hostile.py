@@ -235,7 +235,7 @@ def drop_lines(step: str) -> Any:
     def edit(root: Path) -> None:
         from fault_cases import honest
 
-        rows = [json.loads(line) for line in (root / "EXPERIMENTS.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (root / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
         kept = [{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in rows if row["step"] != step]
         (root / "EXPERIMENTS.jsonl").write_bytes(honest(kept))
 

@@ -24,7 +24,7 @@ def stamped(folder: Path) -> Path:
     project = bake(folder, modality="image", task="multiclass")
     data.digit_images(project / "data" / "images", (0, 1, 2))
     text = (project / "recipe.toml").read_text()
-    kept = [line for line in text.splitlines() if line.split(" = ")[0] not in KNOBS]
+    kept = [line for line in text.removesuffix("\n").split("\n") if line.split(" = ")[0] not in KNOBS]
     (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in KNOBS.items()), ""]))
     return project
 

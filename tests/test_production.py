@@ -55,7 +55,7 @@ def make(folder: Path, modality: str) -> Path:
         data.digit_images(project / "data" / "images", classes=(1, 4, 7))
         for path in sorted((project / "data" / "images").rglob("*.png"))[::8]:
             (new / path.name).write_bytes(path.read_bytes())
-    lines = (project / "recipe.toml").read_text().splitlines()
+    lines = (project / "recipe.toml").read_text().removesuffix("\n").split("\n")
     kept = [line for line in lines if line.split(" = ")[0] not in knobs]
     (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in knobs.items()), ""]))
     short = ["--force", "a short test without baseline and checks"]

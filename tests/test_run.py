@@ -93,7 +93,7 @@ def stamped(folder: Path, name: str) -> Path:
     project = bake(folder, task=SETS[name]["task"])
     getattr(data, name)(project / "data" / "train.csv")
     text = (project / "recipe.toml").read_text()
-    kept = [line for line in text.splitlines() if line.split(" = ")[0] not in SETS[name]]
+    kept = [line for line in text.removesuffix("\n").split("\n") if line.split(" = ")[0] not in SETS[name]]
     (project / "recipe.toml").write_text(
         "\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in SETS[name].items()), ""])
     )
@@ -109,7 +109,7 @@ def test_whole_recipe_on_real_data(tmp_path: Path, name: str) -> None:
     project = stamped(tmp_path, name)
     done = run(project, "all")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    steps = [json.loads(line)["step"] for line in (project / "EXPERIMENTS.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (project / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
     assert steps == ["audit", "split", "baseline", "check", "lr_range", "train", "diagnose", "open_test", "evaluate", "report"]
     assert "Traceback" not in done.stderr
     keys = {tuple(json.loads(p.read_text())) for p in (project / "runs").glob("*/record.json")}

@@ -243,6 +243,6 @@ def test_many_processes_begin_runs_at_once(stopped: Path, tmp_path: Path) -> Non
     told = [process.communicate(timeout=120) for process in all_of]
     ids = [line for out, _ in told for line in out.split()]
     assert len(ids) == len(set(ids)) == 15, told
-    rows = [json.loads(line) for line in (project / "EXPERIMENTS.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (project / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
     assert sorted(row["id"] for row in rows if row["step"] == "audit") == sorted(ids)
     assert run(project, "log").returncode == 0

@@ -314,7 +314,7 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     run = _reopened(project, args) if step == "train" and args.resume else None
     run = run or project.begin(step.replace("-", "_"))
     try:
-        _pass_gates(project, run, step, module.chosen(project, args) if hasattr(module, "chosen") else None)
+        _pass_gates(run, step, module, args)
         module.run(project, run, args)
         record = run.finish()
     except BaseException:
@@ -327,21 +327,20 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     return int(record["status"] == "fail" and not project.force)
 
 
-def _pass_gates(project: Project, run: Run, step: str, model: dict[str, Any] | None) -> None:
-    """Look at what the step rests on, and show what was forced on the way. Raises UserError where something stops it."""
+def _pass_gates(run: Run, step: str, module: Any, args: argparse.Namespace) -> None:
+    """Look at what the step rests on. Raises UserError where something stops it, unless --force gives a reason."""
     from .engine.gates import enter
 
-    project.forced.clear()
-    run.rests_on = enter(project, step, model)
-    for line in project.forced:
-        project.say(f"  FORCED         {line}")
+    run.project.forced.clear()
+    model = module.chosen(run.project, args) if hasattr(module, "chosen") else None
+    run.rests_on = enter(run.project, step, model)
 
 
 def say_json(value: Any) -> None:
-    """Print `value` as one line of JSON, for the program that called."""
+    """Print `value` as one line of JSON, for the program that called: no letter in it ends a line or is changed by `say`."""
     from .engine.files import to_json
 
-    say(to_json(value, indent=None))
+    say(to_json(value, indent=None, escape=True))
 
 
 def _complete_ledger(project: Project) -> None:

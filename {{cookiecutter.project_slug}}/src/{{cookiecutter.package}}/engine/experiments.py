@@ -7,6 +7,7 @@ what a knob buys (Bouthillier et al. 2021).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,9 +134,17 @@ def _over_rows(
 ) -> dict[str, float]:
     mine, theirs = (project.root / "runs" / r["id"] for r in (record, parent))
     outputs = [np.load(folder / "outputs.npy", allow_pickle=False) for folder in (mine, theirs)]
-    y = np.load(mine / "y.npy", allow_pickle=False)
-    query = np.load(mine / "query.npy", allow_pickle=False) if (mine / "query.npy").exists() else None
-    return metrics.difference(project.config, prep, outputs[0], outputs[1], y, query)
+    return metrics.difference(project.config, prep, outputs[0], outputs[1], *saved_truth(mine))
+
+
+def saved_truth(folder: Path) -> metrics.Truth:
+    """What a run kept of its validation rows beside its outputs."""
+    found = {
+        name: np.load(path, allow_pickle=False)
+        for name in metrics.Truth._fields
+        if (path := folder / f"{name}.npy").exists()
+    }
+    return metrics.Truth(**found)
 
 
 def sentence(experiment: dict[str, Any], metric: str) -> str:

@@ -43,7 +43,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return (
+            text.removesuffix("\n").split("\n") if text else []
+        )  # not at the separators that a reason or a name may hold
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}; restore it from git (git checkout -- {path.name})") from None
 
@@ -90,7 +93,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         result = f"{row['metric']} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}]" if "metric" in row else ""
         changed = " ".join(f"{knob}={value}" for knob, value in row["overrides"].items())
         notes = [changed, row.get("prediction", ""), row.get("bundle", ""), row["force"]]
-        words = "; ".join(filter(None, notes))
+        words = "; ".join(" ".join(note.split()) for note in notes if note)
         lines.append(f"{row['id']:<20} {row['status']:<6} {result:<36} {_against(row):<44} {words}".rstrip())
     return "\n".join([*lines, *_progress(rows)])
 

@@ -237,11 +237,10 @@ def open_test(project: Project) -> Data:
     return project.data.take(np.flatnonzero(_derive(project) == 2))
 
 
-def hidden(project: Project, test: Data) -> Data:
-    """The test part without its labels: each is the same class or value, so that rows can be encoded and nothing be learned."""
-    column = project.data.frame[test.target]
-    label = column[int(np.flatnonzero(_derive(project) == 0)[0])]
-    return replace(test, frame=test.frame.with_columns(pl.lit(label, dtype=column.dtype).alias(test.target)))
+def hidden(test: Data, train: Data) -> Data:
+    """The test part with its labels hidden: each is that of the first training row, so that rows can be encoded all the same."""
+    column = train.frame[test.target]
+    return replace(test, frame=test.frame.with_columns(pl.lit(column[0], dtype=column.dtype).alias(test.target)))
 
 
 def hashed(project: Project) -> tuple[np.ndarray, np.ndarray]:

@@ -108,6 +108,7 @@ class Project:
     def _keep(self, line: str) -> None:
         if line not in self.forced:
             self.forced.append(line)
+            self.say(f"  FORCED         {line}")
 
     def records(self, step: str) -> list[dict[str, Any]]:
         """Finished records of a step, oldest first."""
@@ -310,7 +311,14 @@ def environment(root: Path) -> dict[str, Any]:
 def git(root: Path, *words: str) -> str:
     """What a git command in `root` prints; '' where there is no git, no repository or no answer."""
     try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(root), *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -238,7 +238,10 @@ def test_bad_rows_of_a_file_are_set_aside_never_lost(project: Project) -> None:
     source.write_bytes("\n".join(LINES).encode() + b"\n1,2,3,4,caf\xe9\n")
     assert command(project, "predict", str(source), "--model", "1") == 1
     good = pl.read_csv(project.root / "in.predicted.csv")
-    bad = [json.loads(line) for line in (project.root / "in.predicted.aside.jsonl").read_text().splitlines()]
+    bad = [
+        json.loads(line)
+        for line in (project.root / "in.predicted.aside.jsonl").read_text().removesuffix("\n").split("\n")
+    ]
     assert good["note"].to_list() == ["fine", "two\nlines"] and good["prediction"].is_in([0, 1]).all()
     assert {b["row"]: True for b in bad} == {**dict.fromkeys(WHY, True), 7: True}
     assert all(WHY[b["row"]] in b["reason"] for b in bad if b["row"] in WHY) and "UTF-8" in bad[-1]["reason"]
