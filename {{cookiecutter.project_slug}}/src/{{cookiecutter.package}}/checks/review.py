@@ -98,7 +98,7 @@ def _answers(path: Path) -> list[int]:
         column = pl.read_csv(path, infer_schema=False)[OK].fill_null("").str.strip_chars().str.to_lowercase()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(
-            f"--review {path}: not a sheet that `recipe audit` wrote ({str(error).split('\n')[0]})"
+            f"--review {path}: not a sheet that `recipe audit` wrote ({str(error).splitlines()[0]})"
         ) from None
     if odd := [a for a in column.unique().sort() if a and a not in ANSWERS]:
         raise UserError(f"--review {path}: column {OK} holds {odd[0]!r}; write yes or no, or leave it empty")

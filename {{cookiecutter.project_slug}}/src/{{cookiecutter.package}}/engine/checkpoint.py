@@ -156,7 +156,7 @@ def _kept(folder: Path, kind: str, final: Path) -> list[Path]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _free(folder: Path) -> str:

@@ -77,7 +77,7 @@ class Processes(World):
             if not any(word in str(error) for word in LOST):
                 raise
             raise UserError(
-                f"another process of this job is gone ({str(error).split('\n')[0][:150]}); its own message says why;"
+                f"another process of this job is gone ({str(error).splitlines()[0][:150]}); its own message says why;"
                 " go on from the last checkpoint with the same command and --resume"
             ) from None
 

@@ -84,7 +84,7 @@ def restore(project: Project, run: Run, model: nn.Module, optimiser: Optimizer, 
         watch.load_state(saved.state["watch"])
         set_rng_state(saved.state["rng"])
     except Exception as error:  # whole, but not of this model, or written by somebody else
-        why = (str(error).strip() or type(error).__name__).split("\n")[0]
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{saved.folder} does not fit this run: {why}; start again: recipe train") from None
     project.say(f"  resumed {run.id} at epoch {progress.epoch}, step {progress.step}")
     return progress

@@ -40,7 +40,7 @@ def read_table(path: Path, rows: int | None = None) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, csv.Error, ValueError, OSError) as error:
         hint = " with a header line" if path.suffix == ".csv" else ""
         raise UserError(
-            f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).split('\n')[0]}; is it UTF-8{hint}?"
+            f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}; is it UTF-8{hint}?"
         ) from None
 
 

@@ -84,7 +84,7 @@ def _decode(content: bytes) -> dict[str, Any]:
 def _words(error: Exception) -> str:
     from PIL import Image
 
-    said = str(error).split("\n")[0][:120] if str(error) else type(error).__name__
+    said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
     if isinstance(error, Image.DecompressionBombError):
         return f"decompression bomb: {said}"
     if isinstance(error, Image.UnidentifiedImageError):

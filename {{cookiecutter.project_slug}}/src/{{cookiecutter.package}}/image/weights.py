@@ -167,7 +167,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no such thing may raise anything
-        said = str(error).split("\n")[0][:120] if str(error) else type(error).__name__
+        said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be read as plain tensors ({said}); save a state dict, or copy or download the file again"
         ) from None

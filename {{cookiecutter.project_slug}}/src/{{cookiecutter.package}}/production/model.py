@@ -124,7 +124,7 @@ def load(task: Task, folder: Path, device: str = "cpu") -> Package:
     except UserError:
         raise
     except Exception as error:  # its hashes hold, so somebody made it like this, or for other code
-        said = (str(error).strip() or type(error).__name__).split("\n")[0]
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{folder.name} is no package that this code can load ({said}); export again (recipe export)"
         ) from None
@@ -156,7 +156,7 @@ def _network(task: Task, fitted: Fitted, folder: Path) -> Any:
     try:
         task.load_state(model, load_file(folder / "weights.safetensors"))
     except RuntimeError as error:
-        first = str(error).split("\n")[0]
+        first = str(error).splitlines()[0]
         raise UserError(f"{folder.name}: the code builds another network than was exported ({first})") from None
     return model.eval()
 

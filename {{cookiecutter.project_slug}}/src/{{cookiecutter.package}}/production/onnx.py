@@ -49,7 +49,7 @@ def export(package: Package, val: Data, path: Path) -> Finding:
     except Exception as error:  # the exporter raises whatever it meets in a network
         path.unlink(missing_ok=True)
         return not_applicable(
-            "onnx", f"this network cannot be exported: {type(error).__name__}: {str(error).split('\n')[0][:200]}"
+            "onnx", f"this network cannot be exported: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
         )
     agrees = apart <= AGREE
     if not agrees:

@@ -132,7 +132,7 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
     try:
         return dict(pl.read_parquet_schema(path))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {str(error).split('\n')[0]}") from None
+        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
 
 def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Row]:

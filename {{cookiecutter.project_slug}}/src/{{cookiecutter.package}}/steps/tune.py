@@ -97,7 +97,7 @@ def open_study(project: Project, stage: str, fixed: dict[str, Any], url: str) ->
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
         )
     except Exception as error:  # SQLAlchemy's errors differ from driver to driver
-        raise UserError(f"--storage {hidden(url)!r} cannot be opened: {hidden(str(error).split('\n')[0])}") from None
+        raise UserError(f"--storage {hidden(url)!r} cannot be opened: {hidden(str(error).splitlines()[0])}") from None
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(project.config.epochs // 10, 2))
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner

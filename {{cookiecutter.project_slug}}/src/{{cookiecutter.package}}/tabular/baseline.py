@@ -66,7 +66,7 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
     except UserError:
         raise
     except Exception as error:  # LightGBM raises whatever its parser meets
-        said = str(error).split("\n")[0] if str(error) else type(error).__name__
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not the model that was saved there: {said}; {again}") from None
 
 

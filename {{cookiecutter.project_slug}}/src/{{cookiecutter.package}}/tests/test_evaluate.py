@@ -82,7 +82,7 @@ def test_the_test_part_opens_once(project: Project) -> None:
         lock.openings(project)
 
 
-@pytest.mark.parametrize("when", ["open_test", "score", "opened_once"])
+@pytest.mark.parametrize("when", ["score", "own", "opened_once"])
 def test_an_interrupted_evaluation_is_finished(project: Project, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, when, die)
@@ -100,7 +100,7 @@ def test_an_interrupted_evaluation_is_finished_for_its_model_only(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "open_test", die)
+        patch.setattr(evaluate, "score", die)
         with pytest.raises(KeyboardInterrupt):
             do(project, "evaluate")
     other = again(project, seed=5)
@@ -322,6 +322,6 @@ def test_slices_keep_their_names(tmp_path: Path) -> None:
     place = ["Oslo" if i % 3 else "Lima" for i in range(len(y))]
     data = Data(project.data.frame.with_columns(pl.Series("place", place)), "target", project.data.roles, "")
     config = project.config.model_copy(update={"slices": ["place"]})
-    found = breakdown.slices(config, {}, data, np.zeros((len(y), 1), np.float32), y)
+    found = breakdown.slices(config, {}, data, np.zeros((len(y), 1), np.float32), metrics.Truth(y))
     assert [(s["column"], s["name"], s["n"]) for s in found] == [("place", "Oslo", 200), ("place", "Lima", 100)]
     assert all(s["value"] == 0.5 for s in found)

@@ -55,7 +55,7 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
     except UserError:
         raise
     except Exception as error:  # an archive that is none, arrays of other names, arrays of objects
-        said = str(error).split("\n")[0] if str(error) else type(error).__name__
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} cannot be read: {said}; run: recipe baseline") from None
 
 

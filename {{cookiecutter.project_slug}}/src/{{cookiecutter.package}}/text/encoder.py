@@ -85,7 +85,7 @@ def _read(what: str, folder: Path, load: Callable[[], Any]) -> Any:
             warnings.simplefilter("ignore")
             return load()
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
             f"the {what} in {folder} cannot be read: {first}; copy the encoder's folder again, or choose another encoder"
         ) from None
