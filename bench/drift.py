@@ -88,7 +88,7 @@ def flights(project: Path) -> list[str]:
     knobs = [f"{name} = {json.dumps(value)}" for name, value in KNOBS.items()]
     (project / "recipe.toml").write_text("\n".join([*kept, *knobs, ""]))
     short = ["--force", "the monitor is measured here, not the model"]
-    recipes(project, ["split", *short], ["train", *short], ["export"], ["promote"])
+    recipes(project, ["split", *short], ["train", *short], ["export", *short], ["promote", *short])
     told = [month(project, "January, February: held out at random", held)]
     for number in range(3, 13):
         told.append(month(project, f"month {number}", frame.filter(pl.col("month") == number)))

@@ -122,7 +122,7 @@ def through(folder: Path, data: Path) -> list[tuple[str, dict[str, Any]]]:
     (project / "recipe.toml").write_text("\n".join(lines) + "\n")
     found = []
     for command in COMMANDS:
-        why = ["--force", "measured whatever the check says"] if command.startswith("train") else []
+        why = [] if command == "audit" else ["--force", "measured whatever the steps before it say"]
         found.append((command, measured(project, command.split()[0], *why)))
         print(command, found[-1][1], flush=True)
     return found

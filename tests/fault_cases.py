@@ -10,7 +10,7 @@ from typing import Any
 
 from faults import COLUMNS, Case, both, folder, in_json, knob, removed, replaced, rows, table, write
 
-SPLIT, TRAIN, LOG = ["split"], ["train", "--force", "x"], ["log"]
+SPLIT, TRAIN, LOG = ["split", "--force", "x"], ["train", "--force", "x"], ["log"]
 RESUME, EVALUATE = ["train", "--force", "x", "--resume", "--run", "0009-train"], ["evaluate", "--force", "x"]
 
 CONFIG = [
@@ -89,10 +89,11 @@ COMMAND = [
     Case("evaluating a run that is not there", "not a finished training run", ["evaluate", "--run", "0404-train"]),
     Case("evaluating a path", "not a finished training run", ["evaluate", "--run", "../0002-train"]),
     Case("reporting a run that is not there", "not a finished", ["report", "--run", "0404-train"]),
-    Case("running a run again that is not there", "0404", ["rerun", "0404-train"]),
+    Case("running a run again that is not there", "0404", ["rerun", "0404-train", "--force", "x"]),
     Case("a parent that is not there", "0404", [*TRAIN, "--parent", "0404-train"]),
-    Case("training before splitting", "recipe split", ["train"], removed("runs/0001-split")),
-    Case("training without a baseline", "recipe baseline", ["train"]),
+    Case("splitting before the audit", "audit has not been done, .* run: recipe audit", ["split"]),
+    Case("training before the audit", "audit has not been done, .* run: recipe audit", ["train"]),
+    Case("a reason that is none", "expected one argument", ["train", "--force"]),
     Case("evaluating before training", "no finished training run", EVALUATE, removed("runs/0002-train")),
     Case("a review that is not there", "--review", ["audit", "--review", "none.csv"]),
     Case("a review that is a folder", "--review", ["audit", "--review", "data"]),

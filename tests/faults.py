@@ -188,7 +188,7 @@ def make_base(modality: str, package: str, where: Path) -> Path:
     knobs = {"modality": modality, **COMMON, **HEALTHY[modality], **more}
     lines = [f"{name} = {json.dumps(value)}" for name, value in knobs.items()]
     (root / "recipe.toml").write_text("\n".join(lines) + "\n")
-    assert ask(package, root, ["split"]).status == 0
+    assert ask(package, root, ["split", "--force", "a base for tests"]).status == 0
     if modality == "tabular":
         done = ask(package, root, ["train", "--force", "a base for tests"])
         assert done.status == 0, done.output
@@ -203,8 +203,8 @@ def make_packaged(package: str, base: Path, where: Path) -> Path:
     """The project with a model package that is promoted, and a file of new rows."""
     root = where / "base-packaged"
     shutil.copytree(base, root)
-    for argv in (["export"], ["promote"]):
-        done = ask(package, root, argv)
+    for step in ("export", "promote"):
+        done = ask(package, root, [step, "--force", "a base for tests"])
         assert done.status == 0, done.output
     (root / "new.csv").write_bytes(table(rows()[:5]))
     assert ask(package, root, ["predict", "new.csv", "--out", "answers.csv"]).status == 0

@@ -127,7 +127,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path,
             project = bake(folder, modality=modality)
             knobs = {"modality": modality, **KNOBS, **DATA[modality](project)}
             (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in knobs.items()))
-            done = recipe(project, 1, "split")
+            done = recipe(project, 1, "split", "--force", "a test")
             assert done.returncode == 0, done.stderr
             trained = Path(shutil.copytree(project, folder / "one"))
             done = recipe(trained, 1, *TRAIN, trap={"narrow": modality == "image"})

@@ -75,10 +75,11 @@ def test_a_project_starts_from_what_another_learned(tmp_path: Path) -> None:
     data.digit_images(second / "data" / "images", (3, 4, 5))
     (second / "recipe.toml").write_text((first / "recipe.toml").read_text())
     weights = next((first / "runs").glob("*-train"))
+    forced = ("--force", "a shorter test")
     for step in ("split", "baseline"):
-        done = run(second, step, f"weights={weights}", "adapt=frozen", "size=0", package="second")
+        done = run(second, step, f"weights={weights}", "adapt=frozen", "size=0", *forced, package="second")
         assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(next((second / "runs").glob("*-baseline/record.json")).read_text())["result"]["baselines"]
     assert found["frozen_features"]["metrics"]["accuracy"]["value"] > 0.8
-    missing = run(second, "baseline", "weights=../nowhere", package="second")
+    missing = run(second, "baseline", "weights=../nowhere", *forced, package="second")
     assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "no file, no folder" in missing.stderr

@@ -31,7 +31,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = bake(tmp_path_factory.mktemp("stop"))
     (project / "data" / "train.csv").write_bytes(table())
     (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in KNOBS.items()))
-    assert run(project, "split").returncode == 0
+    assert run(project, "split", "--force", "a test").returncode == 0
     long = begin(project, "epochs=100000")
     wait_for(project / "runs", "*-train/checkpoints/last-*")
     long.send_signal(signal.SIGTERM)

@@ -62,7 +62,7 @@ def project(tmp_path: Path) -> Path:
     """A project on the wines, split and with a baseline."""
     made = wines(tmp_path)
     for step in ("split", "baseline"):
-        assert run(made, step, "tracker=none", "epochs=8").returncode == 0
+        assert run(made, step, "tracker=none", "epochs=8", "--force", "the test of tuning").returncode == 0
     return made
 
 

@@ -293,7 +293,7 @@ def open_project(args: argparse.Namespace, world: World = ALONE) -> Project:
     refuse({**values, **{f"--{flag}": getattr(args, flag) for flag in AGAIN}})
     config = make_config(task.knobs, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
     quiet = args.quiet or args.json or not world.first
-    return Project(root, config, task, overrides, args.force, quiet, world)
+    return Project(root, config, task, overrides, args.force.strip(), quiet, world)
 
 
 def find_task(modality: str) -> Any:

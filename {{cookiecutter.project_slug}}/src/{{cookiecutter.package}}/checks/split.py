@@ -72,7 +72,7 @@ def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
     unseen = lacking.get("train", [])
     words = "; ".join(f"{p} lacks {', '.join(values[:5])}" for p, values in lacking.items())
     rare = [name for name in names if name in few]
-    words += f" ({', '.join(f'{name} has {held[name]}' for name in rare[:5])})" if rare else ""
+    words += f" ({', '.join(f'{name} has {held[name]}' for name in names[:5])})" if names else ""
     must = bool(unseen or alone)
     accepted = check in config.acknowledge and not must
     return finding(

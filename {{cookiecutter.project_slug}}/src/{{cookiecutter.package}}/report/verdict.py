@@ -24,7 +24,7 @@ def verdict_lines(metric: str, records: dict[str, Record | None]) -> list[str]:
     else:
         first = "No baseline was run: the result cannot be judged."
     red = [f"{r['id']}: {f['check']}" for r in records.values() if r for f in r["findings"] if f["verdict"] == "FAIL"]
-    forced = list(dict.fromkeys(line for r in records.values() if r for line in r["forced"]))
+    forced = list(dict.fromkeys(line for r in records.values() if r for line in r.get("forced", [])))
     found = [first, *tested(train, evaluated), f"FAIL: {'; '.join(red)}." if red else "No check FAILs."]
     return [*found, *(f"Forced: {line}." for line in forced)]
 
