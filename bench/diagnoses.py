@@ -60,12 +60,12 @@ def project(name: str, folder: Path) -> Path:
     recipe = made / "recipe.toml"
     kept = [
         line
-        for line in recipe.read_text().splitlines()
+        for line in recipe.read_text().removesuffix("\n").split("\n")
         if line.split("=")[0].strip() not in ("target", "iid", "time", "drop", "tracker")
     ]
     recipe.write_text("\n".join([*kept, 'target = "target"', 'tracker = "none"', WHY[name]]) + "\n")
     for step in ("split", "baseline"):
-        done = run(made, step, "--quiet")
+        done = run(made, step, "--quiet", "--force", "made to be ill")
         assert done.returncode == 0, done.stderr + done.stdout
     return made
 
@@ -78,7 +78,7 @@ def newest(made: Path, step: str) -> dict[str, Any]:
 def one(made: Path, knobs: str, before: list[str]) -> dict[str, Any]:
     """Train with these knobs and diagnose; the record of the diagnosis."""
     for words in [knobs, *before]:
-        run(made, "train", *words.split(), "--quiet", "--because", "made to be ill", "--bundle", "made to be ill")
+        run(made, "train", *words.split(), "--quiet", "--force", "made to be ill", "--bundle", "made to be ill")
         if words == knobs:
             ill = newest(made, "train")["id"]
     done = run(made, "diagnose", "--run", ill, "--quiet")

@@ -83,12 +83,12 @@ def flights(project: Path) -> list[str]:
     early = frame.filter(pl.col("month") <= 2)
     held = early.sample(HELD, seed=0)
     early.join(held, on="row", how="anti").sort("row").drop("row").write_csv(project / "data" / "train.csv")
-    lines = (project / "recipe.toml").read_text().splitlines()
+    lines = (project / "recipe.toml").read_text().removesuffix("\n").split("\n")
     kept = [line for line in lines if line.split(" = ")[0] not in KNOBS]
     knobs = [f"{name} = {json.dumps(value)}" for name, value in KNOBS.items()]
     (project / "recipe.toml").write_text("\n".join([*kept, *knobs, ""]))
-    short = ["--because", "the monitor is measured here, not the model"]
-    recipes(project, ["split", *short], ["train", *short], ["export"], ["promote"])
+    short = ["--force", "the monitor is measured here, not the model"]
+    recipes(project, ["split", *short], ["train", *short], ["export", *short], ["promote", *short])
     told = [month(project, "January, February: held out at random", held)]
     for number in range(3, 13):
         told.append(month(project, f"month {number}", frame.filter(pl.col("month") == number)))

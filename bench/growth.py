@@ -148,7 +148,7 @@ def growth(kind: str, sizes: list[int]) -> list[str]:
                 done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
                 if done.returncode:
                     raise SystemExit(done.stderr[-3000:])
-            found[n] = json.loads(done.stdout.splitlines()[-1])
+            found[n] = json.loads(done.stdout.removesuffix("\n").split("\n")[-1])
             print(kind, n, found[n], flush=True)
     lines = [
         f"| {KINDS[kind][2]} | {' | '.join(f'{n:,}' for n in sizes)} | exponent of the last tenfold |",

@@ -105,7 +105,7 @@ def _watch(pid: int, own: list[int]) -> None:
     path = Path(f"/proc/{pid}/status")
     while True:
         try:
-            fields = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+            fields = dict(line.split(":", 1) for line in path.read_text().removesuffix("\n").split("\n") if ":" in line)
             own.append(int(fields["RssAnon"].split()[0]))
         except (OSError, KeyError, ValueError):  # it has ended
             return
@@ -122,7 +122,7 @@ def through(folder: Path, data: Path) -> list[tuple[str, dict[str, Any]]]:
     (project / "recipe.toml").write_text("\n".join(lines) + "\n")
     found = []
     for command in COMMANDS:
-        why = ["--because", "measured whatever the check says"] if command.startswith("train") else []
+        why = [] if command == "audit" else ["--force", "measured whatever the steps before it say"]
         found.append((command, measured(project, command.split()[0], *why)))
         print(command, found[-1][1], flush=True)
     return found

@@ -32,7 +32,7 @@ def main() -> None:
         for split, knobs in SPLITS.items():
             words = [*knobs, "target=late", f"drop={json.dumps(LEAKING)}", "tracker=none"]
             for step in ("split", "baseline"):
-                done = run(project, step, *words)
+                done = run(project, step, *words, "--force", "the audit is in the demo")
                 assert done.returncode == 0, done.stdout + done.stderr
             record = json.loads(sorted((project / "runs").glob("*-baseline/record.json"))[-1].read_text())
             for model, entry in record["result"]["baselines"].items():

@@ -205,8 +205,9 @@ def make(folder: Path, modality: str) -> Path:
     """A trained project with two versions, of two seeds; the first is promoted."""
     (folder / modality).mkdir()
     project = production.make(folder / modality, modality)
-    other = ["train", "seed=1", "--because", "a second version"]
-    production.recipes(project, other, ["export", "--run", "0004-train"])
+    production.recipes(
+        project, ["train", "seed=1", *production.SECOND], ["export", "--run", "0004-train", *production.SECOND]
+    )
     return project
 
 

@@ -239,7 +239,7 @@ BASES = {
 
 def recipe(baked: str, knobs: dict[str, Any]) -> str:
     """recipe.toml of a baked project with these knobs instead of its own."""
-    kept = [line for line in baked.splitlines() if line.split(" = ")[0] not in knobs]
+    kept = [line for line in baked.removesuffix("\n").split("\n") if line.split(" = ")[0] not in knobs]
     return "\n".join([*kept, *(f"{name} = {json.dumps(value)}" for name, value in knobs.items()), ""])
 
 

@@ -231,8 +231,8 @@ EVALUATION = [
         {"mild": code(LOOP, '"val_loss": float(each.mean(dtype=np.float64)),', '"val_loss": float(np.mean([part.mean() for part in np.split(each, range(100, len(each), 100))])),')},
         wrong="rows of the last batch count more",
     ),
-    Plant("E5", "the test part opened twice", ("evaluation",), "digits", "evaluate", {"medium": Fault(then=(("evaluate",),)), "mild": Fault(then=(("evaluate", "--because", "a second look"),))}, wrong="a second look chooses on the test part", says="open", inflating=True),
-    Plant("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("steps/evaluate.py", "heat = calibration.temperature(config, prep, *val)", "heat = calibration.temperature(config, prep, *test)")}, wrong="calibration is measured on what it was fitted to", inflating=True),
+    Plant("E5", "the test part opened twice", ("evaluation",), "digits", "evaluate", {"medium": Fault(then=(("evaluate",),)), "mild": Fault(then=(("evaluate", "--force", "a second look"),))}, wrong="a second look chooses on the test part", says="open", inflating=True),
+    Plant("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("steps/evaluate.py", "    y, guess, heat = truth.y.astype(int), ours.decided, ours.heat\n", "    y, guess = truth.y.astype(int), ours.decided\n    heat = calibration.temperature(config, prep, ours.test, y)\n")}, wrong="calibration is measured on what it was fitted to", inflating=True),
     Plant("E8", "the validation score is that of training rows", ("evaluation", "split"), "digits", "check", {"extreme": code("engine/parts.py", PARTS_OF, '    rows = np.flatnonzero(part == 0)\n    return {"train": project.data.take(rows), "val": project.data.take(rows)}')}, wrong="nothing is held out", inflating=True),
 ]  # fmt: skip
 

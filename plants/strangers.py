@@ -156,8 +156,8 @@ STRANGERS = [
                 code=(
                     Edit(
                         "engine/metrics.py",
-                        "return curve(outputs[:, 0], y.astype(int)), len(y)",
-                        "return curve((outputs[:, 0] > 0).astype(float), y.astype(int)), len(y)",
+                        "return curve(raw[:, 0], truth)",
+                        "return curve((raw[:, 0] > 0).astype(float), truth)",
                     ),
                 )
             )

@@ -60,7 +60,7 @@ a fault patched into a healthy project: its data, a knob or its code. It is *eff
 (why is in `plants/`) or moves the score on rows the project never sees ({scored} seeds, paired p < .05 and |Cohen's d| >= .5).
 It is *caught* when, on at least half of the seeds that were run in full (here {seeds}), a check turns red that stays green on the healthy twin of the same seed, or a
 step refuses with an explanation; *named* when its group is among the first three causes of such a finding, or the
-refusal names it. Gates were passed with `--because`, so every step had its chance. A crash without a finding does not
+refusal names it. Gates were passed with `--force`, so every step had its chance. A crash without a finding does not
 count. One strength of one plant is one case."""
 
 

@@ -70,7 +70,7 @@ def trial(
     """Run one faulty (or, with an empty fault, healthy) project in `folder`; returns what every step found.
 
     This changes the working folder and imports the stamped package: call it in a process of its own. Gates are passed
-    with --because, so that every step gets its chance to find the fault. start: where the twin leaves what it had before
+    with --force, so that every step gets its chance to find the fault. start: where the twin leaves what it had before
     `check`, and where a late fault takes it from; audit, split and baseline would find the same.
     """
     shutil.copytree(baked, folder)
@@ -150,7 +150,7 @@ def run(step: str, words: list[str], gated: bool = False) -> dict[str, Any]:
     cli = importlib.import_module(f"{PACKAGE}.cli")
     errors = importlib.import_module(f"{PACKAGE}.errors")
     began = time.perf_counter()
-    arguments = [step, *words, "--quiet", *([] if gated else ["--because", "scored"])]
+    arguments = [step, *words, "--quiet", *([] if gated else ["--force", "scored"])]
     before = set(Path("runs").glob("*/record.json"))
     said, outcome = "", "done"
     try:

@@ -10,8 +10,8 @@ from typing import Any
 
 from faults import COLUMNS, Case, both, folder, in_json, knob, removed, replaced, rows, table, write
 
-SPLIT, TRAIN, LOG = ["split"], ["train", "--because", "x"], ["log"]
-RESUME, EVALUATE = ["train", "--because", "x", "--resume", "--run", "0009-train"], ["evaluate", "--because", "x"]
+SPLIT, TRAIN, LOG = ["split", "--force", "x"], ["train", "--force", "x"], ["log"]
+RESUME, EVALUATE = ["train", "--force", "x", "--resume", "--run", "0009-train"], ["evaluate", "--force", "x"]
 
 CONFIG = [
     Case("no recipe.toml", "no recipe.toml in", SPLIT, removed("recipe.toml")),
@@ -89,10 +89,11 @@ COMMAND = [
     Case("evaluating a run that is not there", "not a finished training run", ["evaluate", "--run", "0404-train"]),
     Case("evaluating a path", "not a finished training run", ["evaluate", "--run", "../0002-train"]),
     Case("reporting a run that is not there", "not a finished", ["report", "--run", "0404-train"]),
-    Case("running a run again that is not there", "0404", ["rerun", "0404-train"]),
+    Case("running a run again that is not there", "0404", ["rerun", "0404-train", "--force", "x"]),
     Case("a parent that is not there", "0404", [*TRAIN, "--parent", "0404-train"]),
-    Case("training before splitting", "recipe split", ["train"], removed("runs/0001-split")),
-    Case("training without a baseline", "recipe baseline", ["train"]),
+    Case("splitting before the audit", "audit has not been done, .* run: recipe audit", ["split"]),
+    Case("training before the audit", "audit has not been done, .* run: recipe audit", ["train"]),
+    Case("a reason that is none", "expected one argument", ["train", "--force"]),
     Case("evaluating before training", "no finished training run", EVALUATE, removed("runs/0002-train")),
     Case("a review that is not there", "--review", ["audit", "--review", "none.csv"]),
     Case("a review that is a folder", "--review", ["audit", "--review", "data"]),
@@ -100,7 +101,7 @@ COMMAND = [
     Case("a review with other answers", "write yes or no", ["audit", "--review", "r.csv"], write("r.csv", "label_ok_yes_no,target\nperhaps,yes\n")),
     Case("a review without answers", "no row is answered", ["audit", "--review", "r.csv"], write("r.csv", "label_ok_yes_no,target\n,yes\n")),
     Case("a review of gibberish", "--review", ["audit", "--review", "r.csv"], write("r.csv", bytes(range(256)))),
-    Case("a storage for tuning that is none", "storage", ["tune", "--because", "x", "--storage", "nosuch://x"]),
+    Case("a storage for tuning that is none", "storage", ["tune", "--force", "x", "--storage", "nosuch://x"]),
 ]  # fmt: skip
 
 
@@ -341,7 +342,7 @@ def ledger(content: Any) -> Any:
 def edited(root: Path) -> None:
     """A value in the last row changed, and the whole chain made anew."""
     path = root / "EXPERIMENTS.jsonl"
-    found = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [json.loads(line) for line in path.read_text().removesuffix("\n").split("\n")]
     found[-1]["value"] = 0.99
     path.write_bytes(honest([{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in found]))
 
@@ -360,7 +361,7 @@ LEDGER = [
     Case("a list for a row", "line 1 does not follow", LOG, ledger(b"[]\n")),
     Case("rows nested 100,000 deep", "line 1 does not follow", LOG, ledger(b"[" * 100_000 + b"\n")),
     Case("a forged row with a true hash and no step", "line 1", LOG, ledger(honest([{"id": "0001-split"}]))),
-    Case("a forged row with a true hash and texts for numbers", "line 1", LOG, ledger(honest([{"id": "a", "step": "train", "status": "pass", "overrides": 5, "because": "", "metric": "auc"}]))),
+    Case("a forged row with a true hash and texts for numbers", "line 1", LOG, ledger(honest([{"id": "a", "step": "train", "status": "pass", "overrides": 5, "force": "", "metric": "auc"}]))),
     Case("an edited value, all hashes made anew", "the run's record says", LOG, edited),
     Case("a pickle", "line 1 does not follow|cannot be read", LOG, ledger(b"\x80\x04K\x01.")),
     Case("an edited value, before any other step", "does not follow", SPLIT, ledger(lambda b: b.replace(b'"pass"', b'"fail"', 1))),
@@ -462,7 +463,7 @@ def forged(name: str, content: Any) -> Any:
         plain = json.dumps(manifest, ensure_ascii=False)
         there.rename(there.with_name(f"0001-{hashlib.sha256(plain.encode()).hexdigest()[:12]}"))
         history = root / "models" / "history.jsonl"
-        found = [json.loads(line) for line in history.read_text().replace(there.name, next(root.glob(PACKAGE)).name).splitlines()]
+        found = [json.loads(line) for line in history.read_text().replace(there.name, next(root.glob(PACKAGE)).name).removesuffix("\n").split("\n")]
         history.write_bytes(honest([{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in found]))
 
     return edit

@@ -71,7 +71,7 @@ def knob(text: str) -> Edit:
 
     def edit(root: Path) -> None:
         name = text.partition("=")[0].strip()
-        lines = [x for x in (root / "recipe.toml").read_text().splitlines() if x.partition("=")[0].strip() != name]
+        lines = [x for x in (root / "recipe.toml").read_text().removesuffix("\n").split("\n") if x.partition("=")[0].strip() != name]
         (root / "recipe.toml").write_text("\n".join([*lines, text, ""]))
 
     return edit
@@ -188,9 +188,9 @@ def make_base(modality: str, package: str, where: Path) -> Path:
     knobs = {"modality": modality, **COMMON, **HEALTHY[modality], **more}
     lines = [f"{name} = {json.dumps(value)}" for name, value in knobs.items()]
     (root / "recipe.toml").write_text("\n".join(lines) + "\n")
-    assert ask(package, root, ["split"]).status == 0
+    assert ask(package, root, ["split", "--force", "a base for tests"]).status == 0
     if modality == "tabular":
-        done = ask(package, root, ["train", "--because", "a base for tests"])
+        done = ask(package, root, ["train", "--force", "a base for tests"])
         assert done.status == 0, done.output
         run = next((root / "runs").glob("*-train"))
         half = run.with_name("0009-train")
@@ -203,8 +203,8 @@ def make_packaged(package: str, base: Path, where: Path) -> Path:
     """The project with a model package that is promoted, and a file of new rows."""
     root = where / "base-packaged"
     shutil.copytree(base, root)
-    for argv in (["export"], ["promote"]):
-        done = ask(package, root, argv)
+    for step in ("export", "promote"):
+        done = ask(package, root, [step, "--force", "a base for tests"])
         assert done.status == 0, done.output
     (root / "new.csv").write_bytes(table(rows()[:5]))
     assert ask(package, root, ["predict", "new.csv", "--out", "answers.csv"]).status == 0
@@ -227,7 +227,7 @@ def ask(package: str, root: Path, argv: list[str]) -> Answer:
                 status = int(left.code or 0)
     finally:
         os.chdir(here)
-    lines = [line for line in err.getvalue().splitlines() if line.strip() and not line.startswith("usage:")]
+    lines = [line for line in err.getvalue().removesuffix("\n").split("\n") if line.strip() and not line.startswith("usage:")]
     after = files(root)
     touched = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return Answer(status, lines[-1] if lines else "", lines, out.getvalue() + err.getvalue(), touched)
@@ -266,7 +266,7 @@ def try_case(case: Case, bases: dict[str, Path], names: dict[str, str], where: P
     shutil.copytree(bases[case.data], root, symlinks=True)
     case.edit(root)
     if case.split:
-        ask(names[case.data], root, ["split", "--because", "x"])
+        ask(names[case.data], root, ["split", "--force", "x"])
     try:
         answer = ask(names[case.data], root, case.argv)
         answer.sentence = answer.sentence.replace(str(root), ".")

@@ -82,8 +82,9 @@ class Subject:
 
     def recipe(self, folder: Path, step: str = "train", *words: str) -> int:
         """Run one step in `folder`, as `recipe` would."""
-        resume = ["--because", "kill sweep", "--resume", "auto"] if step == "train" else []
-        return self.module("cli").main([step, *words, "--project", str(folder), "--quiet", *resume])
+        forced = ["--force", "kill sweep"] if step in ("split", "train") else []
+        resume = ["--resume", "auto"] if step == "train" else []
+        return self.module("cli").main([step, *words, "--project", str(folder), "--quiet", *forced, *resume])
 
 
 def in_child(action: Callable[[], int]) -> int:

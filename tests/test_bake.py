@@ -141,7 +141,7 @@ def test_bad_answers_are_refused_with_one_sentence(tmp_path: Path, answers: dict
     # An empty slug is refused by cookiecutter itself, before any hook: it would write into the folder above.
     errors = [
         line
-        for line in (done.stdout + done.stderr).splitlines()
+        for line in (done.stdout + done.stderr).removesuffix("\n").split("\n")
         if line.lower().startswith("error: ") and "hook script" not in line
     ]
     assert done.returncode != 0 and len(errors) == 1 and words in errors[0], done.stdout + done.stderr
@@ -280,6 +280,6 @@ def test_locks_are_hashed_and_name_no_registry() -> None:
     for path in (ROOT / "requirements.lock", TEMPLATE / "requirements.lock"):
         text = path.read_text()
         assert "://" not in text and "index-url" not in text
-        pinned = [line for line in text.splitlines() if line and line[0].isalpha()]
+        pinned = [line for line in text.removesuffix("\n").split("\n") if line and line[0].isalpha()]
         assert pinned and all("==" in line for line in pinned)
         assert text.count("--hash=sha256:") >= len(pinned)

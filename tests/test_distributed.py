@@ -33,7 +33,7 @@ KNOBS = {
     "task": "binary", "iid": "drawn one by one", "tracker": "none", "device": "cpu", "bootstrap": 100, "patience": 0,
     "epochs": 3, "batch_size": 16, "accumulate": 2,
 }  # fmt: skip
-TRAIN = ("train", "--because", "a test")
+TRAIN = ("train", "--force", "a test")
 
 
 def write_table(project: Path) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path,
             project = bake(folder, modality=modality)
             knobs = {"modality": modality, **KNOBS, **DATA[modality](project)}
             (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in knobs.items()))
-            done = recipe(project, 1, "split")
+            done = recipe(project, 1, "split", "--force", "a test")
             assert done.returncode == 0, done.stderr
             trained = Path(shutil.copytree(project, folder / "one"))
             done = recipe(trained, 1, *TRAIN, trap={"narrow": modality == "image"})
@@ -309,7 +309,7 @@ def test_the_slurm_script_trains_on_two_machines(one: Callable[[str], tuple[Path
     slurm = {"JOB_NODELIST": "here,there", "JOB_ID": str(os.getpid()), "NNODES": "2", "GPUS_ON_NODE": "1"}
     told = {f"SLURM_{name}": value for name, value in slurm.items()}
     done = subprocess.run(
-        ["bash", "launch/train.sbatch", "--because", "a test"],
+        ["bash", "launch/train.sbatch", "--force", "a test"],
         cwd=copy,
         env={**job_environment(copy), **told, "PATH": f"{commands}:{os.environ['PATH']}"},
         capture_output=True,
@@ -320,7 +320,7 @@ def test_the_slurm_script_trains_on_two_machines(one: Callable[[str], tuple[Path
     assert done.returncode == 0, done.stderr
     assert_equal(alone, copy, TOLERANCE["tabular"])
     record = json.loads((of_training(copy) / "record.json").read_text())
-    assert (record["result"]["processes"], record["because"]) == (2, "a test")
+    assert (record["result"]["processes"], record["force"]) == (2, "a test")
 
 
 def test_the_launch_files_are_read_by_their_readers(project: Path) -> None:

@@ -128,7 +128,7 @@ def test_any_text_as_override(place: Workplace, text: str) -> None:
 @given(
     rows=st.lists(
         st.dictionaries(
-            st.sampled_from(("id", "step", "status", "overrides", "because", "metric", "value", "low")), JSON
+            st.sampled_from(("id", "step", "status", "overrides", "force", "metric", "value", "low")), JSON
         ),
         max_size=3,
     )

@@ -209,7 +209,7 @@ def test_nothing_is_written_through_a_link_that_leads_out(place: Workplace) -> N
             continue
         (root / name).symlink_to(outside / name)
         kept[name] = (outside / name).read_bytes()
-    for argv in (SPLIT, ["train", "--because", "x", "epochs=2"], ["evaluate", "--because", "x"], ["report"]):
+    for argv in (SPLIT, ["train", "--force", "x", "epochs=2"], ["evaluate", "--force", "x"], ["report"]):
         assert ask(names["tabular"], root, argv).status in (0, 1), argv
     assert {name: (outside / name).read_bytes() for name in kept} == kept and len(kept) >= 3
 
@@ -235,7 +235,7 @@ def drop_lines(step: str) -> Any:
     def edit(root: Path) -> None:
         from fault_cases import honest
 
-        rows = [json.loads(line) for line in (root / "EXPERIMENTS.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (root / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
         kept = [{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in rows if row["step"] != step]
         (root / "EXPERIMENTS.jsonl").write_bytes(honest(kept))
 
@@ -302,14 +302,14 @@ def test_no_secret_reaches_disk_output_or_tracker(place: Workplace, monkeypatch:
     output = ""
     for argv in (
         ["audit"],
-        ["train", "--because", "x", "tracker=wandb", "epochs=2"],
-        ["evaluate", "--because", "x"],
+        ["train", "--force", "x", "tracker=wandb", "epochs=2"],
+        ["evaluate", "--force", "x"],
         ["report"],
         ["log"],
         ["train", f"lr={SECRETS['HF_TOKEN']}"],
-        ["train", "--because", f"with {SECRETS['MY_DATABASE_PASSWORD']}"],
+        ["train", "--force", f"with {SECRETS['MY_DATABASE_PASSWORD']}"],
         ["train", "data=postgres://me:canary-in-url@host/db"],
-        ["tune", "--because", "x", "--storage", "nosuch://me:canary-in-url@host/db"],
+        ["tune", "--force", "x", "--storage", "nosuch://me:canary-in-url@host/db"],
     ):
         output += ask(names["tabular"], root, argv).output
     knob(f'iid = "{SECRETS["HF_TOKEN"]}"')(root)

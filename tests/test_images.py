@@ -24,7 +24,7 @@ def stamped(folder: Path) -> Path:
     project = bake(folder, modality="image", task="multiclass")
     data.digit_images(project / "data" / "images", (0, 1, 2))
     text = (project / "recipe.toml").read_text()
-    kept = [line for line in text.splitlines() if line.split(" = ")[0] not in KNOBS]
+    kept = [line for line in text.removesuffix("\n").split("\n") if line.split(" = ")[0] not in KNOBS]
     (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in KNOBS.items()), ""]))
     return project
 
@@ -39,7 +39,7 @@ def tabular(folder: Path) -> Path:
     """A project on the wines, taken through the same steps."""
     project = wines(folder, project_slug="tables", package="tables")
     for step in ("audit", "split", "baseline", "check", "train", "evaluate"):
-        done = run(project, step, "epochs=2", "tracker=none", "--because", "only its shape matters", package="tables")
+        done = run(project, step, "epochs=2", "tracker=none", "--force", "only its shape matters", package="tables")
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return project
 
@@ -70,15 +70,16 @@ def test_a_project_starts_from_what_another_learned(tmp_path: Path) -> None:
     """A run's folder as `weights`, frozen: the linear probe on its features is among the baselines and good."""
     first = stamped(tmp_path)
     for step in ("split", "baseline", "train"):
-        assert run(first, step, "--because", "a shorter test").returncode == 0
+        assert run(first, step, "--force", "a shorter test").returncode == 0
     second = bake(tmp_path, project_slug="second", package="second", modality="image", task="multiclass")
     data.digit_images(second / "data" / "images", (3, 4, 5))
     (second / "recipe.toml").write_text((first / "recipe.toml").read_text())
     weights = next((first / "runs").glob("*-train"))
+    forced = ("--force", "a shorter test")
     for step in ("split", "baseline"):
-        done = run(second, step, f"weights={weights}", "adapt=frozen", "size=0", package="second")
+        done = run(second, step, f"weights={weights}", "adapt=frozen", "size=0", *forced, package="second")
         assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(next((second / "runs").glob("*-baseline/record.json")).read_text())["result"]["baselines"]
     assert found["frozen_features"]["metrics"]["accuracy"]["value"] > 0.8
-    missing = run(second, "baseline", "weights=../nowhere", package="second")
+    missing = run(second, "baseline", "weights=../nowhere", *forced, package="second")
     assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "no file, no folder" in missing.stderr

@@ -55,11 +55,11 @@ def make(folder: Path, modality: str) -> Path:
         data.digit_images(project / "data" / "images", classes=(1, 4, 7))
         for path in sorted((project / "data" / "images").rglob("*.png"))[::8]:
             (new / path.name).write_bytes(path.read_bytes())
-    lines = (project / "recipe.toml").read_text().splitlines()
+    lines = (project / "recipe.toml").read_text().removesuffix("\n").split("\n")
     kept = [line for line in lines if line.split(" = ")[0] not in knobs]
     (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in knobs.items()), ""]))
-    short = ["--because", "a short test without baseline and checks"]
-    recipes(project, ["split", *short], ["train", *short], ["export"], ["promote"])
+    short = ["--force", "a short test without baseline and checks"]
+    recipes(project, *([step, *short] for step in ("split", "train", "export", "promote")))
     return project
 
 
@@ -197,7 +197,7 @@ def test_answers_never_lie_among_the_class_folders(project: Path) -> None:
     """Where the next step would take the file for an example, and refuse it: beside the data instead."""
     if kind(project) != "image":
         pytest.skip("only images come in class folders")
-    recipes(project, ["predict", "data/images/4"], ["split", "--because", "still readable"])
+    recipes(project, ["predict", "data/images/4"], ["split", "--force", "still readable"])
     assert pl.read_csv(project / "data" / "4.predicted.csv")["prediction"].len() > 100
 
 
@@ -270,12 +270,15 @@ def test_what_the_server_said_was_logged_survives_a_kill(project: Path) -> None:
         assert server.predict(rows[:1])[0] == 200
 
 
+SECOND = ("--force", "a second version")
+
+
 def test_a_rollback_brings_the_earlier_answers_back_within_a_second(project: Path) -> None:
     """From the start of the command until the server answers as before, to the last bit; the best of three."""
     if kind(project) != "tabular":
         pytest.skip("the registry is the same for each kind of data")
     rows = rows_of(project)[1][:20]
-    recipes(project, ["train", "seed=1", "--because", "a second version"], ["export", "--run", "0004-train"])
+    recipes(project, ["train", "seed=1", *SECOND], ["export", "--run", "0004-train", *SECOND])
 
     def answers(server: Server) -> list[Any]:
         return [{**one, "id": ""} for one in server.predict(rows)[1]["predictions"]]
@@ -284,7 +287,7 @@ def test_a_rollback_brings_the_earlier_answers_back_within_a_second(project: Pat
     with served(project, "--log", "none") as server:
         first, before = server.ask("GET", "/ready")[1]["version"], answers(server)
         for _ in range(3):
-            recipes(project, ["promote", "2"])
+            recipes(project, ["promote", "2", *SECOND])
             until(lambda: server.ask("GET", "/ready")[1]["version"] != first, "the promoted version serves")
             assert answers(server) != before
             began = time.monotonic()

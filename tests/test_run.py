@@ -56,7 +56,7 @@ def test_a_rerun_gives_the_same_bits_here_and_stays_within_its_interval_elsewher
 ) -> None:
     """Elsewhere: a processor without vector instructions, whose sums are rounded otherwise."""
     project = wines(tmp_path)
-    for words in (["split"], ["train", "epochs=8", "--because", "the run is the matter here"]):
+    for words in (["audit"], ["split"], ["train", "epochs=8", "--force", "the run is the matter here"]):
         assert run(project, *words).returncode == 0
     first = next((project / "runs").glob("*-train")).name
     here = run(project, "rerun", "--run", first)
@@ -93,7 +93,7 @@ def stamped(folder: Path, name: str) -> Path:
     project = bake(folder, task=SETS[name]["task"])
     getattr(data, name)(project / "data" / "train.csv")
     text = (project / "recipe.toml").read_text()
-    kept = [line for line in text.splitlines() if line.split(" = ")[0] not in SETS[name]]
+    kept = [line for line in text.removesuffix("\n").split("\n") if line.split(" = ")[0] not in SETS[name]]
     (project / "recipe.toml").write_text(
         "\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in SETS[name].items()), ""])
     )
@@ -109,7 +109,7 @@ def test_whole_recipe_on_real_data(tmp_path: Path, name: str) -> None:
     project = stamped(tmp_path, name)
     done = run(project, "all")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    steps = [json.loads(line)["step"] for line in (project / "EXPERIMENTS.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (project / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
     assert steps == ["audit", "split", "baseline", "check", "lr_range", "train", "diagnose", "open_test", "evaluate", "report"]
     assert "Traceback" not in done.stderr
     keys = {tuple(json.loads(p.read_text())) for p in (project / "runs").glob("*/record.json")}
@@ -121,13 +121,16 @@ def test_same_seed_same_curve_and_gates(tmp_path: Path) -> None:
     """The gates in order, one sentence each; two runs with one seed are equal; the test opens once."""
     project = stamped(tmp_path, "breast_cancer")
     for step, words in (
-        ("baseline", "recipe split"),
-        ("check", "recipe split"),
-        ("train", "recipe split"),
+        ("split", "recipe audit"),
+        ("baseline", "recipe audit"),
+        ("check", "recipe audit"),
+        ("train", "recipe audit"),
         ("evaluate", "recipe train"),
     ):
         done = run(project, step)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, (step, done.stderr)
+    assert run(project, "audit").returncode == 0
+    assert "recipe split" in run(project, "train").stderr
     assert run(project, "split").returncode == 0
     assert "recipe baseline" in run(project, "train").stderr
     assert run(project, "baseline").returncode == 0

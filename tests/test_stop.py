@@ -22,7 +22,7 @@ KNOBS = {
     "modality": "tabular", "task": "binary", "drop": ["when", "who"], "iid": "drawn one by one", "tracker": "none", "device": "cpu",
     "batch_size": 16, "bootstrap": 100, "patience": 0, "epochs": 3,
 }  # fmt: skip
-TRAIN = ("train", "--because", "a test")
+TRAIN = ("train", "--force", "a test")
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,14 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = bake(tmp_path_factory.mktemp("stop"))
     (project / "data" / "train.csv").write_bytes(table())
     (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in KNOBS.items()))
-    assert run(project, "split").returncode == 0
+    assert run(project, "split", "--force", "a test").returncode == 0
     long = begin(project, "epochs=100000")
     wait_for(project / "runs", "*-train/checkpoints/last-*")
     long.send_signal(signal.SIGTERM)
     _, err = long.communicate(timeout=120)
     assert long.returncode == 143, err
     assert err.strip() == (
-        "recipe train: signal 15 came; everything is saved; go on with: recipe train --resume epochs=100000 --because 'a test'"
+        "recipe train: signal 15 came; everything is saved; go on with: recipe train --resume epochs=100000 --force 'a test'"
     )
     return project
 
@@ -243,6 +243,6 @@ def test_many_processes_begin_runs_at_once(stopped: Path, tmp_path: Path) -> Non
     told = [process.communicate(timeout=120) for process in all_of]
     ids = [line for out, _ in told for line in out.split()]
     assert len(ids) == len(set(ids)) == 15, told
-    rows = [json.loads(line) for line in (project / "EXPERIMENTS.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (project / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
     assert sorted(row["id"] for row in rows if row["step"] == "audit") == sorted(ids)
     assert run(project, "log").returncode == 0

@@ -26,7 +26,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_json_is_one_line_and_nothing_else(small: Path) -> None:
-    done = run(small, "split", "--json")
+    done = run(small, "split", "--json", "--force", "a test")
     record = json.loads(done.stdout)
     assert (record["step"], done.stdout.count("\n"), done.stderr) == ("split", 1, "")
     assert record == json.loads((small / "runs" / record["id"] / "record.json").read_text())
@@ -40,7 +40,7 @@ def test_json_of_what_writes_no_record_is_refused(small: Path) -> None:
 
 
 def test_quiet_is_the_last_line(small: Path) -> None:
-    done = run(small, "split", "--quiet")
+    done = run(small, "split", "--quiet", "--force", "a test")
     assert done.stdout.startswith("split: ") and done.stdout.count("\n") == 1, done.stdout
 
 
@@ -76,7 +76,7 @@ ZSH = 'autoload -Uz compinit; compinit -u -D; eval "$(recipe completion zsh)"; p
 def test_tab_completes(small: Path, shell: str, script: str, expected: list[str]) -> None:
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
-    assert completed(small, shell, script).splitlines() == expected
+    assert completed(small, shell, script).removesuffix("\n").split("\n") == expected
 
 
 def test_another_shell_is_refused(small: Path) -> None:

@@ -87,11 +87,11 @@ def project(tmp_path: Path) -> Path:
     """A project on the wines, split and with a baseline."""
     made = wines(tmp_path)
     for step in ("split", "baseline"):
-        assert run(made, step, "tracker=none").returncode == 0
+        assert run(made, step, "tracker=none", "--force", "the test of tracking").returncode == 0
     return made
 
 
-TRAIN = ("train", "--because", "the test of tracking", "patience=0")
+TRAIN = ("train", "--force", "the test of tracking", "patience=0")
 
 
 def online(project: Path, port: int) -> dict[str, str]:
@@ -145,7 +145,7 @@ def test_training_goes_on_when_the_network_is_cut(project: Path) -> None:
             break
     server.cut()
     began = time.monotonic()
-    said += process.communicate(timeout=120)[0].splitlines(keepends=True)
+    said += [f"{line}\n" for line in process.communicate(timeout=120)[0].split("\n")]
     words = "".join(said)
     assert process.returncode == 0 and "Traceback" not in words, words
     assert sum(line.startswith("  epoch") for line in said) == 60 and time.monotonic() - began < 60

@@ -46,7 +46,7 @@ train.score_of = late
 
 def worker(project: Path, before: str = "") -> subprocess.Popen[str]:
     """`recipe tune` as its own process, after the lines of Python `before`."""
-    words = ["tune", "--trials", str(TRIALS), "--because", "the test of tuning", "tracker=none", "epochs=8"]
+    words = ["tune", "--trials", str(TRIALS), "--force", "the test of tuning", "tracker=none", "epochs=8"]
     return subprocess.Popen(
         [sys.executable, "-c", before + WORKER, *words],
         cwd=project,
@@ -62,7 +62,7 @@ def project(tmp_path: Path) -> Path:
     """A project on the wines, split and with a baseline."""
     made = wines(tmp_path)
     for step in ("split", "baseline"):
-        assert run(made, step, "tracker=none", "epochs=8").returncode == 0
+        assert run(made, step, "tracker=none", "epochs=8", "--force", "the test of tuning").returncode == 0
     return made
 
 

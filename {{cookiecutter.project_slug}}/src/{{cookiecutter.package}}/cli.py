@@ -53,7 +53,7 @@ OTHERS = {
     "completion": "what makes Tab complete commands, flags and knobs: recipe completion bash (or zsh, fish)",
 }
 
-AGAIN = ("because", "predict", "parent", "bundle", "skip")  # flags that a stopped run is given again to go on
+AGAIN = ("force", "predict", "parent", "bundle", "skip")  # flags that a stopped run is given again to go on
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,7 +74,10 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("step", choices=every, metavar="step", help="one of the steps above")
     cli.add_argument("overrides", nargs="*", metavar="knob=value", help="set a knob for this command only")
     cli.add_argument(
-        "--because", default="", metavar="WHY", help="pass a red gate for this reason; the ledger keeps it"
+        "--force",
+        default="",
+        metavar="REASON",
+        help="go on past a FAIL for this reason, which every later result shows",
     )
     cli.add_argument(
         "--project", type=Path, default=Path(), metavar="DIR", help="project folder (default: here or above)"
@@ -290,7 +293,7 @@ def open_project(args: argparse.Namespace, world: World = ALONE) -> Project:
     refuse({**values, **{f"--{flag}": getattr(args, flag) for flag in AGAIN}})
     config = make_config(task.knobs, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
     quiet = args.quiet or args.json or not world.first
-    return Project(root, config, task, overrides, args.because, quiet, world)
+    return Project(root, config, task, overrides, args.force.strip(), quiet, world)
 
 
 def find_task(modality: str) -> Any:
@@ -303,7 +306,7 @@ def find_task(modality: str) -> Any:
 
 
 def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
-    """Run one step in a fresh run folder. Returns 1 when a check in it is red and --because was not given."""
+    """Run one step in a fresh run folder. Returns 1 when a check in it is FAIL and --force was not given."""
     folder = "production" if step in PRODUCTION else "steps"
     module = importlib.import_module(f"{__package__}.{folder}.{step.replace('-', '_')}")
     project.say(f"\n{step}: {({**STEPS, **EXPERIMENTS, **PRODUCTION})[step]}")
@@ -311,6 +314,7 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     run = _reopened(project, args) if step == "train" and args.resume else None
     run = run or project.begin(step.replace("-", "_"))
     try:
+        _pass_gates(run, step, module, args)
         module.run(project, run, args)
         record = run.finish()
     except BaseException:
@@ -320,14 +324,23 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
         say_json(record)
     else:
         say(f"{step}: {record['status'].upper()} in {record['seconds']:.1f} s -> runs/{run.id}")
-    return int(record["status"] == "fail" and not project.because)
+    return int(record["status"] == "fail" and not project.force)
+
+
+def _pass_gates(run: Run, step: str, module: Any, args: argparse.Namespace) -> None:
+    """Look at what the step rests on. Raises UserError where something stops it, unless --force gives a reason."""
+    from .engine.gates import enter
+
+    run.project.forced.clear()
+    model = module.chosen(run.project, args) if hasattr(module, "chosen") else None
+    run.rests_on = enter(run.project, step, model)
 
 
 def say_json(value: Any) -> None:
-    """Print `value` as one line of JSON, for the program that called."""
+    """Print `value` as one line of JSON, for the program that called: no letter in it ends a line or is changed by `say`."""
     from .engine.files import to_json
 
-    say(to_json(value, indent=None))
+    say(to_json(value, indent=None, escape=True))
 
 
 def _complete_ledger(project: Project) -> None:

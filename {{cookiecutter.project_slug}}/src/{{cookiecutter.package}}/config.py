@@ -55,6 +55,7 @@ class Config(BaseModel):
     month_first: list[str] = knob([], "data", "Columns of dates in which 03/01/2021 is the first of March")
     known_at_prediction: list[str] = knob([], "data", "Suspected columns that you confirm are known when predicting")
     acknowledge: list[str] = knob([], "data", "Names of data checks whose FAIL you have seen and accept")
+    drop_classes: list[str] = knob([], "data", "Classes whose rows are left out, such as one with a single row")
     duplicates: Literal["keep", "drop"] = knob("keep", "data", "Exact duplicate rows: keep, or keep the first only")
 
     split: Literal["auto", "random", "stratified", "group", "time"] = knob(
@@ -168,6 +169,10 @@ class Config(BaseModel):
         roles = [name for name in (self.target, self.group, self.time, self.query) if name]
         if len(set(roles)) < len(roles) and self.group != self.query:
             raise ValueError(f"target, group, time and query must be different columns; got {', '.join(roles)}")
+        if self.drop_classes and self.task not in ("binary", "multiclass"):
+            raise ValueError(
+                f"drop_classes = {self.drop_classes} has no meaning for task = {self.task!r}; set it to []"
+            )
         if self.target in self.drop:
             raise ValueError(f"drop holds the target {self.target!r}; remove it from drop")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -30,37 +31,83 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
         for name, n, s in zip(PARTS[1:], counts[1:], (val, test), strict=True)
         if not s / 2 <= n / max(len(data), 1) <= 2 * s
     ]
+    uneven = bool(off) and len(data) >= 100
+    words = ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True))
     return finding(
         "every row in one part",
-        ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True)),
+        words + (_largest(config, data) if uneven else ""),
         fail=lost,
-        warn=bool(off) and len(data) >= 100,
+        warn=uneven,
         why="lost" if lost else "uneven",
         rows=len(data),
         train=1 - val - test,
         val=val,
         test=test,
+        **{f"{name}_now": max(n / max(len(data), 1), 1e-4) for name, n in zip(PARTS, counts, strict=True)},
     )
+
+
+def _largest(config: Config, data: Data) -> str:
+    """Which group or moment holds so many rows that parts cannot have the sizes asked for, in words."""
+    column = config.time if config.split_kind == "time" else config.group or config.query
+    if not column:
+        return ""
+    value, count = data.frame[column].value_counts(sort=True).row(0)
+    return f"; {column} = {str(value)[:40]!r} alone holds {count / len(data):.0%} of the rows, which stay together"
 
 
 def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
-    """Every class in every part."""
-    _name, _expected = "classes in every part", "every class in every part"
+    """Every class in every part. One that training never saw cannot be predicted, nor even scored; one with fewer rows, or
+    groups, than there are parts cannot be everywhere."""
+    check = "classes in every part"
     if config.task not in ("binary", "multiclass"):
-        return not_applicable("classes in every part", f"task = {config.task!r} has no classes")
+        return not_applicable(check, f"task = {config.task!r} has no classes")
     target = data.frame[data.target].cast(pl.String)
+    there = [set(target.filter(pl.Series(part == i)).unique()) for i in range(3)]
     everywhere = set(target.unique())
-    lacking = {p: sorted(everywhere - set(target.filter(pl.Series(part == i)).unique())) for i, p in enumerate(PARTS)}
-    lacking = {p: values for p, values in lacking.items() if values}
+    lacking = {p: sorted(everywhere - found) for p, found in zip(PARTS, there, strict=True) if everywhere - found}
+    alone = [p for p, found in zip(PARTS, there, strict=True) if len(found) < 2]
+    few, held = _too_few(config, data, target)
+    names = sorted({name for values in lacking.values() for name in values})
+    unseen = lacking.get("train", [])
     words = "; ".join(f"{p} lacks {', '.join(values[:5])}" for p, values in lacking.items())
+    rare = [name for name in names if name in few]
+    words += f" ({', '.join(f'{name} has {held[name]}' for name in names[:5])})" if names else ""
+    must = bool(unseen or alone)
+    accepted = check in config.acknowledge and not must
     return finding(
-        "classes in every part",
-        words or f"all {len(everywhere)} classes in each of the three parts",
-        fail="train" in lacking or "val" in lacking,
-        warn=bool(lacking),
-        evidence={"missing": lacking},
+        check,
+        ("acknowledged in recipe.toml: " if accepted else "")
+        + (words or f"all {len(everywhere)} classes in each of the three parts"),
+        fail=must or (len(rare) < len(names) and not accepted),
+        warn=bool(names) and not accepted,
+        why="unseen" if must else "few" if rare else "causes",
+        evidence={"missing": lacking, "unseen": unseen},
         kind=config.split_kind,
+        edit=_way_on(config, names, must),
     )
+
+
+def _too_few(config: Config, data: Data, target: pl.Series) -> tuple[set[str], dict[str, str]]:
+    """Classes that cannot reach three parts, and what there is of each class, in words."""
+    frame = pl.DataFrame({"class": target, "group": pl.int_range(len(target), eager=True)})
+    kind = "row"
+    if config.split_kind == "group":
+        kind, columns = "group", [c for c in dict.fromkeys((config.group, config.query)) if c]
+        frame = frame.with_columns(data.frame.select(pl.struct(columns).alias("group")).to_series())
+    counts = dict(frame.group_by("class").agg(pl.col("group").n_unique()).iter_rows())
+    few = set() if config.split_kind == "time" else {name for name, n in counts.items() if n < 3}
+    return few, {name: f"{n} {kind}{'s' * (n != 1)}" for name, n in counts.items()}
+
+
+def _way_on(config: Config, names: list[str], must: bool) -> str:
+    """Lines for recipe.toml. A class can be left out where others remain; what training saw can also be accepted as it is."""
+    leave_out = f"drop_classes = {json.dumps(names, ensure_ascii=False)}"
+    order = f' (or, if the order in {config.time} does not matter: time = "" and iid = "why the rows are independent")'
+    lines = [] if config.task == "binary" else [leave_out]
+    lines += [] if must else ['acknowledge = ["classes in every part"]']
+    lines += [] if lines else ["val_share = 0.3 and test_share = 0.3, so that more of each class is in every part"]
+    return " or ".join(lines) + (order if config.split_kind == "time" else "")
 
 
 def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:

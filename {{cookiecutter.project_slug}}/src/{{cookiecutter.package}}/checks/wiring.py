@@ -125,7 +125,8 @@ def metric_of_known_outputs(bench: Bench, n: int = 203) -> Finding:
     y = random.permutation(np.arange(n) % k) if k else random.normal(size=n)
     if name not in KNOWN:
         return not_applicable("metric of known outputs", f"there is no independent value for {name}")
-    ours = metrics.score(bench.config, bench.prep, outputs, y)
+    likeliest = _chances(outputs).argmax(axis=1) if k else None
+    ours = metrics.score(bench.config, bench.prep, outputs, y, decided=likeliest)
     expected = KNOWN[name](bench, outputs, y)
     return finding(
         "metric of known outputs",
@@ -140,8 +141,14 @@ def _classes(of: str, **options: Any) -> Callable[[Bench, np.ndarray, np.ndarray
         from sklearn import metrics as independent
 
         chance = _chances(outputs)
-        guess = {"log_loss": chance, "roc_auc_score": chance[:, -1], "average_precision_score": chance[:, -1]}
-        return float(getattr(independent, of)(y, guess.get(of, chance.argmax(axis=1)), **options))
+        if of == "log_loss":
+            return float(independent.log_loss(y, chance))
+        if of not in ("roc_auc_score", "average_precision_score"):
+            return float(getattr(independent, of)(y, chance.argmax(axis=1), **options))
+        if chance.shape[1] == 2:
+            return float(getattr(independent, of)(y, chance[:, 1]))
+        each = [getattr(independent, of)(y == c, chance[:, c]) for c in np.unique(y)]
+        return float(np.mean(each))
 
     return value
 

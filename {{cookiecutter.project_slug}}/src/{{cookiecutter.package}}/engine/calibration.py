@@ -56,9 +56,10 @@ def ece_null(chance: np.ndarray, draws: int = 200) -> float:
     return float(np.quantile(drawn, 0.95))
 
 
-def brier(chance: np.ndarray, truth: np.ndarray) -> float:
-    """Mean squared distance between the probabilities and the truth, summed over classes."""
-    return float(((chance - np.eye(chance.shape[1])[truth]) ** 2).sum(axis=1).mean())
+def distances(chance: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Squared distance between the probabilities and the truth of each row [n], summed over classes: their mean is the Brier
+    score."""
+    return np.asarray(((chance - np.eye(chance.shape[1])[truth]) ** 2).sum(axis=1))
 
 
 def temperature(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: np.ndarray) -> float:
@@ -77,31 +78,16 @@ def temperature(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
 
 
-def describe(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """ECE with its null, Brier score, and the reliability bins."""
-    return of_probabilities(metrics.probabilities(config, prep, outputs), truth)
-
-
-def of_probabilities(chance: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """The same for class probabilities [n, c]."""
+def describe(
+    config: Config, chance: np.ndarray, truth: np.ndarray, together: np.ndarray | None = None
+) -> dict[str, Any]:
+    """ECE with its null, the Brier score with its interval, and the reliability bins of class probabilities [n, c]."""
+    brier = metrics.mean_of(config, distances(chance, truth), together)
     return {
         "ece": ece(chance, truth),
         "ece_null": ece_null(chance),
-        "brier": brier(chance, truth),
+        "brier": brier["value"],
+        "brier_low": brier["low"],
+        "brier_high": brier["high"],
         "bins": reliability(chance, truth),
     }
-
-
-def cheapest_threshold(config: Config, positive: np.ndarray, truth: np.ndarray) -> float:
-    """The threshold on the positive probability [n] with the lowest declared cost: midway between two observed
-    values, just above 1 where calling no row costs least."""
-    order = np.argsort(positive)
-    p, t = positive[order], truth[order]
-    # Calling negative everything below position i: misses among the first i, false alarms among the rest.
-    misses = np.r_[0, np.cumsum(t)] * config.cost_false_negative
-    alarms = ((1 - t).sum() - np.r_[0, np.cumsum(1 - t)]) * config.cost_false_positive
-    allowed = np.r_[True, np.diff(p) > 0, True]
-    best = int(np.where(allowed, misses + alarms, np.inf).argmin())
-    low, high = (p[best - 1] if best else 0.0), (p[best] if best < len(p) else np.nextafter(1.0, 2.0))
-    middle = (low + high) / 2
-    return float(middle if middle > low else high)  # between neighbouring numbers, or above a row said to be certain

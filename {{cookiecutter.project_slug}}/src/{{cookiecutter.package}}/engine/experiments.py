@@ -7,6 +7,7 @@ what a knob buys (Bouthillier et al. 2021).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,11 @@ def begin(project: Project, wanted: str = "", predict: str = "", bundle: str = "
     """
     parent = find_parent(project, wanted)
     changed = changes(parent["config"], project.config.model_dump()) if parent else {}
-    if parent and len(changed) > 1 and not (bundle or project.because):
+    if parent and len(changed) > 1 and not bundle:
         words = ", ".join(f"{name} ({old!r} -> {new!r})" for name, (old, new) in changed.items())
-        raise UserError(
-            f"this run changes {len(changed)} knobs against {parent['id']}: {words}; change one at a time, or say why they"
-            ' belong together: --bundle "why"'
+        project.overrule(
+            f"this run changes {len(changed)} knobs against {parent['id']}: {words}",
+            '; change one at a time, or say why they belong together: --bundle "why"',
         )
     return {"parent": parent["id"] if parent else "", "changed": changed, "prediction": predict, "bundle": bundle}
 
@@ -133,9 +134,17 @@ def _over_rows(
 ) -> dict[str, float]:
     mine, theirs = (project.root / "runs" / r["id"] for r in (record, parent))
     outputs = [np.load(folder / "outputs.npy", allow_pickle=False) for folder in (mine, theirs)]
-    y = np.load(mine / "y.npy", allow_pickle=False)
-    query = np.load(mine / "query.npy", allow_pickle=False) if (mine / "query.npy").exists() else None
-    return metrics.difference(project.config, prep, outputs[0], outputs[1], y, query)
+    return metrics.difference(project.config, prep, outputs[0], outputs[1], *saved_truth(mine))
+
+
+def saved_truth(folder: Path) -> metrics.Truth:
+    """What a run kept of its validation rows beside its outputs."""
+    found = {
+        name: np.load(path, allow_pickle=False)
+        for name in metrics.Truth._fields
+        if (path := folder / f"{name}.npy").exists()
+    }
+    return metrics.Truth(**found)
 
 
 def sentence(experiment: dict[str, Any], metric: str) -> str:

@@ -42,9 +42,10 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def to_json(value: Any, indent: int | None = 1) -> str:
-    """JSON without NaN: non-finite floats become null, arrays and tuples lists, dates and times ISO texts, everything else must be JSON."""
-    return json.dumps(_plain(value), indent=indent, sort_keys=False, ensure_ascii=False, allow_nan=False)
+def to_json(value: Any, indent: int | None = 1, escape: bool = False) -> str:
+    """JSON without NaN: non-finite floats become null, arrays and tuples lists, dates and times ISO texts, everything else
+    must be JSON. `escape` writes every letter beyond ASCII by its number."""
+    return json.dumps(_plain(value), indent=indent, sort_keys=False, ensure_ascii=escape, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

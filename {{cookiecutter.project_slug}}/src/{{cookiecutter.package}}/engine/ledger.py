@@ -43,7 +43,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return (
+            text.removesuffix("\n").split("\n") if text else []
+        )  # not at the separators that a reason or a name may hold
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}; restore it from git (git checkout -- {path.name})") from None
 
@@ -72,7 +75,7 @@ def _hash(row: dict[str, Any]) -> str:
 
 def require_fields(rows: list[dict[str, Any]]) -> None:
     """Refuse rows that no step wrote, though their hashes hold."""
-    kinds = {"id": str, "step": str, "status": str, "overrides": dict, "because": str}
+    kinds = {"id": str, "step": str, "status": str, "overrides": dict, "force": str}
     numbers = ("value", "low", "high")
     for number, row in enumerate(rows, start=1):
         odd = [name for name, kind in kinds.items() if not isinstance(row.get(name), kind)]
@@ -89,8 +92,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         result = f"{row['metric']} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}]" if "metric" in row else ""
         changed = " ".join(f"{knob}={value}" for knob, value in row["overrides"].items())
-        notes = [changed, row.get("prediction", ""), row.get("bundle", ""), row["because"]]
-        words = "; ".join(filter(None, notes))
+        notes = [changed, row.get("prediction", ""), row.get("bundle", ""), row["force"]]
+        words = "; ".join(" ".join(note.split()) for note in notes if note)
         lines.append(f"{row['id']:<20} {row['status']:<6} {result:<36} {_against(row):<44} {words}".rstrip())
     return "\n".join([*lines, *_progress(rows)])
 

@@ -87,7 +87,7 @@ def of_this_data(project: Project, opened: list[Opening]) -> list[Opening]:
 def interrupted(project: Project) -> Opening | None:
     """The opening of this data that has no result yet, to be finished; None when the test part may be opened.
 
-    Raises UserError when this data was opened and evaluated, unless --because gives a reason.
+    Raises UserError when this data was opened and evaluated, unless --force gives a reason.
     """
     opened = of_this_data(project, openings(project))
     if not opened:
@@ -96,20 +96,19 @@ def interrupted(project: Project) -> Opening | None:
     last = opened[-1]
     if last["id"] not in done:
         return last
-    if project.because:
-        return None
-    raise UserError(
-        f"the test part of this data was opened on {last['started']} for {last['model']} ({last['id']}); a second look is"
-        " no test, nor is a new split of the same rows, nor a test part that holds some of them. Bring new rows, which may"
-        ' be opened once, or override with --because "your reason", which marks every later result'
+    project.overrule(
+        f"the test part of this data was opened on {last['started']} for {last['model']} ({last['id']})",
+        "; a second look is no test, nor is a new split of the same rows, nor a test part that holds some of them. Bring new"
+        " rows, which may be opened once",
     )
+    return None
 
 
 def open_once(project: Project, run_id: str, model: str, weights: str = "") -> list[Opening]:
     """Write down that the test part is opened now, on disk before anything is computed. Returns all openings.
 
     An interrupted opening for the same model on the same rows is gone on with; its line is added to the ledger if a
-    crash lost it. Raises UserError when this data was opened before, unless --because gives a reason, which stays in
+    crash lost it. Raises UserError when this data was opened before, unless --force gives a reason, which stays in
     the record. Call it inside `alone`.
     """
     before, cut_short = openings(project), interrupted(project)
@@ -120,11 +119,11 @@ def open_once(project: Project, run_id: str, model: str, weights: str = "") -> l
         if not changed:
             project.say(f"  going on with the evaluation that was opened on {cut_short['started']} ({cut_short['id']})")
             return before
-        if not project.because:
-            raise UserError(
-                f"the evaluation opened on {cut_short['started']} for {cut_short['model']} has no result yet, and its"
-                f" {', '.join(changed)} changed since; put that back and run: recipe evaluate --run {cut_short['model']}"
-            )
+        project.overrule(
+            f"the evaluation opened on {cut_short['started']} for {cut_short['model']} has no result yet, and its"
+            f" {', '.join(changed)} changed since",
+            f"; put that back and run: recipe evaluate --run {cut_short['model']}",
+        )
     everything = [*before, opening]
     write_atomic(project.root / LOCK, to_json({"openings": everything, "hash": _hash(everything)}) + "\n")
     _complete_ledger(project, everything)
@@ -144,7 +143,7 @@ def describe(project: Project, run_id: str, model: str, weights: str) -> Opening
         "split": split_hash(read_manifest(project)),
         "rows": sketch(hashed(project)[0]),
         "evaluation": project.fingerprint["evaluation"],
-        "because": project.because,
+        "force": project.force,
         "commit": environment(project.root)["commit"],
     }
 

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..errors import Stopped, UserError
-from ..task import Batch, Examples
+from ..task import Batch, Data, Examples
 from . import checkpoint, metrics, stop
 from .losses import Loss, make_loss
 from .memory import freed_kept
 from .nonfinite import NonFinite, tolerated
 from .optim import make_optimiser, rate_factor, set_rate
+from .parts import together
 from .project import Project, Run
 from .resume import STARTED, Progress, restore, save_best, save_last, started
 from .seed import generator, seed_everything
@@ -307,6 +308,11 @@ def take(batches: Iterator[tuple[Batch, int]], count: int) -> Taken:
 def query_of(examples: Examples) -> np.ndarray | None:
     """Query numbers as numpy, or None."""
     return None if examples.query is None else examples.query.cpu().numpy()
+
+
+def truth_of(config: Config, data: Data, examples: Examples) -> metrics.Truth:
+    """What is known of the rows of a part: targets, queries, and which rows belong together."""
+    return metrics.Truth(examples.y.cpu().numpy(), query_of(examples), together(config, data))
 
 
 def close_epoch(config: Config, progress: Progress) -> bool:

@@ -2,24 +2,46 @@
 
 y is numpy [n]: class numbers, 0/1 for binary, standardised values, or relevance; regression metrics are in target units.
 Every metric is a function of row weights W [b, n]: all ones give its value, multinomial counts give b resamples at
-once (Efron 1979). For ranking a row of W weighs queries.
+once (Efron 1979). For ranking a row of W weighs queries. Rows that belong together (a group) are drawn together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_softmax
 
 from ..config import LOWER_IS_BETTER, METRICS, Config
+from . import order
+from .decisions import best_decisions
 from .order import Weighted, auc, average_precision, ndcg
 
 UNBOUNDED = ("log_loss", "rmse", "mae", "r2")  # a value of 0 or 1 is no end of their scale
+ALSO = {"binary": ("precision", "recall")}  # told beside the metrics that may be chosen
 CELLS = 4_000_000  # weights held at once: 32 MB
 MOST_CELLS = 100_000_000  # beyond this, fewer resamples (at least 100): intervals are narrow there anyway
+
+
+class Truth(NamedTuple):
+    """What is known of the rows of a part beside the features. y: [n] as in Batch. query: number of each row's query, for ranking.
+    together: rows with one number belong together, as those of one patient; None where every row stands for itself."""
+
+    y: np.ndarray
+    query: np.ndarray | None = None
+    together: np.ndarray | None = None
+
+
+class Measure(NamedTuple):
+    """A metric of some outputs. of: its values under weights of n units (rows, or queries for ranking). together: number of what
+    each unit belongs to, or None. chances: how many units could each have spoilt a perfect score."""
+
+    of: Weighted
+    n: int
+    together: np.ndarray | None
+    chances: int
 
 
 def probabilities(config: Config, prep: dict[str, Any], outputs: np.ndarray) -> np.ndarray:
@@ -60,18 +82,34 @@ def score(
     outputs: np.ndarray,
     y: np.ndarray,
     query: np.ndarray | None = None,
+    *,
     metric: str | None = None,
+    decided: np.ndarray | None = None,
 ) -> float:
-    """One metric over the whole split; the configured one when `metric` is None."""
-    weighted, units = _weighted(config, prep, metric or config.resolved_metric, outputs, y, query)
-    return float(weighted(np.ones((1, units)))[0])
+    """One metric over the whole split; the configured one when `metric` is None. decided: the called class of each row; None
+    for two classes: by the threshold that is best on these rows, which is what validation is for."""
+    measured = measure(config, prep, metric or config.resolved_metric, outputs, Truth(y, query), decided)
+    return float(measured.of(np.ones((1, measured.n)))[0])
 
 
 def summary(
-    config: Config, prep: dict[str, Any], outputs: np.ndarray, y: np.ndarray, query: np.ndarray | None = None
+    config: Config,
+    prep: dict[str, Any],
+    outputs: np.ndarray,
+    y: np.ndarray,
+    query: np.ndarray | None = None,
+    together: np.ndarray | None = None,
+    *,
+    decided: np.ndarray | None = None,
 ) -> dict[str, dict[str, float]]:
     """Every metric of the task: name -> value with its 95 % interval, see `estimate`."""
-    return {name: estimate(config, prep, outputs, y, query, name) for name in METRICS[config.task]}
+    names, truth = told(config.task), Truth(y, query, together)
+    return {name: estimate(config, prep, outputs, *truth, metric=name, decided=decided) for name in names}
+
+
+def told(task: str) -> tuple[str, ...]:
+    """The metrics that are shown of a task, the main one first."""
+    return (*METRICS[task], *ALSO.get(task, ()))
 
 
 def estimate(
@@ -80,7 +118,10 @@ def estimate(
     outputs: np.ndarray,
     y: np.ndarray,
     query: np.ndarray | None = None,
+    together: np.ndarray | None = None,
+    *,
     metric: str | None = None,
+    decided: np.ndarray | None = None,
 ) -> dict[str, float]:
     """One metric (the configured one when None) with its 95 % percentile bootstrap interval.
 
@@ -88,32 +129,42 @@ def estimate(
     A metric at an end of [0, 1] then gets the Wilson interval of that share among what could have gone wrong.
     """
     name = metric or config.resolved_metric
-    found = _with_interval(config, *_weighted(config, prep, name, outputs, y, query))
+    measured = measure(config, prep, name, outputs, Truth(y, query, together), decided)
+    found = _with_interval(config, measured)
     if found["low"] == found["high"] and found["value"] in (0.0, 1.0) and name not in UNBOUNDED:
-        n = _chances(config, name, y, query)
-        low, high = wilson(round(found["value"] * n), n)
+        low, high = wilson(round(found["value"] * measured.chances), measured.chances)
         scale = max(config.cost_false_positive, config.cost_false_negative) if name == "cost" else 1.0
         return {"value": found["value"], "low": scale * low, "high": scale * high}
     return found
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
+def wilson(hits: float, n: float) -> tuple[float, float]:
     """95 % score interval of a share (Wilson 1927). For n of n it starts at n / (n + 3.84), near the rule of three."""
     z2 = 1.959964**2
-    centre, spread = hits + z2 / 2, math.sqrt(z2 * (hits * (n - hits) / n + z2 / 4))
+    centre, spread = hits + z2 / 2, math.sqrt(z2 * (max(hits * (n - hits), 0.0) / n + z2 / 4))
     low, high = (centre - spread) / (n + z2), (centre + spread) / (n + z2)
     return (0.0 if hits == 0 else low), (1.0 if hits == n else high)
 
 
-def _chances(config: Config, metric: str, y: np.ndarray, query: np.ndarray | None) -> int:
-    """How many rows (queries for ranking) could each have spoilt a perfect score: those of the rarest class where the
-    metric looks at classes one by one, of the positive class for f1 and average precision."""
-    if query is not None:
-        return len(np.unique(query))
-    counts = np.unique(y, return_counts=True)[1]
-    if metric in ("accuracy", "cost"):
-        return len(y)
-    return max(int((y == 1).sum()), 1) if metric in ("f1", "average_precision") else int(counts.min())
+def share(hit: np.ndarray, of: np.ndarray, together: np.ndarray | None = None) -> dict[str, float]:
+    """Share of the rows `of` [n] that are hits [n], both bool, with its 95 % Wilson interval; NaN where there are no rows.
+
+    Rows that belong together say less than as many single ones: n is divided by the design effect of their clusters
+    (Kish 1965), and is their number where all agree.
+    """
+    hits, n = float(hit[of].sum()), float(of.sum())
+    if not n:
+        return {"value": math.nan, "low": math.nan, "high": math.nan}
+    value, counted = hits / n, n
+    if together is not None:
+        _, unit = np.unique(together[of], return_inverse=True)
+        rows = np.bincount(unit).astype(np.float64)
+        apart = np.bincount(unit, weights=hit[of]) - value * rows
+        wanted = value * (1 - value) * n
+        effect = float((apart**2).sum()) * len(rows) / max(len(rows) - 1, 1) / wanted if wanted else n / len(rows)
+        counted = n / max(effect, 1.0)
+    low, high = wilson(value * counted if value < 1 else counted, counted)
+    return {"value": value, "low": low, "high": high}
 
 
 def of_one_kind(config: Config) -> bool:
@@ -128,66 +179,104 @@ def difference(
     outputs_b: np.ndarray,
     y: np.ndarray,
     query: np.ndarray | None = None,
+    together: np.ndarray | None = None,
+    *,
+    decided: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> dict[str, float]:
     """The main metric of a minus that of b, with a paired bootstrap interval: both see the same resamples."""
-    (of_a, units), (of_b, _) = (
-        _weighted(config, prep, config.resolved_metric, o, y, query) for o in (outputs_a, outputs_b)
-    )
-    return _with_interval(config, lambda weights: of_a(weights) - of_b(weights), units)
+    truth, name = Truth(y, query, together), config.resolved_metric
+    a, b = (measure(config, prep, name, o, truth, d) for o, d in zip((outputs_a, outputs_b), decided, strict=True))
+    return _with_interval(config, a._replace(of=lambda weights: a.of(weights) - b.of(weights)))
 
 
-def _with_interval(config: Config, weighted: Weighted, units: int) -> dict[str, float]:
-    resamples = int(np.clip(MOST_CELLS // max(units, 1), 100, config.bootstrap))
+def resampled(config: Config, n: int, together: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Weights [b, n] of bootstrap resamples of n units, some at a time; those that belong together are drawn together."""
     random = np.random.default_rng(0)  # the same resamples for every model: differences are paired
-    chunk = max(CELLS // max(units, 1), 1)
-    drawn = []
+    member = None if together is None else np.unique(together, return_inverse=True)[1]
+    drawn = n if member is None else int(member.max()) + 1
+    resamples = int(np.clip(MOST_CELLS // max(n, 1), 100, config.bootstrap))
+    chunk = max(CELLS // max(n, 1), 1)
     for start in range(0, resamples, chunk):
-        picks = random.integers(0, units, size=(min(chunk, resamples - start), units))
-        rows = np.arange(len(picks))[:, None] * units
-        drawn.append(
-            weighted(
-                np.bincount((picks + rows).ravel(), minlength=len(picks) * units)
-                .reshape(len(picks), units)
-                .astype(np.float64)
-            )
-        )
-    sample = np.concatenate(drawn)
+        picks = random.integers(0, drawn, size=(min(chunk, resamples - start), drawn))
+        cells = np.arange(len(picks))[:, None] * drawn
+        counts = np.bincount((picks + cells).ravel(), minlength=picks.size).reshape(picks.shape).astype(np.float64)
+        yield counts if member is None else counts[:, member]
+
+
+def _with_interval(config: Config, measured: Measure) -> dict[str, float]:
+    sample = np.concatenate([measured.of(w) for w in resampled(config, measured.n, measured.together)])
     low, high = np.nanquantile(sample, [0.025, 0.975]) if np.isfinite(sample).any() else (np.nan, np.nan)
-    return {"value": float(weighted(np.ones((1, units)))[0]), "low": float(low), "high": float(high)}
+    return {"value": float(measured.of(np.ones((1, measured.n)))[0]), "low": float(low), "high": float(high)}
 
 
-def _weighted(
-    config: Config, prep: dict[str, Any], metric: str, outputs: np.ndarray, y: np.ndarray, query: np.ndarray | None
-) -> tuple[Weighted, int]:
-    """The metric as a function of weights, and the number of things weighted (rows, or queries for ranking)."""
-    if config.task == "regression":
-        return _regression(metric, values(prep, outputs), y * prep["target_scale"] + prep["target_mean"]), len(y)
+def mean_of(config: Config, each: np.ndarray, together: np.ndarray | None = None) -> dict[str, float]:
+    """Mean of a value of each row [n], with its interval."""
+    return _with_interval(config, Measure(_mean(each), len(each), together, len(each)))
+
+
+def measure(
+    config: Config,
+    prep: dict[str, Any],
+    metric: str,
+    outputs: np.ndarray,
+    truth: Truth,
+    decided: np.ndarray | None = None,
+) -> Measure:
+    """The metric as a function of weights, and of what."""
     if config.task == "ranking":
-        assert query is not None, "ranking metrics need query numbers"
-        each = ndcg(outputs[:, 0], y, query)
-        return (lambda w: (w * each).sum(1) / w.sum(1)), len(each)
-    if config.task == "binary" and metric in ("auc", "average_precision"):
-        curve = auc if metric == "auc" else average_precision
-        return curve(outputs[:, 0], y.astype(int)), len(y)
+        return _ranking(outputs, truth)
+    n, together = len(truth.y), truth.together
+    if config.task == "regression":
+        real = truth.y * prep["target_scale"] + prep["target_mean"]
+        return Measure(_regression(metric, values(prep, outputs), real), n, together, n)
+    y = truth.y.astype(int)
     chance = probabilities(config, prep, outputs)
-    truth = y.astype(int)
+    guess = best_decisions(config, chance, y) if decided is None else decided
+    groups = n if together is None else len(np.unique(together))
+    chances = min(_chances(metric, guess, y), groups)
+    return Measure(_of_classes(config, metric, (outputs, chance), y, guess), n, together, chances)
+
+
+def _of_classes(
+    config: Config, metric: str, outputs: tuple[np.ndarray, np.ndarray], truth: np.ndarray, guess: np.ndarray
+) -> Weighted:
+    """A metric of classification. outputs: as the network gives them [n, k], and as probabilities [n, c]."""
+    raw, chance = outputs
+    if metric in ("auc", "average_precision"):
+        if config.task == "binary":
+            curve = auc if metric == "auc" else average_precision
+            return curve(raw[:, 0], truth)
+        return order.over_classes(metric, chance, truth)
     if metric == "log_loss":
-        return _mean(-np.log(np.clip(chance[np.arange(len(truth)), truth], 1e-15, None))), len(y)
+        return _mean(-np.log(np.clip(chance[np.arange(len(truth)), truth], 1e-15, None)))
     if metric == "cost":
-        guess = (chance[:, 1] >= bayes_threshold(config)).astype(int)
-        return _mean(costs(config, guess, truth)), len(y)
-    guess = chance.argmax(axis=1)
-    return (
-        _mean((guess == truth).astype(float))
-        if metric == "accuracy"
-        else _by_class(metric, guess, truth, chance.shape[1])
-    ), len(y)
+        return _mean(costs(config, guess, truth))
+    if metric == "accuracy":
+        return _mean((guess == truth).astype(float))
+    return _by_class(metric, guess, truth, chance.shape[1])
 
 
-def bayes_threshold(config: Config) -> float:
-    """The probability from which calling positive costs least, for a calibrated model: c_fp / (c_fp + c_fn)."""
-    total = config.cost_false_positive + config.cost_false_negative
-    return config.cost_false_positive / total if total else 0.5
+def _ranking(outputs: np.ndarray, truth: Truth) -> Measure:
+    assert truth.query is not None, "ranking metrics need query numbers"
+    each = ndcg(outputs[:, 0], truth.y, truth.query)
+    owner = None
+    if truth.together is not None:
+        _, first, member = np.unique(truth.query, return_index=True, return_inverse=True)
+        counts = np.bincount(member, weights=truth.y > 0) > 0  # as in `ndcg`: queries without gain are left out
+        owner = truth.together[first][counts] if counts.any() else truth.together[:1]
+    return Measure(
+        lambda w: (w * each).sum(1) / w.sum(1), len(each), owner, len(each) if owner is None else len(set(owner))
+    )
+
+
+def _chances(metric: str, guess: np.ndarray, y: np.ndarray) -> int:
+    """How many rows could each have spoilt a perfect score: those of the rarest class where the metric looks at classes one
+    by one, of the positive class for f1, recall and average precision, those that were called positive for precision."""
+    if metric in ("accuracy", "cost"):
+        return len(y)
+    if metric in ("f1", "average_precision", "recall") and int(y.max()) < 2:
+        return max(int((y == 1).sum()), 1)
+    return max(int((guess == 1).sum()), 1) if metric == "precision" else int(np.unique(y, return_counts=True)[1].min())
 
 
 def costs(config: Config, guess: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -210,14 +299,15 @@ def _regression(metric: str, guess: np.ndarray, truth: np.ndarray) -> Weighted:
 
 
 def _by_class(metric: str, guess: np.ndarray, truth: np.ndarray, k: int) -> Weighted:
-    """balanced_accuracy, macro_f1 over the classes that occur, or f1 of the positive class."""
+    """balanced_accuracy, macro_f1 over the classes that occur; or f1, precision, recall of the positive class."""
     is_true, is_guess = np.eye(k)[truth], np.eye(k)[guess]
 
     def weighted(w: np.ndarray) -> np.ndarray:
         hit, support, called = w @ (is_true * is_guess), w @ is_true, w @ is_guess
+        of = {"balanced_accuracy": support, "recall": support, "precision": called}.get(metric, (support + called) / 2)
         with np.errstate(invalid="ignore", divide="ignore"):
-            each = hit / support if metric == "balanced_accuracy" else 2 * hit / (support + called)
-        if metric == "f1":
+            each = hit / of
+        if metric in ("f1", "precision", "recall"):
             return np.nan_to_num(each[:, 1])
         return np.nanmean(np.where(support > 0, each, np.nan), axis=1)
 

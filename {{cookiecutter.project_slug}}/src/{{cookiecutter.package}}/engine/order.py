@@ -48,6 +48,47 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> Weighted:
     return weighted
 
 
+def over_classes(metric: str, chance: np.ndarray, truth: np.ndarray) -> Weighted:
+    """AUC or average precision of each class against the rest, averaged over the classes that occur. chance: [n, c].
+
+    With weights it is its tangent at equal weights (the infinitesimal jackknife, Efron 1982): exact resamples of all classes
+    would take minutes where this takes one product of matrices.
+    """
+    tangent = _auc_tangent if metric == "auc" else _precision_tangent
+    there = [c for c in range(chance.shape[1]) if 0 < (truth == c).sum() < len(truth)]
+    if not there:
+        return lambda w: np.full(len(w), np.nan)
+    found = [tangent(chance[:, c], truth == c) for c in there]
+    value, slope = float(np.mean([v for v, _ in found])), np.mean([g for _, g in found], axis=0)
+    return lambda w: np.clip(value + (w - 1) @ slope, 0.0, 1.0)
+
+
+def _auc_tangent(scores: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarray]:
+    """The AUC, and its derivative by the weight of each row [n]."""
+    high, low = np.sort(scores[positive]), np.sort(scores[~positive])
+    below = (np.searchsorted(low, scores, "left") + np.searchsorted(low, scores, "right")) / (2 * len(low))
+    above = 1 - (np.searchsorted(high, scores, "left") + np.searchsorted(high, scores, "right")) / (2 * len(high))
+    value = float(below[positive].mean())
+    return value, np.where(positive, (below - value) / len(high), (above - value) / len(low))
+
+
+def _precision_tangent(scores: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarray]:
+    """Average precision, and its derivative by the weight of each row [n]: its own precision, and what it does to that of all
+    positives that score no higher."""
+    order, starts, label = _descending(scores, positive)
+    hits = np.add.reduceat(label, starts)
+    called = np.cumsum(np.diff(np.r_[starts, len(label)]))
+    precision = np.cumsum(hits) / called
+    total = label.sum()
+    value = float((precision * hits).sum() / total)
+    after = np.cumsum((hits / called)[::-1])[::-1]
+    lost = np.cumsum((hits * precision / called)[::-1])[::-1]
+    run = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(label)]))
+    slope = np.empty(len(label))
+    slope[order] = (label * (precision[run] - value + after[run]) - lost[run]) / total
+    return value, slope
+
+
 def ndcg(scores: np.ndarray, relevance: np.ndarray, query: np.ndarray, at: int = NDCG_AT) -> np.ndarray:
     """NDCG at 10 of each query (Jarvelin and Kekalainen 2002), gain 2^relevance - 1; queries without gain are left out.
 

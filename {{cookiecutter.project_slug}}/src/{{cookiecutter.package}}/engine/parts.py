@@ -7,6 +7,7 @@ sizes and a hash of each part, and every reader derives the parts again and veri
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import polars as pl
 from ..config import Config
 from ..errors import UserError
 from ..task import Data
+from . import grouped
 from .files import read_json, to_json, write_atomic
 from .overlap import row_hashes
 from .project import Project
@@ -39,11 +41,9 @@ def assign(config: Config, data: Data) -> np.ndarray:
     if kind == "time":
         part = _by_time(config, data.frame[config.time])
     elif kind == "group":
-        groups = _groups(config, data)
-        part = _by_group(config, groups)
+        part = _by_group(config, _groups(config, data), _classes(config, data))
     else:
-        strata = data.frame[data.target].rank("dense").to_numpy() if kind == "stratified" else np.zeros(n)
-        part = _by_stratum(config, strata)
+        part = _by_stratum(config, _classes(config, data) if kind == "stratified" else np.zeros(n))
     empty = [name for number, name in enumerate(PARTS) if not (part == number).any()]
     if empty:
         raise UserError(
@@ -71,21 +71,30 @@ def _validation(config: Config, rest: np.ndarray, n_val: int) -> np.ndarray:
     return rest[config.fold :: config.folds] if config.folds else rest[:n_val]
 
 
-def _by_group(config: Config, groups: np.ndarray) -> np.ndarray:
-    """Whole groups, in random order, until a part has its share of the rows."""
-    names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) < 3:
-        raise UserError(f"{config.group or config.query!r} has {len(names)} values; a group split needs at least 3")
-    order = np.random.default_rng(config.split_seed).permutation(len(names))
+def _classes(config: Config, data: Data) -> np.ndarray:
+    """Number of the class of each row; of a target that has none, the same for all."""
+    if config.task in ("regression", "ranking") and config.split_kind != "stratified":
+        return np.zeros(len(data), dtype=np.int64)
+    return data.frame[data.target].rank("dense").to_numpy().astype(np.int64) - 1
+
+
+def _by_group(config: Config, groups: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Whole groups, near the shares of the rows, with every class in every part where groups allow (see grouped.py)."""
+    names, least = int(groups.max()) + 1, 1 + (config.folds or 2)
+    if names < least:
+        raise UserError(
+            f"{config.group or config.query!r} has {names} values; {least} parts of whole groups need at least {least}: bring more,"
+            f" or name another column as group"
+        )
     val, test = shares(config, len(groups))
-    before = np.cumsum(sizes[order]) - sizes[order]
-    n_test = max(int((before < test * len(groups)).sum()), 1)
-    rest = order[n_test:]
-    n_val = max(int((before < val * len(groups)).sum()), 1)
-    of_group = np.zeros(len(names), dtype=np.int8)
-    of_group[order[:n_test]] = 2
-    of_group[_validation(config, rest, n_val)] = 1
-    return of_group[inverse]
+    if config.folds:
+        rows = np.r_[test, np.full(config.folds, (1 - test) / config.folds)]
+        bins = grouped.place(
+            groups, classes, grouped.Wanted(rows * len(groups), np.r_[1, np.full(config.folds, 2)]), config.split_seed
+        )
+        return np.select([bins == 0, bins == config.fold + 1], [2, 1], 0).astype(np.int8)
+    wanted = grouped.Wanted(np.array([test, val, 1 - test - val]) * len(groups), np.array([1, 2, 4]))
+    return (2 - grouped.place(groups, classes, wanted, config.split_seed)).astype(np.int8)
 
 
 def _groups(config: Config, data: Data) -> np.ndarray:
@@ -112,12 +121,24 @@ def _by_time(config: Config, time: pl.Series) -> np.ndarray:
             f"time = {config.time!r} holds texts like {time.drop_nulls()[0]!r}; write them as 2013-01-31 or 2013-01-31 12:00"
         )
     moment = time.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    moments, counts = np.unique(moment, return_counts=True)
+    if len(moments) < 3:
+        raise UserError(
+            f"time = {config.time!r} has {len(moments)} different values, and rows of one moment stay together: three parts need at"
+            " least 3; name a finer time, or a group or iid instead of time"
+        )
     val, test = shares(config, len(moment))
-    ordered = np.sort(moment)
-    n = len(ordered)
-    first_test = ordered[min(round((1 - test) * n), n - 1)]
-    first_val = ordered[min(round((1 - test - val) * n), n - 1)]
-    return np.where(moment >= first_test, 2, np.where(moment >= first_val, 1, 0)).astype(np.int8)
+    before = np.r_[0, np.cumsum(counts)]  # rows older than each moment
+    # The first moment of a part is the one at which it is nearest to its share; each part has one moment at least.
+    first_test = int(np.abs(before[2:-1] - (1 - test) * len(moment)).argmin()) + 2
+    first_val = int(np.abs(before[1:first_test] - (1 - test - val) * len(moment)).argmin()) + 1
+    return np.where(moment >= moments[first_test], 2, np.where(moment >= moments[first_val], 1, 0)).astype(np.int8)
+
+
+def together(config: Config, data: Data) -> np.ndarray | None:
+    """Number of the group of each row of a part: rows of one patient, user or machine say less than as many strangers. None
+    where no group is declared."""
+    return _groups(config, data) if config.group else None
 
 
 def manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
@@ -214,6 +235,12 @@ def outside_test(project: Project) -> Data:
 def open_test(project: Project) -> Data:
     """The test part. For steps/evaluate.py alone, which writes down that it was opened before it looks."""
     return project.data.take(np.flatnonzero(_derive(project) == 2))
+
+
+def hidden(test: Data, train: Data) -> Data:
+    """The test part with its labels hidden: each is that of the first training row, so that rows can be encoded all the same."""
+    column = train.frame[test.target]
+    return replace(test, frame=test.frame.with_columns(pl.lit(column[0], dtype=column.dtype).alias(test.target)))
 
 
 def hashed(project: Project) -> tuple[np.ndarray, np.ndarray]:

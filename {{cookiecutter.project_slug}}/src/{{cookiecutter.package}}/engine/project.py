@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from ..errors import UserError
 from ..task import Data, Task
 from . import ledger
 from .files import read_json, to_json, write_atomic
+from .target import without_classes
 from .terminal import say
 from .world import ALONE, World
 
@@ -38,6 +38,7 @@ LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", 
 
 # What a step's result depends on: the parts of the fingerprint that must still be the same for it to count.
 DEPENDS = {
+    "audit": ("data",),
     "split": ("data", "split"),
     "baseline": ("data", "split", "preprocessing", "evaluation"),
     "check": ("data", "split", "preprocessing", "model", "loss", "optimiser", "code"),
@@ -48,16 +49,17 @@ SCHEMA = 1
 
 @dataclass
 class Project:
-    """root: folder of recipe.toml. overrides: the knobs given on the command line. because: why a gate is overridden.
-    world: the processes that train together."""
+    """root: folder of recipe.toml. overrides: the knobs given on the command line. force: why a gate is passed all the same.
+    world: the processes that train together. forced: what was gone past so far, here and in the runs this one rests on."""
 
     root: Path
     config: Config
     task: Task
     overrides: dict[str, Any] = field(default_factory=dict)
-    because: str = ""
+    force: str = ""
     quiet: bool = False
     world: World = ALONE
+    forced: list[str] = field(default_factory=list)
 
     @property
     def ledger(self) -> Path:
@@ -69,7 +71,7 @@ class Project:
         data = self.task.load(self.config, self.root)
         if self.config.duplicates == "drop":
             data = replace(data, frame=data.frame.unique(maintain_order=True))
-        return data
+        return without_classes(data, self.config.drop_classes) if self.config.drop_classes else data
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -84,45 +86,44 @@ class Project:
         if not self.quiet:
             say(text)
 
-    def variant(self, because: str = "", **knobs: Any) -> Project:
+    def variant(self, **knobs: Any) -> Project:
         """The same project with other knobs; what was read from disk is kept where they do not touch it."""
         config = make_config(type(self.config), {**self.config.model_dump(), **knobs}, "a variant of this project")
-        other = replace(self, config=config, overrides={**self.overrides, **knobs}, because=because or self.because)
+        other = replace(self, config=config, overrides={**self.overrides, **knobs}, forced=[*self.forced])
         if "data" in self.__dict__ and config.fingerprint("data") == self.config.fingerprint("data"):
             other.__dict__["data"] = self.data
         return other
+
+    def overrule(self, problem: str, way_on: str = "") -> None:
+        """Go on past a problem where --force gives a reason, which stays in the record; else refuse, naming the way on."""
+        if not self.force:
+            raise UserError(f'{problem}{way_on} (or go on with --force "your reason", which every later result shows)')
+        self._keep(f"{problem}; forced: {self.force}")
+
+    def inherit(self, record: dict[str, Any]) -> None:
+        """Keep what was forced in a record that this run rests on."""
+        for line in record.get("forced", []):
+            self._keep(line)
+
+    def _keep(self, line: str) -> None:
+        if line not in self.forced:
+            self.forced.append(line)
+            self.say(f"  FORCED         {line}")
 
     def records(self, step: str) -> list[dict[str, Any]]:
         """Finished records of a step, oldest first."""
         paths = sorted((self.root / "runs").glob(f"*-{step}/record.json"))
         return [read_record(path) for path in paths]
 
+    def made_under(self, step: str, fingerprint: dict[str, str], depends: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        """Records of `step` made under this fingerprint, as far as the step depends on it, oldest first."""
+        keys = depends or DEPENDS[step]
+        return [r for r in self.records(step) if all(r["fingerprint"].get(k) == fingerprint[k] for k in keys)]
+
     def current(self, step: str, depends: tuple[str, ...] = ()) -> dict[str, Any] | None:
         """The newest record of `step` made under the same fingerprint (over `depends`, default DEPENDS[step])."""
-        keys = depends or DEPENDS[step]
-        same = [r for r in self.records(step) if all(r["fingerprint"].get(k) == self.fingerprint[k] for k in keys)]
+        same = self.made_under(step, self.fingerprint, depends)
         return same[-1] if same else None
-
-    def require(self, step: str, why: str) -> dict[str, Any]:
-        """The current, not failed record of `step`. Raises UserError naming the command to run, unless --because."""
-        record = self.current(step)
-        fields = type(self.config).model_fields
-        touching = [n for n in self.overrides if fields[n].json_schema_extra["group"] in DEPENDS[step]]  # type: ignore[index,call-overload,operator]
-        words = [f"{name}={self.overrides[name]}" for name in touching]
-        command = shlex.join(["recipe", step.replace("_", "-"), *words])
-        if record is None:
-            older = self.records(step)
-            changed = [k for k in DEPENDS[step] if older and older[-1]["fingerprint"].get(k) != self.fingerprint[k]]
-            seen = f"{step} was done before {' and '.join(changed)} changed" if older else f"{step} has not been done"
-            problem = f"{seen}, and {why}; run: {command}"
-        elif record["status"] == "fail" and step == "check":
-            red = ", ".join(f["check"] for f in record["findings"] if f["verdict"] == "FAIL")
-            problem = f"{record['id']} is red ({red}), and {why}; mend it and run: {command}"
-        else:
-            return record
-        if self.because:
-            return record or {}
-        raise UserError(f'{problem} (or override with --because "your reason", which the ledger keeps)')
 
     def begin(self, step: str) -> Run:
         """A new, empty run folder with the next number."""
@@ -150,6 +151,7 @@ class Run:
     result: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.monotonic)  # the clock on the wall may be set back
+    rests_on: dict[str, str] = field(default_factory=dict)  # step before it -> id of its record, see gates.py
     resumed: bool = False  # whether it goes on with what an earlier process began
     held: ExitStack = field(default_factory=ExitStack)  # what the step holds until its record is written: locks
 
@@ -197,7 +199,9 @@ class Run:
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - self.clock, 3),
             "status": self.status,
-            "because": project.because,
+            "force": project.force,
+            "forced": project.forced,
+            "rests_on": self.rests_on,
             "config": project.config.model_dump(),
             "overrides": project.overrides,
             "fingerprint": project.fingerprint,
@@ -225,6 +229,8 @@ def read_record(path: Path) -> dict[str, Any]:
         "id": str,
         "step": str,
         "started": str,
+        "status": str,
+        "forced": list,
         "fingerprint": dict,
         "config": dict,
         "result": dict,
@@ -238,7 +244,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def ledger_row(record: dict[str, Any]) -> dict[str, Any]:
     """What the ledger keeps of a record; `result["ledger"]` is what the step adds."""
-    keys = ("id", "step", "started", "seconds", "status", "because", "overrides", "fingerprint")
+    keys = ("id", "step", "started", "seconds", "status", "force", "overrides", "fingerprint")
     try:
         commit = {key: record["environment"][key] for key in ("commit", "dirty")}
         more = record["result"].get("ledger", {})
@@ -305,10 +311,17 @@ def environment(root: Path) -> dict[str, Any]:
 def git(root: Path, *words: str) -> str:
     """What a git command in `root` prints; '' where there is no git, no repository or no answer."""
     try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(root), *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.stdout.strip("\n") if done.returncode == 0 else ""
 
 
 def library_version(name: str) -> str | None:

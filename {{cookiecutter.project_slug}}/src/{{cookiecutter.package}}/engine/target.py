@@ -5,6 +5,7 @@ The same for every modality: only what lies in front of it differs.
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,21 @@ def check_target(config: Config, frame: pl.DataFrame, path: Path) -> None:
         raise UserError(
             f"positive = {config.positive!r} is not among the values of {config.target!r}: {', '.join(map(str, target.unique().sort()))}"
         )
+
+
+def without_classes(data: Data, names: list[str]) -> Data:
+    """The rows of all classes but these. Raises UserError for one that is not there, and where fewer than two are left."""
+    column = as_text(data.frame[data.target])
+    there = column.unique().drop_nulls().to_list()
+    if odd := [name for name in names if name not in there]:
+        close = difflib.get_close_matches(odd[0], there, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(there)[:8])}"
+        raise UserError(f"drop_classes names {odd[0]!r}, which is no class of {data.target!r}; {hint}")
+    if len(there) - len(set(names)) < 2:
+        raise UserError(
+            f"drop_classes leaves {len(there) - len(set(names))} class of {data.target!r}; at least 2 are needed"
+        )
+    return data.take(np.flatnonzero(~column.is_in(names).to_numpy()))
 
 
 def _check_number(config: Config, target: pl.Series) -> None:

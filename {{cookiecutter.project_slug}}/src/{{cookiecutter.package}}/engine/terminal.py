@@ -15,6 +15,7 @@ from typing import TextIO
 
 # Control characters, shown as what they are: a class name or a file name must not steer the terminal.
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+CONTROL |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029)}  # separators of lines and paragraphs
 COLOURS = {"PASS": 32, "NOTE": 36, "WARN": 33, "FAIL": 31, "NOT APPLICABLE": 90}  # ANSI numbers
 VERDICT = re.compile(r"(?m)^(  |[a-z-]+: )(PASS|NOTE|WARN|FAIL|NOT APPLICABLE)(?= )")
 EVERY = 0.2  # seconds between two drawings of the progress bar

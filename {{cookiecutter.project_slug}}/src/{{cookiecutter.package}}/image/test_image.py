@@ -699,7 +699,7 @@ def test_the_steps_run_end_to_end(
     (project / "data" / "images" / "lies" / "bad.jpg").write_bytes(JPEG[:300])
     knobs = ["corrupt=drop", "epochs=3"]
     for name in ("audit", "split", "baseline", "train"):
-        assert main([name, *knobs, "--because", "the checks have their own test"]) == 0, capsys.readouterr().out
+        assert main([name, *knobs, "--force", "the checks have their own test"]) == 0, capsys.readouterr().out
     run = next((project / "runs").glob("*-train"))
     record = json.loads((run / "record.json").read_text())
     assert record["result"]["metrics"]["auc"]["value"] > 0.8 and record["result"]["parameters"] > 11e6

@@ -161,7 +161,8 @@ def performance(package: Package, labelled: pl.DataFrame | None, mature: float) 
             f"{int(usable.sum())} rows with a label of age {mature:g} days; {LABELLED} and two classes are needed",
         )
     outputs = _outputs(package, known["answer"])[usable]
-    now = metrics.estimate(package.fitted.config, package.fitted.prep, outputs, truth, None, metric)
+    decided = _decided(package, known["answer"])[usable] if package.fitted.prep["classes"] else None
+    now = metrics.estimate(package.fitted.config, package.fitted.prep, outputs, truth, metric=metric, decided=decided)
     then = package.manifest["metrics"][metric]
     drop = (-1 if metric in metrics.LOWER_IS_BETTER else 1) * (then["value"] - now["value"])
     allowed = 2.6 * math.hypot(_error(then), _error(now))
@@ -196,6 +197,11 @@ def _outputs(package: Package, answers: pl.Series) -> np.ndarray:
         return np.array([[(one["prediction"] - prep["target_mean"]) / prep["target_scale"]] for one in told])
     logs = np.log(np.clip([list(one["probabilities"].values()) for one in told], 1e-300, None))
     return logs[:, 1:] - logs[:, :1] if prep["outputs"] == 1 else logs
+
+
+def _decided(package: Package, answers: pl.Series) -> np.ndarray:
+    """Number of the class that each answer called, at the threshold that was in use."""
+    return codes(pl.Series([json.loads(text)["prediction"] for text in answers]), package.fitted.prep["classes"]) - 1
 
 
 def _error(score: dict[str, float]) -> float:

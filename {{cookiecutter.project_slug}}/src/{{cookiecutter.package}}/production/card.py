@@ -19,7 +19,7 @@ def card(project: Project, record: Record, tested: Record | None, manifest: dict
         "## Intended use\n\nNot declared. Who relies on it, for which decision, and what is it not made for?",
         _data(project),
         _worth(manifest, tested),
-        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(project, record, tested)),
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(project, manifest, record, tested)),
         _how(manifest),
         f"## Licence\n\n{licence(project.root)}",
     ]
@@ -65,7 +65,7 @@ def _worth(manifest: dict[str, Any], tested: Record | None) -> str:
     if manifest["threshold"] is not None:
         lines += [
             "",
-            f"Called positive from a probability of {manifest['threshold']:.4f}, the cheapest on validation at the declared costs.",
+            f"Called positive from a probability of {manifest['threshold']:.4f}, chosen on validation for {manifest['chosen_for']}; accuracy, precision, recall and F1 are those of this threshold.",
         ]
     return "\n".join(lines)
 
@@ -74,7 +74,7 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4f}"
 
 
-def _limits(project: Project, record: Record, tested: Record | None) -> list[str]:
+def _limits(project: Project, manifest: dict[str, Any], record: Record, tested: Record | None) -> list[str]:
     """What was red or warned on the way, and what was not looked at."""
     found = [
         f"{f['verdict']} {f['check']}: {f['saw']}"
@@ -83,8 +83,7 @@ def _limits(project: Project, record: Record, tested: Record | None) -> list[str
         for f in r["findings"]
         if f["verdict"] in ("WARN", "FAIL")
     ]
-    if because := record["because"]:
-        found.append(f"trained past a red gate, because: {because}")
+    found += [f"gone on past a FAIL: {line}" for line in manifest["forced"]]
     if tested is None:
         found.append("not evaluated on the test part")
     if not project.config.slices:
@@ -107,6 +106,6 @@ def licence(root: Path) -> str:
     """First line of the project's licence file."""
     for name in ("LICENSE", "LICENCE"):
         if (root / name).is_file():
-            lines = (root / name).read_text(encoding="utf-8").splitlines()
+            lines = (root / name).read_text(encoding="utf-8").removesuffix("\n").split("\n")
             return next((line.strip() for line in lines if line.strip()), "none declared")
     return "None declared: all rights reserved by its author."

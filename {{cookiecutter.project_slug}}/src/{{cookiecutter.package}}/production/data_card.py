@@ -73,8 +73,7 @@ def _audit(audits: list[Record]) -> str:
     lines = [f"- {f['verdict']} {f['check']}: {f['saw']}" for f in loud]
     reviewed = [f["saw"] for r in audits for f in r["findings"] if f["check"] == "label review"]
     lines.append(f"- labels reviewed by hand: {reviewed[-1] if reviewed else 'not yet'}")
-    if newest["because"]:
-        lines.append(f"- gone on past it because: {newest['because']}")
+    lines += [f"- gone on past a FAIL: {line}" for line in newest["forced"]]
     if green:
         lines.append(f"- green: {', '.join(green)}")
     return "\n".join([*lines, "", f"From {newest['id']} of {newest['started'][:10]}."])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..checks.finding import Finding, finding
-from ..engine import calibration, metrics
+from ..engine import calibration, decisions, metrics
 from ..engine.files import sha256, sync_folder, to_json, write_atomic
 from ..engine.fitted import Fitted, load_fitted, load_rival
 from ..engine.parts import MANIFEST as SPLIT
@@ -38,6 +38,13 @@ class Source:
     outputs: np.ndarray
     truth: np.ndarray
     tested: dict[str, Any] | None
+
+
+def chosen(project: Project, args: argparse.Namespace) -> dict[str, Any]:
+    """The run or baseline whose model is exported."""
+    wanted, _ = _wanted(project, args.run)
+    baselines = {r["id"]: r for r in project.records("baseline")}
+    return baselines[wanted] if wanted in baselines else choose(project, wanted)[0]
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
@@ -80,10 +87,8 @@ def agreement(apart: float) -> Finding:
 
 def find_source(project: Project, wanted: str, data: dict[str, Data]) -> Source:
     """The named run; else the one that was evaluated; else the best on validation. A baseline record gives its best."""
-    tests = [r for r in project.records("evaluate") if r["fingerprint"]["data"] == project.fingerprint["data"]]
+    wanted, tested = _wanted(project, wanted)
     baselines = {r["id"]: r for r in project.records("baseline")}
-    wanted = wanted or (tests[-1]["result"]["run"] if tests else "")
-    tested = next((r for r in reversed(tests) if r["result"]["run"] == wanted), None)
     if wanted in baselines:
         record, fitted = baselines[wanted], load_rival(project, baselines[wanted], data["train"])
         if fitted is None or not (project.root / "runs" / wanted / "model").is_dir():
@@ -100,6 +105,13 @@ def find_source(project: Project, wanted: str, data: dict[str, Data]) -> Source:
     folder = project.root / "runs" / record["id"]
     loaded = [np.load(folder / name, allow_pickle=False) for name in (outputs, "y.npy")]
     return Source(record, fitted, loaded[0], loaded[1], tested)
+
+
+def _wanted(project: Project, wanted: str) -> tuple[str, dict[str, Any] | None]:
+    """Id of the named run, else of the one that was evaluated ("" where none was), and the newest evaluation of it."""
+    tests = [r for r in project.records("evaluate") if r["fingerprint"]["data"] == project.fingerprint["data"]]
+    wanted = wanted or (tests[-1]["result"]["run"] if tests else "")
+    return wanted, next((r for r in reversed(tests) if r["result"]["run"] == wanted), None)
 
 
 def next_number(root: Path) -> int:
@@ -163,6 +175,7 @@ def describe(project: Project, source: Source, columns: list[schema.Column], cha
         "classes": prep["classes"],
         "temperature": heat,
         "threshold": cut,
+        "chosen_for": decisions.in_words(config) if cut is not None else None,
         "metric": metric,
         "tested": source.tested is not None,
         "metrics": source.tested["result"]["metrics"] if source.tested else own,
@@ -170,6 +183,7 @@ def describe(project: Project, source: Source, columns: list[schema.Column], cha
         "data": project.data.sha256,
         "commit": seen["commit"],
         "libraries": seen["libraries"],
+        "forced": project.forced,
         "columns": columns,
         "target_kind": schema.kind_of(project.data, config.target),
         "config": {**config.model_dump(), **plain},
@@ -191,7 +205,7 @@ def temperature_and_threshold(source: Source) -> tuple[float, float | None]:
     heat = calibration.temperature(config, prep, source.outputs, truth)
     if config.task != "binary":
         return heat, None
-    return heat, calibration.cheapest_threshold(config, metrics.class_probabilities(source.outputs / heat)[:, 1], truth)
+    return heat, decisions.threshold(config, metrics.class_probabilities(source.outputs / heat)[:, 1], truth)
 
 
 def golden(fitted: Fitted, columns: list[schema.Column], val: Data, folder: Path) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 
 from ..engine import ledger
 from ..engine.files import read_json, sha256, to_json
-from ..engine.project import Project
+from ..engine.gates import enter
+from ..engine.project import Project, read_record
 from ..engine.track import mirror
 from ..errors import UserError
 
@@ -80,7 +81,11 @@ def promote(project: Project, wanted: str) -> dict[str, Any]:
 
     known = versions(project.root)
     folder = find(project.root, wanted or (known[-1] if known else "1"))
-    load(project.task, folder)
+    manifest = load(project.task, folder).manifest
+    project.inherit(manifest)
+    origin = project.root / "runs" / manifest["run"] / "record.json"
+    if origin.exists():  # the records of its training are here: what they say now counts
+        enter(project, "promote", read_record(origin))
     return _point(project, "promote", folder.name)
 
 
@@ -155,7 +160,8 @@ def _point(project: Project, action: str, version: str) -> dict[str, Any]:
         "before": promoted(project.root),
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "by": _who(),
-        "because": project.because,
+        "force": project.force,
+        "forced": project.forced,
     }
     return ledger.append(project.root / FOLDER / HISTORY, line)
 
@@ -178,8 +184,8 @@ def table(root: Path) -> str:
             f"{'->' if name == now else '  '} {name}  {m['exported'][:16]}  {m['run']:<16} {m['name']:<12}"
             f" {m['metric']} {score['value']:.4f} on {part}  split {m['split']}"
         )
+        lines += [f"      FORCED  {line}" for line in m["forced"]]
     told = [
-        f"   {line['at'][:19]} {line['action']:<8} {line['version']} {line['because']}".rstrip()
-        for line in history(root)
+        f"   {line['at'][:19]} {line['action']:<8} {line['version']} {line['force']}".rstrip() for line in history(root)
     ]
     return "\n".join([*(lines or ["no version yet; run: recipe export"]), *(["", *told] if told else [])])

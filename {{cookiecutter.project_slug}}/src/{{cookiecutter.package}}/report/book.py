@@ -29,7 +29,7 @@ def findings_sections(records: dict[str, Record | None]) -> list[Section]:
 def ledger_section(project: Project) -> Section:
     """Every step so far, newest first."""
     rows = [_row(row) for row in reversed(ledger.read(project.ledger)[-ROWS:])]
-    head = ["run", "when", "status", "result", "changed", "because"]
+    head = ["run", "when", "status", "result", "changed", "force"]
     return section("Ledger", tables=[table("Every step so far", head, rows)])
 
 
@@ -37,7 +37,7 @@ def _row(row: dict[str, Any]) -> list[Any]:
     result = fixed(f"{row['metric']} {interval(row)}") if "metric" in row else ""
     changed = " ".join(f"{knob}={value}" for knob, value in row["overrides"].items())
     step = f"{row['id']} (test opened)" if row["step"] == "open_test" else row["id"]
-    return [step, fixed(row["started"][:16].replace("T", " ")), row["status"].upper(), result, changed, row["because"]]
+    return [step, fixed(row["started"][:16].replace("T", " ")), row["status"].upper(), result, changed, row["force"]]
 
 
 def environment_section(records: dict[str, Record | None]) -> Section | None:

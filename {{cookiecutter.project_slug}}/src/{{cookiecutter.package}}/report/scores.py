@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import calibration, metrics
+from ..config import Config
+from ..engine import calibration, decisions, metrics
 from ..engine.breakdown import confusion, per_class
+from ..engine.experiments import saved_truth
 from . import grids, plots
-from .page import Section, Table, interval, number, section, table
+from .page import Section, Table, fixed, interval, number, section, table
 from .records import Record
 
 MOST_CLASSES = 15  # drawn: those with the lowest recall
@@ -26,9 +28,11 @@ def test_section(record: Record) -> Section:
     if "threshold" in result:
         cut = result["threshold"]
         text += (
-            f" Threshold from the declared costs, chosen on validation: {number(cut['value'], 3)};"
-            f" cost per row {number(cut['cost'])}, at 0.5 it would be {number(cut['cost_at_half'])}."
+            f" Threshold {number(cut['value'], 3)}, chosen on validation for {cut['chosen_for']}: accuracy, precision, recall, F1"
+            f" and the confusion are those of it. Cost per row {interval(cut['cost'])}, at 0.5 {interval(cut['cost_at_half'])}."
         )
+    if "units" in result:
+        text += f" Rows of one group count together: the intervals are over {result['units']:,} groups."
     rows = [[n, number(s["value"]), number(s["low"]), number(s["high"])] for n, s in result["metrics"].items()]
     scores = table("Test scores", ["metric", "value", "low", "high"], rows)
     overall = result["metrics"][result["metric"]]["value"]
@@ -42,23 +46,26 @@ def _opener(opening: dict[str, Any]) -> str:
     return f"{who} on {opening['started'][:16].replace('T', ' ')}"
 
 
-def validation_section(folder: Path, record: Record, classes: list[str]) -> Section | None:
-    """Class by class on validation, for a run that was not tested."""
+def validation_section(config: Config, folder: Path, classes: list[str]) -> Section | None:
+    """Class by class on validation, for a run that was not tested. For two classes by the threshold that is best there."""
     if not classes or not (folder / "outputs.npy").exists():
         return None
-    outputs, y = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("outputs", "y"))
+    outputs, truth = np.load(folder / "outputs.npy", allow_pickle=False), saved_truth(folder)
     kept = np.isfinite(outputs).all(axis=1)
     if not kept.any():
         return None
-    chance, truth = metrics.class_probabilities(outputs[kept]), y[kept].astype(int)
-    counts = confusion(chance.argmax(axis=1), truth, len(classes))
+    chance, y = metrics.class_probabilities(outputs[kept]), truth.y[kept].astype(int)
+    together = None if truth.together is None else truth.together[kept]
+    guess = decisions.best_decisions(config, chance, y)
     result = {
         "classes": classes,
-        "confusion": counts.tolist(),
-        "per_class": per_class(counts, classes),
-        "calibration": {"before": calibration.of_probabilities(chance, truth)},
+        "confusion": confusion(guess, y, len(classes)).tolist(),
+        "per_class": per_class(guess, y, classes, together),
+        "calibration": {"before": calibration.describe(config, chance, y, together)},
     }
-    return section("Validation, class by class", plots=class_plots(result, "validation"), tables=class_tables(result))
+    text = f"By the threshold chosen on these rows for {decisions.in_words(config)}." if config.task == "binary" else ""
+    drawn, tables = class_plots(result, "validation"), class_tables(result)
+    return section("Validation, class by class", text, plots=drawn, tables=tables)
 
 
 def class_plots(result: dict[str, Any], part: str) -> list[str]:
@@ -68,6 +75,7 @@ def class_plots(result: dict[str, Any], part: str) -> list[str]:
     before, after = (result["calibration"].get(key) for key in ("before", "after"))
     curves = {"as trained": before["bins"]} | ({"after temperature": after["bins"]} if after else {})
     note = f"Calibration error {number(before['ece'], 3)}; chance alone shows up to {number(before['ece_null'], 3)}."
+    note += f" Brier score {number(before['brier'])} [{number(before['brier_low'])}, {number(before['brier_high'])}]."
     if after:
         note += f" After temperature {number(result['temperature'], 2)} from validation: {number(after['ece'], 3)}."
     lowest = sorted((c for c in result["per_class"] if c["support"]), key=lambda c: c["recall"])[:MOST_CLASSES]
@@ -89,7 +97,7 @@ def class_tables(result: dict[str, Any]) -> list[Table | None]:
     if "per_class" not in result:
         return []
     rows = [
-        [c["class"], *(number(c[k], 3) for k in ("precision", "recall", "f1")), c["support"]]
+        [c["class"], *(fixed(_with_range(c, k)) for k in ("precision", "recall", "f1")), c["support"]]
         for c in result["per_class"]
     ]
     found = [table("Classes", ["class", "precision", "recall", "F1", "rows"], rows)]
@@ -100,6 +108,12 @@ def class_tables(result: dict[str, Any]) -> list[Table | None]:
         mixed = [[names[i], names[j], int(counts[i, j])] for i, j in worst if counts[i, j]]
         found.append(table("Most frequent confusions", ["truth", "called", "rows"], mixed))
     return found
+
+
+def _with_range(row: dict[str, Any], name: str) -> str:
+    """0.812 [0.764, 0.851], a dash where a class was never called or never true."""
+    value, low, high = (number(row.get(key), 3) for key in (name, f"{name}_low", f"{name}_high"))
+    return value if row.get(name) is None else f"{value} [{low}, {high}]"
 
 
 def slice_plots(slices: list[dict[str, Any]], metric: str, overall: float | None) -> list[str]:

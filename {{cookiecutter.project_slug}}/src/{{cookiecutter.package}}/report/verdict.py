@@ -11,7 +11,7 @@ from .records import Record
 
 
 def verdict_lines(metric: str, records: dict[str, Record | None]) -> list[str]:
-    """Three sentences: against the best simple model, on the test part, and what is red."""
+    """Against the best simple model, on the test part, what FAILs, and what was forced past a FAIL."""
     train, evaluated = records["train"], records.get("evaluate")
     against = train["result"].get("against_baseline") if train else None
     if train is None:
@@ -24,7 +24,9 @@ def verdict_lines(metric: str, records: dict[str, Record | None]) -> list[str]:
     else:
         first = "No baseline was run: the result cannot be judged."
     red = [f"{r['id']}: {f['check']}" for r in records.values() if r for f in r["findings"] if f["verdict"] == "FAIL"]
-    return [first, *tested(train, evaluated), f"Red: {'; '.join(red)}." if red else "No check is red."]
+    forced = list(dict.fromkeys(line for r in records.values() if r for line in r.get("forced", [])))
+    found = [first, *tested(train, evaluated), f"FAIL: {'; '.join(red)}." if red else "No check FAILs."]
+    return [*found, *(f"Forced: {line}." for line in forced)]
 
 
 def worth(model: str, metric: str, against: dict[str, Any]) -> str:

@@ -15,7 +15,6 @@ from . import train
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Repeat the base run under every seed, then once more under every seed without each part; a table of differences."""
-    project.require("check", "a broken project has nothing to take away from")
     parts = removable(project.config)
     if not parts:
         raise UserError("nothing can be taken away: no knob with an `off` value is switched on")

@@ -13,7 +13,7 @@ from ..checks.finding import Finding, finding
 from ..config import Config
 from ..engine import metrics
 from ..engine.fitted import MODEL, weights_hash
-from ..engine.loop import query_of
+from ..engine.loop import truth_of
 from ..engine.parts import parts
 from ..engine.project import Project, Run
 from ..errors import UserError
@@ -23,25 +23,24 @@ from ..task import Baseline
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Fit the trivial and the simple models on train, score them on validation, and name the best."""
     config = project.config
-    project.require("split", "a baseline needs the same parts as the network")
     data = parts(project)
     prep = project.task.prepare(config, data["train"])
     val = project.task.examples(config, prep, data["val"])
-    y, query = val.y.cpu().numpy(), query_of(val)
+    truth = truth_of(config, data["val"], val)
     before = time.perf_counter()
-    outputs = trivial(config, prep, project.task.examples(config, prep, data["train"].sample()).y.cpu().numpy(), len(y))
+    outputs = trivial(
+        config, prep, project.task.examples(config, prep, data["train"].sample()).y.cpu().numpy(), len(truth.y)
+    )
     models = project.task.baselines(config, prep, data["train"])
     for name, model in models.items():
         outputs[name] = model.predict(data["val"])
     seconds = round(time.perf_counter() - before, 3)
 
-    run.save_array("y.npy", y)
-    if query is not None:
-        run.save_array("query.npy", query)
+    save_truth(run, truth)
     scored: dict[str, dict[str, Any]] = {}
     for name, values in outputs.items():
         run.save_array(f"outputs-{name}.npy", values)
-        scored[name] = {"metrics": metrics.summary(config, prep, values, y, query)}
+        scored[name] = {"metrics": metrics.summary(config, prep, values, *truth)}
     metric = config.resolved_metric
     best = next(iter(scored))
     for name in scored:
@@ -58,7 +57,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     }
     run.result["ledger"] = {"metric": metric, "model": best, **scored[best]["metrics"][metric]}
     project.say(table(scored, metric, best, config.human_score))
-    run.add(signal(config, prep, outputs, (y, query), best))
+    run.add(signal(config, prep, outputs, truth, best))
 
 
 def trivial(config: Config, prep: dict[str, Any], y: np.ndarray, n: int) -> dict[str, np.ndarray]:
@@ -72,6 +71,13 @@ def trivial(config: Config, prep: dict[str, Any], y: np.ndarray, n: int) -> dict
     return {
         name: np.full((n, 1), value, dtype=np.float32) for name, value in (("mean", y.mean()), ("median", np.median(y)))
     }
+
+
+def save_truth(run: Run, truth: metrics.Truth) -> None:
+    """Keep y, and the queries and groups where there are such, beside the outputs of a run."""
+    for name, array in truth._asdict().items():
+        if array is not None:
+            run.save_array(f"{name}.npy", array)
 
 
 def keep(run: Run, prep: dict[str, Any], model: Baseline) -> None:
@@ -91,7 +97,7 @@ def signal(
     config: Config,
     prep: dict[str, Any],
     outputs: dict[str, np.ndarray],
-    truth: tuple[np.ndarray, np.ndarray | None],
+    truth: metrics.Truth,
     best: str,
 ) -> Finding:
     """Whether the best simple model is better than the best that ignores the input, by a paired interval."""

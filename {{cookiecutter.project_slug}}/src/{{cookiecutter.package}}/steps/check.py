@@ -52,7 +52,6 @@ ON_DISK: tuple[Callable[[Bench, Project], Finding | list[Finding]], ...] = (
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Build the bench and run every check; a check that crashes is a red check, with the error as what it saw."""
-    project.require("split", "the checks run on the training part")
     data = parts(project)
     prep = project.task.prepare(project.config, data["train"])
     train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
@@ -60,11 +59,26 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.save("batch.json", look(bench))
     for check in CHECKS:
         run.timed(guarded(check), bench)
+        if check is gradients.gradient_flow:  # the fourth of the four that come first
+            run.add(clean_split(project.current("split")))
     for with_project in ON_DISK:
         run.timed(guarded(with_project), bench, project)
     for found in project.task.checks(project.config, prep, data["train"], data["val"]):
         run.add(found)
     run.result["checks"] = {found.check: found.verdict for found in run.findings}
+
+
+def clean_split(record: dict[str, Any] | None) -> Finding:
+    """What `recipe split` found of the parts: a fault there makes every score of this model wrong."""
+    found = record["findings"] if record else []
+    loud = {verdict: [f["check"] for f in found if f["verdict"] == verdict] for verdict in ("FAIL", "WARN")}
+    words = "; ".join(f"{verdict} {', '.join(names)}" for verdict, names in loud.items() if names)
+    return finding(
+        "clean split",
+        f"{record['id']}: {words or f'{len(found)} checks passed'}" if record else "the split was not checked",
+        fail=bool(loud["FAIL"]) or not record,
+        evidence=loud,
+    )
 
 
 def guarded(check: Callable[..., Finding | list[Finding]]) -> Callable[..., Finding | list[Finding]]:

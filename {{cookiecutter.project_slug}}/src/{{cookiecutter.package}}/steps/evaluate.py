@@ -1,9 +1,15 @@
-"""Open the test part once, and say what the model is worth there: with intervals, against the best baseline, calibrated."""
+"""Open the test part once, and say what the model is worth there: with intervals, against the best baseline, calibrated.
+
+Four stages: prepare, verify, open, score. All that can be refused is refused before the opening is written down: models are
+loaded, and the rows of the test part encoded and predicted with their labels hidden. After it only labels are read and scores
+computed; what a crash cuts short there is finished by the same command.
+"""
 
 from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,51 +18,159 @@ from scipy.stats import norm
 from ..checks.finding import Finding, finding
 from ..checks.wiring import test_apart
 from ..config import Config
-from ..engine import calibration, lock, metrics
+from ..engine import calibration, decisions, lock, metrics
 from ..engine.breakdown import confusion, per_class, slices
 from ..engine.fitted import Fitted, load_fitted, load_rival, weights_hash
-from ..engine.loop import query_of
-from ..engine.parts import open_test, parts
+from ..engine.loop import truth_of
+from ..engine.parts import PARTS, hidden, open_test, parts, read_manifest
 from ..engine.project import Project, Run
 from ..errors import UserError
-from ..task import Data, Examples
+from ..task import Data
 from .baseline import trivial
 
 
+@dataclass
+class Judged:
+    """A model as it is going to be used. val, test: its outputs [n, k] there. heat, cut: its temperature, and for two classes
+    its threshold, both from validation. decided: the class that it calls in each test row, None where there are none."""
+
+    name: str
+    val: np.ndarray
+    test: np.ndarray
+    heat: float = 1.0
+    cut: float | None = None
+    decided: np.ndarray | None = None
+
+
+@dataclass
+class Prepared:
+    """All that is needed to score, before a label of the test part was read. test: its rows with their labels hidden."""
+
+    record: dict[str, Any]
+    compared: int
+    model: Fitted
+    data: dict[str, Data]
+    test: Data
+    val: metrics.Truth
+    ours: Judged
+    theirs: Judged | None
+
+
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Choose the run, prepare all that needs no test data, write the opening down, then look."""
+    """Prepare and verify, write the opening down, then look."""
     run.held.enter_context(lock.alone(project))
     pending = lock.interrupted(project)  # refuses, before any work
-    record, compared = choose(project, args.run or (pending["model"] if pending else ""))
-    data = parts(project)
-    model = load_fitted(project, record)
-    baseline = project.require("baseline", "a test score means little without one")
-    rival = load_rival(project, baseline, data["train"]) if baseline else None
-    val_outputs, val = model.outputs(data["val"])
-    run.add(replayed(project, record, val_outputs))
+    ready = prepare(project, args.run or (pending["model"] if pending else ""))
+    verify(project, run, ready)
+    weights = weights_hash(project.root / "runs" / ready.record["id"])
+    opened = lock.open_once(project, run.id, ready.record["id"], weights)
+    score(project, run, ready, opened)
 
-    weights = weights_hash(project.root / "runs" / record["id"])
-    opened = lock.open_once(project, run.id, record["id"], weights)
-    test_data = open_test(project)
-    outputs, test = model.outputs(test_data)
 
-    run.save_array("outputs.npy", outputs)
-    run.save_array("y.npy", test.y.cpu().numpy())
-    run.result |= {"run": record["id"], "model": model.name, "openings": opened, "compared": compared}
-    score(project, run, model, outputs, test)
+def chosen(project: Project, args: argparse.Namespace) -> dict[str, Any]:
+    """The training run that `run` is going to evaluate."""
+    pending = lock.interrupted(project)
+    return choose(project, args.run or (pending["model"] if pending else ""))[0]
+
+
+def prepare(project: Project, wanted: str) -> Prepared:
+    """Choose the run, load its model and the best baseline, and predict validation and the test part, whose labels are hidden."""
+    record, compared = choose(project, wanted)
+    project.say(f"  {record['id']}{'' if wanted else f' is the best of {compared} on validation'}")
+    data, model = parts(project), load_fitted(project, record)
+    test = hidden(open_test(project), data["train"])
+    outputs, examples = model.outputs(data["val"])
+    val = truth_of(project.config, data["val"], examples)
+    ours = judged(project.config, model, (outputs, model.outputs(test)[0]), val)
+    baseline = project.current("baseline")
+    theirs = rival(project, baseline, model, data, (val, test)) if baseline else None
+    return Prepared(record, compared, model, data, test, val, ours, theirs)
+
+
+def judged(config: Config, model: Fitted, outputs: tuple[np.ndarray, np.ndarray], truth: metrics.Truth) -> Judged:
+    """Temperature and threshold from validation, and the decisions on test that follow. outputs: on validation and test."""
+    prep, found = model.prep, Judged(model.name, *outputs)
+    if prep["classes"]:
+        val = (found.val, truth.y.astype(int))
+        found.heat = calibration.temperature(config, prep, *val)
+        chance, on_test = (metrics.probabilities(config, prep, part / found.heat) for part in outputs)
+        found.cut = decisions.threshold(config, chance[:, 1], val[1]) if config.task == "binary" else None
+        found.decided = decisions.decide(on_test, found.cut)
+    return found
+
+
+def rival(
+    project: Project,
+    baseline: dict[str, Any],
+    model: Fitted,
+    data: dict[str, Data],
+    known: tuple[metrics.Truth, Data],
+) -> Judged:
+    """The best baseline, judged as the model is. known: truth of validation, and the test part without labels."""
+    val, test = known
+    simple = load_rival(project, baseline, data["train"])
+    if simple:
+        outputs = simple.outputs(data["val"])[0], simple.outputs(test)[0]
+        return judged(project.config, simple, outputs, val)
+    y, name = project.task.examples(model.config, model.prep, data["train"]).y.cpu().numpy(), baseline["result"]["best"]
+    constant = tuple(trivial(project.config, model.prep, y, n)[name] for n in (len(val.y), len(test)))
+    return judged(project.config, Fitted(name, project.task, model.config, model.prep), constant, val)  # type: ignore[arg-type]
+
+
+def verify(project: Project, run: Run, ready: Prepared) -> None:
+    """Everything that could still go wrong. Raises UserError for what no score could be computed of, and, unless --force, for
+    whatever would make the score worthless."""
+    if missing := not_scorable(project, ready):
+        raise UserError(f"the test part stays shut: {missing}")
+    before = len(run.findings)
+    run.add(replayed(project, ready.record, ready.ours.val))
+    run.add(test_apart(project.config, ready.data, ready.test))
+    if failed := [one.check for one in run.findings[before:] if one.verdict == "FAIL"]:
+        project.overrule(f"the test part stays shut: {', '.join(failed)} ended in FAIL", "; fix that first")
+
+
+def not_scorable(project: Project, ready: Prepared) -> str:
+    """Why the test part could not be scored, from what split.json says of its labels and from the outputs; '' if it could."""
+    config, result = project.config, ready.record["result"]
+    held = {name: part.get("classes") or {} for name, part in read_manifest(project)["parts"].items()}
+    known = ready.model.prep["classes"]
+    if unseen := [f"{name} of {part}" for part in PARTS for name in held[part] if known and name not in known]:
+        return f"training has no row of class {', '.join(unseen)}; leave it out (drop_classes) or split again: recipe split"
+    metric = config.resolved_metric
+    if known and len(held["test"]) < 2 and not metrics.of_one_kind(config):
+        return f"all its rows are {next(iter(held['test']), 'of one class')}, where {metric} has no value; split again: recipe split"
+    if metric not in result["metrics"]:
+        return f"{ready.record['id']} has no {metric} on validation to compare with; train again: recipe train"
+    if odd := [name for name in config.slices if name not in ready.test.frame.columns]:
+        return f"slices names column {odd[0]!r}, which the data does not have"
+    for one in (ready.ours, *([ready.theirs] if ready.theirs else [])):
+        if one.test.shape != (len(ready.test), ready.ours.val.shape[1]):
+            return f"{one.name} gives outputs of shape {one.test.shape} for {len(ready.test):,} rows"
+        if bad := int((~np.isfinite(one.test)).any(axis=1).sum()):
+            return f"{one.name} gives no finite output for {bad:,} of {len(ready.test):,} rows; look at the data: recipe audit"
+    return ""
+
+
+def score(project: Project, run: Run, ready: Prepared, opened: list[dict[str, Any]]) -> None:
+    """Read the labels and compute what the record keeps; nothing here refuses."""
+    config, prep, ours = project.config, ready.model.prep, ready.ours
+    test = open_test(project)
+    truth = truth_of(config, test, project.task.examples(ready.model.config, prep, test))
+    run.save_array("outputs.npy", ours.test)
+    run.save_array("y.npy", truth.y)
+    run.result |= {"run": ready.record["id"], "model": ours.name, "openings": opened, "compared": ready.compared}
+    own(project, run, ready, truth)
     run.result["ledger"]["opening"] = opened[-1]["id"]
     run.add(opened_once(lock.of_this_data(project, opened)))
-    run.add(test_apart(project.config, data, test_data))
-    if baseline:
-        theirs = rival.outputs(test_data)[0] if rival else _trivial_outputs(project, baseline, model, data, len(test))
-        against(project, run, model.prep, (outputs, theirs), test, baseline["result"]["best"])
-    metric = project.config.resolved_metric
-    run.add(val_to_test(project.config, record["result"]["metrics"][metric], run.result["metrics"][metric], compared))
-    if model.prep["classes"]:
-        truths = [examples.y.cpu().numpy().astype(int) for examples in (val, test)]
-        run.result |= classification(project.config, model.prep, (val_outputs, truths[0]), (outputs, truths[1]))
-        run.add(temperature_of_validation(project, record, model.prep, run.result["temperature"]))
-    run.result["slices"] = slices(project.config, model.prep, test_data, outputs, test.y.cpu().numpy())
+    if ready.theirs:
+        against(project, run, prep, (ours, ready.theirs), truth)
+    metric = config.resolved_metric
+    val = ready.record["result"]["metrics"][metric]
+    run.add(val_to_test(config, val, run.result["metrics"][metric], ready.compared))
+    if prep["classes"]:
+        run.result |= classification(config, prep, ours, truth)
+        run.add(temperature_of_validation(project, ready.record, prep, run.result["temperature"]))
+    run.result["slices"] = slices(config, prep, test, ours.test, truth, ours.decided)
 
 
 def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> Finding:
@@ -106,7 +220,6 @@ def choose(project: Project, wanted: str) -> tuple[dict[str, Any], int]:
             metric, record["result"]["metrics"][metric]["value"], best["result"]["metrics"][metric]["value"]
         ):
             best = record
-    project.say(f"  {best['id']} is the best of {len(usable)} runs on validation ({metric})")
     return best, compared
 
 
@@ -136,73 +249,66 @@ def _named(project: Project, records: list[dict[str, Any]], wanted: str) -> dict
     return found[0]
 
 
-def score(project: Project, run: Run, model: Fitted, outputs: np.ndarray, test: Examples) -> None:
+def own(project: Project, run: Run, ready: Prepared, truth: metrics.Truth) -> None:
     """Every metric on the test part, into the result."""
-    metric = project.config.resolved_metric
-    scores = metrics.summary(project.config, model.prep, outputs, test.y.cpu().numpy(), query_of(test))
-    run.result |= {"metric": metric, "rows": len(outputs), "metrics": scores}
-    run.result["ledger"] = {"metric": metric, "model": model.name, **scores[metric]}
+    metric, ours = project.config.resolved_metric, ready.ours
+    scores = metrics.summary(project.config, ready.model.prep, ours.test, *truth, decided=ours.decided)
+    run.result |= {"metric": metric, "rows": len(ours.test), "metrics": scores}
+    if truth.together is not None:
+        run.result["units"] = len(np.unique(truth.together))
+    run.result["ledger"] = {"metric": metric, "model": ours.name, **scores[metric]}
     project.say(
-        f"  {run.result['run']} ({model.name}) on {len(outputs):,} test rows: {metric} {_interval(scores[metric])}"
+        f"  {run.result['run']} ({ours.name}) on {len(ours.test):,} test rows: {metric} {_interval(scores[metric])}"
     )
 
 
-def _trivial_outputs(
-    project: Project, baseline: dict[str, Any], model: Fitted, data: dict[str, Data], n: int
-) -> np.ndarray:
-    """Outputs [n, k] of the best baseline where it is one that ignores the input."""
-    y = project.task.examples(model.config, model.prep, data["train"]).y.cpu().numpy()
-    return trivial(project.config, model.prep, y, n)[baseline["result"]["best"]]
-
-
 def against(
-    project: Project, run: Run, prep: dict[str, Any], outputs: tuple[np.ndarray, np.ndarray], test: Examples, name: str
+    project: Project, run: Run, prep: dict[str, Any], both: tuple[Judged, Judged], truth: metrics.Truth
 ) -> None:
-    """The best baseline on the same test rows and the paired difference, into the result. outputs: ours and theirs."""
-    config, truth = project.config, (test.y.cpu().numpy(), query_of(test))
-    difference = metrics.difference(config, prep, *outputs, *truth)
-    theirs = metrics.summary(config, prep, outputs[1], *truth)
-    run.result["baseline"] = {"name": name, "metrics": theirs, "difference": difference}
+    """The best baseline on the same test rows and the paired difference, into the result. both: ours and theirs."""
+    config, (ours, theirs) = project.config, both
+    decided = (ours.decided, theirs.decided)
+    difference = metrics.difference(config, prep, ours.test, theirs.test, *truth, decided=decided)
+    scores = metrics.summary(config, prep, theirs.test, *truth, decided=theirs.decided)
+    run.result["baseline"] = {"name": theirs.name, "metrics": scores, "difference": difference}
     metric = config.resolved_metric
-    project.say(f"  {name} on the same rows: {metric} {_interval(theirs[metric])}; difference {_interval(difference)}")
+    told = f"{metric} {_interval(scores[metric])}; difference {_interval(difference)}"
+    project.say(f"  {theirs.name} on the same rows: {told}")
 
 
-def classification(
-    config: Config, prep: dict[str, Any], val: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
-) -> dict[str, Any]:
-    """Per-class table, confusion, calibration before and after a temperature from validation, and the threshold."""
-    outputs, truth = test
-    heat = calibration.temperature(config, prep, *val)
-    guess = metrics.probabilities(config, prep, outputs).argmax(axis=1)
-    table = confusion(guess, truth, len(prep["classes"]))
+def classification(config: Config, prep: dict[str, Any], ours: Judged, truth: metrics.Truth) -> dict[str, Any]:
+    """Per-class table and confusion of the decisions, calibration before and after the temperature, and the threshold."""
+    y, guess, heat = truth.y.astype(int), ours.decided, ours.heat
+    assert guess is not None, "classes are decided on"
+    before, after = (metrics.probabilities(config, prep, ours.test / t) for t in (1.0, heat))
     result: dict[str, Any] = {
         "classes": prep["classes"],
-        "confusion": table.tolist(),
-        "per_class": per_class(table, prep["classes"]),
+        "confusion": confusion(guess, y, len(prep["classes"])).tolist(),
+        "per_class": per_class(guess, y, prep["classes"], truth.together),
         "temperature": heat,
         "calibration": {
-            "before": calibration.describe(config, prep, outputs, truth),
-            "after": calibration.describe(config, prep, outputs / heat, truth),
+            name: calibration.describe(config, chance, y, truth.together)
+            for name, chance in (("before", before), ("after", after))
         },
     }
-    if config.task == "binary":
-        said = [metrics.probabilities(config, prep, part[0] / heat)[:, 1] for part in (val, test)]
-        result["threshold"] = threshold(config, (said[0], val[1]), (said[1], truth))
+    if ours.cut is not None:
+        result["threshold"] = threshold(config, ours.cut, after[:, 1], truth)
     return result
 
 
-def threshold(
-    config: Config, val: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
-) -> dict[str, Any]:
-    """The cheapest threshold on validation, and what it costs on test. Each part: positive probability [n], truth [n]."""
-    cut = calibration.cheapest_threshold(config, *val)
-    guess, half = ((test[0] >= at).astype(int) for at in (cut, 0.5))
+def threshold(config: Config, cut: float, positive: np.ndarray, truth: metrics.Truth) -> dict[str, Any]:
+    """The threshold that validation chose, and what it costs on test, beside a half. positive: probability [n]."""
+    y = truth.y.astype(int)
+    costs = [
+        metrics.mean_of(config, metrics.costs(config, (positive >= at).astype(int), y), truth.together)
+        for at in (cut, 0.5)
+    ]
     return {
         "value": cut,
+        "chosen_for": decisions.in_words(config),
         "costs": [config.cost_false_positive, config.cost_false_negative],
-        "cost": float(metrics.costs(config, guess, test[1]).mean()),
-        "cost_at_half": float(metrics.costs(config, half, test[1]).mean()),
-        "confusion": confusion(guess, test[1], 2).tolist(),
+        "cost": costs[0],
+        "cost_at_half": costs[1],
     }
 
 

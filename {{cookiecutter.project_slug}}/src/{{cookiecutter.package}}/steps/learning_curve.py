@@ -26,7 +26,6 @@ SEEDS = 3
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Three seeds at each share, the rows of a smaller share inside those of a larger one, the same validation rows."""
-    project.require("check", "a broken project has a learning curve too")
     if project.task.final_baseline(project.config):
         raise UserError(f"learning-curve trains the network, and model = {project.config.model!r} is none")  # type: ignore[attr-defined]
     data = parts(project)

@@ -24,8 +24,6 @@ FEWER = 60  # steps for a large network, on fewer examples each: still seven a d
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Three seeds; each suggests a tenth of the rate with the lowest loss; the answer is their interval."""
-    project.require("split", "the test runs on the training part")
-    project.require("check", "a broken project also has a learning-rate curve")
     data = parts(project)
     prep = project.task.prepare(project.config, data["train"])
     train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..config import Config, make_config
 from ..engine.files import read_json, write_atomic
 from ..engine.project import Project, Run
 from ..engine.track import publish
@@ -103,8 +104,12 @@ def run_sections(project: Project, record: Record, records: dict[str, Record | N
     found: list[Section | None] = [training_section(folder, record, records.get("lr_range"), diagnosed)]
     if not evaluated or evaluated["result"]["run"] != record["id"]:
         prep = read_json(folder / "prep.json", "the preprocessing of a run", "train again: recipe train")
-        found.append(validation_section(folder, record, prep["classes"]))
+        found.append(validation_section(_config_of(project, record), folder, prep["classes"]))
     return [*found, worst_section(folder)]
+
+
+def _config_of(project: Project, record: Record) -> Config:
+    return make_config(project.task.knobs, record["config"], f"the config of {record['id']}")
 
 
 def _page(

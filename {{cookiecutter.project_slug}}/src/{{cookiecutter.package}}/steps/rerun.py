@@ -21,9 +21,9 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     old = choose(project, args.run)
     config = make_config(project.task.knobs, old["config"], f"the config of {old['id']}").model_dump()
     moved = {knob: value for knob, value in config.items() if value != getattr(project.config, knob)}
-    same = project.variant(f"rerun of {old['id']}", **moved)
+    same = project.variant(**moved)
     different = differences(same, old)
-    new = train.again(same, args)
+    new = train.again(same, argparse.Namespace(**{**vars(args), "bundle": f"rerun of {old['id']}"}))
     run.result |= {"run": old["id"], "again": new["id"], "different": different}
     run.add(agreement(project, old, new, different))
 

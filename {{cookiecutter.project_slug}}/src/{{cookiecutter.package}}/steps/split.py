@@ -9,7 +9,6 @@ from ..checks import split as checks
 from ..checks.independence import independence
 from ..engine.parts import MANIFEST, PARTS, assign, manifest, read_manifest, split_hash, write_manifest
 from ..engine.project import Project, Run
-from ..errors import UserError
 
 OPENED = "TEST_OPENED.json"
 
@@ -19,7 +18,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     config, data = project.config, project.data
     answer = independence(config, data.sample())
     run.add(answer)
-    if answer.verdict == "FAIL" and not project.because:
+    if answer.verdict == "FAIL" and not project.force:
         return
     part = assign(config, data)
     for check in checks.CHECKS:
@@ -46,11 +45,9 @@ def voids(project: Project, content: dict[str, Any]) -> bool:
 
 
 def _warn(project: Project, run: Run) -> None:
-    """Say how many earlier runs no longer count. Raises UserError when the test part was opened, unless --because."""
-    if (project.root / OPENED).exists() and not project.because:
-        raise UserError(
-            f'the test part was opened already ({OPENED}); another split needs --because "your reason", which the ledger keeps'
-        )
+    """Say how many earlier runs no longer count. Raises UserError when the test part was opened, unless --force."""
+    if (project.root / OPENED).exists():
+        project.overrule(f"the test part was opened already ({OPENED}), and this is another split")
     ran = {step: len(project.records(step)) for step in ("baseline", "check", "lr_range", "train")}
     words = ", ".join(f"{n} {step.replace('_', '-')}" for step, n in ran.items() if n) or "none yet"
     project.say(f"  the split changed: {sum(ran.values())} earlier runs no longer count ({words})")

@@ -18,7 +18,7 @@ from ..checks.gradients import dead_shares
 from ..config import Config
 from ..engine import experiments, metrics
 from ..engine.fitted import Fitted, weights_hash
-from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of
+from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of, truth_of
 from ..engine.losses import make_loss
 from ..engine.parts import parts
 from ..engine.project import Project, Run, git
@@ -28,20 +28,18 @@ from ..engine.stop import alone
 from ..errors import Stopped, UserError
 from ..task import Batch, Examples
 from . import diagnose
+from .baseline import save_truth
 
 FIRST = 10.0  # seconds that the first process has to say what is wrong and end, before another says the same
 PROBE = 512  # training examples on which dead units and sharpness are measured at the end
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Refuse without split, baseline and passing checks; then fit, evaluate the best on validation and record."""
+    """Fit, evaluate the best on validation and record; what it rests on is looked at before (engine/gates.py)."""
     config, task = project.config, project.task
     run.held.enter_context(alone(run.folder))
     project.world.refuse(config, task)
-    project.require("split", "training needs parts that are pinned")
-    baseline = project.require("baseline", "a network means nothing without a number to beat")
-    if not task.final_baseline(config):
-        project.require("check", "a silent bug would waste the run")
+    baseline = project.current("baseline")
     experiment = experiments.begin(project, args.parent, args.predict, args.bundle)
     run.add(committed(project))
     data = parts(project)
@@ -56,7 +54,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         except NonFinite as broken:
             run.add(non_finite(config, broken))
             return
-    _record(project, run, prep, val, outputs, summary, baseline)
+    _record(project, run, prep, truth_of(config, data["val"], val), outputs, summary, baseline)
     _compare(project, run, prep, experiment)
     if not task.final_baseline(config):
         for one in diagnose.findings(project, run.folder, config.model_dump(), run.result)[0]:
@@ -89,8 +87,10 @@ def committed(project: Project) -> Finding:
     commit = git(project.root, "rev-parse", "HEAD")
     if not commit:
         return not_applicable("committed code", "the project lies in no git repository with a commit")
-    status = git(project.root, "status", "--porcelain", "--untracked-files=no", "--", "src", "recipe.toml")
-    changed = status.split()[1::2]
+    status = git(
+        project.root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=no", "--", "src", "recipe.toml"
+    )
+    changed = [entry.strip()[2:].strip() for entry in status.split("\0") if entry]
     return finding(
         "committed code",
         f"{', '.join(changed[:4])} changed since commit {commit[:8]}" if changed else f"as in commit {commit[:8]}",
@@ -101,10 +101,10 @@ def committed(project: Project) -> Finding:
 
 def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, **knobs: Any) -> dict[str, Any]:
     """Train with these knobs once under each seed, where no such run is there yet; the record of the first seed."""
-    because = project.because or f"part of {run.id}"
+    args = argparse.Namespace(**{**vars(args), "bundle": args.bundle or f"part of {run.id}"})
     there = experiments.repeats(experiments.finished(project), {**project.config.model_dump(), **knobs})
     for seed in [seed for seed in seeds if seed not in there]:
-        quiet = project.variant(because, seed=seed, **knobs)
+        quiet = project.variant(seed=seed, **knobs)
         quiet.quiet = True
         record = there[seed] = again(quiet, args)
         metric = record["result"]["metric"]
@@ -136,7 +136,6 @@ def score_of(
     run: Run,
     prep: dict[str, Any],
     examples: tuple[Examples, Examples],
-    because: str = "",
     each_epoch: Callable[[Progress], None] = lambda progress: None,
     **knobs: Any,
 ) -> float:
@@ -144,7 +143,7 @@ def score_of(
 
     Raises NonFinite when the training breaks down.
     """
-    other = project.variant(because, **knobs, tracker="none")
+    other = project.variant(**knobs, tracker="none")
     other.quiet = True
     with tempfile.TemporaryDirectory(dir=run.folder) as folder:
         model, _ = fit(other, Run(other, run.step, Path(folder)), prep, *examples, each_epoch=each_epoch)
@@ -211,17 +210,15 @@ def _record(
     project: Project,
     run: Run,
     prep: dict[str, Any],
-    val: Examples,
+    truth: metrics.Truth,
     outputs: np.ndarray,
     summary: dict[str, Any],
-    baseline: dict[str, Any],
+    baseline: dict[str, Any] | None,
 ) -> None:
     config = project.config
-    y, query = val.y.cpu().numpy(), query_of(val)
-    for name, array in (("outputs", outputs), ("y", y), ("query", query)):
-        if array is not None:
-            run.save_array(f"{name}.npy", array)
-    scores = metrics.summary(config, prep, outputs, y, query)
+    run.save_array("outputs.npy", outputs)
+    save_truth(run, truth)
+    scores = metrics.summary(config, prep, outputs, *truth)
     metric = config.resolved_metric
     run.result |= {
         "metric": metric,
@@ -235,7 +232,7 @@ def _record(
     run.result["ledger"] = {"metric": metric, **pinned, **scores[metric]}
     project.say(f"  {summary['model']}: validation {metric} {_interval(scores[metric])}")
     if baseline:
-        run.add(against_baseline(project, run, prep, outputs, (y, query), baseline))
+        run.add(against_baseline(project, run, prep, outputs, truth, baseline))
 
 
 def _compare(project: Project, run: Run, prep: dict[str, Any], experiment: dict[str, Any]) -> None:
@@ -255,7 +252,7 @@ def against_baseline(
     run: Run,
     prep: dict[str, Any],
     outputs: np.ndarray,
-    truth: tuple[np.ndarray, np.ndarray | None],
+    truth: metrics.Truth,
     baseline: dict[str, Any],
 ) -> Finding:
     """Whether the model is worth having over the best simple one: paired difference on the same validation rows."""

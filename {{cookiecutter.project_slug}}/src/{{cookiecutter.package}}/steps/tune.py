@@ -39,12 +39,6 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Three stages of trials on train and validation, then the finalists against the present knobs; never the test part."""
-    for step, why in (
-        ("split", "tuning needs pinned parts"),
-        ("baseline", "tuning comes last"),
-        ("check", "tuning comes last"),
-    ):
-        project.require(step, why)
     if project.task.final_baseline(project.config):
         raise UserError("tune searches the knobs of the network, and the final model is none; set model to a network")
     data = parts(project)
@@ -174,7 +168,7 @@ def _trial(
             raise optuna.TrialPruned
 
     try:
-        value = train.score_of(project, run, prep, examples, "tuning", watch, **fixed, **knobs)
+        value = train.score_of(project, run, prep, examples, watch, **fixed, **knobs)
     except NonFinite:
         raise optuna.TrialPruned from None
     project.say(f"    trial {trial.number}: {experiments.words(knobs)} -> {metric} {value:.4f}")

@@ -169,7 +169,7 @@ def test_what_sees_every_row_sees_it_in_pieces_too(both: tuple[Project, Project]
 
 
 def test_baselines_learn_from_the_sample_and_answer_every_row(tmp_path: Path) -> None:
-    one = replace(project(tmp_path, sample_rows=1_000), because="the parts are pinned")
+    one = replace(project(tmp_path, sample_rows=1_000), force="the parts are pinned")
     write_manifest(one, assign(one.config, one.data))
     run = one.begin("baseline")
     baseline.run(one, run, WORDS)

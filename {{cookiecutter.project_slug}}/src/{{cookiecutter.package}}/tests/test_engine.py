@@ -75,7 +75,7 @@ def test_fingerprint_follows_its_group_only() -> None:
 def write_rows(path: Path, n: int = 3) -> list[str]:
     for i in range(n):
         ledger.append(path, {"id": str(i), "value": 0.1 * i})
-    return path.read_text().splitlines()
+    return path.read_text().removesuffix("\n").split("\n")
 
 
 @pytest.mark.parametrize("damage", ["edit", "delete", "swap", "garbage"])
@@ -240,7 +240,9 @@ loop.fit(project, project.begin("train"), bench.prep, bench.train, bench.val, ea
 look()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    before, inside, after = (int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("pages"))
+    before, inside, after = (
+        int(line.split()[1]) for line in done.stdout.removesuffix("\n").split("\n") if line.startswith("pages")
+    )
     assert inside < 100
     assert min(before, after) > 1000
 

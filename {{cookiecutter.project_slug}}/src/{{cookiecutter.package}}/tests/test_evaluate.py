@@ -40,9 +40,7 @@ def do(project: Project, name: str, run: str = "") -> Record:
 
 def again(project: Project, **knobs: Any) -> Project:
     """The project as the next command sees it, with changed knobs."""
-    return Project(
-        project.root, Config(**{**project.config.model_dump(), **knobs}), project.task, because="", quiet=True
-    )
+    return Project(project.root, Config(**{**project.config.model_dump(), **knobs}), project.task, force="", quiet=True)
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ def project(tmp_path: Path) -> Project:
 
 def trained(folder: Path, **knobs: Any) -> Project:
     project = toy_project(folder, epochs=2, **knobs)
-    project.because = "no checks on a toy"
+    project.force = "no checks on a toy"
     for step in ("split", "baseline", "train"):
         do(project, step)
     return again(project)
@@ -72,7 +70,7 @@ def test_the_test_part_opens_once(project: Project) -> None:
     assert record["status"] == "pass" and opening_lines(project) == [record["id"]]
     with pytest.raises(UserError, match="was opened on"):
         do(project, "evaluate")
-    project.because = "a bug in the metric"
+    project.force = "a bug in the metric"
     second = do(project, "evaluate")
     assert len(second["result"]["openings"]) == 2 and second["status"] == "warn"
     path = project.root / lock.LOCK
@@ -84,7 +82,7 @@ def test_the_test_part_opens_once(project: Project) -> None:
         lock.openings(project)
 
 
-@pytest.mark.parametrize("when", ["open_test", "score", "opened_once"])
+@pytest.mark.parametrize("when", ["score", "own", "opened_once"])
 def test_an_interrupted_evaluation_is_finished(project: Project, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, when, die)
@@ -102,11 +100,11 @@ def test_an_interrupted_evaluation_is_finished_for_its_model_only(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "open_test", die)
+        patch.setattr(evaluate, "score", die)
         with pytest.raises(KeyboardInterrupt):
             do(project, "evaluate")
     other = again(project, seed=5)
-    other.because = "no checks on a toy"
+    other.force = "no checks on a toy"
     newer = do(other, "train")["id"]
     with pytest.raises(UserError, match=r"its model, weights changed since; .* recipe evaluate --run 0003-train"):
         do(project, "evaluate", run=newer)
@@ -171,10 +169,10 @@ def test_new_data_may_be_opened_once(project: Project) -> None:
     path = project.root / project.config.data
     pl.read_csv(path).with_columns(pl.col("x0") + 0.01).write_csv(path)
     newer = again(project)
-    newer.because = "no checks on a toy"
+    newer.force = "no checks on a toy"
     for step in ("split", "baseline", "train"):
         do(newer, step)
-    newer.because = ""
+    newer.force = ""
     record = do(newer, "evaluate")
     assert [o["id"] for o in record["result"]["openings"]] == [first["id"], record["id"]]
     assert record["status"] == "pass", "the first look at the new data is clean"
@@ -186,10 +184,10 @@ def test_new_data_may_be_opened_once(project: Project) -> None:
 def test_other_knobs_are_no_new_data(project: Project, knobs: dict[str, Any]) -> None:
     do(project, "evaluate")
     changed = again(project, **knobs)
-    changed.because = "no checks on a toy"
+    changed.force = "no checks on a toy"
     for step in ("split", "baseline", "train"):
         do(changed, step)
-    changed.because = ""
+    changed.force = ""
     with pytest.raises(UserError, match="no test, nor is a new split of the same rows"):
         do(changed, "evaluate")
 
@@ -203,10 +201,10 @@ def test_rows_that_were_opened_are_no_new_data(project: Project, old: float, ref
     newer = toy_project(project.root, n=300, seed=1).task.load(project.config, project.root).frame
     pl.concat([frame.sample(fraction=old, seed=0), newer]).write_csv(path)
     grown = again(project)
-    grown.because = "no checks on a toy"
+    grown.force = "no checks on a toy"
     for step in ("split", "baseline", "train"):
         do(grown, step)
-    grown.because = ""
+    grown.force = ""
     if refused:
         with pytest.raises(UserError, match="nor a test part that holds some of them"):
             do(grown, "evaluate")
@@ -324,6 +322,6 @@ def test_slices_keep_their_names(tmp_path: Path) -> None:
     place = ["Oslo" if i % 3 else "Lima" for i in range(len(y))]
     data = Data(project.data.frame.with_columns(pl.Series("place", place)), "target", project.data.roles, "")
     config = project.config.model_copy(update={"slices": ["place"]})
-    found = breakdown.slices(config, {}, data, np.zeros((len(y), 1), np.float32), y)
+    found = breakdown.slices(config, {}, data, np.zeros((len(y), 1), np.float32), metrics.Truth(y))
     assert [(s["column"], s["name"], s["n"]) for s in found] == [("place", "Oslo", 200), ("place", "Lima", 100)]
     assert all(s["value"] == 0.5 for s in found)

@@ -16,6 +16,7 @@ from ..config import METRICS, Config
 from ..engine import metrics
 
 PREP: dict[str, Any] = {"target_mean": 3.0, "target_scale": 2.0, "classes": ["a", "b"], "outputs": 1}
+LEFT_OUT = (("ranking", "ndcg"), ("multiclass", "auc"), ("multiclass", "average_precision"))  # weighed in other ways
 TASKS = [(task, name) for task, names in METRICS.items() for name in names]
 
 
@@ -51,6 +52,10 @@ def by_reference(name: str, outputs: np.ndarray, y: np.ndarray, query: np.ndarra
     if name == "cost":
         called = chance >= 5 / 7
         return float(np.mean(np.where(called & (y == 0), 5.0, np.where(~called & (y == 1), 2.0, 0.0))))
+    if name == "average_precision" and chance.ndim == 2:
+        return reference.average_precision_score(np.eye(4)[y], chance, average="macro")
+    if name == "auc" and chance.ndim == 2:
+        return reference.roc_auc_score(y, chance, multi_class="ovr", average="macro")
     if name in ("auc", "average_precision", "log_loss"):
         scores = {"auc": reference.roc_auc_score, "average_precision": reference.average_precision_score,
                   "log_loss": reference.log_loss}  # fmt: skip
@@ -61,26 +66,34 @@ def by_reference(name: str, outputs: np.ndarray, y: np.ndarray, query: np.ndarra
             "f1": reference.f1_score}[name](y, guess)  # fmt: skip
 
 
+def called(task: str, outputs: np.ndarray, cut: float = 0.5) -> np.ndarray | None:
+    """Decisions at a threshold that is given, as on the test part."""
+    chance = metrics.class_probabilities(outputs)
+    return {"binary": (chance[:, 1] > cut).astype(int), "multiclass": chance.argmax(axis=1)}.get(task)
+
+
 @pytest.mark.parametrize(("task", "name"), TASKS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_metrics_agree_with_scikit_learn(task: str, name: str, seed: int) -> None:
     outputs, y, query = drawn(task, seed=seed)
     config = config_of(task, cost_false_positive=5.0, cost_false_negative=2.0)
-    got = metrics.score(config, PREP, outputs, y, query, metric=name)
+    decided = called(task, outputs, 5 / 7 if name == "cost" else 0.5)
+    got = metrics.score(config, PREP, outputs, y, query, metric=name, decided=decided)
     assert got == pytest.approx(by_reference(name, outputs, y, query), abs=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from([pair for pair in TASKS if pair[0] != "ranking"]), st.integers(0, 10_000))
+@given(st.sampled_from([pair for pair in TASKS if pair not in LEFT_OUT]), st.integers(0, 10_000))
 def test_a_weight_is_a_repeated_row(pair: tuple[str, str], seed: int) -> None:
     """The bootstrap weighs rows instead of copying them: both must score alike."""
     task, name = pair
     outputs, y, _ = drawn(task, n=40, seed=seed)
     counts = np.random.default_rng(seed).multinomial(40, np.full(40, 1 / 40))
     rows = np.repeat(np.arange(40), counts)
-    config = config_of(task)
-    weighted, _ = metrics._weighted(config, PREP, name, outputs, y, None)
-    repeated = metrics.score(config, PREP, outputs[rows], y[rows], metric=name)
+    config, decided = config_of(task), called(task, outputs)
+    weighted = metrics.measure(config, PREP, name, outputs, metrics.Truth(y), decided).of
+    again = None if decided is None else decided[rows]
+    repeated = metrics.score(config, PREP, outputs[rows], y[rows], metric=name, decided=again)
     got = weighted(counts[None].astype(float))[0]
     assert got == pytest.approx(repeated, abs=1e-9) or (np.isnan(got) and np.isnan(repeated))
 
@@ -105,7 +118,8 @@ def test_the_interval_is_the_bootstrap_one() -> None:
     """Standard error of an accuracy of .8 at n = 400: .02; the interval is 1.96 of them each way."""
     y = np.zeros(400, dtype=int)
     outputs = np.where(np.arange(400) % 5 == 0, 1.0, -1.0)[:, None]
-    got = metrics.estimate(config_of("binary", metric="accuracy"), PREP, outputs, y)
+    decided = called("binary", outputs)
+    got = metrics.estimate(config_of("binary", metric="accuracy"), PREP, outputs, y, decided=decided)
     assert got["value"] == 0.8
     assert (got["high"] - got["low"]) / (2 * 1.96) == pytest.approx(0.02, rel=0.1)
 
@@ -132,7 +146,7 @@ def test_a_perfect_score_is_not_certain(name: str, right: bool) -> None:
     """All rows right, or all wrong: the bootstrap has no width there, and 30 rows cannot prove 1.0."""
     y = np.arange(30) % 2
     outputs = (4.0 if right else -4.0) * (2 * y[:, None] - 1.0)
-    got = metrics.estimate(config_of("binary", metric=name), PREP, outputs, y)
+    got = metrics.estimate(config_of("binary", metric=name), PREP, outputs, y, decided=called("binary", outputs))
     n = 30 if name in ("accuracy", "cost") else 15
     if got["value"] == 1.0:
         assert got["low"] == pytest.approx(n / (n + 3.8415), abs=1e-4) and got["high"] == 1.0

@@ -99,7 +99,7 @@ def test_same_seed_same_parts_other_seed_other_parts() -> None:
 def test_too_few_rows_or_groups_are_one_sentence() -> None:
     with pytest.raises(UserError, match="leaves val empty"):
         parts.assign(config_of(), data_of(numbers(4)))
-    with pytest.raises(UserError, match="needs at least 3"):
+    with pytest.raises(UserError, match="need at least 3"):
         parts.assign(config_of(group="who"), data_of(numbers(50, who=["a", "b"] * 25), who="group"))
 
 

@@ -41,7 +41,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = trained(tmp_path_factory.mktemp("production"))
     exported(project)
     other = again(project, seed=3)
-    other.because = "no checks on a toy"
+    other.force = "no checks on a toy"
     exported(project, do(other, "train")["id"])
     return project
 
@@ -51,7 +51,7 @@ def project(shared: Project, tmp_path: Path) -> Project:
     """A copy of its own of the shared project."""
     shutil.copytree(shared.root, tmp_path / "project")
     copy = again(shared)
-    copy.root = tmp_path / "project"
+    copy.root, copy.force = tmp_path / "project", "no checks on a toy"
     return copy
 
 
@@ -237,7 +237,10 @@ def test_bad_rows_of_a_file_are_set_aside_never_lost(project: Project) -> None:
     source.write_bytes("\n".join(LINES).encode() + b"\n1,2,3,4,caf\xe9\n")
     assert command(project, "predict", str(source), "--model", "1") == 1
     good = pl.read_csv(project.root / "in.predicted.csv")
-    bad = [json.loads(line) for line in (project.root / "in.predicted.aside.jsonl").read_text().splitlines()]
+    bad = [
+        json.loads(line)
+        for line in (project.root / "in.predicted.aside.jsonl").read_text().removesuffix("\n").split("\n")
+    ]
     assert good["note"].to_list() == ["fine", "two\nlines"] and good["prediction"].is_in([0, 1]).all()
     assert {b["row"]: True for b in bad} == {**dict.fromkeys(WHY, True), 7: True}
     assert all(WHY[b["row"]] in b["reason"] for b in bad if b["row"] in WHY) and "UTF-8" in bad[-1]["reason"]

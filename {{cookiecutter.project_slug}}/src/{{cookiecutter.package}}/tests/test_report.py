@@ -163,7 +163,7 @@ def test_a_run_that_said_nothing_finite_has_a_page(tmp_path: Path, value: float)
 def test_runs_on_other_data_are_not_compared(tmp_path: Path) -> None:
     project = trained(tmp_path)
     other = again(project, split_seed=3)
-    other.because = "no checks on a toy"
+    other.force = "no checks on a toy"
     for step in ("split", "baseline", "train"):
         do(other, step)
     _, text = reported(again(other), run="0006-train")

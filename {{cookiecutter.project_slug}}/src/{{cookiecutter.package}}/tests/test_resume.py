@@ -136,7 +136,7 @@ def test_the_run_is_found_and_a_change_is_refused_with_both_values(tmp_path: Pat
     with pytest.raises(UserError, match=r"lr was 0.001 and is 0.5; put that back"):
         resume.reopen(changed, "train")
     assert resume.reopen(changed, "train", auto=True) is None
-    rows = (tmp_path / "data" / "train.csv").read_text().splitlines()
+    rows = (tmp_path / "data" / "train.csv").read_text().removesuffix("\n").split("\n")
     (tmp_path / "data" / "train.csv").write_text("\n".join(rows[:-5]) + "\n")
     with pytest.raises(UserError, match=r"the data changed \(300 rows, now 295"):
         resume.reopen(replace(project), "train")
@@ -189,10 +189,10 @@ def test_a_line_that_a_crash_lost_is_added_and_a_forged_one_is_named(tmp_path: P
     project = toy_project(tmp_path)
     for _ in range(3):
         project.begin("audit").finish()
-    lines = project.ledger.read_text().splitlines()
+    lines = project.ledger.read_text().removesuffix("\n").split("\n")
     project.ledger.write_text("\n".join(lines[:2]) + "\n")
     book.complete(project)
-    assert project.ledger.read_text().splitlines()[:2] == lines[:2]
+    assert project.ledger.read_text().removesuffix("\n").split("\n")[:2] == lines[:2]
     assert [row["id"] for row in ledger.read(project.ledger)] == ["0001-audit", "0002-audit", "0003-audit"]
     assert book.contradictions(project) == []
     rows = [{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in ledger.read(project.ledger)]

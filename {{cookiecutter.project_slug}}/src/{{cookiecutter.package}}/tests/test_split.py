@@ -201,5 +201,5 @@ def test_another_split_says_what_it_voids_and_needs_a_reason_once_the_test_was_o
     with pytest.raises(UserError, match="opened already"):
         run_step(toy_project(tmp_path, split_seed=2))
     overridden = toy_project(tmp_path, split_seed=2)
-    overridden.because = "the first test set was mislabelled"
+    overridden.force = "the first test set was mislabelled"
     assert run_step(overridden)["result"]["voided"]["baseline"] == 1

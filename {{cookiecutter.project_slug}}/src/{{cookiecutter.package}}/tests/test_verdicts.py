@@ -108,7 +108,7 @@ def test_a_check_that_crashes_is_red_and_hides_no_other() -> None:
 @pytest.mark.parametrize(("times", "verdict"), [(1, "PASS"), (2, "WARN"), (3, "WARN")])
 def test_a_second_look_at_the_test_part_is_said(times: int, verdict: str) -> None:
     looks = [
-        {"id": f"000{i}-evaluate", "run": "0001-train", "time": "2026-01-01", "because": "a bug"} for i in range(times)
+        {"id": f"000{i}-evaluate", "run": "0001-train", "time": "2026-01-01", "force": "a bug"} for i in range(times)
     ]
     assert evaluate.opened_once(looks).verdict == verdict
 

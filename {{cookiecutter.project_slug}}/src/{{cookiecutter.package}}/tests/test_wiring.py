@@ -114,7 +114,7 @@ def test_every_metric_against_its_independent_value(tmp_path: Path, name: str, m
     bench, _ = bench_of(tmp_path, k=k, metric=name)
     assert wiring.metric_of_known_outputs(bench).verdict == "PASS"
     right = metrics.score
-    monkeypatch.setattr(metrics, "score", lambda c, p, outputs, y: (right(c, p, outputs[:128], y[:128]) + right(c, p, outputs[128:], y[128:])) / 2)  # fmt: skip
+    monkeypatch.setattr(metrics, "score", lambda c, p, o, y, decided: (right(c, p, o[:128], y[:128]) + right(c, p, o[128:], y[128:])) / 2)  # fmt: skip
     assert wiring.metric_of_known_outputs(bench).verdict == "FAIL"
 
 
