@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.files import write_sheet
 from ..engine.target import counted
 from ..task import Data
 from . import label_noise, power
@@ -99,7 +100,7 @@ def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> F
     columns = [pl.Series(SAID[0], names[y[order]]), pl.Series(SAID[1], names[chance[order].argmax(1)])]
     columns.append(pl.Series(SAID[2], chance[order, y[order]].round(4)))
     own = [column for column in data.frame[judged.rows[order]].get_columns() if column.name not in SAID]
-    pl.DataFrame([*columns, *own]).write_csv(path)
+    write_sheet(pl.DataFrame([*columns, *own]), path)
     noise = label_noise.estimate(judged.x, chance, y, FLOOR)
     bad = noise.sure > label_noise.SURE and noise.doubt < HALVED * noise.blind
     return finding(

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine import files
 from ..engine.files import IMAGES
 from ..engine.metrics import wilson
 from ..errors import UserError
@@ -32,7 +33,7 @@ def write_sheet(config: Config, data: Data, path: Path) -> int:
     sheet = data.frame[rows]
     empty = [pl.Series(name, [""] * len(rows)) for name in (OK, RIGHT)]
     others = [column for column in sheet.get_columns() if column.name not in (OK, RIGHT, data.target)]
-    pl.DataFrame([*empty, sheet[data.target], *others]).write_csv(path)
+    files.write_sheet(pl.DataFrame([*empty, sheet[data.target], *others]), path)
     if images := data.columns("image"):
         path.with_suffix(".html").write_text(contact_sheet(sheet, images[0], data.target), encoding="utf-8")
     return len(rows)

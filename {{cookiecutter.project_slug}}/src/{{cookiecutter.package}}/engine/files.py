@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
 import os
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 
+if TYPE_CHECKING:
+    import polars as pl
+
 IMAGES = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no kind that is decoded by another program (EPS)
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -70,6 +76,26 @@ def read_json(path: Path, what: str, mend: str) -> Any:
         raise UserError(f"{path} ({what}) does not exist; {mend}") from None
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} ({what}) cannot be read: {error}; {mend}") from None
+
+
+def safe_cell(value: Any) -> Any:
+    """A value for a CSV file that people open in a spreadsheet: a text that would run as a formula there gets an apostrophe
+    in front (CWE-1236); numbers written as text stay as they are."""
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def write_sheet(frame: pl.DataFrame, path: Path) -> None:
+    """A frame as CSV for people, see `safe_cell`."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(safe_cell, frame.columns))
+        writer.writerows(map(safe_cell, row) for row in frame.iter_rows())
 
 
 def sha256(path: Path, chunk: int = 1 << 20) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import platform
 import shutil
 import subprocess
@@ -45,6 +46,7 @@ DEPENDS = {
     "train": ("data", "split"),
 }
 SCHEMA = 1
+TAME = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.pager=cat", "core.sshCommand=false")
 
 
 @dataclass
@@ -309,10 +311,14 @@ def environment(root: Path) -> dict[str, Any]:
 
 
 def git(root: Path, *words: str) -> str:
-    """What a git command in `root` prints; '' where there is no git, no repository or no answer."""
+    """What a git command in `root` prints; '' where there is no git, no repository or no answer.
+
+    A folder may come from somebody else: no program that its own git config names is run.
+    """
+    tame = [word for setting in TAME for word in ("-c", setting)]
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *words],
+            ["git", *tame, "-C", str(root), *words],
             capture_output=True,
             encoding="utf-8",
             errors="replace",

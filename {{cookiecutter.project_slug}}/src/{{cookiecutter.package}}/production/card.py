@@ -23,7 +23,12 @@ def card(project: Project, record: Record, tested: Record | None, manifest: dict
         _how(manifest),
         f"## Licence\n\n{licence(project.root)}",
     ]
-    return "\n\n".join(sections) + "\n"
+    return plain("\n\n".join(sections)) + "\n"
+
+
+def plain(markdown: str) -> str:
+    """A card without HTML: names of columns, classes and reasons come from data, and a page that shows Markdown may run it."""
+    return markdown.replace("<", "&lt;")
 
 
 def _what(project: Project, manifest: dict[str, Any]) -> str:
@@ -98,7 +103,7 @@ def _how(manifest: dict[str, Any]) -> str:
         else "in units of the target"
     )
     return (
-        f"## Use\n\n`recipe predict FILE --model <version>` or `recipe serve`; {asked}. package.json lists the columns."
+        f"## Use\n\n`recipe predict FILE --model VERSION` or `recipe serve`; {asked}. package.json lists the columns."
     )
 
 

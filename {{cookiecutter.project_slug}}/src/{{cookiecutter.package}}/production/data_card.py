@@ -6,6 +6,7 @@ from typing import Any
 
 from ..engine.parts import read_manifest
 from ..engine.project import Project
+from .card import plain
 
 Record = dict[str, Any]
 COLUMNS = 60  # listed by name; the rest are counted
@@ -23,7 +24,7 @@ def data_card(project: Project) -> str:
         f"## How it was parted\n\n{_parts(project)}",
         f"## What the audit found\n\n{_audit(audits)}",
     ]
-    return "\n\n".join(sections) + "\n"
+    return plain("\n\n".join(sections)) + "\n"
 
 
 def _what(project: Project) -> str:

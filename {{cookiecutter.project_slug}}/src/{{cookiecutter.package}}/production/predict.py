@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from ..engine.dialect import Lines
-from ..engine.files import to_json
+from ..engine.files import safe_cell, to_json
 from ..engine.project import Project
 from ..engine.table import LINES
 from ..errors import UserError
@@ -179,8 +179,8 @@ def _csv_writer(file: Any) -> Write:
         writer = csv.writer(file)
         if not head:
             head.extend(rows[0])
-            writer.writerow(head)
-        writer.writerows([row.get(name) for name in head] for row in rows)
+            writer.writerow(map(safe_cell, head))
+        writer.writerows([safe_cell(row.get(name)) for name in head] for row in rows)
 
     return add
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import http.client
 import io
 import json
@@ -10,6 +11,7 @@ import os
 import socket
 import sqlite3
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,13 +19,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from PIL import Image
 
 from ..cli import parser
-from ..engine.project import Project
+from ..engine import files
+from ..engine.project import Project, environment
 from ..errors import UserError
-from ..production import batch, guard, log, model, registry, serve
+from ..production import batch, card, guard, log, model, registry, serve
 from . import test_production as production
 from .test_production import GOOD, Client, load
 
@@ -294,3 +298,46 @@ def test_names_that_leave_a_package_are_refused(project: Project, name: str) -> 
     folder.rename(renamed)
     with pytest.raises(UserError, match="no place inside the package"):
         registry.verify(renamed)
+
+
+# ---- files that people open in other programs ---------------------------------------------------------------------------------
+
+
+def test_formulas_in_texts_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
+    texts = ["=1+1", "+cmd", "-2 + 3", "@SUM(A1)", "\t=1", "plain", "-1.5", "+3e4", "", None]
+    files.write_sheet(pl.DataFrame({"=name": texts, "n": range(10)}), tmp_path / "sheet.csv")
+    rows = list(csv.reader((tmp_path / "sheet.csv").open(newline="")))
+    assert [row[0] for row in rows] == [
+        "'=name",
+        "'=1+1",
+        "'+cmd",
+        "'-2 + 3",
+        "'@SUM(A1)",
+        "'\t=1",
+        "plain",
+        "-1.5",
+        "+3e4",
+        "",
+        "",
+    ]
+
+
+def test_cards_hold_no_html() -> None:
+    assert (
+        card.plain('classes <script>alert("x")</script> & more')
+        == 'classes &lt;script>alert("x")&lt;/script> & more'
+    )
+
+
+def test_no_program_of_a_foreign_git_config_runs(project: Project, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    subprocess.run(["git", "init", "-q", str(project.root)], check=True)
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    hook.chmod(0o755)
+    subprocess.run(["git", "-C", str(project.root), "config", "core.fsmonitor", str(hook)], check=True)
+    subprocess.run(["git", "-C", str(project.root), "status"], check=True, capture_output=True)
+    assert ran.exists()  # as it does where git is left to itself
+    ran.unlink()
+    environment(project.root)
+    assert not ran.exists()
