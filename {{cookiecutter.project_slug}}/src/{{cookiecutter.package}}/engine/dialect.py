@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 
@@ -61,7 +62,7 @@ def sniff(path: Path) -> Dialect:
     mark = max(SEPARATORS, key=lambda s: _fit(tables[s]))
     head, *rows = tables[mark] or [[]]
     spaced = len(head) > 1 and any(_spaced(part) for part in ([head], rows))
-    names = next((row for row in _reader(lines, mark, spaced) if row), [])
+    names: list[str] = next((row for row in _reader(lines, mark, spaced) if row), [])
     _require_names(path, names)
     plain = not (spaced or carriage or text.startswith(("\n", "\r")))
     return Dialect(names, mark, spaced, _decimal(mark, rows), plain)
@@ -99,7 +100,7 @@ def cells(path: Path, dialect: Dialect, met: Lines | None = None) -> Iterator[tu
             ) from None
 
 
-def _reader(lines: Sequence[str] | Iterator[str], separator: str, spaced: bool = False) -> Iterator[list[str]]:
+def _reader(lines: Sequence[str] | Iterator[str], separator: str, spaced: bool = False) -> Any:
     return csv.reader(lines, delimiter=separator, skipinitialspace=spaced, strict=True)
 
 

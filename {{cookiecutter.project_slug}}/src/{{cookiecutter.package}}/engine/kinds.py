@@ -178,7 +178,7 @@ def short(value: Any) -> str:
     return words if len(words) <= 60 else words[:57] + "..."
 
 
-def somenumbers_of(column: pl.Series) -> bool:
+def some_numbers(column: pl.Series) -> bool:
     """Whether numbers occur among texts."""
     return bool(numbers_of(column.cast(pl.String).rename("").drop_nulls().unique()).is_not_null().any())
 

@@ -34,10 +34,8 @@ def _any_moment(column: pl.Series, order: str) -> pl.Series:
     date, year = pl.col("day"), pl.col("day").str.contains(r"^\d{4}")
     half, zone = pl.col("half"), pl.col("zone").str.replace(":", "")
     clock = pl.col("clock").fill_null("0:00") + pl.col("seconds").str.replace(",", ".", literal=True).fill_null(":00")
-    offset = pl.when(zone.str.contains(r"\d")).then(
-        zone.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + zone.str.slice(3).cast(pl.Int64, strict=False)
-    )
-    offset = offset.otherwise(0) * pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+    hours, minutes = (zone.str.slice(at, 2).cast(pl.Int64, strict=False) for at in (1, 3))
+    ahead = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1) * (60 * hours + minutes)
 
     def read(day: str) -> pl.Expr:
         full = (date + " " + clock).str.to_datetime(f"{day} %H:%M:%S%.f", strict=False, time_unit="us")
@@ -54,5 +52,7 @@ def _any_moment(column: pl.Series, order: str) -> pl.Series:
         ),
         pl.col("text").str.contains(MOMENT).alias("fits"),
     )
-    moment = pl.when(year).then(read(ORDERS["ymd"])).otherwise(read(ORDERS[order])) - pl.duration(minutes=offset)
+    moment = pl.when(year).then(read(ORDERS["ymd"])).otherwise(read(ORDERS[order])) - pl.duration(
+        minutes=ahead.fill_null(0)
+    )
     return parts.select(pl.when(pl.col("fits")).then(moment)).to_series().cast(pl.Datetime("us"))

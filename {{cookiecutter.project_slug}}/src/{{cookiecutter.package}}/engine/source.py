@@ -56,9 +56,9 @@ def _quickly(path: Path, dialect: Dialect, head: pl.DataFrame, rows: int | None,
     every = [gaps(name) for name in dialect.columns]
     if not dialect.plain or any(one != every[0] for one in every):
         return None
-    schema = dict.fromkeys(dialect.columns, pl.String()) | {
-        name: pl.Float64() if whole.null_count() else pl.Int64() for name, whole in _as_integers(head, every[0])
-    }
+    schema: dict[str, pl.DataType] = dict.fromkeys(dialect.columns, pl.String())
+    for name, whole in _as_integers(head, every[0]):
+        schema[name] = pl.Float64() if whole.null_count() else pl.Int64()
     frame = _by_polars(path, dialect, schema, rows, every[0])
     if frame is None or _header_again(frame) or _short_rows(path, dialect, frame):
         return None

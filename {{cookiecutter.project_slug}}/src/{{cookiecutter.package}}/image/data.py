@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..engine.table import declared, read_table, require_columns
+from ..engine.table import Table, declared, noted, read_table, require_columns
 from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
@@ -34,7 +34,8 @@ FITTED = 1_000  # training images that colour mean and spread are measured on wh
 def load(config: Config, root: Path) -> Data:
     """Find the images, look at every file, and set aside rows without a target and, if so asked, broken ones."""
     path = root / config.data
-    frame = list_folders(config, path) if path.is_dir() else read_list(config, path)
+    table = Table(list_folders(config, path), {}, []) if path.is_dir() else read_list(config, path)
+    frame, notes = table.frame, noted(config, path, table)
     facts = scan(frame[config.image], root / "runs").drop("path")
     frame = frame.hstack([column.alias(FILE + column.name) for column in facts])
     require_columns(
@@ -52,9 +53,8 @@ def load(config: Config, root: Path) -> Data:
         labelled = labelled.filter(labelled[["file_sha256", config.target]].to_struct("").is_first_distinct())
     check_target(config, labelled, path)
     digest = _digest(config, frame, path)
-    return Data(
-        labelled, config.target, infer_roles(config, labelled), digest, unlabelled if unlabelled.height else None
-    )
+    roles = infer_roles(config, labelled)
+    return Data(labelled, config.target, roles, digest, unlabelled if unlabelled.height else None, table.kinds, notes)
 
 
 def list_folders(config: Config, path: Path) -> pl.DataFrame:
@@ -80,13 +80,14 @@ def list_folders(config: Config, path: Path) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={config.image: pl.String, config.target: pl.String}, orient="row")
 
 
-def read_list(config: Config, path: Path) -> pl.DataFrame:
+def read_list(config: Config, path: Path) -> Table:
     """A table with a column of paths, relative to its folder, and a column of labels."""
     if not path.is_file():
         raise UserError(
             f"data = {config.data!r} is neither a folder nor a file; set it to a folder of class folders, or a table of paths and labels"
         )
-    frame = read_table(path, declared=declared(config, text=[config.image])).frame
+    table = read_table(path, declared=declared(config, text=[config.image]))
+    frame = table.frame
     require_columns({"image": [config.image], "target": [config.target], "query": [config.query]}, frame, path)
     if clash := [name for name in frame.columns if name.startswith(FILE)]:
         raise UserError(f"{path} has a column {clash[0]!r}; names that start with {FILE!r} are taken, rename it")
@@ -95,7 +96,8 @@ def read_list(config: Config, path: Path) -> pl.DataFrame:
         raise UserError(
             f"column {config.image!r} of {path} is empty in {names.null_count():,} rows; give each row the path of its image"
         )
-    return frame.with_columns(pl.Series(config.image, [str((path.parent / name).absolute()) for name in names]))
+    paths = pl.Series(config.image, [str((path.parent / name).absolute()) for name in names])
+    return replace(table, frame=frame.with_columns(paths))
 
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:

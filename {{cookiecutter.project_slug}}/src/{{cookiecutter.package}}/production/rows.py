@@ -90,7 +90,7 @@ def _csv(path: Path, columns: Sequence[Column], met: Lines) -> Iterator[Row]:
             yield Row(number, None, f"has {len(row)} cells instead of {len(dialect.names)}", row)
             continue
         values = {name: cell or None for name, cell in zip(dialect.names, row, strict=True) if name}
-        values |= {name: with_point(values[name]) for name in commas if values[name]}
+        values |= {name: with_point(values[name] or "") or None for name in commas}
         yield Row(number, values)
 
 
