@@ -12,6 +12,7 @@ from ..config import Config
 from ..task import Data
 from .data import listed
 from .finding import Finding, finding, not_applicable
+from .independence import snake
 from .leakage import counts_rows
 
 CHANCE = 0.01  # that a column whose neighboring values share half of what rows of one value share is called a name
@@ -19,11 +20,11 @@ VALUES = 20  # that come back, at least: fewer cannot show whether their order m
 ROWS = 50_000  # that are looked at
 COLUMNS = 30  # that are compared between rows of one value
 CALLED = re.compile(
-    r"(^|[^a-z])(id|uid|uuid|guid|code|key|nr|no|number|zip|zipcode|postcode|postal|fips|sku|isbn|ean|"
+    r"(^|_)(id|uid|uuid|guid|code|key|nr|no|number|zip|zipcode|postcode|postal|fips|sku|isbn|ean|"
     r"user|customer|patient|subject|person|device|machine|session|account|household|store|shop|school|firm)s?$"
 )
 QUANTITY = re.compile(
-    r"(^|[^a-z])(age|year|yr|season|quarter|month|week|weekday|day|hour|hr|minute|date|time|count|rank|score|rating)s?($|[^a-z])"
+    r"(^|_)(age|year|yr|season|quarter|month|week|weekday|day|hour|hr|minute|date|time|count|rank|score|rating)s?($|_)"
 )
 
 
@@ -40,7 +41,7 @@ def identifiers(config: Config, data: Data) -> Finding:
     kept = [*getattr(config, "categorical", []), *found]
     rows = [name for name in found if data.frame[name].n_unique() == len(data)]
     first = next(iter(found), "")
-    edit = f'id = {listed([*getattr(config, "id", []), *rows])}' if rows else f"categorical = {listed(kept)}"
+    edit = f"id = {listed([*getattr(config, 'id', []), *rows])}" if rows else f"categorical = {listed(kept)}"
     return finding(
         check,
         "; ".join(f"{name}: {why}" for name, why in found.items()) or f"none of {len(columns)} columns",
@@ -78,11 +79,11 @@ def _evidence(name: str, values: np.ndarray, outcomes: dict[str, np.ndarray], fr
     """Why the column names things, in words; '' where it does not."""
     known = ~np.isnan(values)
     distinct = np.unique(values[known])
-    called = CALLED.search(name.lower()) is not None
+    called = CALLED.search(snake(name)) is not None
     if called and len(distinct) == known.sum() > VALUES:
         return f"{len(distinct):,} whole numbers, no two alike, in a column of that name"
-    year = 1900 <= distinct[0] and distinct[-1] <= 2100
-    if not called and (year or QUANTITY.search(name.lower()) or not _even(distinct) or _describes(name, frame)):
+    year = distinct[0] >= 1900 and distinct[-1] <= 2100
+    if not called and (year or QUANTITY.search(snake(name)) or not _even(distinct) or _describes(name, frame)):
         return ""
     limit = float(norm.isf(CHANCE / max(len(outcomes) - 1, 1)))
     for other, z in outcomes.items():
