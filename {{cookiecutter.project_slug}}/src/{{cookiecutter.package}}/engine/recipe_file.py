@@ -56,6 +56,8 @@ def setting(name: str, value: Any, why: str = "") -> str:
 
 def to_toml(value: Any) -> str:
     """A text, number, truth value or list of texts as TOML writes it."""
+    if type(value) is int:
+        return f"{value:_}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

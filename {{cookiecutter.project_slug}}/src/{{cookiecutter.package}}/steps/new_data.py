@@ -57,10 +57,10 @@ def propose(project: Project, path: Path) -> Proposal:
     proposal.lines.insert(0, Line("data", place, ""))
     if large and "sample_rows" in type(config).model_fields:
         proposal.add("sample_rows", FIRST, large)
-    new = {line.name for line in proposal.lines}
+    new = {line.name for line in (*proposal.lines, *proposal.questions)}
     proposal.lines += [line for line in old if line.name not in new]
     proposal.lines += _by_task(config, proposal)
-    return _with_asked(project, proposal)
+    return _settled(project, proposal)
 
 
 def _of_folder(config: Config, path: Path) -> Proposal:
@@ -115,10 +115,13 @@ def _by_task(config: Config, proposal: Proposal) -> list[Line]:
     return lines + ([Line("label_smoothing", 0.0, f"it is not for {task}")] if smooth else [])
 
 
-def _with_asked(project: Project, proposal: Proposal) -> Proposal:
-    """What the command line says goes before what the data say."""
+def _settled(project: Project, proposal: Proposal) -> Proposal:
+    """What the command line says goes before what the data say; settings that this kind of project has."""
     asked = {name: Line(name, value, "as you asked") for name, value in project.overrides.items()}
-    proposal.lines = [asked.pop(line.name, line) for line in proposal.lines] + list(asked.values())
+    lines = [asked.pop(line.name, line) for line in proposal.lines] + list(asked.values())
+    known = type(project.config).model_fields
+    other = proposal.kind != project.config.modality
+    proposal.lines = [line for line in lines if line.name in known or other]
     proposal.questions = [line for line in proposal.questions if line.name not in project.overrides]
     return proposal
 
@@ -127,7 +130,7 @@ def describe(project: Project, proposal: Proposal) -> str:
     """The proposal as lines of recipe.toml."""
     head = "# Proposed from the data; confirm each line. --write puts them into recipe.toml; then: recipe audit"
     lines = [setting(*line) for line in proposal.lines]
-    asked = [setting(*line) if line.name == "iid" else f"# {setting(*line)}" for line in proposal.questions]
+    asked = [f"{'' if line.name == 'iid' else '# '}{setting(*line)}" for line in proposal.questions]
     other = [f"# {_other(project, proposal)}"] if proposal.kind != project.config.modality else []
     return "\n".join([head, *lines, *asked, *other])
 
@@ -145,11 +148,12 @@ def write(project: Project, proposal: Proposal) -> str:
     path = (project.root / "recipe.toml").resolve()
     values = read_toml(path)
     stands = make_config(type(project.config), values, "recipe.toml")
-    settings = {line.name: line.value for line in proposal.lines if getattr(stands, line.name) != line.value}
+    wanted = {line.name: line.value for line in (*_iid_only(proposal), *proposal.lines)}
+    settings = {name: value for name, value in wanted.items() if getattr(stands, name) != value}
     try:
         project.task.load(make_config(type(project.config), {**values, **settings}, "the proposal"), project.root)
         before = path.read_bytes().decode("utf-8")
-        notes = [f"# {setting(*line)}" for line in proposal.questions if line.name != "iid"]
+        notes = [f"# {setting(*line)}" for line in proposal.questions if line not in _iid_only(proposal)]
         after = with_settings(before, settings, {line.name: line.why for line in proposal.lines}, notes)
     except UserError as error:
         raise UserError(f"{error}; nothing was written") from None
@@ -161,6 +165,11 @@ def write(project: Project, proposal: Proposal) -> str:
     return "\n".join(["", f"{path} was changed:", *shown, "", _next(proposal)])
 
 
+def _iid_only(proposal: Proposal) -> list[Line]:
+    """The question why rows are independent: asked by an empty answer, which takes the place of one for other data."""
+    return [line for line in proposal.questions if line.name == "iid"]
+
+
 def _next(proposal: Proposal) -> str:
-    asked = any(line.name == "iid" for line in proposal.questions)
-    return "next: recipe audit" + ("; before recipe split, say in iid why the rows are independent" if asked else "")
+    more = "; before recipe split, say in iid why the rows are independent" if _iid_only(proposal) else ""
+    return f"next: recipe audit{more}"

@@ -41,8 +41,9 @@ def of_table(config: Config, table: Table, path: Path, asked: str) -> Proposal:
     proposal = Proposal(config.modality, out=_unusable(config, table, asked))
     frame = table.frame.drop([n for n in (*proposal.out, *config.drop) if n in table.frame.columns])
     if frame.width < 2 or frame.height < 2:
+        lost = "".join(f"; {name} {why}" for name, why in list(proposal.out.items())[:4])
         raise UserError(
-            f"{path} has {frame.width} usable columns and {frame.height} rows; it needs a target, a feature and rows"
+            f"{path} has {table.frame.width} columns and {frame.height} rows; it needs a target, a feature and rows{lost}"
         )
     target = _target(config, frame, asked)
     data = _data(frame, target.value)
