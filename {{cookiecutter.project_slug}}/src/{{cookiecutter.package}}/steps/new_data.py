@@ -6,13 +6,15 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from ..checks.reading import FEW
 from ..config import METRICS, Config, make_config, read_toml
 from ..engine.files import write_atomic
 from ..engine.project import Project
 from ..engine.recipe_file import setting, with_settings
-from ..engine.table import Declared, larger_than_memory, read_table
+from ..engine.table import Table, declared, larger_than_memory, read_table
 from ..engine.terminal import say
 from ..errors import UserError
 from .proposal import Line, Proposal, iid
@@ -22,7 +24,17 @@ FIRST = 200_000  # rows that are looked at where the file is larger than memory
 TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 # Settings that name columns: one of them, several, or some with more behind a colon.
 ONE = ("group", "time", "query", "text_pair", "split_column")
-SEVERAL = ("drop", "known_at_prediction", "slices", "numeric", "categorical", "id", "ordinal", "not_missing")
+SEVERAL = (
+    "drop",
+    "known_at_prediction",
+    "slices",
+    "numeric",
+    "categorical",
+    "id",
+    "ordinal",
+    "not_missing",
+    "month_first",
+)
 
 
 def command(project: Project, args: argparse.Namespace) -> None:
@@ -42,11 +54,11 @@ def propose(project: Project, path: Path) -> Proposal:
         raise UserError(f"{path} does not exist; name a CSV, JSON lines or Parquet file, or a folder of class folders")
     place = Path(os.path.relpath(path.resolve(), project.root)).as_posix()
     if path.is_dir():
-        columns, large = [project.config.target], ""
+        columns, large, written = [project.config.target], "", []
     else:
         large = larger_than_memory(path)
-        table = read_table(path, FIRST if large else None, Declared(lenient=True))
-        columns = [*table.frame.columns, *table.left_out]
+        table, written = _read(project.config, path, FIRST if large else None)
+        columns = table.frame.columns
     old = _outdated(project, columns, place)
     config = project.config.model_copy(update={line.name: line.value for line in old})
     proposal = (
@@ -55,12 +67,26 @@ def propose(project: Project, path: Path) -> Proposal:
         else of_table(config, table, path, project.overrides.get("target", ""))
     )
     proposal.lines.insert(0, Line("data", place, ""))
+    if written:
+        proposal.add(
+            "numeric", [*getattr(config, "numeric", []), *written], "numbers, though not written in digits alone"
+        )
     if large and "sample_rows" in type(config).model_fields:
         proposal.add("sample_rows", FIRST, large)
     new = {line.name for line in (*proposal.lines, *proposal.questions)}
     proposal.lines += [line for line in old if line.name not in new]
     proposal.lines += _by_task(config, proposal)
     return _settled(project, proposal)
+
+
+def _read(config: Config, path: Path, rows: int | None) -> tuple[Table, list[str]]:
+    """The table, and the columns in which every value is a number in a writing of its own ("$1,200"): read as numbers."""
+    known = list(getattr(config, "numeric", []))
+    said = replace(declared(config, numeric=known), lenient=True)
+    table = read_table(path, rows, said)
+    found = [note for note in table.notes if note.about == "numbers" and not note.facts["others"]]
+    written = [note.column for note in found if note.facts["distinct"] > FEW and "numeric" in type(config).model_fields]
+    return (read_table(path, rows, replace(said, numeric=[*known, *written])) if written else table), written
 
 
 def _of_folder(config: Config, path: Path) -> Proposal:
@@ -100,19 +126,20 @@ def _outdated(project: Project, columns: list[str], place: str) -> list[Line]:
 
 
 def _by_task(config: Config, proposal: Proposal) -> list[Line]:
-    """Settings that do not fit the new task, or the classes of the new target, go back to their defaults."""
-    task = proposal.value("task")
-    if task == config.task:
-        return []
-    lines = (
-        [Line("metric", "auto", f"{config.metric} is not for {task}")]
-        if config.metric not in ("auto", *METRICS[task])
-        else []
-    )
-    lines += [Line("loss", "auto", f"{config.loss} was for {config.task}")] if config.loss != "auto" else []
-    lines += [Line("positive", "", f"it was for {config.task}")] if config.positive else []
-    smooth = config.label_smoothing and task not in ("binary", "multiclass")
-    return lines + ([Line("label_smoothing", 0.0, f"it is not for {task}")] if smooth else [])
+    """Settings that do not fit another task, or the classes of another target, go back to their defaults."""
+    task, target = proposal.value("task"), proposal.value("target") or config.target
+    lines = []
+    if task != config.task or target != config.target:
+        for name in (n for n in ("positive", "drop_classes") if getattr(config, n, None)):
+            lines.append(Line(name, type(config).model_fields[name].default, f"it was for {config.target}"))
+    if task != config.task:
+        if config.metric not in ("auto", *METRICS[task]):
+            lines.append(Line("metric", "auto", f"{config.metric} is not for {task}"))
+        if config.loss != "auto":
+            lines.append(Line("loss", "auto", f"{config.loss} was for {config.task}"))
+        if config.label_smoothing and task not in ("binary", "multiclass"):
+            lines.append(Line("label_smoothing", 0.0, f"it is not for {task}"))
+    return lines
 
 
 def _settled(project: Project, proposal: Proposal) -> Proposal:

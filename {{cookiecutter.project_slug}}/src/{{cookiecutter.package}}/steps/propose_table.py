@@ -51,7 +51,7 @@ def of_table(config: Config, table: Table, path: Path, asked: str) -> Proposal:
     task = _task(config, frame[target.value], apart.value("query"))
     proposal.lines += [target, task, *apart.lines]
     proposal.questions += apart.questions
-    _read_as(config, data, proposal, path)
+    _read_as(config, data, proposal, (path, table))
     if proposal.out:
         why = "; ".join(f"{name} {reason}" for name, reason in proposal.out.items())
         proposal.add("drop", [*config.drop, *proposal.out], why)
@@ -65,10 +65,10 @@ def _data(frame: pl.DataFrame, target: str, taken: Iterable[str] = ()) -> Data:
 
 def _unusable(config: Config, table: Table, asked: str) -> dict[str, str]:
     """Columns that no feature can be made of, each with the reason."""
-    out = dict.fromkeys(table.left_out, "holds what no feature can be made of")
+    empty, out = {note.column for note in table.notes if note.about == "empty"}, {}
     for column in table.frame.get_columns():
         if column.null_count() == len(column):
-            out[column.name] = "is empty"
+            out[column.name] = "is empty" if column.name in empty else "holds what no feature can be made of"
         elif column.n_unique() == 1:
             out[column.name] = f"is {str(column[0])[:40]!r} in every row"
     return {name: why for name, why in out.items() if name not in (*config.drop, asked)}
@@ -134,8 +134,9 @@ def _task(config: Config, target: pl.Series, query: str | None) -> Line:
     return Line("task", task, words + note + other)
 
 
-def _read_as(config: Config, data: Data, proposal: Proposal, path: Path) -> None:
+def _read_as(config: Config, data: Data, proposal: Proposal, source: tuple[Path, Table]) -> None:
     """What the project's kind reads of the other columns; another kind where it could read none of them."""
+    path, table = source
     said = [data.target, *(proposal.value(n) or getattr(config, n) for n in ("time", "group", "query"))]
     rest = [column for column in data.frame.get_columns() if column.name not in said]
     strings = [c for c in rest if c.dtype == pl.String]
@@ -145,12 +146,16 @@ def _read_as(config: Config, data: Data, proposal: Proposal, path: Path) -> None
     plain = [c.name for c in rest if c.name not in (*long, *pictures) and not (c.dtype.is_temporal() or names_rows(c))]
     texts = long or [c.name for c in strings if names_rows(c)] or [c.name for c in strings if c.n_unique() > CLASSES]
     reads = {"image": pictures, "text": texts, "tabular": plain}
+    if not any(reads.values()):
+        lost = ", ".join(name for name in table.frame.columns if name != data.target)
+        raise UserError(f"{path} has nothing to predict {data.target} from: {lost} say only when, who or which row")
     if not reads[config.modality]:
-        proposal.kind = next((kind for kind, columns in reads.items() if columns), config.modality)
+        proposal.kind = next(kind for kind, columns in reads.items() if columns)
     if proposal.kind == "tabular":
         proposal.out |= dict.fromkeys(long, "is a text, which a table's model does not read")
         proposal.out |= dict.fromkeys(pictures, "holds the paths of images")
-        _numbers_that_name(config, _data(data.frame, data.target, [*said, *proposal.out]), proposal)
+        zeros = [note.column for note in table.notes if note.about == "zeros"]
+        _numbers_that_name(config, _data(data.frame, data.target, [*said, *proposal.out]), proposal, zeros)
     for name in reads[proposal.kind][:1]:
         if proposal.kind == "text" and getattr(config, "text", "") not in texts:
             proposal.add("text", name, f"{_mean_words(data.frame[name]):.0f} words on average")
@@ -160,12 +165,13 @@ def _read_as(config: Config, data: Data, proposal: Proposal, path: Path) -> None
         proposal.ask("text_pair", name, "is it to be read together with the first?")
 
 
-def _numbers_that_name(config: Config, data: Data, proposal: Proposal) -> None:
-    """Numbers that are no quantities: of rows, and of things."""
+def _numbers_that_name(config: Config, data: Data, proposal: Proposal, zeros: list[str]) -> None:
+    """Numbers that are no quantities: of rows, and of things. zeros: columns that are written with leading ones."""
     known = [n for setting in ("id", "numeric", "categorical") for n in getattr(config, setting, [])]
     numbers = [name for name in data.columns("numeric") if name not in known]
     rows = [name for name in numbers if names_rows(data.frame[name])]
     things = names_things(data, [name for name in numbers if name not in rows])
+    things |= {name: "it is written with leading zeros" for name in zeros if name in numbers and name not in rows}
     if rows:
         proposal.add("id", [*getattr(config, "id", []), *rows], "it names a row, and says nothing of it")
     if things:

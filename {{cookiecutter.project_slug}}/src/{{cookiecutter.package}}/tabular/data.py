@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .recipe import Config
 
 BINS = 16  # quantile bins of a piecewise-linear embedding
+LARGEST = 3e38  # that a simple feature may be: trees read float32
 UNKNOWN = 0  # slot of a category that training never saw, and of a missing one
 
 
@@ -251,11 +252,12 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
     return encoded
 
 
-def simple_features(config: Config, data: Data) -> np.ndarray:
-    """Numbers as they are and categories as codes [n, d], NaN for missing: enough for trees."""
+def simple_features(config: Config, data: Data) -> np.ndarray | None:
+    """Numbers as they are and categories as codes [n, d], NaN for missing: enough for trees. None without any."""
     columns = data.columns("numeric", "categorical", "ordinal")
     numbers = [data.frame[c] if data.roles[c] == "numeric" else as_text(data.frame[c]).rank("dense") for c in columns]
-    return np.stack([column.cast(pl.Float64, strict=False).to_numpy() for column in numbers], axis=1)
+    floats = [column.cast(pl.Float64, strict=False).clip(-LARGEST, LARGEST).to_numpy() for column in numbers]
+    return np.stack(floats, axis=1) if floats else None
 
 
 def feature_names(prep: dict[str, Any]) -> list[str]:
