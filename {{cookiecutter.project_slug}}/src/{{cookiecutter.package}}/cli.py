@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ PRODUCTION = {
     "versions": "every version, which one serves, and who changed that",
 }
 OTHERS = {
-    "new-data": "propose recipe.toml for a file or folder, and say what to confirm: recipe new-data PATH",
+    "new-data": "propose recipe.toml for a file or folder, and say what to confirm: recipe new-data PATH [--write]",
     "all": "every step of the first list in order, evaluate too; stops at the first red gate",
     "log": "every run: parent, change, prediction, result, verdict",
     "knobs": "every knob with its value, meaning and range",
@@ -94,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="auto",
         help="train: go on with the run that was stopped (or with --run ID); auto: or start one when there is none",
     )
+    cli.add_argument("--write", action="store_true", help="new-data: put what is proposed into recipe.toml")
+    cli.add_argument("--target", default="", metavar="COLUMN", help="new-data: what is to be predicted")
     cli.add_argument("--skip", type=int, default=0, metavar="N", help="train: pass over at most N non-finite steps")
     cli.add_argument("--predict", default="", metavar="TEXT", help="train: what you expect of this run, in one line")
     cli.add_argument("--parent", default="", metavar="ID", help="train: compare with this run, not the nearest")
@@ -183,18 +186,18 @@ def _check_flags(args: argparse.Namespace) -> None:
         args.resume = "stopped"
     if args.step == "rerun" and len(args.overrides) == 1 and "=" not in args.overrides[0]:
         args.run = args.overrides.pop()
-    if (
-        args.step in ("new-data", "predict", "monitor", "promote", "rollback", "completion")
-        and args.overrides
-        and "=" not in args.overrides[0]
-    ):
-        args.of = args.overrides.pop(0)
+    paths = [word for word in args.overrides if "=" not in word]
+    if args.step in ("new-data", "predict", "monitor", "promote", "rollback", "completion") and paths:
+        args.of = paths[0]
+        args.overrides.remove(paths[0])
     takers: dict[str, tuple[str, ...]] = {
         "json": (*STEPS, *EXPERIMENTS, "export", "all", "log", "knobs"),
         "resume": ("train",),
         "fsdp": ("train",),
         "skip": ("train",),
         "review": ("audit",),
+        "write": ("new-data",),
+        "target": ("new-data",),
         "run": ("diagnose", "evaluate", "report", "ablate", "rerun", "export", *(["train"] if args.resume else [])),
         "predict": ("train",),
         "parent": ("train",),
@@ -212,6 +215,8 @@ def _check_flags(args: argparse.Namespace) -> None:
     for flag, steps in takers.items():
         if getattr(args, flag) and args.step not in steps:
             raise UserError(f"--{flag} is of no use to {args.step}; it belongs to {' and '.join(takers[flag])}")
+    if args.target:
+        args.overrides.append(f"target={json.dumps(args.target)}")
     for flag in ("skip", "seeds", "trials", "port", "sample", "hours", "mature", "rate", "floor"):
         if getattr(args, flag) < 0:
             raise UserError(f"--{flag} {getattr(args, flag)} must be 0 or more")
@@ -234,11 +239,9 @@ def _dispatch(args: argparse.Namespace) -> int:
         say_json(project.config.model_dump()) if args.json else say(describe_knobs(project.config))
         return 0
     if args.step == "new-data":
-        from .steps.new_data import propose
+        from .steps.new_data import command
 
-        if not args.of:
-            raise UserError("new-data needs the file or folder to look at: recipe new-data data/mine.csv")
-        say(propose(project, Path(args.of)))
+        command(project, args)
         return 0
     if args.step == "log":
         from .engine.book import complete, contradictions

@@ -12,9 +12,15 @@ from ..task import Data
 from .finding import Finding, finding
 
 NAMES = re.compile(
-    r"(^|_)(id|uid|uuid|user|customer|patient|subject|person|device|machine|session|account|household)s?($|_)"
+    r"(^|_)(id|uid|uuid|user|customer|patient|subject|person|device|machine|session|account|household)s?"
+    r"(_(id|no|nr|num|number|code|key|name))?$"
 )
 MOMENTS = re.compile(r"(^|_)(date|datetime|time|timestamp|ts|at|epoch)($|_)")
+
+
+def snake(name: str) -> str:
+    """A column's name in small letters, its words parted by _: user_id of userId, User.ID and "user id"."""
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
 def independence(config: Config, data: Data) -> Finding:
@@ -64,7 +70,7 @@ def _written_as_number(data: Data, name: str) -> bool:
     if low >= 1900_01_01 and high <= 2100_12_31:
         months, days = column.drop_nulls() // 100 % 100, column.drop_nulls() % 100
         return bool(months.is_between(1, 12).all() and days.is_between(1, 31).all())
-    named = MOMENTS.search(name.lower()) is not None
+    named = MOMENTS.search(snake(name)) is not None
     return named and any(475_000_000 * unit <= low and high <= 4_102_444_800 * unit for unit in (1, 1000))
 
 
@@ -76,7 +82,7 @@ def group_like(data: Data) -> list[str]:
     found = []
     for name in data.columns("categorical", "id", "numeric"):
         column = data.frame[name]
-        if data.roles[name] == "numeric" and not (column.dtype.is_integer() and NAMES.search(name.lower())):
+        if data.roles[name] == "numeric" and not (column.dtype.is_integer() and NAMES.search(snake(name))):
             continue
         values = column.n_unique()
         if max(20, 0.01 * len(data)) < values < 0.5 * len(data):

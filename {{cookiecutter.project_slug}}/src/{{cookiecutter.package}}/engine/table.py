@@ -30,7 +30,7 @@ LINES = (".jsonl", ".ndjson")  # endings of JSON lines
 class Declared:
     """What the settings say of columns. drop: need not be readable. numeric: numbers, however written. text: texts, whatever
     they hold. month_first: dates in that order. also_missing: more spellings of a gap. not_missing: column -> spellings that
-    are values there."""
+    are values there. lenient: what cannot be read is empty, as if it were dropped."""
 
     drop: Sequence[str] = ()
     numeric: Sequence[str] = ()
@@ -38,6 +38,7 @@ class Declared:
     month_first: Sequence[str] = ()
     also_missing: Sequence[str] = ()
     not_missing: dict[str, list[str]] = field(default_factory=dict)
+    lenient: bool = False
 
     def gaps(self, name: str) -> list[str]:
         """What stands for a missing value in a column."""
@@ -96,7 +97,7 @@ def _as_columns(path: Path, frame: pl.DataFrame, declared: Declared, notes: list
             columns.append(converted(path, column, found[name]))
             notes += of_column(column, found[name]) if name not in (*declared.drop, *declared.text) else []
         except UserError:
-            if name not in declared.drop:
+            if name not in declared.drop and not declared.lenient:
                 raise
             found[name] = {"kind": "empty"}
             columns.append(pl.Series(name, [None] * len(column), dtype=pl.String))

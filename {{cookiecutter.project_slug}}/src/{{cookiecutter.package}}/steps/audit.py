@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..checks import data as columns
-from ..checks import duplicates, labels, leakage, reading, review, traces, units, values
+from ..checks import duplicates, identifiers, labels, leakage, reading, review, traces, units, values
 from ..checks.finding import Finding, finding
 from ..checks.independence import who_and_when
 from ..engine.parts import MANIFEST, outside_test
@@ -16,8 +16,8 @@ from ..errors import UserError
 from ..task import Data
 
 CHECKS = (
-    *reading.CHECKS, *columns.CHECKS, *values.CHECKS, *units.CHECKS, *duplicates.CHECKS, who_and_when, *leakage.CHECKS,
-    traces.made_from_target,
+    *reading.CHECKS, *columns.CHECKS, *values.CHECKS, *units.CHECKS, *duplicates.CHECKS, who_and_when,
+    identifiers.identifiers, *leakage.CHECKS, traces.made_from_target,
 )  # fmt: skip
 # Those that see every row also where the rows are larger than memory, and the others see a sample.
 OF_EVERY_ROW = (columns.balance, columns.cardinality, duplicates.exact)

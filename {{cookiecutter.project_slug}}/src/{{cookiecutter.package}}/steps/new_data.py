@@ -1,114 +1,202 @@
-"""Look at a file or folder that is new to the project, propose the lines of recipe.toml for it, and say what to confirm."""
+"""Look at a file or folder that is new to the project, propose the lines of recipe.toml for it, and say what to confirm;
+`--write` puts them in."""
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import os
-import re
+from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
-
-from ..checks.independence import group_like, time_like
+from ..checks.reading import FEW
+from ..config import METRICS, Config, make_config, read_toml
+from ..engine.files import write_atomic
 from ..engine.project import Project
-from ..engine.table import larger_than_memory, read_table
+from ..engine.recipe_file import setting, with_settings
+from ..engine.table import Table, declared, larger_than_memory, read_table
+from ..engine.terminal import say
 from ..errors import UserError
-from ..task import Data
+from .proposal import Line, Proposal, iid
+from .propose_table import PICTURES, of_table
 
-TARGET = re.compile(r"^(target|label|labels|class|y|outcome|category|score|price)$", re.IGNORECASE)
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-WORDS = 5  # mean number of words from which a column is a text rather than a name
 FIRST = 200_000  # rows that are looked at where the file is larger than memory
-CLASSES = 20  # whole numbers up to this many are taken for classes
+TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
+# Settings that name columns: one of them, several, or some with more behind a colon.
+ONE = ("group", "time", "query", "text_pair", "split_column")
+SEVERAL = (
+    "drop",
+    "known_at_prediction",
+    "slices",
+    "numeric",
+    "categorical",
+    "id",
+    "ordinal",
+    "not_missing",
+    "month_first",
+)
 
 
-def propose(project: Project, path: Path) -> str:
-    """Lines for recipe.toml, each with the reason or the question to answer. Raises UserError for what cannot be read."""
+def command(project: Project, args: argparse.Namespace) -> None:
+    """`recipe new-data PATH`: say what is proposed; with --write, put it into recipe.toml."""
+    if not args.of:
+        raise UserError("new-data needs the file or folder to look at: recipe new-data data/mine.csv")
+    proposal = propose(project, Path(args.of))
+    say(describe(project, proposal))
+    if args.write:
+        say(write(project, proposal))
+
+
+def propose(project: Project, path: Path) -> Proposal:
+    """Settings for the file or folder, each with the reason or the question to answer. Raises UserError for what cannot be
+    read."""
     if not path.exists():
         raise UserError(f"{path} does not exist; name a CSV, JSON lines or Parquet file, or a folder of class folders")
-    place = os.path.relpath(path.resolve(), project.root)
-    large = larger_than_memory(path)
-    modality, lines = _folder(path) if path.is_dir() else _table(read_table(path, FIRST if large else None).frame)
-    lines += [f"sample_rows = 200_000  # {large}"] if large else []
-    if modality != project.config.modality:
-        lines.append(
-            f"# this looks like {modality} data, and the project is for {project.config.modality}: stamp one for it"
+    place = Path(os.path.relpath(path.resolve(), project.root)).as_posix()
+    if path.is_dir():
+        columns, large, written = [project.config.target], "", []
+    else:
+        large = larger_than_memory(path)
+        table, written = _read(project.config, path, FIRST if large else None)
+        columns = table.frame.columns
+    old = _outdated(project, columns, place)
+    config = project.config.model_copy(update={line.name: line.value for line in old})
+    proposal = (
+        _of_folder(config, path)
+        if path.is_dir()
+        else of_table(config, table, path, project.overrides.get("target", ""))
+    )
+    proposal.lines.insert(0, Line("data", place, ""))
+    if written:
+        proposal.add(
+            "numeric", [*getattr(config, "numeric", []), *written], "numbers, though not written in digits alone"
         )
-    head = "# Proposed from the data; confirm each line, put it into recipe.toml, then: recipe audit"
-    return "\n".join([head, f'data = "{Path(place).as_posix()}"', *lines])
+    if large and "sample_rows" in type(config).model_fields:
+        proposal.add("sample_rows", FIRST, large)
+    new = {line.name for line in (*proposal.lines, *proposal.questions)}
+    proposal.lines += [line for line in old if line.name not in new]
+    proposal.lines += _by_task(config, proposal)
+    return _settled(project, proposal)
 
 
-def _folder(path: Path) -> tuple[str, list[str]]:
-    counts = {
-        folder.name: sum(file.suffix.lower() in PICTURES for file in folder.iterdir())
-        for folder in sorted(path.iterdir())
-        if folder.is_dir()
-    }
-    counts = {name: n for name, n in counts.items() if n}
+def _read(config: Config, path: Path, rows: int | None) -> tuple[Table, list[str]]:
+    """The table, and the columns in which every value is a number in a writing of its own ("$1,200"): read as numbers."""
+    known = list(getattr(config, "numeric", []))
+    said = replace(declared(config, numeric=known), lenient=True)
+    table = read_table(path, rows, said)
+    found = [note for note in table.notes if note.about == "numbers" and not note.facts["others"]]
+    written = [note.column for note in found if note.facts["distinct"] > FEW and "numeric" in type(config).model_fields]
+    return (read_table(path, rows, replace(said, numeric=[*known, *written])) if written else table), written
+
+
+def _of_folder(config: Config, path: Path) -> Proposal:
+    """Class folders of images."""
+    files = [file for file in path.rglob("*") if file.is_file()]
+    counts: dict[str, int] = {}
+    for file in files:
+        parts = file.relative_to(path).parts
+        if file.suffix.lower() in PICTURES and len(parts) > 1:
+            counts[parts[0]] = counts.get(parts[0], 0) + 1
     if len(counts) < 2:
-        raise UserError(f"{path} has no two folders with images in them; it should hold one folder a class")
-    shown = ", ".join(f"{name} {n:,}" for name, n in list(counts.items())[:6]) + (" ..." if len(counts) > 6 else "")
-    task = "binary" if len(counts) == 2 else "multiclass"
-    return "image", [
-        f'task = "{task}"  # {len(counts)} classes: {shown}',
-        _iid("images of one person, place or series?"),
-    ]
+        tables = sorted(file.name for file in files if file.suffix.lower() in TABLES)
+        hint = f"; it holds tables, name one of them: {', '.join(tables[:4])}" if tables and not counts else ""
+        raise UserError(f"{path} has no two folders with images in them; it should hold one folder a class{hint}")
+    shown = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items())[:6]) + (" ..." if len(counts) > 6 else "")
+    proposal = Proposal("image")
+    proposal.add("task", "binary" if len(counts) == 2 else "multiclass", f"{len(counts)} classes: {shown}")
+    if not (config.group or config.time or config.iid):
+        proposal.ask(*iid("images of one person, place or series?"))
+    return proposal
 
 
-def _table(frame: pl.DataFrame) -> tuple[str, list[str]]:
-    if frame.width < 2 or not frame.height:
-        raise UserError(
-            f"the table has {frame.width} columns and {frame.height} rows; it needs a target, a feature and rows"
-        )
-    named = [name for name in frame.columns if TARGET.match(name)]
-    target = named[0] if named else _last_answer(frame)
-    why = "by its name" if named else "the last column that could be one: is this what you want to predict?"
-    lines = [f'target = "{target}"  # {why}', _task(frame[target])]
-    texts = [name for name in frame.columns if name != target and _mean_words(frame[name]) > WORDS]
-    pictures = [name for name in frame.columns if name != target and _holds_paths(frame[name])]
-    modality = "image" if pictures else "text" if texts else "tabular"
-    lines += [f'image = "{pictures[0]}"'] if pictures else [f'text = "{texts[0]}"'] if texts else []
-    return modality, [*lines, *_rows_apart(frame, target)]
+def _outdated(project: Project, columns: list[str], place: str) -> list[Line]:
+    """Settings of recipe.toml that were an answer for another file: what names columns that this one lacks, and `iid`."""
+    config, found = project.config, []
+    for name in (n for n in ONE if getattr(config, n, "") and getattr(config, n) not in columns):
+        found.append(Line(name, "", f"the data have no column {getattr(config, name)!r}"))
+    for name in SEVERAL:
+        entries = getattr(config, name, [])
+        kept = [entry for entry in entries if entry in columns or entry.rpartition(":")[0].strip() in columns]
+        if len(kept) < len(entries):
+            lost = next(entry for entry in entries if entry not in kept)
+            found.append(Line(name, kept, f"the data have no column {lost!r}"))
+    if config.iid and (project.root / config.data).resolve() != (project.root / place).resolve():
+        found.append(Line("iid", "", f"the reason was given for {config.data}"))
+    return found
 
 
-def _last_answer(frame: pl.DataFrame) -> str:
-    """The last column that is a number, or has values that come back: not a moment, not a name of the row."""
-    for name in reversed(frame.columns):
-        kind = frame.schema[name]
-        if not kind.is_temporal() and (kind.is_float() or frame[name].n_unique() <= max(2, frame.height / 2)):
-            return name
-    return frame.columns[-1]
+def _by_task(config: Config, proposal: Proposal) -> list[Line]:
+    """Settings that do not fit another task, or the classes of another target, go back to their defaults."""
+    task, target = proposal.value("task"), proposal.value("target") or config.target
+    lines = []
+    if task != config.task or target != config.target:
+        for name in (n for n in ("positive", "drop_classes") if getattr(config, n, None)):
+            lines.append(Line(name, type(config).model_fields[name].default, f"it was for {config.target}"))
+    if task != config.task:
+        if config.metric not in ("auto", *METRICS[task]):
+            lines.append(Line("metric", "auto", f"{config.metric} is not for {task}"))
+        if config.loss != "auto":
+            lines.append(Line("loss", "auto", f"{config.loss} was for {config.task}"))
+        if config.label_smoothing and task not in ("binary", "multiclass"):
+            lines.append(Line("label_smoothing", 0.0, f"it is not for {task}"))
+    return lines
 
 
-def _task(column: pl.Series) -> str:
-    values, empty = column.n_unique() - int(column.null_count() > 0), column.null_count()
-    note = f"; {empty:,} rows have none and are set aside" if empty else ""
-    if column.dtype.is_float() or (column.dtype.is_integer() and values > CLASSES):
-        return f'task = "regression"  # {values:,} different numbers{note}'
-    return f'task = "{"binary" if values == 2 else "multiclass"}"  # {values} classes{note}'
+def _settled(project: Project, proposal: Proposal) -> Proposal:
+    """What the command line says goes before what the data say; settings that this kind of project has."""
+    asked = {name: Line(name, value, "as you asked") for name, value in project.overrides.items()}
+    lines = [asked.pop(line.name, line) for line in proposal.lines] + list(asked.values())
+    known = type(project.config).model_fields
+    other = proposal.kind != project.config.modality
+    proposal.lines = [line for line in lines if line.name in known or other]
+    proposal.questions = [line for line in proposal.questions if line.name not in project.overrides]
+    return proposal
 
 
-def _rows_apart(frame: pl.DataFrame, target: str) -> list[str]:
-    """What says who and when, or the question why nothing does."""
-    kinds = {name: "numeric" if kind.is_numeric() else "categorical" for name, kind in frame.schema.items()}
-    data = Data(frame, target, {**kinds, target: "target"}, "")
-    times, groups = time_like(data), group_like(data)
-    lines = [f'time = "{times[0]}"  # rows are then split by time'] if times else []
-    lines += [f'group = "{groups[0]}"  # its values come back: do rows of one belong together?'] if groups else []
-    return lines or [_iid("rows of one person, machine or day?")]
+def describe(project: Project, proposal: Proposal) -> str:
+    """The proposal as lines of recipe.toml."""
+    head = "# Proposed from the data; confirm each line. --write puts them into recipe.toml; then: recipe audit"
+    lines = [setting(*line) for line in proposal.lines]
+    asked = [f"{'' if line.name == 'iid' else '# '}{setting(*line)}" for line in proposal.questions]
+    other = [f"# {_other(project, proposal)}"] if proposal.kind != project.config.modality else []
+    return "\n".join([head, *lines, *asked, *other])
 
 
-def _iid(question: str) -> str:
-    return f'iid = ""  # why the rows are independent: {question} If they are not, name the column: group or time'
+def _other(project: Project, proposal: Proposal) -> str:
+    kind = project.config.modality
+    return f"this looks like {proposal.kind} data, and the project is for {kind}: generate one for it"
 
 
-def _mean_words(column: pl.Series) -> float:
-    if column.dtype != pl.String:
-        return 0.0
-    return float(column.drop_nulls().head(1000).str.count_matches(r"\S+").mean() or 0.0)  # type: ignore[arg-type]
+def write(project: Project, proposal: Proposal) -> str:
+    """Put the proposal into recipe.toml, and say what changed there. Raises UserError, with nothing written, where the
+    data are of another kind, cannot be loaded with it, or the file cannot keep what its owner wrote."""
+    if proposal.kind != project.config.modality:
+        raise UserError(f"{_other(project, proposal)}; nothing was written")
+    path = (project.root / "recipe.toml").resolve()
+    values = read_toml(path)
+    stands = make_config(type(project.config), values, "recipe.toml")
+    wanted = {line.name: line.value for line in (*_iid_only(proposal), *proposal.lines)}
+    settings = {name: value for name, value in wanted.items() if getattr(stands, name) != value}
+    try:
+        project.task.load(make_config(type(project.config), {**values, **settings}, "the proposal"), project.root)
+        before = path.read_bytes().decode("utf-8")
+        notes = [f"# {setting(*line)}" for line in proposal.questions if line not in _iid_only(proposal)]
+        after = with_settings(before, settings, {line.name: line.why for line in proposal.lines}, notes)
+    except UserError as error:
+        raise UserError(f"{error}; nothing was written") from None
+    if after == before:
+        return "recipe.toml says all of it already"
+    write_atomic(path, after)
+    changes = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    shown = [f"  {line}" for line in list(changes)[2:] if not line.startswith("@@")]
+    return "\n".join(["", f"{path} was changed:", *shown, "", _next(proposal)])
 
 
-def _holds_paths(column: pl.Series) -> bool:
-    if column.dtype != pl.String:
-        return False
-    some = column.drop_nulls().head(100).str.to_lowercase()
-    return bool(len(some)) and all(value.endswith(PICTURES) for value in some)
+def _iid_only(proposal: Proposal) -> list[Line]:
+    """The question why rows are independent: asked by an empty answer, which takes the place of one for other data."""
+    return [line for line in proposal.questions if line.name == "iid"]
+
+
+def _next(proposal: Proposal) -> str:
+    more = "; before recipe split, say in iid why the rows are independent" if _iid_only(proposal) else ""
+    return f"next: recipe audit{more}"

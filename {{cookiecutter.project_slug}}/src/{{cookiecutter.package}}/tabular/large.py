@@ -27,7 +27,7 @@ from ..engine.table import converted, declared, read_table, refused
 from ..engine.target import check_target, query_numbers, targets, with_target
 from ..errors import UserError
 from ..task import Batch, Data
-from .data import encode, feature_names, infer_roles, require_named
+from .data import Forget, encode, feature_names, forgetting, infer_roles, require_named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,6 +175,7 @@ class Stored:
     query: Tensor | None = None
     lengths: Tensor | None = None
     stretch: int = STRETCH
+    forget: Forget | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -185,6 +186,8 @@ class Stored:
 
         for rows in plan:
             x = {name: torch.from_numpy(self.read(name, rows.tolist())) for name in self.files}
+            if augment and self.forget:
+                self.forget(x, rows, epoch)
             yield Batch(x, self.y[rows], rows, None if self.query is None else self.query[rows])
 
     def read(self, name: str, rows: list[int]) -> np.ndarray:
@@ -205,7 +208,8 @@ def examples(config: Config, prep: dict[str, Any], data: Large) -> Stored:
     folder = _encoded(prep, data)
     paths = sorted(folder.iterdir())
     files: dict[str, BinaryIO] = {path.name: open(path, "rb", buffering=0) for path in paths}  # noqa: SIM115
-    return Stored(files, {path.name: path.stat().st_size // len(data) for path in paths}, y, query)
+    widths = {path.name: path.stat().st_size // len(data) for path in paths}
+    return Stored(files, widths, y, query, forget=forgetting(config, prep, len(y)))
 
 
 def _encoded(prep: dict[str, Any], data: Large) -> Path:

@@ -39,6 +39,13 @@ class Config(shared.Config):
     onehot_max: int = knob(
         20, "preprocessing", "Categories up to which a column is one-hot; above, an embedding", ge=0, le=1000
     )
+    unknown_share: float = knob(
+        0.05,
+        "model",
+        "Training only: share of embedded categories read as unknown, which trains the vector of new ones",
+        ge=0,
+        le=0.5,
+    )
     sample_rows: int = knob(
         0,
         "preprocessing",

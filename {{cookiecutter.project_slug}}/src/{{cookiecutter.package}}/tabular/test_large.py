@@ -231,7 +231,7 @@ def test_what_does_not_fit_is_refused_before_it_is_read(tmp_path: Path, monkeypa
     assert "5,003 rows of 10 columns" in larger_than_memory(path)
     with pytest.raises(UserError, match="sample_rows = 200_000"):
         _ = one.data
-    assert "sample_rows = 200_000  # 5,003 rows" in new_data.propose(one, path)
+    assert "sample_rows = 200_000  # 5,003 rows" in new_data.describe(one, new_data.propose(one, path))
 
 
 SCRIPT = """

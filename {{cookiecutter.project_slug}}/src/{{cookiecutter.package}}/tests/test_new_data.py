@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..engine.project import Project
 from ..errors import UserError
-from ..steps.new_data import propose
+from ..steps.new_data import describe, propose
 from .toy import toy_project
 
 
@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Project:
 def proposal(project: Project, frame: pl.DataFrame, name: str = "mine.csv") -> dict[str, object]:
     path = project.root / "data" / name
     frame.write_csv(path)
-    return tomllib.loads(propose(project, path))
+    return tomllib.loads(describe(project, propose(project, path)))
 
 
 def numbers(n: int = 200) -> dict[str, list[float]]:
@@ -41,7 +41,7 @@ def test_tables(project: Project) -> None:
 def test_who_and_when_are_asked_for(project: Project) -> None:
     days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 7, 18), eager=True)
     timed = proposal(project, pl.DataFrame({"day": days, **numbers(), "y": [0, 1] * 100}))
-    assert timed["time"] == "day" and "iid" not in timed
+    assert timed["time"] == "day" and timed["iid"] == ""  # the reason was given for other data
     patients = [f"p{i // 4}" for i in range(200)]
     assert proposal(project, pl.DataFrame({"patient": patients, **numbers(), "y": [0, 1] * 100}))["group"] == "patient"
 
@@ -58,7 +58,7 @@ def test_class_folders(project: Project) -> None:
     for name in ("cat", "dog", "owl"):
         (folder / name).mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(folder / name / "1.png")
-    text = propose(project, folder)
+    text = describe(project, propose(project, folder))
     assert tomllib.loads(text) == {"data": "data/images", "task": "multiclass", "iid": ""}
     assert "looks like image data, and the project is for tabular" in text
 
