@@ -1,0 +1,331 @@
+"""Every step tried after everything that may be wrong before it. `python tests/test_gates.py` writes docs/gates.md from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import ROOT
+from inside import Inside, stamp
+
+PAGE = ROOT / "docs" / "gates.md"
+BEFORE = ("audit", "split", "baseline", "check", "train", "evaluate")
+STEPS: dict[str, tuple[str, ...]] = {  # step -> what is typed after it
+    "audit": (), "split": (), "baseline": (), "check": (), "lr-range": (), "train": (), "diagnose": (), "learning-curve": (),
+    "ablate": (), "tune": (), "rerun": ("0005-train",), "evaluate": (), "report": (), "export": (), "promote": (),
+}  # fmt: skip
+# What stops what: the contract, written down apart from the code. A first evaluation has none before it.
+STOPS = {
+    "audit": {"split", "baseline", "check", "lr-range", "train", "learning-curve", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
+    "split": {"baseline", "check", "lr-range", "train", "learning-curve", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
+    "baseline": {"train", "ablate", "tune", "evaluate"},
+    "check": {"lr-range", "train", "learning-curve", "ablate", "tune", "evaluate", "export", "promote"},
+    "train": {"evaluate", "export", "promote"},
+    "evaluate": {"export", "promote"},
+}  # fmt: skip
+
+
+class Entered(Exception):
+    """A step that was not stopped."""
+
+
+def rows(n: int = 500) -> pl.DataFrame:
+    random = np.random.default_rng(0)
+    a, b, c = random.normal(size=(3, n)).round(3)
+    return pl.DataFrame({"a": a, "b": b, "c": c, "target": np.where(a + c + random.normal(size=n) * 0.5 > 0, "yes", "no")})
+
+
+def make_bases(package: str, folder: Path) -> dict[str, Path]:
+    """A project in which everything passed: before its test part was opened, and with a package that was exported."""
+    trained = Inside(package, folder / "trained", task="binary", epochs=8)
+    rows().write_csv(trained.root / "data" / "train.csv")
+    for step in ("audit", "split", "baseline", "check", "train"):
+        trained.done(step)
+    shutil.copytree(trained.root, folder / "exported")
+    exported = Inside(package, folder / "exported", **trained.knobs)
+    for step in ("evaluate", "export"):
+        exported.done(step)
+    return {"trained": trained.root, "exported": exported.root}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return stamp(tmp_path_factory.mktemp("stamped"), "gates_tabular")
+
+
+@pytest.fixture(scope="module")
+def bases(package: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_bases(package, tmp_path_factory.mktemp("bases"))
+
+
+def copied(package: str, bases: dict[str, Path], step: str, where: Path) -> Inside:
+    """A copy of the base in which `step` would come next."""
+    base = bases["trained" if step == "evaluate" else "exported"]
+    root = Path(tempfile.mkdtemp(dir=where)) / "project"
+    shutil.copytree(base, root)
+    return Inside(package, root, **{"task": "binary", "epochs": 8})
+
+
+def remove(project: Inside, before: str) -> None:
+    """As if a step had not been done."""
+    for path in (project.root / "runs").glob(f"*-{before}"):
+        shutil.rmtree(path)
+
+
+def fail(project: Inside, before: str) -> None:
+    """As if a step had ended in FAIL."""
+    path = sorted((project.root / "runs").glob(f"*-{before}/record.json"))[-1]
+    record = json.loads(path.read_text())
+    found = {"check": "a check of it", "verdict": "FAIL", "saw": "", "expected": "", "causes": [], "next": "", "share": 0.0, "evidence": {}, "seconds": 0.0}
+    path.write_text(json.dumps({**record, "status": "fail", "findings": [*record["findings"], found]}))
+
+
+def entering(project: Inside, step: str) -> Callable[[], None]:
+    """Replace what a step does by a note that it was reached; returns what puts it back."""
+    production = step in ("export", "promote")
+    name = "registry" if step == "promote" else step.replace("-", "_")
+    module, what = project.module(f"{'production' if production else 'steps'}.{name}"), "_point" if step == "promote" else "run"
+    kept = getattr(module, what)
+
+    def reached(given: Any, *_: Any) -> None:
+        raise Entered(json.dumps(given.forced))
+
+    setattr(module, what, reached)
+    return lambda: setattr(module, what, kept)
+
+
+def tried(project: Inside, step: str, *more: str) -> tuple[str, list[str]]:
+    """(what stopped it, what it went past): "" and the forced lines where nothing did."""
+    restore = entering(project, step)
+    try:
+        answer = project.recipe(step, *STEPS[step], *more)
+    except Entered as reached:
+        return "", json.loads(str(reached))
+    finally:
+        restore()
+    assert answer.status == 2 and len(answer.lines) == 1 and "Traceback" not in answer.output, answer.output
+    return answer.sentence, []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_after_everything_before_it(package: str, bases: dict[str, Path], tmp_path: Path, step: str) -> None:
+    """Reached where all passed; stopped, with the step to do, by what it rests on and by nothing else; --force is kept."""
+    assert tried(copied(package, bases, step, tmp_path), step) == ("", [])
+    for before in BEFORE:
+        if before in ("train", "evaluate") and step in (before, "rerun"):
+            continue  # a step does not rest on its own past
+        for spoil in (remove, fail):
+            if spoil is remove and before in ("train", "evaluate"):
+                continue  # there is no model then, or no evaluation, which is no fault
+            project = copied(package, bases, step, tmp_path)
+            spoil(project, before)
+            said, _ = tried(project, step)
+            assert bool(said) == (step in STOPS[before]), (spoil.__name__, before, said)
+            if said:
+                problem = f"{before} has not been done" if spoil is remove else f"-{before} ended in FAIL (a check of it)"
+                assert problem in said and f"recipe {before}" in said and "--force" in said, said
+                said, forced = tried(project, step, "--force", "in spite of it")
+                assert not said and any(problem in line and line.endswith("; forced: in spite of it") for line in forced)
+
+
+@pytest.mark.parametrize("step", sorted(STOPS["audit"]))
+def test_a_review_that_finds_wrong_labels_stops_too(package: str, bases: dict[str, Path], tmp_path: Path, step: str) -> None:
+    project = copied(package, bases, step, tmp_path)
+    (project.root / "sheet.csv").write_text("label_ok_yes_no,target\n" + "no,yes\n" * 60)
+    assert project.recipe("audit", "--review", "sheet.csv").status == 1
+    assert "ended in FAIL (label review)" in tried(project, step)[0]
+    (project.root / "sheet.csv").write_text("label_ok_yes_no,target\n" + "yes,yes\n" * 400)
+    project.done("audit", "--review", "sheet.csv")
+    assert tried(project, step)[0] == "", "the newest sheet counts"
+
+
+@pytest.mark.parametrize("step", sorted(STOPS["audit"] - {"promote"}))
+def test_an_audit_of_other_data_is_none(package: str, bases: dict[str, Path], tmp_path: Path, step: str) -> None:
+    project = copied(package, bases, step, tmp_path)
+    path = project.root / "data" / "train.csv"
+    path.write_text(path.read_text().replace("yes", "Yes", 1))
+    project.set(task="multiclass")
+    said = tried(project, step)[0]
+    assert "audit was done before data changed" in said or (step in ("evaluate", "export") and "for this data and split" in said), said
+
+
+def test_a_change_of_the_model_needs_new_checks_but_no_new_audit(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    project = copied(package, bases, "train", tmp_path)
+    project.set(hidden=64)
+    said = tried(project, "train")[0]
+    assert "check was done before model changed" in said and "recipe check" in said
+    assert "recipe check hidden=32" in tried(project, "train", "hidden=32")[0]
+    project.set(hidden=128, model="lightgbm")
+    assert tried(project, "train")[0] == "", "a plain model has no network to check"
+
+
+def test_the_checks_of_a_model_are_those_of_its_own_settings(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    """recipe.toml has gone on since, as it does between training and evaluation."""
+    project = copied(package, bases, "evaluate", tmp_path)
+    project.set(hidden=64)
+    assert tried(project, "evaluate")[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({"metric": "f1"}, "metric is 'f1' and was 'auc' when 0005-train was trained"),
+        ({"cost_false_negative": 25.0}, "cost_false_negative is 25.0 and was 1.0"),
+        ({"slices": ["a"]}, "slices is ['a'] and was []"),
+    ],
+    ids=str,
+)
+def test_metric_costs_and_slices_are_frozen_at_the_first_training(
+    package: str, bases: dict[str, Path], tmp_path: Path, knobs: dict[str, Any], words: str
+) -> None:
+    for step in ("baseline", "train", "learning-curve", "ablate", "tune", "evaluate", "export"):
+        project = copied(package, bases, step, tmp_path)
+        project.set(**knobs)
+        if step not in ("baseline", "export", "learning-curve"):
+            assert project.recipe("baseline").status == 2
+            assert project.recipe("baseline", "--force", "agreed with the clinic").status == 0
+        said = tried(project, step)[0]
+        assert words in said and "--force" in said, (step, said)
+        said, forced = tried(project, step, "--force", "agreed with the clinic")
+        assert not said and any(words in line for line in forced)
+
+
+def test_what_is_no_protocol_may_change(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    project = copied(package, bases, "train", tmp_path)
+    project.set(bootstrap=300, human_score=0.9, metric="auc")
+    assert project.recipe("baseline").status == 0
+    assert tried(project, "train")[0] == ""
+
+
+def test_a_forced_protocol_is_the_next_one(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    project = copied(package, bases, "train", tmp_path)
+    project.set(metric="f1")
+    for step in ("baseline", "train"):
+        assert project.recipe(step, "--force", "agreed with the clinic", "epochs=1").status == 0
+    assert tried(project, "train", "epochs=2")[0] == ""
+    project.set(metric="auc")
+    assert "metric is 'auc' and was 'f1'" in tried(project, "baseline")[0]
+
+
+@pytest.fixture
+def failing_check(package: str) -> Iterator[None]:
+    """`recipe check` finds a fault."""
+    import importlib
+
+    module, finding = importlib.import_module(f"{package}.steps.check"), importlib.import_module(f"{package}.checks.finding").finding
+    kept = module.CHECKS, module.ON_DISK
+    module.CHECKS, module.ON_DISK = (lambda bench: finding("mean, not sum", "made to fail", fail=True, why="causes"),), ()
+    yield
+    module.CHECKS, module.ON_DISK = kept
+
+
+def test_what_was_forced_is_shown_to_the_end(package: str, tmp_path: Path, failing_check: None) -> None:
+    """A check that FAILs for real: everything after it refuses, and where it is forced every later result says so."""
+    project, reason = Inside(package, tmp_path / "p", task="binary"), "the deadline <b>is</b> today"
+    rows().write_csv(project.root / "data" / "train.csv")
+    for step in ("audit", "split", "baseline"):
+        project.done(step)
+    assert project.recipe("check").status == 1
+    for step in ("lr-range", "train", "learning-curve", "ablate", "tune"):
+        assert "0004-check ended in FAIL (mean, not sum)" in project.recipe(step).sentence
+    line = f"0004-check ended in FAIL (mean, not sum); forced: {reason}"
+    forced = ("--force", reason)
+    for step in ("train", "evaluate", "export", "promote"):
+        refused = project.recipe(step)
+        assert refused.status == 2 and "0004-check ended in FAIL" in refused.sentence, step
+        answer = project.recipe(step, *forced)
+        assert answer.status == 0 and f"FORCED         {line}" in answer.output, (step, answer.output)
+    for step in ("train", "evaluate", "export"):
+        record = project.record(step)
+        assert record["forced"] == [line] and record["force"] == reason and record["rests_on"]["check"] == "0004-check"
+    version = next((project.root / "models").glob("0001-*"))
+    assert f"- gone on past a FAIL: {line}" in (version / "MODEL_CARD.md").read_text()
+    assert json.loads((version / "package.json").read_text())["forced"] == [line]
+    assert json.loads((project.root / "models" / "history.jsonl").read_text())["forced"] == [line]
+    assert line in project.recipe("versions").output
+    for step in ("report",):
+        project.done(step)
+    head = (project.root / "report.html").read_text().split("</header>")[0]
+    assert "Forced: 0004-check ended in FAIL (mean, not sum); forced: the deadline &lt;b&gt;is&lt;/b&gt; today." in head
+    page = (project.root / "runs" / "0005-train" / "report.html").read_text().split("</header>")[0]
+    assert "forced: the deadline" in page
+
+
+def test_a_repair_ends_the_mark(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    """A forced split taints what was built on it; a new one that passes does not taint what is built on that."""
+    project = copied(package, bases, "train", tmp_path)
+    remove(project, "audit")
+    assert project.recipe("split", "--force", "late").status == project.recipe("baseline", "--force", "late").status == 0
+    assert project.record("baseline")["forced"] == ["audit has not been done; forced: late"]
+    for step in ("audit", "split", "baseline"):
+        project.done(step)
+    assert project.record("baseline")["forced"] == []
+
+
+def page() -> str:
+    """docs/gates.md, from trying."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        package = stamp(Path(folder) / "stamped", "gates_page")
+        made = make_bases(package, Path(folder) / "bases")
+        lines = []
+        for step in STEPS:
+            cells = []
+            for before in BEFORE:
+                for spoil in (remove, fail):
+                    if before in ("train", "evaluate") and (spoil is remove or step in (before, "rerun")):
+                        cells += [] if spoil is remove else [""]
+                        continue
+                    project = copied(package, made, step, Path(folder))
+                    spoil(project, before)
+                    cells.append("stops" if tried(project, step)[0] else "")
+            lines.append(f"| `{step}` | {' | '.join(cells)} |")
+    heads = [f"{before}: {word}" for before in BEFORE for word in (("missing", "FAIL") if before not in ("train", "evaluate") else ("FAIL",))]
+    return "\n".join(
+        [
+            "# What stops what",
+            "",
+            "Each step of `recipe` was tried on a project in which everything had passed but one thing: a step before it had not been",
+            "done for this data and these settings, or had ended in FAIL. *stops*: it was refused, in one sentence that names the cause",
+            'and the command to run. `--force "reason"` goes on all the same; the reason is kept in the record and shown by the',
+            "terminal, the report, the model card, `recipe versions` and the history of promotions, for everything built on it.",
+            "",
+            "`evaluate`, `export` and `promote` look at the checks of the model at hand, whatever recipe.toml says by now. A model that is",
+            "no network needs no `check`. The newest reviewed sheet (`recipe audit --review`) counts as part of the audit. Metric, costs",
+            "and slices are those of the newest training run: `baseline`, `train`, `learning-curve`, `ablate`, `tune`, `evaluate` and",
+            "`export` refuse others without `--force`. Made by `python tests/test_gates.py`.",
+            "",
+            f"| step | {' | '.join(heads)} |",
+            "|---|" + "---|" * len(heads),
+            *lines,
+            "",
+        ]
+    )
+
+
+def test_the_page_says_what_the_contract_says() -> None:
+    """Each row of docs/gates.md against STOPS, which the test above holds the code to."""
+    found = {}
+    for line in PAGE.read_text().split("\n"):
+        if line.startswith("| `"):
+            step, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            found[step.strip("`")] = cells
+    assert list(found) == list(STEPS)
+    for step, cells in found.items():
+        expected = [step in STOPS[b] for b in BEFORE for _ in range(1 if b in ("train", "evaluate") else 2)]
+        assert [cell == "stops" for cell in cells] == expected, step
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    print(PAGE)
+    sys.exit(0)
