@@ -84,7 +84,9 @@ class Config(BaseModel):
         "r2",
         "ndcg",
     ] = knob("auto", "evaluation", "What decides; auto = auc, accuracy, rmse or ndcg by task")
-    cost_false_positive: float = knob(1.0, "evaluation", "Binary: cost of a false alarm", ge=0)
+    cost_false_positive: float = knob(
+        1.0, "evaluation", "Binary: cost of a false alarm; costs that differ choose the threshold", ge=0
+    )
     cost_false_negative: float = knob(1.0, "evaluation", "Binary: cost of a miss", ge=0)
     slices: list[str] = knob([], "evaluation", "Columns whose values are reported one by one (deployment slices)")
     bootstrap: int = knob(1000, "evaluation", "Resamples behind every 95 % interval", ge=100, le=100_000)
@@ -212,7 +214,7 @@ class Config(BaseModel):
 # The metrics that fit a task; the first is the default. Lower is better for the ones in LOWER_IS_BETTER.
 METRICS = {
     "binary": ("auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "log_loss", "cost"),
-    "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss"),
+    "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "auc", "average_precision", "log_loss"),
     "regression": ("rmse", "mae", "r2"),
     "ranking": ("ndcg",),
 }

@@ -16,7 +16,7 @@ from scipy.special import expit, log_softmax
 
 from ..config import LOWER_IS_BETTER, METRICS, Config
 from . import order
-from .decisions import best_decisions
+from .decisions import on_own_rows
 from .order import Weighted, auc, average_precision, ndcg
 
 UNBOUNDED = ("log_loss", "rmse", "mae", "r2")  # a value of 0 or 1 is no end of their scale
@@ -87,7 +87,7 @@ def score(
     decided: np.ndarray | None = None,
 ) -> float:
     """One metric over the whole split; the configured one when `metric` is None. decided: the called class of each row; None
-    for two classes: by the threshold that is best on these rows, which is what validation is for."""
+    for two classes: by a threshold that these rows choose, see `decisions.on_own_rows`."""
     measured = measure(config, prep, metric or config.resolved_metric, outputs, Truth(y, query), decided)
     return float(measured.of(np.ones((1, measured.n)))[0])
 
@@ -231,7 +231,7 @@ def measure(
         return Measure(_regression(metric, values(prep, outputs), real), n, together, n)
     y = truth.y.astype(int)
     chance = probabilities(config, prep, outputs)
-    guess = best_decisions(config, chance, y) if decided is None else decided
+    guess = on_own_rows(config, chance, y, together) if decided is None else decided
     groups = n if together is None else len(np.unique(together))
     chances = min(_chances(metric, guess, y), groups)
     return Measure(_of_classes(config, metric, (outputs, chance), y, guess), n, together, chances)

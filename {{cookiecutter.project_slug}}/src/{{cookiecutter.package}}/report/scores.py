@@ -47,7 +47,7 @@ def _opener(opening: dict[str, Any]) -> str:
 
 
 def validation_section(config: Config, folder: Path, classes: list[str]) -> Section | None:
-    """Class by class on validation, for a run that was not tested. For two classes by the threshold that is best there."""
+    """Class by class on validation, for a run that was not tested. For two classes see decisions.on_own_rows."""
     if not classes or not (folder / "outputs.npy").exists():
         return None
     outputs, truth = np.load(folder / "outputs.npy", allow_pickle=False), saved_truth(folder)
@@ -56,14 +56,16 @@ def validation_section(config: Config, folder: Path, classes: list[str]) -> Sect
         return None
     chance, y = metrics.class_probabilities(outputs[kept]), truth.y[kept].astype(int)
     together = None if truth.together is None else truth.together[kept]
-    guess = decisions.best_decisions(config, chance, y)
+    guess = decisions.on_own_rows(config, chance, y, together)
     result = {
         "classes": classes,
         "confusion": confusion(guess, y, len(classes)).tolist(),
         "per_class": per_class(guess, y, classes, together),
         "calibration": {"before": calibration.describe(config, chance, y, together)},
     }
-    text = f"By the threshold chosen on these rows for {decisions.in_words(config)}." if config.task == "binary" else ""
+    text = ""
+    if config.task == "binary":
+        text = f"Each fifth of the rows by the threshold that the other four choose for {decisions.in_words(config)}."
     drawn, tables = class_plots(result, "validation"), class_tables(result)
     return section("Validation, class by class", text, plots=drawn, tables=tables)
 
