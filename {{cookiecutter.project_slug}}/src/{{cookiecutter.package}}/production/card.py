@@ -70,7 +70,8 @@ def _worth(manifest: dict[str, Any], tested: Record | None) -> str:
     if manifest["threshold"] is not None:
         lines += [
             "",
-            f"Called positive from a probability of {manifest['threshold']:.4f}, chosen on validation for {manifest['chosen_for']}; accuracy, precision, recall and F1 are those of this threshold.",
+            f"Called positive from a probability of {manifest['threshold']:.4f}, chosen on validation for {manifest['chosen_for']}"
+            f"{'; accuracy, precision, recall and F1 above are those of this threshold' if tested else ''}.",
         ]
     return "\n".join(lines)
 
