@@ -20,9 +20,9 @@ from .propose_apart import PERIODS, rows_apart
 
 # Names of what is to be predicted, the surest first; a whole name, or else the last word of one: SalePrice, is_churn.
 TARGETS = (
-    "target", "label", "labels", "y", "outcome", "response", "class", "diagnosis", "churn", "churned", "exited", "attrition",
-    "survived", "fraud", "default", "sentiment", "species", "variety", "result", "status", "quality", "rating", "stars",
-    "grade", "score", "category", "price",
+    "target", "label", "labels", "y", "outcome", "response", "survived", "diagnosis", "churn", "churned", "exited",
+    "attrition", "fraud", "default", "class", "sentiment", "species", "variety", "result", "status", "quality", "rating",
+    "stars", "grade", "score", "category", "price",
 )  # fmt: skip
 # What describes somebody or some place is seldom predicted; it is taken where nothing else could be.
 DESCRIBES = re.compile(
@@ -98,7 +98,9 @@ def _target(config: Config, frame: pl.DataFrame, asked: str) -> Line:
 def _rank(name: str) -> int | None:
     """How surely a name is that of a target, 0 the surest; None where it says nothing."""
     whole = snake(name).rstrip("_0123456789")
-    said = [i * len(TARGETS) + TARGETS.index(w) for i, w in enumerate((whole, whole.split("_")[-1])) if w in TARGETS]
+    last = whole.split("_")[-1]
+    words = (whole, last if len(last) > 1 else "")
+    said = [i * len(TARGETS) + TARGETS.index(word) for i, word in enumerate(words) if word in TARGETS]
     return min(said, default=None)
 
 
