@@ -25,6 +25,7 @@ import tomllib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
+@cache
 def code() -> str:
     """Hash of the template's package: results of other code do not count."""
     from pool import source_hash
@@ -144,9 +146,11 @@ def code() -> str:
     return source_hash()
 
 
+@cache
 def commit() -> str:
-    said = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return said.stdout.strip()
+    """The last commit that changed the template."""
+    words = ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "{{cookiecutter.project_slug}}"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def warm() -> None:
