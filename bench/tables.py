@@ -16,7 +16,9 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,7 +42,7 @@ from tables_data import Table, tables  # noqa: E402
 
 OUT = ROOT / "tables-out"
 TABLES = 300
-LIMIT = 300.0  # seconds a step may take before the table is given up
+LIMIT, CLOCK = 240, 3600  # seconds of processor and of clock after which a table is given up
 PACKAGE = "project"
 STEPS = ("new-data", "audit", "split", "baseline", "check", "train", "evaluate", "report", "export", "predict")
 # In every table, whatever is in it. Everything else is what new-data proposes, or the default.
@@ -60,13 +62,13 @@ def configured(proposal: str, table: Table) -> dict[str, Any]:
 
 @dataclass
 class Job:
-    """A table to run. baked: the project that is copied for it. out: folder of the results. clock: when its last step ended."""
+    """A table to run. baked: the project that is copied for it. out: folder of the results. began: when."""
 
     table: Table
     baked: Path
     out: Path
     plain: bool
-    clock: Any
+    began: float
 
     @property
     def path(self) -> Path:
@@ -74,6 +76,7 @@ class Job:
 
     def run(self) -> None:
         """In a process of its own: the table through the recipe, and its result on disk."""
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
         folder = Path(tempfile.mkdtemp(prefix="table-", dir=self.baked.parent))
         with open(os.devnull, "w") as null:
             os.dup2(null.fileno(), 1)
@@ -89,7 +92,6 @@ class Job:
         }
 
         def told(steps: list[dict[str, Any]]) -> None:
-            self.clock.value = time.monotonic()
             write(self.path, about | {"steps": steps})
 
         try:
@@ -215,8 +217,7 @@ def run_all(todo: list[Table], args: argparse.Namespace) -> None:
         running: list[tuple[Any, Job]] = []
         while todo or running:
             while todo and len(running) < args.workers:
-                clock = multiprocessing.Value("d", time.monotonic())
-                job = Job(todo.pop(0), baked, args.out, args.plain, clock)
+                job = Job(todo.pop(0), baked, args.out, args.plain, time.monotonic())
                 job.path.unlink(missing_ok=True)
                 process = multiprocessing.get_context("fork").Process(target=job.run)
                 process.start()
@@ -227,7 +228,7 @@ def run_all(todo: list[Table], args: argparse.Namespace) -> None:
 
 def still(process: Any, job: Job) -> bool:
     """Whether the table is still running; one that takes too long, or whose process died, is written down as it is."""
-    late = time.monotonic() - job.clock.value > LIMIT
+    late = time.monotonic() - job.began > CLOCK
     if process.is_alive() and not late:
         return True
     if process.is_alive():
@@ -236,7 +237,8 @@ def still(process: Any, job: Job) -> bool:
     result = {"table": job.table.name, "code": code(), "commit": commit(), "steps": []}
     result |= json.loads(job.path.read_text()) if job.path.exists() else {}
     if late or process.exitcode:
-        result["ended"] = f"more than {LIMIT:.0f} s" if late else f"the process ended with {process.exitcode}"
+        late = late or process.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
+        result["ended"] = f"more than {LIMIT} s" if late else f"the process ended with {process.exitcode}"
         write(job.path, result)
     print(line(result), flush=True)
     return False

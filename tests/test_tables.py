@@ -219,3 +219,29 @@ def test_what_was_read_is_said_in_a_sentence() -> None:
     tables_page.Reading(content)
     assert [t for t, checks in content.items() for read in checks.values() if len(read["why"]) < 10] == []
     assert [t for t in content if zlib.crc32(t.encode()) % 2] == []
+
+
+def test_a_table_that_never_ends_is_written_down(tmp_path: Path) -> None:
+    """By seconds of the processor, in a process of its own, since the limit cannot be lifted again."""
+    script = """
+import multiprocessing, sys, time
+sys.path.insert(0, sys.argv[1])
+import tables
+from pathlib import Path
+tables.LIMIT, tables.code, tables.commit = 1, lambda: "c", lambda: "c"
+def forever(*_):
+    while True: pass
+tables.one_table = forever
+folder = Path(sys.argv[2])
+(folder / "baked").mkdir()
+path = next(folder.rglob("*.compress"))
+job = tables.Job(tables.Table("test/slow", path), folder / "baked", folder, True, time.monotonic())
+process = multiprocessing.get_context("fork").Process(target=job.run)
+process.start()
+process.join()
+tables.still(process, job)
+"""
+    package(tmp_path, {"test/slow": pd.DataFrame({"a": range(200), "b": range(200), "c": range(200)})})
+    words = [sys.executable, "-c", script, str(ROOT / "bench"), str(tmp_path)]
+    subprocess.run(words, check=True, capture_output=True, timeout=300)
+    assert json.loads((tmp_path / "test--slow.json").read_text())["ended"] == "more than 1 s"
