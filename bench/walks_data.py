@@ -221,5 +221,13 @@ WALKS = {
             ("query", "individual", "the four ways of one traveller are ranked together"),
             ONE_CORE,
         ),
+        (
+            (
+                "drop",
+                ["wait"],
+                "filled in by the outcome: 64 or 69 minutes for everyone who did not fly, other values for those who did, and"
+                " likewise for bus and train",
+            ),
+        ),
     ),
 }
