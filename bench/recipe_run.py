@@ -62,8 +62,8 @@ class Recipe:
     def through(self, step: str, *words: str) -> dict[str, Any]:
         """The command; and once more past the gate when one refused it, so that what comes after is tried too."""
         done = self.run(step, *words)
-        refused = done["status"] == 2 and "--because" in done["said"]
-        return self.run(step, *words, "--because", PASSED) if refused else done
+        refused = done["status"] == 2 and "--force" in done["said"]
+        return self.run(step, *words, "--force", PASSED) if refused else done
 
 
 def shortened(found: dict[str, Any]) -> dict[str, Any]:

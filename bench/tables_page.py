@@ -16,6 +16,13 @@ ROOT = Path(__file__).parents[1]
 READ = Path(__file__).with_name("tables_read.toml")
 PAGE = ROOT / "docs" / "tables.md"
 TRUE, FALSE, UNREAD = "true problem", "false alarm", "not yet read"
+STOPS = {
+    "audit": "stops `split`",
+    "split": "stops `baseline`",
+    "check": "stops `train`",
+    "train": "stops `evaluate`",
+    "evaluate": "keeps the test part shut",
+}
 LONG = 300  # characters of what a check observed
 Result = dict[str, Any]
 
@@ -52,12 +59,8 @@ def found(result: Result, verdict: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def refused(result: Result) -> list[dict[str, Any]]:
-    """Steps that stopped with a sentence, those that a FAIL of `check` keeps shut left out."""
-    return [s for s in result["steps"] if s["status"] == 2 and not blocked_by(s)]
-
-
-def blocked_by(step: dict[str, Any]) -> bool:
-    return step["step"] == "train" and step["status"] == 2 and "-check is " in step["said"]
+    """Steps that stopped with a sentence, those that an earlier FAIL keeps shut left out."""
+    return [s for s in result["steps"] if s["status"] == 2 and "ended in FAIL" not in s["said"]]
 
 
 def answered(result: Result) -> bool:
@@ -88,32 +91,33 @@ def head(results: list[Result]) -> list[str]:
         " goes through `recipe new-data`, `audit`, `split`, `baseline`, `check`, `train`, `evaluate`, `report`, `export` and"
         " `predict` on its own file. Settings: what `new-data` proposes (`time` and `group` included), the target and task of the"
         " rule, `iid` where nothing is proposed, at most 20 epochs, no tracker, defaults otherwise. A step that refuses is run"
-        " again with `--because`, so that what follows is tried too.",
+        " again with `--force`, so that what follows is tried too.",
     ]
 
 
 def counts(results: list[Result], reading: Reading) -> list[str]:
     """The figures that matter."""
     classes: dict[str, set[str]] = defaultdict(set)
-    shut: dict[str, set[str]] = defaultdict(set)
+    shut: dict[tuple[str, str], set[str]] = defaultdict(set)
     for r in results:
         for step, f in found(r, "FAIL"):
             sort = reading.of(r["table"], f["check"])[0]
             classes[sort].add(r["table"])
-            if step == "check":
-                shut[sort].add(r["table"])
+            shut[step, sort].add(r["table"])
     crashed = [r for r in results if any(s["status"] == "traceback" for s in r["steps"]) or "broken" in r]
     rows = [
         ("tables", len(results)),
         ("a traceback", len(crashed)),
         ("a timeout, or ended early", sum("ended" in r for r in results)),
-        ("a step refused, for another reason than a FAIL of `check`", sum(bool(refused(r)) for r in results)),
+        ("a step refused, for another reason than a FAIL", sum(bool(refused(r)) for r in results)),
         ("`predict` answered every row", sum(map(answered, results))),
         ("some FAIL", len(set().union(*classes.values()))),
         *((f"some FAIL: {sort}", len(classes[sort])) for sort in (TRUE, FALSE, UNREAD)),
-        ("`audit` has a FAIL", sum(any(step == "audit" for step, _ in found(r, "FAIL")) for r in results)),
-        ("`check` blocks training", len(set().union(*shut.values()))),
-        *((f"`check` blocks training: {sort}", len(shut[sort])) for sort in (TRUE, FALSE, UNREAD)),
+        *(
+            (f"`{step}` has a FAIL, which {stops}: {sort}", len(shut[step, sort]))
+            for step, stops in STOPS.items()
+            for sort in (TRUE, FALSE, UNREAD)
+        ),
         ("no FAIL and no WARN", sum(not found(r, "FAIL") and not found(r, "WARN") for r in results)),
     ]
     share = f"A FAIL that nobody can defend: {len(classes[FALSE])} of {len(results)} tables" if results else ""

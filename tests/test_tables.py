@@ -198,7 +198,7 @@ def test_the_page_counts_each_class_of_fail(tmp_path: Path) -> None:
     )
     for line in (
         "| tables | 4 |", "| some FAIL: true problem | 1 |", "| some FAIL: false alarm | 1 |", "| some FAIL: not yet read | 1 |",
-        "| `check` blocks training | 2 |", "| `check` blocks training: false alarm | 1 |", "| `audit` has a FAIL | 1 |",
+        "| `check` has a FAIL, which stops `train`: false alarm | 1 |", "| `audit` has a FAIL, which stops `split`: true problem | 1 |",
         "| `predict` answered every row | 3 |", "| a timeout, or ended early | 1 |", "| no FAIL and no WARN | 1 |",
         "| true problem | a/b | audit: class balance | seen | three rows |", "| train: curves | 1 | 25.0 % |",
         "| c/d | predict | 190 of 200 rows answered: no number |",
