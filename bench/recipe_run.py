@@ -78,6 +78,8 @@ def shortened(found: dict[str, Any]) -> dict[str, Any]:
 
 def configure(path: Path, settings: dict[str, Any]) -> None:
     """Put the settings into recipe.toml, each in the place of the line that stands there."""
-    lines = [line for line in path.read_text().splitlines() if line.split("=")[0].strip() not in settings]
+    lines = [
+        line for line in path.read_text(encoding="utf-8").splitlines() if line.split("=")[0].strip() not in settings
+    ]
     lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -45,19 +45,16 @@ TABLES = 300
 LIMIT, CLOCK = 240, 3600  # seconds of processor and of clock after which a table is given up
 PACKAGE = "project"
 STEPS = ("new-data", "audit", "split", "baseline", "check", "train", "evaluate", "report", "export", "predict")
-# In every table, whatever is in it. Everything else is what new-data proposes, or the default.
+# In every table, whatever is in it. Everything else is what new-data writes, or the default.
 SETTINGS = {"epochs": 20, "tracker": "none", "device": "cpu"}
 IID = "taken as independent rows"
 
 
-def configured(proposal: str, table: Table) -> dict[str, Any]:
-    """The settings of a table: what new-data proposes, with the benchmark's target in the place of a guessed one."""
-    proposed = tomllib.loads(proposal)
-    target, task = table.target or ("", "")
-    kept = {name: value for name, value in proposed.items() if value not in (target, "")}
-    if not kept.get("time") and not kept.get("group"):
-        kept["iid"] = IID
-    return {**kept, "target": target, "task": task, **SETTINGS}
+def configured(recipe: Path) -> dict[str, Any]:
+    """What the benchmark adds to the recipe.toml that new-data wrote: `iid` where neither time nor group is proposed."""
+    written = tomllib.loads(recipe.read_text(encoding="utf-8"))
+    apart = any(written.get(name) for name in ("time", "group", "query"))
+    return SETTINGS if apart else {**SETTINGS, "iid": IID}
 
 
 @dataclass
@@ -110,14 +107,12 @@ def one_table(table: Table, project: Path, plain: bool, told: Callable[[list[dic
     name = str(table.write(project / "data", plain).relative_to(project))
     recipe = Recipe(project, PACKAGE, told)
     result: dict[str, Any] = {"file": name, "steps": recipe.steps}
-    proposal = recipe.run("new-data", name)
-    if proposal["status"] != 0:
+    toml = project / "recipe.toml"
+    before = set(toml.read_text(encoding="utf-8").splitlines())
+    if recipe.run("new-data", name, "--target", (table.target or ("",))[0], "--write")["status"] != 0:
         return result
-    try:
-        result["settings"] = configured(proposal["out"], table)
-    except tomllib.TOMLDecodeError as error:
-        return result | {"ended": f"what new-data proposes is no TOML: {error}"}
-    configure(project / "recipe.toml", result["settings"])
+    configure(toml, configured(toml))
+    result["settings"] = [line for line in toml.read_text(encoding="utf-8").splitlines() if line not in before]
     for step in STEPS[1:-1]:
         if recipe.through(step)["status"] in (2, "traceback") and step in ("split", "train"):
             return result

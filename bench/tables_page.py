@@ -89,8 +89,8 @@ def head(results: list[Result]) -> list[str]:
         "The other bits say how the file is written: half Parquet, half CSV in eight dialects (`;`, tab, `|`, decimal comma,"
         " byte-order mark, CRLF, quotes, NA), row names kept, without a name as pandas writes them, or left out. Each table"
         " goes through `recipe new-data`, `audit`, `split`, `baseline`, `check`, `train`, `evaluate`, `report`, `export` and"
-        " `predict` on its own file. Settings: what `new-data` proposes (`time` and `group` included), the target and task of the"
-        " rule, `iid` where nothing is proposed, at most 20 epochs, no tracker, defaults otherwise. A step that refuses is run"
+        " `predict` on its own file. Settings: the target of the rule, what `new-data --write` writes for it (task, `time` and"
+        " `group` included), `iid` where it asks for a reason, at most 20 epochs, no tracker, defaults otherwise. A step that refuses is run"
         " again with `--force`, so that what follows is tried too.",
     ]
 

@@ -13,6 +13,7 @@ import importlib
 import json
 import multiprocessing
 import re
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,12 @@ def one_walk(name: str, sources: Path, baked: Path) -> None:
     (baked / "data").mkdir(exist_ok=True)
     given = walk.make(sources, baked / "data")
     recipe = Recipe(baked, PACKAGE, lambda _: None)
-    said = [shown(recipe.run("new-data", given), all_of_it=True)]
-    said += decide(baked, {"data": given}, walk.decided)
+    target = next(value for name, value, _ in walk.decided if name == "target")
+    said = [shown(recipe.run("new-data", given, "--target", target, "--write"), all_of_it=True)]
+    said += decide(baked, walk.decided)
     said.append(shown(recipe.run("audit")))
     if walk.after:
-        said += decide(baked, {}, walk.after)
+        said += decide(baked, walk.after)
         said.append(shown(recipe.run("audit")))
     for step in ("split", *walk.steps):
         said.append(shown(recipe.through(step, *walk.words.get(step, ()))))
@@ -49,9 +51,9 @@ def one_walk(name: str, sources: Path, baked: Path) -> None:
     print(f"  {name}: {len(refused)} refusals, {sum(s['seconds'] for s in recipe.steps):.0f} s", flush=True)
 
 
-def decide(project: Path, first: dict[str, Any], decided: tuple[tuple[str, Any, str], ...]) -> list[str]:
+def decide(project: Path, decided: tuple[tuple[str, Any, str], ...]) -> list[str]:
     """The lines that the user writes into recipe.toml, as text for the transcript."""
-    settings = {**first, **{name: value for name, value, _ in decided}}
+    settings = {name: value for name, value, _ in decided}
     configure(project / "recipe.toml", settings)
     lines = [f"{name} = {json.dumps(brief(value), ensure_ascii=False)}" for name, value in settings.items()]
     return ["\n".join(["# recipe.toml", *lines])]
@@ -69,7 +71,7 @@ def shown(done: dict[str, Any], all_of_it: bool = False) -> str:
     first = re.compile(r"(audit|split|baseline|check|train|evaluate): [a-z]")  # what the command is for
     kept = [line for line in lines if line.strip() and (all_of_it or (wanted.match(line) and not first.match(line)))]
     cut = [line if len(line) <= WIDTH else line[:WIDTH] + " ..." for line in kept]
-    return "\n".join([f"$ recipe {' '.join([done['step'], *done['words']])}".replace("$ recipe", "$ recipe"), *cut])
+    return "\n".join([f"$ recipe {shlex.join([done['step'], *done['words']])}", *cut])
 
 
 def page(name: str, walk: Walk, said: list[str], scores: list[str]) -> str:
