@@ -4,7 +4,7 @@ becomes a value by the same function.
 A kind is a dict that JSON can hold: "kind", one of KINDS, and what else reading depends on:
   order    of a date: "ymd", or "dmy" or "mdy", in which a date that is not written year first is read
   written  of a number that is more than digits: see formatted.py
-  gaps     of a text: what stands for a missing value
+  gaps     what stands for a missing value: of a text, nothing unless it says so; of any other kind MISSING
   numbers  of a text: whether numbers occur among the texts of a JSON file
 """
 
@@ -86,7 +86,7 @@ def plain_number(column: pl.Series) -> bool:
 def convert(column: pl.Series, kind: Kind) -> tuple[pl.Series, pl.Series]:
     """The values of a column as training reads them, and which of them cannot be read so: those are null."""
     name, column = column.name, column.rename("")
-    gaps = kind.get("gaps", []) if kind["kind"] in ("text", "image") else MISSING
+    gaps = kind.get("gaps", [] if kind["kind"] in ("text", "image") else MISSING)
     if column.dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
     if column.dtype == pl.String:

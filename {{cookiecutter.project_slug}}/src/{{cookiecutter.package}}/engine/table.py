@@ -92,6 +92,8 @@ def _as_columns(path: Path, frame: pl.DataFrame, declared: Declared, notes: list
     columns = []
     for column in frame.get_columns():
         name = column.name
+        if column.dtype == pl.String and declared.also_missing:
+            column = without(column, declared.also_missing)
         try:
             found[name] = kind_of(path, column, declared)
             columns.append(converted(path, column, found[name]))
@@ -102,6 +104,12 @@ def _as_columns(path: Path, frame: pl.DataFrame, declared: Declared, notes: list
             found[name] = {"kind": "empty"}
             columns.append(pl.Series(name, [None] * len(column), dtype=pl.String))
     return Table(pl.DataFrame(columns), found, notes)
+
+
+def without(column: pl.Series, gaps: Sequence[str]) -> pl.Series:
+    """A column of texts in which these are nulls."""
+    plain = column.rename("")
+    return plain.set(plain.is_in(list(gaps)).fill_null(False), None).rename(column.name)
 
 
 def kind_of(path: Path, column: pl.Series, declared: Declared) -> Kind:
@@ -121,8 +129,10 @@ def kind_of(path: Path, column: pl.Series, declared: Declared) -> Kind:
     if kind is None:
         example = column.drop_nulls()[0]
         raise refused(path, name, f"{column.dtype} such as {kinds.short(example)}")
-    if kind["kind"] == "text" and not typed:
-        kind["gaps"] = declared.gaps(name)
+    if kind["kind"] == "text":
+        kind["gaps"] = list(declared.also_missing) if typed else declared.gaps(name)
+    elif declared.also_missing:
+        kind["gaps"] = [*MISSING, *declared.also_missing]
     if kind["kind"] == "text" and path.suffix in LINES and kinds.some_numbers(column):
         kind["numbers"] = True
     return kind
