@@ -174,7 +174,7 @@ CONVERTERS: dict[str, Callable[[pl.Series, Kind], pl.Series]] = {
 
 def short(value: Any) -> str:
     """A value as a sentence shows it."""
-    words = repr(value)
+    words = repr(value.to_list() if isinstance(value, pl.Series) else value)
     return words if len(words) <= 60 else words[:57] + "..."
 
 
@@ -248,5 +248,12 @@ def why(value: Any, kind: Kind) -> str:
         return "is not the base64 of a file"
     if isinstance(value, str) and not is_text(value):
         return "is not valid Unicode"
-    infinite = str(value).strip().lower().lstrip("+-") in ("inf", "infinity")
-    return "is infinite" if infinite and kind["kind"] == "number" else WHY[kind["kind"]]
+    return "is infinite" if infinite(value) and kind["kind"] == "number" else WHY[kind["kind"]]
+
+
+def infinite(value: Any) -> bool:
+    """Whether a value is an infinite number, as text or as number."""
+    try:
+        return math.isinf(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False

@@ -152,7 +152,7 @@ def converted(path: Path, column: pl.Series, kind: Kind) -> pl.Series:
     if not bad.any():
         return values
     example, count = column.filter(bad)[0], int(bad.sum())
-    if isinstance(example, float):
+    if kinds.infinite(example):
         raise UserError(
             f"{path} has {count:,} infinite values in column {column.name!r}; replace them by an empty cell or a number"
         )
