@@ -16,6 +16,7 @@ from ..engine.table import LINES, declared, read_table
 from ..task import Data, Task
 from . import power
 from .bench import Bench
+from .duplicates import FEATURES
 from .finding import Finding, finding, not_applicable
 
 ROWS = 3_000  # of the file that are loaded again
@@ -37,7 +38,9 @@ def refit(bench: Bench, project: Project) -> Finding:
     many = max(raw.height // 10, 1)
     more = raw[:many].with_columns(raw[name][:many] * 10 for name in moved)
     before, after = (_load(project.config, bench.task, frame) for frame in (raw, pl.concat([raw, more])))
-    columns = [c for c in before.columns("numeric") if after.roles.get(c) == "numeric"]
+    columns = [c for c in before.columns(*FEATURES) if c in after.frame.columns]
+    if not columns:
+        return not_applicable("refit", "no feature column that could be compared")
     changed = [c for c in columns if not _equal(before.frame[c], after.frame[c][: len(before)])]
     return finding(
         "refit",
@@ -97,5 +100,7 @@ def _load(config: Any, task: Task, frame: pl.DataFrame) -> Data:
 
 
 def _equal(one: pl.Series, other: pl.Series) -> bool:
+    if not one.dtype.is_numeric() or not other.dtype.is_numeric():
+        return one.cast(pl.String).equals(other.cast(pl.String), null_equal=True)
     a, b = (column.cast(pl.Float64).to_numpy() for column in (one, other))
     return len(a) == len(b) and bool(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,12 +13,12 @@ from ..config import Config
 from ..engine.files import IMAGES
 from ..task import Data
 from .finding import Finding, finding, not_applicable
+from .near_rows import near_rows
 
 FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
-ROWS = 4_000  # rows that near copies are looked for among
-NEAR = 0.13  # of the median distance to the nearest neighbour; flags 8 % of healthy one-dimensional data, so:
+ROWS = 4_000  # texts and images that near copies are looked for among
+NEAR = 0.13  # of the median distance of tiny images to the nearest one
 EIGHTH = 8
-DIMENSIONS = 5  # below this many numeric columns the rule is off
 SHINGLE, LIKE = 3, 0.8  # words a shingle; Jaccard similarity from which two texts are near copies
 BITS, SMALL = 4, 32  # of 64 bits of a perceptual hash that may differ; images under 32 pixels have too little in them
 TINY = 8  # pixels a side at which those are compared
@@ -69,53 +69,49 @@ def exact(config: Config, data: Data) -> Finding:
 
 def near(config: Config, data: Data) -> Finding:
     """Rows, texts or images that are nearly, but not exactly, the same."""
-    pairs, looked, how = near_pairs(config, data)
-    if not how:
-        return not_applicable("near duplicates", f"no texts, no images and fewer than {DIMENSIONS} numeric columns")
-    touched = len(np.unique(pairs[:, 1])) if len(pairs) else 0
-    share = touched / max(looked, 1)
+    found = near_pairs(config, data)
+    if not found.what:
+        return not_applicable("near duplicates", found.why)
+    touched = len(np.unique(found.pairs[:, 1]))
+    share = touched / max(found.looked, 1)
     return finding(
         "near duplicates",
-        f"{touched:,} of {looked:,} {how} are near copies of another ({share:.1%})",
+        f"{touched:,} of {found.looked:,} {found.what} are near copies of another ({share:.1%})",
         warn=share > 0.01,
         share=share,
-        evidence={"pairs": pairs[:20].tolist(), "looked": looked},
+        evidence={"pairs": found.pairs[:20].tolist(), "looked": found.looked},
     )
 
 
-def near_pairs(config: Config, data: Data) -> tuple[np.ndarray, int, str]:
-    """(pairs of row positions int64 [m, 2], rows looked at, what was compared; '' when nothing could be)."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(data))[:ROWS])
+class Near(NamedTuple):
+    """pairs: positions of two rows each, int64 [m, 2]. looked: rows that were compared. what: "rows", "texts" or "images";
+    empty where none could be, and why."""
+
+    pairs: np.ndarray
+    looked: int
+    what: str
+    why: str = ""
+
+
+def near_pairs(config: Config, data: Data) -> Near:
+    """Pairs that are nearly the same, among rows that are not exactly so."""
+    random = data.columns("text", "image") and len(data) > ROWS
+    rows = np.sort(np.random.default_rng(0).permutation(len(data))[:ROWS]) if random else np.arange(len(data))
     few = data.take(rows).read()
     distinct = np.unique(keys(config, few), return_index=True)[1] if data.columns(*FEATURES) else rows
     if len(distinct) < len(rows):
         rows, few = rows[np.sort(distinct)], few.take(np.sort(distinct))
+    why = ""
     if texts := data.columns("text"):
-        found, how = (
-            _like_texts(
-                few.frame[texts].select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)).to_series().to_list()
-            ),
-            "texts",
-        )
+        joined = few.frame[texts].select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)).to_series().to_list()
+        found, looked, what = np.array(_like_texts(joined), dtype=np.int64), len(rows), "texts"
     elif images := data.columns("image"):
-        found, how = _like_images([str(p) for p in few.frame[images[0]]])
-    elif len(numbers := _continuous(data.sample())) >= DIMENSIONS and len(rows) > 20:
-        found, how = _like_rows(config, few, numbers), "rows"
+        alike, what = _like_images([str(p) for p in few.frame[images[0]]])
+        found, looked, why = np.array(alike, dtype=np.int64), len(rows), "no two images could be read"
     else:
-        return np.zeros((0, 2), dtype=np.int64), 0, ""
-    return rows[np.array(found, dtype=np.int64).reshape(-1, 2)], len(rows), how
-
-
-def _continuous(data: Data) -> list[str]:
-    return [c for c in data.columns("numeric") if data.frame[c].n_unique() > min(20, len(data) / 5)]
-
-
-def _like_rows(config: Config, data: Data, numbers: list[str]) -> list[tuple[int, int]]:
-    """Pairs closer than NEAR times the usual distance to the nearest neighbour, equal in all else, time and group."""
-    x = np.stack([data.frame[c].rank().cast(pl.Float64).fill_null(0).to_numpy() / len(data) for c in numbers], axis=1)
-    others = [*data.columns("categorical", "ordinal"), *(c for c in (config.query, config.time, config.group) if c)]
-    other = data.frame[others].hash_rows().to_numpy() if others else np.zeros(len(data))
-    return [(i, j) for i, j in _close(x) if other[i] == other[j]]
+        found, looked, why = near_rows(config, few)
+        what = "" if why else "rows"
+    return Near(rows[found.reshape(-1, 2)], looked, what, why)
 
 
 def _close(x: np.ndarray) -> list[tuple[int, int]]:

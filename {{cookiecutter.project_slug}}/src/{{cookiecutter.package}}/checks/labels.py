@@ -13,11 +13,13 @@ from ..config import Config
 from ..engine.files import write_sheet
 from ..engine.target import counted
 from ..task import Data
-from . import label_noise, power
+from . import independence, label_noise, power
 from .finding import Finding, finding, not_applicable
 
 FLOOR = 0.01  # share of labels at random that is no matter: the lower end of the 1-2 % rule
 SAID = ("label_is", "model_says", "chance_of_label")  # first columns of the queue
+ERRORS, ALIKE = 4.0, 0.05  # standard deviations, and correlation, from which neighbouring rows have something in common
+PAIRS = 300  # pairs of rows that follow each other in the file; where a sample holds fewer, its own order serves
 HALVED = 0.5  # a model that errs half as often as always naming the largest class can say: this label is wrong
 
 
@@ -60,27 +62,50 @@ def neighbours(config: Config, data: Data, judged: Judged | None) -> Finding:
     """Whether a simple model errs alike on rows next to each other: then they are not independent.
 
     Frames of one film, visits of one patient, hours of one storm lie together in a file, also where no column says so.
-    Judged by the products of neighbouring residuals against their own spread, which needs no assumption on the model.
-    A file sorted by the target is passed over: there neighbours are alike by design.
+    Were the order of no meaning, any other order were as likely: the sum over neighbours of the products of their errors
+    is held against its spread over all orders, which needs no assumption on the model. For numbers the errors are
+    ranks, so that a heavy tail is no order. At ERRORS it is exceeded in one of 30,000 files without order, and ALIKE is
+    what matters to a split. A file sorted by the target is passed over: there neighbours are alike by design.
     """
     check = "neighbours"
     if judged is None or config.group or config.time or config.query:
         return not_applicable(check, "needs simple features, and rows without a declared group, time or query")
-    order = np.argsort(judged.rows)
-    y, predicted = judged.y[order], judged.predicted[order]
-    classes = config.task != "regression"
-    if (np.diff(y) != 0).sum() <= 2 * len(np.unique(y)) or (not classes and (np.diff(y) >= 0).all()):
-        return not_applicable(check, "the file is sorted by the target")
-    residuals = np.eye(predicted.shape[1])[y] - predicted if classes else ((y - predicted) / (y.std() or 1.0))[:, None]
-    products = (residuals[:-1] * residuals[1:]).sum(axis=1)
-    alike = float(products.sum() / max((residuals**2).sum(), 1e-12))
-    errors = float(products.sum() / max(np.sqrt((products**2).sum()), 1e-12))
+    if independence.in_order(config, data):
+        return not_applicable(check, f"the file is sorted by {data.target}, so its order tells nothing else")
+    left, rows = residuals(config, judged)
+    pairs = np.flatnonzero(np.diff(rows) == 1)
+    pairs = np.arange(len(rows) - 1) if len(pairs) < PAIRS else pairs
+    alike, errors = in_common(left, pairs)
     return finding(
         check,
         f"errors of neighbouring rows correlate by {alike:.3f}, {errors:.1f} standard errors from none{power.sampled(data)}",
-        warn=errors > 4 and alike > 0.05,
-        evidence={"alike": alike, "errors": errors},
+        warn=errors > ERRORS and alike > ALIKE,
+        evidence={"alike": alike, "errors": errors, "pairs": len(pairs), "seen": ERRORS / np.sqrt(len(pairs))},
+        most=ERRORS,
+        least=ALIKE,
     )
+
+
+def residuals(config: Config, judged: Judged) -> tuple[np.ndarray, np.ndarray]:
+    """(errors of the simple model in file order [m, k], or their ranks [m, 1] for numbers; the rows that they are of)."""
+    from scipy.stats import rankdata
+
+    order = np.argsort(judged.rows)
+    y, predicted = judged.y[order], judged.predicted[order]
+    if config.task == "regression":
+        return rankdata(y - predicted)[:, None], judged.rows[order]
+    return np.eye(predicted.shape[1])[y] - predicted, judged.rows[order]
+
+
+def in_common(errors: np.ndarray, pairs: np.ndarray) -> tuple[float, float]:
+    """(serial correlation of errors [m, k] over the pairs i, i + 1; how far that is from none, in standard deviations over
+    all orders of the rows). Few large products, as a rare class has, say no more than their own number does."""
+    errors = errors - errors.mean(axis=0)
+    products = (errors[pairs] * errors[pairs + 1]).sum(axis=1)
+    spread = errors.T @ errors / len(errors)
+    usual = max(len(pairs) * float((spread**2).sum()), float((products**2).sum()))
+    alike = float(products.mean() / max(np.trace(spread), 1e-300)) + 1 / len(errors)
+    return alike, float((products.sum() + len(pairs) * np.trace(spread) / len(errors)) / max(usual**0.5, 1e-300))
 
 
 def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> Finding:
@@ -96,13 +121,15 @@ def suspects(config: Config, data: Data, judged: Judged | None, path: Path) -> F
 
     y, chance = judged.y, judged.predicted
     order = find_label_issues(y, chance, return_indices_ranked_by="self_confidence", n_jobs=1)
+    noise = label_noise.estimate(judged.x, chance, y, FLOOR)
+    bad = noise.sure > label_noise.SURE and noise.doubt < HALVED * noise.blind
+    if bad and len(order) < round(noise.wrong * len(y)):  # an alarm without a row to look at would be of no use
+        order = np.argsort(chance[np.arange(len(y)), y], kind="stable")[: max(round(noise.wrong * len(y)), 1)]
     names = np.sort(data.frame[data.target][judged.rows].cast(pl.String).unique().to_numpy().astype(str))
     columns = [pl.Series(SAID[0], names[y[order]]), pl.Series(SAID[1], names[chance[order].argmax(1)])]
     columns.append(pl.Series(SAID[2], chance[order, y[order]].round(4)))
     own = [column for column in data.frame[judged.rows[order]].get_columns() if column.name not in SAID]
     write_sheet(pl.DataFrame([*columns, *own]), path)
-    noise = label_noise.estimate(judged.x, chance, y, FLOOR)
-    bad = noise.sure > label_noise.SURE and noise.doubt < HALVED * noise.blind
     return finding(
         "label suspects",
         f"{len(order):,} of {len(y):,} labels ({len(order) / len(y):.1%}) contradict an out-of-fold model; the share drawn"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,34 +10,40 @@ import polars as pl
 
 from ..config import Config
 from ..task import Data
-from . import power
+from . import copies, independence, power
 from .data import listed
 from .finding import Finding, finding, not_applicable
 
 POWER = 0.97  # legitimate features reach .976 and 1.00 (breast cancer, iris): from here a WARN, never alone a FAIL
-COLLAPSE = 0.5  # share of the skill above chance that a column takes with it before "drop it" is said
 EARLY = 0.5  # difference in emptiness, without and with a target, of a column recorded after the outcome
+ALL = 0.95  # such a difference that leaves nothing to explain
+WHOLE = 0.05  # difference up to which another column counts as equally complete on both
 TABLE = ("numeric", "categorical", "ordinal")
 
 
 def after_outcome(config: Config, data: Data) -> Finding:
     """Columns that are empty where the target is empty, and filled where it is known: recorded with the outcome.
 
-    Needs rows without a target; they say what is known before the outcome.
+    Needs rows without a target; they say what is known before the outcome. A FAIL only where most other columns are as
+    complete there as elsewhere: rows of another source, and people who answer nothing, leave many columns empty.
     """
+    check = "recorded after the outcome"
     if data.unlabelled is None or data.unlabelled.height < 20:
-        return not_applicable("recorded after the outcome", "fewer than 20 rows without a target")
+        return not_applicable(check, "fewer than 20 rows without a target")
     columns = [c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction]
     empty = {c: (_empty(data.unlabelled, c), _empty(data.frame, c)) for c in columns}
     late = [c for c in columns if empty[c][0] - empty[c][1] > EARLY]
+    gone = all(empty[c][0] - empty[c][1] > ALL for c in late)
+    whole = [c for c in columns if abs(empty[c][0] - empty[c][1]) <= WHOLE]
     words = "; ".join(
         f"{c} is empty on {empty[c][0]:.0%} of rows without a target and {empty[c][1]:.1%} of rows with one"
         for c in late
     )
     return finding(
-        "recorded after the outcome",
+        check,
         words or f"no column goes missing together with {data.target}",
-        fail=bool(late),
+        fail=bool(late) and gone and len(whole) > len(columns) / 2,
+        warn=bool(late),
         evidence={"columns": late, "empty": empty},
         early=EARLY,
         edit=drop_edit(config, late),
@@ -52,40 +59,46 @@ def drop_edit(config: Config, names: list[str]) -> str:
     return f"in recipe.toml: drop = {listed([*config.drop, *names])}   (or name them in known_at_prediction if they really are)"
 
 
-def single_column(config: Config, data: Data) -> Finding:
-    """How well each column alone predicts the target, cross-validated; and what is left when the strong ones go.
+def known_edit(config: Config, names: list[str]) -> str:
+    """The edit to recipe.toml that declares these columns known, too."""
+    known = listed([*config.known_at_prediction, *names])
+    return f"in recipe.toml: known_at_prediction = {known}   (or drop them)"
 
-    A strong column is a WARN: iris has such columns and they are legitimate. It is a FAIL when a few columns carry
-    nearly everything (skill above .97, and without them over half of the skill is gone), as a copy of the answer does.
+
+def single_column(config: Config, data: Data) -> Finding:
+    """Columns that are the target under another name, a FAIL each; and how well every other predicts it, cross-validated.
+
+    A strong column is a WARN that asks, also where it is all there is: iris has such columns and they are legitimate.
     """
     check = "one column knows it all"
     columns = data.columns(*TABLE)
-    if not columns or config.task == "ranking":
+    if not columns:
         return not_applicable(check, "no table columns to try one by one")
-    rows = power.sample(data)
-    y = power.target_numbers(config, data, rows)
-    x = np.stack([power.column_numbers(data.frame[c][rows]) for c in columns], axis=1)
-    alone = {c: power.single(config, x[:, [i]], y) for i, c in enumerate(columns)}
-    suspects = [c for c in columns if alone[c] > POWER and c not in config.known_at_prediction]
+    free = [c for c in columns if c not in config.known_at_prediction]
+    again = copies.copies(config, data, free)
+    few = power.sample_of(config, data)
+    x = power.table(data, columns, few)
+    alone = {c: power.alone(few.config, x[:, i], few.y, data.roles[c] != "numeric") for i, c in enumerate(columns)}
+    strong = [c for c in free if alone[c] > POWER and c not in again]
     top = sorted(alone, key=lambda c: -alone[c])[:3]
     saw = "strongest alone: " + ", ".join(f"{c} {alone[c]:.3f}" for c in top) + power.sampled(data)
-    evidence: dict[str, Any] = {"power": alone}
-    if not suspects:
-        return finding(check, saw, evidence=evidence, power=POWER)
-    whole, rest = _peel(config, x, y, [c not in suspects for c in columns])
-    collapse = len(suspects) <= max(1, len(columns) // 3) and whole - rest > COLLAPSE * (whole - 0.5)
-    saw += f"; all columns {whole:.3f}, without {', '.join(suspects)} {rest:.3f} (0.5 = chance, 1 = perfect)"
+    evidence: dict[str, Any] = {"power": alone, "copies": again}
+    if strong:
+        whole, rest = _peel(few.config, x, few.y, [c not in strong for c in columns])
+        saw += f"; all columns {whole:.3f}, without {', '.join(strong)} {rest:.3f} (0.5 = chance, 1 = perfect)"
+        evidence |= {"with": whole, "without": rest}
+    named = [*again] or strong
     return finding(
         check,
-        saw,
-        fail=collapse,
-        warn=True,
-        evidence={**evidence, "with": whole, "without": rest},
+        "; ".join([*(f"{c} {how}, as {data.target} has them" for c, how in again.items()), saw]),
+        fail=bool(again),
+        warn=bool(strong),
+        why="copies" if again else "causes",
+        evidence=evidence,
         power=POWER,
-        first=suspects[0],
-        edit=drop_edit(config, suspects)
-        if collapse
-        else f"in recipe.toml: known_at_prediction = {listed(suspects)}   (or drop them)",
+        off=copies.OFF,
+        first=named[0] if named else "",
+        edit=drop_edit(config, named) if again else known_edit(config, named),
     )
 
 
@@ -97,52 +110,68 @@ def _peel(config: Config, x: np.ndarray, y: np.ndarray, kept: list[bool]) -> tup
 
 
 def missing_tells(config: Config, data: Data) -> Finding:
-    """Whether the pattern of missing values alone predicts the target: filled in differently once the outcome is known."""
+    """Whether the pattern of missing values alone predicts the target: filled in differently once the outcome is known.
+
+    A FAIL for a column that is filled in where the target has one value, and only there.
+    """
+    check = "missing values tell"
     columns = [
         c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction and data.frame[c].null_count()
     ]
-    if not columns or config.task == "ranking":
-        return not_applicable("missing values tell", "no missing values")
-    rows = power.sample(data)
-    y = power.target_numbers(config, data, rows)
-    x = np.stack([data.frame[c][rows].is_null().to_numpy().astype(float) for c in columns], axis=1)
-    value = power.single(config, x, y)
-    limit = 0.6 + 3 * power.null_deviation(config, y)
-    worst = (
-        max(columns, key=lambda c: power.single(config, x[:, [columns.index(c)]], y)) if value > limit else columns[0]
-    )
+    if not columns:
+        return not_applicable(check, "no missing values")
+    two = data.frame[data.target].n_unique() == 2
+    exact = {c: copies.of_classes(data.frame[c].is_null(), data.frame[data.target]) for c in columns if two}
+    sure = [c for c in exact if exact[c]]
+    few = power.sample_of(config, data)
+    x = np.stack([few.column(data.frame[c].is_null().to_numpy().astype(float), False) for c in columns], axis=1)
+    value = power.single(few.config, x, few.y)
+    limit = 0.6 + 3 * power.null_deviation(few.config, few.y)
+    each = {c: power.alone(few.config, x[:, i], few.y, True) for i, c in enumerate(columns)} if value > limit else {}
+    worst = sure[0] if sure else max(each, key=lambda c: each[c], default=columns[0])
+    words = "".join(f"{c} is empty for one value of {data.target} and filled in for the other; " for c in sure)
     return finding(
-        "missing values tell",
-        f"which values are missing predicts {data.target} with {value:.3f} (0.5 = chance){power.sampled(data)}",
+        check,
+        f"{words}which values are missing predicts {data.target} with {value:.3f} (0.5 = chance){power.sampled(data)}",
+        fail=bool(sure),
         warn=value > limit,
-        evidence={"score": value, "limit": limit},
+        evidence={"score": value, "limit": limit, "exact": sure},
         worst=worst,
+        edit=drop_edit(config, sure or [worst]),
     )
 
 
 def row_number(config: Config, data: Data) -> Finding:
-    """Whether a feature counts rows while the file is sorted by the target: the row number then gives the answer away.
+    """Whether a feature counts rows: those of the file, or for ranking those of each query.
 
-    A sorted file alone is harmless (iris is one): splits and batches are shuffled.
+    A FAIL where the rows are sorted by class, or by relevance, as well: the count then gives the answer away. A sorted
+    file alone is harmless (iris is one): splits and batches are shuffled. A count may also be a time, as years are.
     """
-    if config.task == "ranking":
-        return not_applicable("row number as feature", "rows are ordered by query on purpose")
-    counters = [
-        c for c in data.columns("numeric") if counts_rows(data.frame[c]) and c not in config.known_at_prediction
-    ]
-    rows = power.sample(data)
-    y = power.target_numbers(config, data, rows)
-    value = power.single(config, rows[:, None].astype(float), y)
-    limit = 0.55 + 3 * power.null_deviation(config, y)
+    free = [c for c in data.columns("numeric") if c not in config.known_at_prediction]
+    query = independence.queries(config, data)
+    counters = [c for c in free if (counts_rows if query is None else partial(_counts_within, query))(data.frame[c])]
+    few = power.sample_of(config, data)
+    value = power.alone(few.config, few.column(np.arange(len(data), dtype=float), False), few.y, False)
+    limit = 0.55 + 3 * power.null_deviation(few.config, few.y)
+    ordered = independence.in_order(config, data)
     return finding(
         "row number as feature",
-        f"{', '.join(counters) or 'no column'} counts rows; the row number predicts {data.target} with {value:.3f} (0.5 = chance)",
-        fail=bool(counters) and value > limit,
+        f"{', '.join(counters) or 'no column'} counts rows; the row number predicts {data.target} with {value:.3f} (0.5 = chance)"
+        + (f"; the rows are sorted by {data.target}" if ordered else ""),
+        fail=bool(counters) and ordered and config.task != "regression",
         warn=bool(counters),
-        evidence={"score": value, "limit": limit, "counters": counters},
+        evidence={"score": value, "limit": limit, "counters": counters, "sorted": ordered},
         first=counters[0] if counters else "",
         edit=drop_edit(config, counters),
     )
+
+
+def _counts_within(query: np.ndarray, column: pl.Series) -> bool:
+    """Whether the rows of every query are numbered one by one, up or down."""
+    if column.null_count():
+        return False
+    steps = independence.steps_within(query, column.cast(pl.Float64).to_numpy())
+    return len(steps) >= 20 and bool((steps == 1).all() or (steps == -1).all())
 
 
 def counts_rows(column: pl.Series) -> bool:

@@ -18,6 +18,8 @@ from .duplicates import FEATURES, keys, near_pairs, repeats_by_chance
 from .finding import Finding, finding, not_applicable
 from .independence import moments
 
+SAME = 0.9  # share of near copies with the same target from which they are copies of one thing
+
 
 def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
     """Every row in exactly one part, no part empty, sizes near what was asked for."""
@@ -122,18 +124,33 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
 
 
 def near_duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
-    """Rows, texts or images nearly the same as one in train."""
+    """Rows, texts or images nearly the same as one in train. Sure only where they have the same target as well."""
     check = "near duplicates across parts"
-    pairs, looked, how = near_pairs(config, data)
-    if not how:
-        return not_applicable(check, "no texts, no images and too few numeric columns")
+    found = near_pairs(config, data)
+    if not found.what:
+        return not_applicable(check, found.why)
     copied = np.zeros(len(data), dtype=bool)
-    for i, j in pairs:
-        copied[[i, j]] |= (part[[j, i]] == 0) & (part[[i, j]] != 0)
-    return _across(check, f"are near copies of training {how} (among {looked:,})", copied, part, looked / len(data))
+    across = (part[found.pairs] == 0).sum(axis=1) == 1
+    for pair in (found.pairs, found.pairs[:, ::-1]):
+        copied[pair[across & (part[pair[:, 0]] != 0), 0]] = True
+    words = f"are near copies of training {found.what} (among {found.looked:,})"
+    sure = same_target(config, data, found.pairs) > SAME
+    return _across(check, words, copied, part, found.looked / len(data), sure)
 
 
-def _across(check: str, words: str, copied: np.ndarray, part: np.ndarray, looked: float = 1.0) -> Finding:
+def same_target(config: Config, data: Data, pairs: np.ndarray) -> float:
+    """Share of these pairs of rows whose targets agree: classes equal, numbers to a hundredth of their spread."""
+    target = data.frame[data.target]
+    if config.task in ("regression", "ranking"):
+        y = target.cast(pl.Float64).to_numpy()
+        return float((np.abs(y[pairs[:, 0]] - y[pairs[:, 1]]) <= 0.01 * y.std()).mean()) if len(pairs) else 1.0
+    y = target.cast(pl.String).to_numpy()
+    return float((y[pairs[:, 0]] == y[pairs[:, 1]]).mean()) if len(pairs) else 1.0
+
+
+def _across(
+    check: str, words: str, copied: np.ndarray, part: np.ndarray, looked: float = 1.0, sure: bool = True
+) -> Finding:
     """Verdict on rows [n] of validation and test that repeat a training row; `looked` is the share of rows compared."""
     found = {
         p: (int(copied[part == i].sum()), max(round(looked * int((part == i).sum())), 1))
@@ -146,7 +163,7 @@ def _across(check: str, words: str, copied: np.ndarray, part: np.ndarray, looked
     return finding(
         check,
         " and ".join(f"{found[p][0]:,} of {p} ({s:.2%})" for p, s in share.items()) + f" {words}",
-        fail=surely and some,
+        fail=surely and some and sure,
         warn=some,
         share=max(share.values()) if some else 0.0,
         evidence=share,
@@ -158,20 +175,24 @@ def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
     columns = [c for c in dict.fromkeys((config.group, config.query)) if c]
     if not columns:
         return not_applicable("groups apart", "no group is declared")
-    shared = 0
+    shared, whole = 0, 0
     for name in columns:
         sides = pl.DataFrame({"value": data.frame[name], "part": part}).group_by("value").agg(pl.col("part").n_unique())
-        shared += int((sides["part"] > 1).sum())
-    only_informs = config.split_kind == "time" and not config.query
+        shared, whole = shared + int((sides["part"] > 1).sum()), whole + sides.height
+    by_time = config.split_kind == "time" and not config.query
     return finding(
         "groups apart",
-        f"{shared} values of {' and '.join(columns)} lie in two parts",
-        fail=shared > 0 and not only_informs,
+        f"{shared:,} of {whole:,} values of {' and '.join(columns)} lie in two parts",
+        fail=shared > 0 and not by_time,
+        warn=shared > 0 and config.split == "auto",
+        advise=shared > 0,
+        why="by_time" if by_time else "causes",
         evidence={"shared": shared},
         kind=config.split,
-        informs="; a split by time meets the same groups again, as production will: this only informs"
-        if only_informs
-        else "",
+        informs=", unless split = 'time' declares that production meets them again" if by_time else "",
+        edit='split = "group" if production meets new groups, split = "time" if it meets these again'
+        if by_time
+        else 'split = "group"',
     )
 
 
@@ -217,6 +238,7 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
         "parts alike",
         f"a model tells train from validation with AUC {value:.3f}",
         warn=value > limit and not informs,
+        advise=value > limit,
         evidence={"auc": value, "limit": limit},
         n1=n1,
         n2=n2,

@@ -92,14 +92,17 @@ def _precision_tangent(scores: np.ndarray, positive: np.ndarray) -> tuple[float,
 def ndcg(scores: np.ndarray, relevance: np.ndarray, query: np.ndarray, at: int = NDCG_AT) -> np.ndarray:
     """NDCG at 10 of each query (Jarvelin and Kekalainen 2002), gain 2^relevance - 1; queries without gain are left out.
 
-    Ties in the score are broken against the model (the least relevant first), so constant scores earn nothing extra.
+    Rows with equal scores share their places: each counts with their mean gain, as over all orders of them (McSherry and
+    Najork 2008). A constant score then has what a random order has.
     """
     result = []
     for rows in np.split(np.argsort(query, kind="stable"), np.cumsum(np.unique(query, return_counts=True)[1])[:-1]):
-        gain = np.exp2(relevance[rows].astype(np.float64)) - 1
-        discount = 1 / np.log2(np.arange(2, min(len(rows), at) + 2))
-        ideal = (np.sort(gain)[::-1][:at] * discount).sum()
+        order, starts, label = _descending(scores[rows], relevance[rows])
+        gain = np.exp2(label) - 1
+        discount = np.where(np.arange(len(rows)) < at, 1 / np.log2(np.arange(len(rows)) + 2), 0.0)
+        ideal = (np.sort(gain)[::-1] * discount).sum()
         if ideal > 0:
-            got = gain[np.lexsort((gain, -scores[rows]))][:at]
-            result.append((got * discount).sum() / ideal)
+            sizes = np.diff(np.r_[starts, len(order)])
+            shared = np.add.reduceat(gain, starts) / sizes * np.add.reduceat(discount, starts)
+            result.append(shared.sum() / ideal)
     return np.array(result) if result else np.array([np.nan])

@@ -106,7 +106,7 @@ def signal(
     return finding(
         "signal",
         f"the best simple model is {best}: {config.resolved_metric} {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against {dumb}",
-        warn=best == dumb or metrics.gain(config.resolved_metric, difference)["low"] <= 0,
+        warn=best == dumb or not metrics.gain(config.resolved_metric, difference)["low"] > 0,  # NaN is no gain
         evidence=difference,
     )
 

@@ -27,6 +27,7 @@ from ..engine.project import Project, Run
 from ..errors import UserError
 from ..task import Data
 from .baseline import trivial
+from .train import beats
 
 
 @dataclass
@@ -274,6 +275,8 @@ def against(
     metric = config.resolved_metric
     told = f"{metric} {_interval(scores[metric])}; difference {_interval(difference)}"
     project.say(f"  {theirs.name} on the same rows: {told}")
+    if ours.name != theirs.name:  # where the final model is that baseline there is nothing to beat
+        run.add(beats(metric, theirs.name, difference, "test"))
 
 
 def classification(config: Config, prep: dict[str, Any], ours: Judged, truth: metrics.Truth) -> dict[str, Any]:
@@ -343,7 +346,7 @@ def val_to_test(config: Config, val: dict[str, float], test: dict[str, float], c
     return finding(
         "validation to test",
         f"{metric} {val['value']:.4f} on validation, {test['value']:.4f} on test: a drop of {drop:.4f}{of_choice}",
-        warn=drop > allowed + 1e-9,
+        warn=not drop <= allowed + 1e-9,  # a score that is not a number agrees with nothing
         why="chosen" if chosen > error(val) else "causes",
         evidence={"drop": drop, "allowed": allowed, "compared": compared, "chosen": chosen},
     )

@@ -255,18 +255,28 @@ def against_baseline(
     truth: metrics.Truth,
     baseline: dict[str, Any],
 ) -> Finding:
-    """Whether the model is worth having over the best simple one: paired difference on the same validation rows."""
+    """Whether the model is worth having over the best simple one: paired difference on the same validation rows.
+
+    A WARN also where the interval holds 0: what is not shown to be better is no PASS.
+    """
     config, best = project.config, baseline["result"]["best"]
     theirs = np.load(project.root / "runs" / baseline["id"] / f"outputs-{best}.npy", allow_pickle=False)
     difference = metrics.difference(config, prep, outputs, theirs, *truth)
     run.result["against_baseline"] = {"name": best, **difference}
-    metric = config.resolved_metric
+    if run.result.get("model") == best:
+        return not_applicable("beats the baseline", f"the final model is {best}, the best simple one")
+    return beats(config.resolved_metric, best, difference, "validation")
+
+
+def beats(metric: str, best: str, difference: dict[str, float], part: str) -> Finding:
+    """The verdict on a paired difference from the best simple model on a part of the data."""
     gain = metrics.gain(metric, difference)
-    words = "better than" if gain["low"] > 0 else "worse than" if gain["high"] < 0 else "within the interval of"
+    better, worse = gain["low"] > 0, gain["high"] < 0
     return finding(
         "beats the baseline",
-        f"{words} {best}: {metric} difference {_interval(difference)}",
-        warn=gain["high"] < 0,
+        f"{'better' if better else 'worse' if worse else 'not shown to be better'} than {best} on {part}: {metric} difference {_interval(difference)}",
+        warn=not better,
+        why="worse" if worse else "causes",
         evidence=difference,
         best=best,
     )

@@ -201,6 +201,6 @@ def bought(metric: str, best: dict[str, Any]) -> Finding:
         "what tuning bought",
         f"{experiments.words(best['knobs'])}: {metric} {best['value']:+.4f} [{best['low']:+.4f}, {best['high']:+.4f}] over"
         f" {len(best['seeds'])} paired seeds: {best['verdict']}",
-        advise=best["verdict"] != "adopt",
+        warn=best["verdict"] != "adopt",
         evidence={key: best[key] for key in ("value", "low", "high")},
     )

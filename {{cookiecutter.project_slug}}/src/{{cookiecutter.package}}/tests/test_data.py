@@ -267,9 +267,11 @@ def test_near_copies_of_images_small_and_large(tmp_path: Path, size: int) -> Non
     assert duplicates.near(config_of(), data_of(frame[:36], path="image")).verdict == "PASS"
 
 
-def test_near_copies_need_five_dimensions_and_equal_categories() -> None:
+def test_near_copies_need_measured_columns_and_equal_categories() -> None:
     frame = nearly(table(), 0.1, np.random.default_rng(0))
-    assert duplicates.near(config_of(), data_of(frame.drop("x0", "x1"))).verdict == "NOT APPLICABLE"
+    assert duplicates.near(config_of(), data_of(frame.drop("x0", "x1"))).verdict == "WARN"
+    without = duplicates.near(config_of(), data_of(frame.select("kind", pl.col("x0") > 0, "target")))
+    assert without.verdict == "NOT APPLICABLE" and "no column of numbers" in without.saw
     other = frame.with_columns(pl.Series("kind", ["a"] * 600 + ["b"] * 60))
     assert duplicates.near(config_of(), data_of(other)).verdict == "PASS"
 

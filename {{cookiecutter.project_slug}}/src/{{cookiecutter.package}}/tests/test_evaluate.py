@@ -61,13 +61,18 @@ def opening_lines(project: Project) -> list[str]:
     return [row["id"] for row in ledger.read(project.ledger) if row["step"] == "open_test"]
 
 
+def clean(record: Record) -> bool:
+    """Whether it is the first look at the test part; that the network of two epochs beats the baseline is not asked."""
+    return [f["verdict"] for f in record["findings"] if f["check"] == "test opened once"] == ["PASS"]
+
+
 def die(*_: Any) -> Any:
     raise KeyboardInterrupt
 
 
 def test_the_test_part_opens_once(project: Project) -> None:
     record = do(project, "evaluate")
-    assert record["status"] == "pass" and opening_lines(project) == [record["id"]]
+    assert clean(record) and opening_lines(project) == [record["id"]]
     with pytest.raises(UserError, match="was opened on"):
         do(project, "evaluate")
     project.force = "a bug in the metric"
@@ -91,7 +96,7 @@ def test_an_interrupted_evaluation_is_finished(project: Project, monkeypatch: py
     assert len(opening_lines(project)) == 1
     record = do(again(project), "evaluate")
     assert len(opening_lines(project)) == 1 and len(record["result"]["openings"]) == 1
-    assert record["status"] == "pass" and record["result"]["ledger"]["opening"] == opening_lines(project)[0]
+    assert clean(record) and record["result"]["ledger"]["opening"] == opening_lines(project)[0]
     with pytest.raises(UserError, match="was opened on"):
         do(again(project), "evaluate")
 
@@ -121,7 +126,7 @@ def test_a_crash_between_file_and_ledger_is_mended(project: Project, monkeypatch
             do(project, "evaluate")
     assert (project.root / lock.LOCK).exists() and opening_lines(project) == []
     record = do(again(project), "evaluate")
-    assert len(opening_lines(project)) == 1 and record["status"] == "pass"
+    assert len(opening_lines(project)) == 1 and clean(record)
     lock.openings(project)
 
 
@@ -161,7 +166,7 @@ def test_two_at_once_score_once(project: Project) -> None:
 def test_a_second_evaluation_waits_for_the_first(project: Project) -> None:
     with lock.alone(project), pytest.raises(UserError, match="another evaluation"):
         do(project, "evaluate")
-    assert do(project, "evaluate")["status"] == "pass"
+    assert clean(do(project, "evaluate"))
 
 
 def test_new_data_may_be_opened_once(project: Project) -> None:
@@ -175,7 +180,7 @@ def test_new_data_may_be_opened_once(project: Project) -> None:
     newer.force = ""
     record = do(newer, "evaluate")
     assert [o["id"] for o in record["result"]["openings"]] == [first["id"], record["id"]]
-    assert record["status"] == "pass", "the first look at the new data is clean"
+    assert clean(record), "the first look at the new data is clean"
     with pytest.raises(UserError, match="of this data was opened"):
         do(again(newer), "evaluate")
 

@@ -32,16 +32,16 @@ def truth(frame: pl.DataFrame) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("noise", "verdict"), [(0.0, "FAIL"), (0.05, "FAIL"), (0.15, "FAIL"), (2.0, "PASS")])
+@pytest.mark.parametrize(("noise", "verdict"), [(0.0, "FAIL"), (0.05, "WARN"), (0.15, "WARN"), (2.0, "PASS")])
 def test_a_copy_of_the_answer_is_red(noise: float, verdict: str, seed: int) -> None:
-    """On a table where honest columns say little, a column made from the target carries nearly everything."""
+    """A copy is certain. With noise, however little, the same column could be an honest and decisive one: a question."""
     frame = table(seed=seed)
     random = np.random.default_rng(seed)
     weak = frame.with_columns(pl.Series("target", np.where(frame["x0"] + 3 * random.normal(size=600) > 0, "yes", "no")))
     data = data_of(weak.with_columns(pl.Series("leak", truth(weak) + noise * random.normal(size=600))))
     found = leakage.single_column(config_of(), data)
     assert found.verdict == verdict, found.saw
-    assert ("leak" in found.next) is (verdict == "FAIL")
+    assert ("leak" in found.next) is (verdict != "PASS")
     assert leakage.single_column(config_of(known_at_prediction=["leak"]), data).verdict == "PASS"
 
 
@@ -122,7 +122,7 @@ def test_balanced_designs_and_tables_without_company_stay_quiet() -> None:
     assert traces.made_from_target(config_of(), data_of(alone)).verdict == "PASS"
 
 
-@pytest.mark.parametrize(("early", "verdict"), [(0.0, "PASS"), (0.3, "PASS"), (0.7, "FAIL"), (1.0, "FAIL")])
+@pytest.mark.parametrize(("early", "verdict"), [(0.0, "PASS"), (0.3, "PASS"), (0.7, "WARN"), (1.0, "FAIL")])
 def test_columns_recorded_with_the_outcome_are_red(early: float, verdict: str) -> None:
     unlabelled = table(100, seed=1).with_columns(
         pl.lit(None, pl.String).alias("target"),

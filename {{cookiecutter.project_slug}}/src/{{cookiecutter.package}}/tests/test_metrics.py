@@ -111,7 +111,21 @@ def test_constant_scores_earn_nothing() -> None:
     flat = np.zeros((80, 1))
     assert metrics.score(config_of("binary"), PREP, flat, np.arange(80) % 2) == 0.5
     relevance, query = np.tile([3.0, 0.0, 0.0, 0.0], 20), np.arange(80) // 4
-    assert metrics.score(config_of("ranking"), PREP, flat, relevance, query) == pytest.approx(1 / np.log2(5))
+    random_order = np.mean(1 / np.log2(np.arange(2, 6)))
+    assert metrics.score(config_of("ranking"), PREP, flat, relevance, query) == pytest.approx(random_order)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 1000])
+def test_ties_of_a_ranking_share_their_places(levels: int) -> None:
+    """As scikit-learn averages them, also across the tenth place."""
+    random = np.random.default_rng(levels)
+    for _ in range(50):
+        rows = int(random.integers(2, 30))
+        relevance, scores = random.integers(0, 4, rows), random.integers(0, levels, rows).astype(float)
+        relevance[0] = 3
+        got = metrics.ndcg(scores, relevance, np.zeros(rows, dtype=int))[0]
+        gain = np.exp2(relevance.astype(float)) - 1
+        assert got == pytest.approx(reference.ndcg_score([gain], [scores], k=10, ignore_ties=False))
 
 
 def test_the_interval_is_the_bootstrap_one() -> None:
