@@ -1,11 +1,12 @@
-"""The parts that the smoke test puts together: the task, settings, loss and rows that training would use, made small."""
+"""What the smoke test puts together: the task, settings, loss and rows that training would use, made small."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace as Parts
+from typing import Any
 
 import pytest
 import torch
@@ -15,45 +16,77 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a test must not wait for a hub
 from my_model.cli import find_task
 from my_model.config import Config, make_config, read_toml
 from my_model.engine.loop import find_device
-from my_model.engine.losses import make_loss
+from my_model.engine.losses import Loss, make_loss
+from my_model.engine.optim import make_optimiser
+from my_model.engine.seed import seed_everything
+from my_model.engine.target import prior_logits
 from my_model.errors import UserError
-from my_model.task import Batch, Examples
+from my_model.task import Batch, Data, Examples, Task
 
 ROOT = Path(__file__).parents[1]
-ENCODER = ROOT / "tests/sample/encoder"  # text: a tiny one, for where the configured encoder is not on this machine
+SAMPLE = ROOT / "tests" / "sample"
 # Off, as when `recipe check` overfits a batch: what is meant for a long run keeps a network from learning a few rows by
-# heart. There is no warm-up either: every step is taken at lr.
+# heart. Nor is there a warm-up: every step is taken at lr.
 LONG = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augment": [], "token_masking": 0.0, "warmup": 0.0}
-# What a test cannot afford: a download, large images, a compiler, more processes, an account.
-DEAR = {"weights": "none", "size": 32, "compile": False, "workers": 0, "tracker": "none"}
+# What a test cannot afford: a download, large images, a compiler, other processes.
+COSTLY = {"weights": "none", "size": 32, "compile": False, "workers": 0, "tracker": "none"}
+
+
+@dataclass
+class Parts:
+    """prep: fitted on the sample. data: up to 16 of its rows. batch: the same rows, encoded, on the device."""
+
+    task: Task
+    config: Config
+    prep: dict[str, Any]
+    data: Data
+    batch: Batch
+    loss: Loss
+
+    def fresh(self, **changes: float) -> tuple[Config, torch.nn.Module, torch.optim.Optimizer]:
+        """The settings with these changes, a new model in training mode without dropout, and its optimizer."""
+        config = self.config.model_copy(update=changes)
+        seed_everything(config.seed, config.deterministic)
+        model = self.task.model(config, self.prep).to(find_device(config))
+        self.task.set_trainable(config, model, config.epochs)
+        for module in model.train().modules():
+            if "Dropout" in type(module).__name__ or type(module).__name__ == "StochasticDepth":
+                vars(module)["p"] = 0.0
+        return config, model, make_optimiser(config, self.task, model)
+
+    @property
+    def prior(self) -> float:
+        """The loss of outputs that know the class shares and nothing else (regression: the mean; ranking: nothing)."""
+        outputs = prior_logits(self.prep).to(self.batch.y.device).expand(len(self.batch.y), -1)
+        return float(self.loss(outputs, self.batch).mean())
 
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
-    """Task, settings, preprocessing and loss; up to 16 rows of the sample, and the same rows as one batch on the device."""
-    values = {**read_toml(ROOT / "recipe.toml"), **read_toml(ROOT / "tests/sample/sample.toml")}
+    """The parts as recipe.toml has them, but for LONG and COSTLY, on the rows of tests/sample."""
+    values = {**read_toml(ROOT / "recipe.toml"), **read_toml(SAMPLE / "sample.toml")}
     task = find_task(values["modality"])
     config = small(make_config(task.knobs, values, "recipe.toml with tests/sample/sample.toml"))
     if task.final_baseline(config):
-        (pytest.fail if "SMOKE_DEVICE" in os.environ else pytest.skip)(f"model = {config.model!r} is not a network")
+        (pytest.fail if os.environ.get("SMOKE_DEVICE") else pytest.skip)(f"model = {config.model!r} is not a network")
     data = task.load(config, ROOT)
     try:
         prep = task.prepare(config, data)
     except UserError as error:
-        if not ENCODER.exists():
+        if not (SAMPLE / "encoder").exists():
             raise
         warnings.warn(f"a tiny BERT with random weights stands in for the configured encoder: {error}", stacklevel=1)
-        fits = {"encoder": str(ENCODER), "max_length": min(config.max_length, 128), "lora_targets": []}
+        fits = {"encoder": str(SAMPLE / "encoder"), "max_length": min(config.max_length, 128), "lora_targets": []}
         config = config.model_copy(update=fits)
         prep = task.prepare(config, data)
     data = data.take(distinct(one_batch(task.examples(config, prep, data)))[:16])
     batch = one_batch(task.examples(config, prep, data)).to(find_device(config))
-    return Parts(root=ROOT, task=task, config=config, prep=prep, data=data, batch=batch, loss=make_loss(config, prep))
+    return Parts(task, config, prep, data, batch, make_loss(config, prep))
 
 
 def small(config: Config) -> Config:
-    """The settings of recipe.toml, except for LONG, DEAR and the device that SMOKE_DEVICE names."""
-    changes = {**LONG, **DEAR, "device": os.environ.get("SMOKE_DEVICE", "auto")}
+    """The settings with LONG and COSTLY, on the device that SMOKE_DEVICE names."""
+    changes = {**LONG, **COSTLY, "device": os.environ.get("SMOKE_DEVICE") or "auto"}
     if getattr(config, "adapt", "") == "frozen":
         changes["adapt"] = "full"  # a head alone learns little from the features of random weights
     return config.model_copy(update={name: v for name, v in changes.items() if name in type(config).model_fields})

@@ -9,45 +9,26 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from types import SimpleNamespace as Parts
-from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from my_model.engine.loop import find_device, fit, step
-from my_model.engine.optim import make_optimiser
 from my_model.engine.project import Project, Run
-from my_model.engine.seed import seed_everything
-from my_model.engine.target import prior_logits
-from torch import Tensor, nn
 
 pytestmark = pytest.mark.smoke
+LONGEST = (
+    0.3  # step, as a share of the length of the weights; measured: up to 0.13 where lr works, over 0.6 at lr * 1000
+)
 
 
-def fresh(parts: Parts, **changes: float) -> tuple[Any, nn.Module, torch.optim.Optimizer]:
-    """The settings with these changes, a new model in training mode without dropout, and its optimizer."""
-    config = parts.config.model_copy(update=changes)
-    seed_everything(config.seed, config.deterministic)
-    model = parts.task.model(config, parts.prep).to(find_device(config))
-    parts.task.set_trainable(config, model, config.epochs)
-    for module in model.train().modules():
-        if "Dropout" in type(module).__name__ or type(module).__name__ == "StochasticDepth":
-            vars(module)["p"] = 0.0
-    return config, model, make_optimiser(config, parts.task, model)
-
-
-def length(tensors: list[Tensor]) -> float:
+def length(tensors):
     """Of all of them as one vector."""
-    return float(torch.stack([tensor.norm() for tensor in tensors]).norm())
+    return float(torch.stack([tensor.detach().norm() for tensor in tensors]).norm())
 
 
-def loss_of_the_prior(parts: Parts) -> float:
-    """The loss of outputs that know the class shares and nothing else (regression: the mean; ranking: nothing)."""
-    outputs = prior_logits(parts.prep).to(parts.batch.y.device).expand(len(parts.batch.y), -1)
-    return float(parts.loss(outputs, parts.batch).mean())
-
-
-def test_right_outputs_cost_nothing_and_wrong_ones_most(parts: Parts) -> None:
+def test_right_outputs_cost_nothing_and_wrong_ones_most(parts):
     y, k, task, name = parts.batch.y, parts.prep["outputs"], parts.config.task, parts.config.resolved_loss
     right = 24 * y - 12 if task == "binary" else 24 * y if name == "pairwise" else y
     right = 24 * nn.functional.one_hot(y, k).float() if task == "multiclass" else right[:, None]
@@ -57,76 +38,86 @@ def test_right_outputs_cost_nothing_and_wrong_ones_most(parts: Parts) -> None:
     assert good < undecided < bad
     assert abs(good) < 0.01, "if a loss of your own does not end at 0, change this line"
     if name in ("bce", "cross_entropy") and parts.config.class_weights == "none":
-        assert math.isclose(undecided, math.log(max(k, 2)), rel_tol=1e-3), "undecided outputs cost ln(number of classes)"
+        assert math.isclose(undecided, math.log(max(k, 2)), rel_tol=1e-3), "undecided outputs must cost ln(classes)"
 
 
-def test_the_first_loss_is_that_of_the_prior(parts: Parts) -> None:
-    """A new model knows no more. Twice or half of it means wrong outputs or a wrong initialization."""
+def test_the_first_loss_is_that_of_the_class_shares(parts):
+    """A new model knows no more than they say. Twice or half: wrong outputs, or a wrong initialization."""
     with torch.no_grad():
-        outputs = fresh(parts)[1](parts.batch.x).float()
+        outputs = parts.fresh()[1](parts.batch.x).float()
     assert outputs.shape == (len(parts.batch.y), parts.prep["outputs"])
-    assert 0.5 < float(parts.loss(outputs, parts.batch).mean()) / loss_of_the_prior(parts) < 2
+    assert 0.5 < float(parts.loss(outputs, parts.batch).mean()) / parts.prior < 2
 
 
-def test_an_example_is_the_same_alone_as_in_a_batch(parts: Parts) -> None:
-    """Its target and, in evaluation mode, its outputs: else examples mix, or inputs and targets have come apart."""
-    model = fresh(parts)[1].eval()
+def test_an_example_is_the_same_alone_as_in_a_batch(parts):
+    """Its target, and in evaluation mode its outputs and loss: else examples mix, or inputs and targets have come apart."""
+    model = parts.fresh()[1].eval()
     with torch.no_grad():
         together = model(parts.batch.x).float()
+        losses = parts.loss(together, parts.batch).tolist()
         for i in range(4):
             one = parts.task.examples(parts.config, parts.prep, parts.data.take([i])).batches([torch.tensor([0])])
             alone = next(iter(one)).to(together.device)
             assert alone.y[0] == parts.batch.y[i]
-            assert (model(alone.x)[0] - together[i]).abs().max() < 1e-3 * together.abs().max()
+            outputs = model(alone.x).float()
+            assert (outputs[0] - together[i]).abs().max() < 1e-3 * together.abs().max()
+            loss = float(parts.loss(outputs, alone)[0])  # of a pair loss it is a matter of the query
+            assert parts.batch.query is not None or math.isclose(loss, losses[i], rel_tol=1e-2, abs_tol=1e-3)
 
 
-def test_a_step_follows_the_gradient_of_the_mean_loss(parts: Parts) -> None:
+def test_a_step_follows_the_gradient_of_the_mean_loss(parts):
     """Two steps at lr = 0 on one batch: the second would show gradients that were not cleared."""
-    config, model, optimizer = fresh(parts, lr=0.0, clip=0.0)
+    config, model, optimizer = parts.fresh(lr=0.0, clip=0.0)
     parts.loss(model(parts.batch.x).float(), parts.batch).mean().backward()
     named = {name: p for name, p in model.named_parameters() if p.grad is not None}
     wanted = {name: p.grad.clone() for name, p in named.items()}
     for _ in range(2):
         step(model, [parts.batch], parts.loss, optimizer, config)
-        assert length([p.grad - wanted[name] for name, p in named.items()]) < 0.1 * length(list(wanted.values()))
+        assert length([p.grad - wanted[name] for name, p in named.items()]) < 0.1 * length(wanted.values())
 
 
-def test_small_steps_lower_the_loss_and_steps_at_lr_move_all_that_should(parts: Parts) -> None:
-    config, model, optimizer = fresh(parts, lr=parts.config.lr / 10)
+def test_small_steps_lower_the_loss(parts):
+    config, model, optimizer = parts.fresh(lr=parts.config.lr / 10)
     losses = [step(model, [parts.batch], parts.loss, optimizer, config) for _ in range(10)]
-    assert losses[-1] < losses[0], "ten steps at lr / 10 do not lower the loss of their own batch"
-    config, model, optimizer = fresh(parts)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for _ in range(10):
-        last = [p.detach().clone() for p in model.parameters()]
-        step(model, [parts.batch], parts.loss, optimizer, config)
-        moved = length([p.detach() - q for p, q in zip(model.parameters(), last, strict=True)])
-        assert moved < 0.3 * length(list(before.values())), f"a step moves the weights by their own length: lr = {config.lr:g}"
+    assert losses[-1] < losses[0]
+
+
+def test_steps_at_lr_move_every_parameter_and_none_too_far(parts):
+    config, model, optimizer = parts.fresh()
     named = {name: p for name, p in model.named_parameters() if not parts.task.frozen(config, name)}
-    still = [name for name, p in named.items() if torch.equal(p, before[name])]
-    floor = 1e-6 * length([p.grad for p in named.values() if p.grad is not None])  # a bias before a BatchNorm has less
-    assert [name for name in still if named[name].grad is None or not 0 < named[name].grad.norm() < floor] == []
+    start = last = {name: p.detach().clone() for name, p in named.items()}
+    for _ in range(10):
+        step(model, [parts.batch], parts.loss, optimizer, config)
+        moved = length([p - last[name] for name, p in named.items()]) / length(start.values())
+        assert moved < LONGEST, f"lr = {config.lr:g} is far too high: one step is {moved:.2g} times the weights"
+        last = {name: p.detach().clone() for name, p in named.items()}
+    assert [name for name, p in named.items() if p.grad is None or not p.grad.any()] == [], "no gradient reaches these"
+    least = 1e-6 * length([p.grad for p in named.values()])  # a bias before a BatchNorm has less: it need not move
+    still = [name for name, p in named.items() if p.grad.norm() > least and torch.equal(p, start[name])]
+    assert still == [], "these have a gradient and do not move"
 
 
-def test_sixteen_rows_are_learned_by_heart(parts: Parts) -> None:
-    """Down to a twentieth of the loss of the prior, in 200 steps at lr or at ten times lr, which may be for long runs."""
-    lowest, goal = math.inf, 0.05 * loss_of_the_prior(parts)
+def test_sixteen_rows_are_learned_by_heart(parts):
+    """To a twentieth of the loss of the class shares, in 200 steps at lr, or at ten times lr: it may be for long runs."""
+    lowest = math.inf
     for lr in (parts.config.lr, 10 * parts.config.lr):
-        config, model, optimizer = fresh(parts, lr=lr)
+        config, model, optimizer = parts.fresh(lr=lr)
         for _ in range(200):
             lowest = min(lowest, step(model, [parts.batch], parts.loss, optimizer, config) / len(parts.batch.y))
-            if lowest < goal:
+            if lowest < 0.05 * parts.prior:
                 return
-    pytest.fail(f"the lowest loss is {lowest:.4f}, the goal {goal:.4f}")
+    pytest.fail(f"the lowest loss is {lowest:.4f}; knowing the class shares alone gives {parts.prior:.4f}")
 
 
-def test_one_epoch_of_training_on_the_device_asked_for(parts: Parts, tmp_path: Path) -> None:
-    """SMOKE_DEVICE=cuda fails, and does not skip, where there is no GPU or the loop did not use it."""
+def test_an_epoch_of_training_uses_the_device_asked_for(parts, tmp_path):
+    """SMOKE_DEVICE=cuda fails, and does not skip, where there is no GPU or the loop does not use it."""
     config = parts.config.model_copy(update={"epochs": 1})
-    project = Project(parts.root, config, parts.task, quiet=True)
     examples = parts.task.examples(config, parts.prep, parts.data)
+    project = Project(Path(__file__).parents[1], config, parts.task, quiet=True)
     model, progress = fit(project, Run(project, "train", tmp_path), parts.prep, examples, examples)
-    assert math.isfinite(progress.best) and progress.curves[-1]["lr"] <= config.lr
-    asked = os.environ.get("SMOKE_DEVICE") or find_device(config).type
+    before = list(parts.fresh()[1].parameters())
+    moved = length([p - q for p, q in zip(model.parameters(), before, strict=True)]) / length(before)
+    assert 0 < moved < LONGEST * progress.step
+    asked = (os.environ.get("SMOKE_DEVICE") or find_device(config).type).partition(":")[0]
     assert {p.device.type for p in model.parameters()} == {asked}
     assert asked != "cuda" or torch.cuda.max_memory_allocated() > 0
