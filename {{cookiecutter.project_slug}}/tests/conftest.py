@@ -55,6 +55,16 @@ class Parts:
         return config, model, make_optimiser(config, self.task, model)
 
     @property
+    def right(self) -> torch.Tensor:
+        """Outputs that are right, and sure of it: logits, numbers, or scores that rank."""
+        y, k = self.batch.y, self.prep["outputs"]
+        if self.config.task == "multiclass":
+            return 24 * torch.nn.functional.one_hot(y, k).float()
+        if self.config.task == "binary":
+            return 24 * y[:, None] - 12
+        return y[:, None] if self.config.resolved_loss in ("mse", "mae", "huber") else 24 * y[:, None]
+
+    @property
     def prior(self) -> float:
         """The loss of outputs that know the class shares and nothing else (regression: the mean; ranking: nothing)."""
         outputs = prior_logits(self.prep).to(self.batch.y.device).expand(len(self.batch.y), -1)
