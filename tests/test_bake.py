@@ -18,7 +18,7 @@ MODALITIES = QUESTIONS["modality"]
 
 
 def expected_files(answers: dict[str, str], package: str = "my_model") -> set[str]:
-    """The template's files under version control, less the modalities and licences not chosen."""
+    """The template's files under version control, less the modalities, licences and samples not chosen."""
     tracked = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", TEMPLATE.name], capture_output=True, text=True, check=True
     ).stdout.split("\0")
@@ -28,6 +28,11 @@ def expected_files(answers: dict[str, str], package: str = "my_model") -> set[st
         if inner.startswith("LICENSES/"):
             if inner == f"LICENSES/{answers['license']}":
                 found.add("LICENSE")
+            continue
+        if sample := re.fullmatch(r"tests/sample/(tabular|image|text)/(.*)", inner):
+            kind, rest = sample.groups()
+            if kind == answers["modality"] and ("/" in rest or rest == f"{answers['task']}.csv"):
+                found.add(f"tests/sample/{rest if '/' in rest else 'rows.csv'}")
             continue
         others = [m for m in ("tabular", "image", "text") if m != answers["modality"]]
         if not any(inner.startswith(f"src/{package}/{m}/") for m in others):
@@ -63,6 +68,9 @@ def test_the_citation_follows_its_schema(tmp_path: Path, licence: str) -> None:
 
 def parse(path: Path) -> None:
     """Read a file the way its reader will; leftovers of the template are an error everywhere but in workflows and pages."""
+    if path.suffix == ".png":
+        assert path.read_bytes().startswith(b"\x89PNG")
+        return
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         ast.parse(text)

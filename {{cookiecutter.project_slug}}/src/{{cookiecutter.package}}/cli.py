@@ -48,6 +48,7 @@ PRODUCTION = {
 }
 OTHERS = {
     "new-data": "propose recipe.toml for a file or folder, and say what to confirm: recipe new-data PATH [--write]",
+    "sample": "write 64 rows of the training part to tests/sample, for the smoke test in a CI without the data",
     "all": "every step of the first list in order, evaluate too; stops at the first red gate",
     "log": "every run: parent, change, prediction, result, verdict",
     "knobs": "every knob with its value, meaning and range",
@@ -233,28 +234,8 @@ def _dispatch(args: argparse.Namespace) -> int:
     project = open_project(args, world)
     if not world.first:
         return int(importlib.import_module(f"{__package__}.steps.train").follow(project, args))
-    if args.step == "knobs":
-        from .config import describe_knobs
-
-        say_json(project.config.model_dump()) if args.json else say(describe_knobs(project.config))
-        return 0
-    if args.step == "new-data":
-        from .steps.new_data import command
-
-        command(project, args)
-        return 0
-    if args.step == "log":
-        from .engine.book import complete, contradictions
-        from .engine.ledger import read, table
-
-        complete(project)
-        rows = read(project.ledger)
-        say_json(rows) if args.json else say(table(rows))
-        if odd := contradictions(project):
-            raise UserError(
-                f"{odd[0]} ({len(odd)} such); restore EXPERIMENTS.jsonl and runs/ from where they are whole"
-            )
-        return 0
+    if args.step in OTHERS and args.step != "all":
+        return _other(project, args)
     if args.step == "train" and args.seeds > 1:
         if world.size > 1:
             raise UserError("--seeds trains one after the other; under torchrun give each a command of its own: seed=1")
@@ -265,6 +246,34 @@ def _dispatch(args: argparse.Namespace) -> int:
     for step in STEPS if args.step == "all" else [args.step]:
         if status := run_step(project, step, args):
             return status
+    return 0
+
+
+def _other(project: Project, args: argparse.Namespace) -> int:
+    """What says or writes something about the project, and is no run either."""
+    if args.step == "knobs":
+        from .config import describe_knobs
+
+        say_json(project.config.model_dump()) if args.json else say(describe_knobs(project.config))
+    elif args.step == "new-data":
+        from .steps.new_data import command
+
+        command(project, args)
+    elif args.step == "sample":
+        from .steps.sample import write
+
+        say(write(project))
+    else:
+        from .engine.book import complete, contradictions
+        from .engine.ledger import read, table
+
+        complete(project)
+        rows = read(project.ledger)
+        say_json(rows) if args.json else say(table(rows))
+        if odd := contradictions(project):
+            raise UserError(
+                f"{odd[0]} ({len(odd)} such); restore EXPERIMENTS.jsonl and runs/ from where they are whole"
+            )
     return 0
 
 

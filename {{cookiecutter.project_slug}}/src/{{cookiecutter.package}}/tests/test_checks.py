@@ -69,6 +69,16 @@ def test_healthy_projects_are_all_green(tmp_path: Path, knobs: dict[str, Any]) -
     assert [f"{f.check}: {f.saw}" for f in found if f.verdict in ("WARN", "FAIL")] == []
 
 
+@pytest.mark.parametrize("rare", [0, 1, 4])
+def test_the_first_loss_is_expected_of_the_rows_at_hand(tmp_path: Path, rare: int) -> None:
+    """With balanced weights one rare row among 32 is worth half of the loss: how many there are is chance, no fault."""
+    bench = make_bench(toy_project(tmp_path, batch_size=8, class_weights="balanced"))
+    bench.prep["prior"] = [0.98, 0.02]
+    bench.train.y[:32] = 0
+    bench.train.y[:rare] = 1
+    assert verdicts(network.init_loss(bench)) == {"init loss": "PASS"}
+
+
 def _list(found: Finding | list[Finding]) -> list[Finding]:
     return found if isinstance(found, list) else [found]
 
