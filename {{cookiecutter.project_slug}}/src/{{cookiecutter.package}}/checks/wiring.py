@@ -12,15 +12,13 @@ from torch import Tensor
 
 from ..config import Config
 from ..engine import metrics
-from ..engine.metrics import wilson
-from ..engine.overlap import among
 from ..engine.parts import PARTS, read_manifest
 from ..engine.project import Project
 from ..engine.target import targets
 from ..task import Data, Examples
 from .bench import Bench
-from .duplicates import FEATURES, keys, repeats_by_chance
 from .finding import Finding, finding, not_applicable
+from .repeats import FEATURES, known_again
 
 
 def rows_and_labels(bench: Bench) -> Finding:
@@ -88,31 +86,30 @@ def parts_as_pinned(bench: Bench, project: Project) -> Finding:
     """The parts that reach the network have the rows that split.json counts, and share none."""
     pinned = {name: read_manifest(project)["parts"][name]["rows"] for name in PARTS[:2]}
     counts = {name: len(bench.data[name]) for name in pinned}
-    train, val = (keys(bench.config, bench.data[name]) for name in pinned)
-    chance = repeats_by_chance(bench.data["train"]) or not bench.data["train"].columns(*FEATURES)
-    copies = 0 if chance else int(among(val, train).sum())
-    surely = wilson(copies, len(val))[0] > 0.01
+    train, val = (bench.data[name] for name in pinned)
+    copies, chance, surely = known_again(bench.config, val, train) if train.columns(*FEATURES) else (0, 0.0, False)
     words = ", ".join(f"{name} {n:,} of {pinned[name]:,} rows" for name, n in counts.items())
     return finding(
         "parts as pinned",
-        f"{words}; {copies:,} of val have the features of a training row",
+        f"{words}; {copies:,} of val are rows of train too",
         fail=counts != pinned or surely,
         evidence={"rows": counts, "pinned": pinned, "copies": copies},
+        chance=chance,
     )
 
 
 def test_apart(config: Config, data: dict[str, Data], test: Data) -> Finding:
     """The rows that are opened as the test part are not those of training or validation."""
     check = "test part apart"
-    if repeats_by_chance(test) or not test.columns(*FEATURES):
-        return not_applicable(check, "so few distinct rows are possible that repeats are no copies")
-    key = keys(config, test)
-    copies = {name: int(among(key, keys(config, rows)).sum()) for name, rows in data.items()}
+    if not test.columns(*FEATURES):
+        return not_applicable(check, "there is no feature column")
+    found = {name: known_again(config, test, rows) for name, rows in data.items()}
     return finding(
         check,
-        ", ".join(f"{n:,} of {len(test):,} test rows have the features of a {name} row" for name, n in copies.items()),
-        fail=any(wilson(n, len(test))[0] > 0.01 for n in copies.values()),
-        evidence=copies,
+        ", ".join(f"{n:,} of {len(test):,} test rows are rows of {name} too" for name, (n, _, _) in found.items()),
+        fail=any(surely for _, _, surely in found.values()),
+        evidence={name: n for name, (n, _, _) in found.items()},
+        chance=", ".join(f"{chance:,.0f} of {name}" for name, (_, chance, _) in found.items()),
     )
 
 
