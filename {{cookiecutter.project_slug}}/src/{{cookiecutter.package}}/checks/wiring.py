@@ -14,11 +14,16 @@ from ..config import Config
 from ..engine import metrics
 from ..engine.parts import PARTS, read_manifest
 from ..engine.project import Project
-from ..engine.target import targets
+from ..engine.target import as_text, targets
 from ..task import Data, Examples
 from .bench import Bench
 from .finding import Finding, finding, not_applicable
 from .repeats import FEATURES, known_again
+
+SPREAD = 1e-3  # of a standard deviation by which a decoded number may differ: a shift this small changes no output that counts
+ROUNDING = 1e-6  # of the distance from the mean: float32 keeps seven digits of a scaled value
+CLIPPED = 1e5  # standard deviations from which a value may be clipped
+UNTOLD = ("missing", "unknown")
 
 
 def rows_and_labels(bench: Bench) -> Finding:
@@ -55,31 +60,46 @@ def _same_row(examples: Examples, x: Any, i: int, row: Tensor) -> bool:
 def decoded(bench: Bench, rows: int = 16) -> Finding:
     """What enters the network, decoded back, has the values of the file: in training and in validation."""
     wrong, compared = set(), set()
+    known = bench.data["train"].sample()
     for name, examples in (("train", bench.train), ("val", bench.val)):
         chosen = torch.arange(len(examples))[:: max(len(examples) // rows, 1)]
         batch = next(iter(examples.batches([chosen])))
         frame = bench.data[name].take(chosen.numpy()).read().frame
-        for i in range(frame.height):
-            shown = bench.task.show(bench.prep, batch, i)
-            for column in shown.keys() & set(frame.columns):
-                compared.add(column)
-                if not _reads(shown[column], frame[column], i):
-                    wrong.add(f"{column} in {name}")
+        shown = [bench.task.show(bench.prep, batch, i) for i in range(frame.height)]
+        for column in shown[0].keys() & set(known.columns("numeric", "categorical", "ordinal")):
+            compared.add(column)
+            same = _same_numbers if known.roles.get(column) == "numeric" else _same_texts
+            if not same([values[column] for values in shown], frame[column], known.frame[column]):
+                wrong.add(f"{column} in {name}")
     if not compared:
         return not_applicable("decoded back", "inputs of this kind do not decode to the columns of the file")
     words = f"{len(wrong)} columns read otherwise: {', '.join(sorted(wrong)[:4])}"
     return finding("decoded back", words if wrong else f"{len(compared)} columns as in the file", fail=bool(wrong))
 
 
-def _reads(shown: Any, column: pl.Series, row: int) -> bool:
-    """Whether a decoded value is the one in the file, to a thousandth of the column's spread; unknown and missing pass."""
-    filed = column[row]
-    if shown in ("missing", "unknown") or filed is None:
-        return True
-    if isinstance(shown, float) and column.dtype.is_numeric():
-        spread = float(column.cast(pl.Float64).std() or 0.0)  # type: ignore[arg-type]
-        return bool(np.isclose(shown, filed, rtol=1e-3, atol=1e-3 * spread + 1e-6))
-    return isinstance(shown, float) or str(shown) == str(filed)
+def _same_numbers(shown: list[Any], filed: pl.Series, known: pl.Series) -> bool:
+    """Whether decoded numbers are those in the file: to a thousandth of the column's standard deviation in the training
+    part, or to what float32 keeps of a value that lies far from its mean. What lies beyond all scale may be clipped."""
+    train = known.cast(pl.Float64, strict=False)
+    mean, spread = float(train.mean() or 0.0), float(train.std() or 0.0)  # type: ignore[arg-type]
+    for value, number in zip(shown, filed.cast(pl.Float64, strict=False).to_list(), strict=True):
+        if number is None:  # filled, or said to be missing
+            continue
+        far = abs(number - mean)
+        near = SPREAD * spread + ROUNDING * far + float(np.spacing(abs(number)))
+        if not isinstance(value, float) or not (abs(value - number) <= near or far >= CLIPPED * spread):
+            return False
+    return True
+
+
+def _same_texts(shown: list[Any], filed: pl.Series, known: pl.Series) -> bool:
+    """Whether decoded values are those in the file, as the texts that vocabularies are made of; what the training part
+    does not have may be unknown."""
+    train = set(as_text(known))
+    return all(
+        text is None or str(value) == text or (value in UNTOLD and text not in train)
+        for value, text in zip(shown, as_text(filed), strict=True)
+    )
 
 
 def parts_as_pinned(bench: Bench, project: Project) -> Finding:
