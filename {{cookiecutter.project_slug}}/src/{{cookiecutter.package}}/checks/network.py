@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..engine.loop import step
 from ..engine.losses import expected_initial_loss
 from ..engine.optim import make_optimiser
+from ..engine.seed import generator
 from ..task import Batch
 from .bench import Bench, quiet
 from .finding import Finding, finding, not_applicable
@@ -27,13 +28,16 @@ def init_loss(bench: Bench) -> Finding:
     """
     model = bench.fresh().eval()
     with torch.no_grad():
-        batch = bench.batch(torch.arange(len(bench.train))[: 4 * bench.config.batch_size])
+        batch = bench.batch(_sample(bench, 4 * bench.config.batch_size))
         output = model(batch.x).float()
         loss = float(bench.loss(output, batch).mean())
         spread = float(output.std(dim=0).mean()) if len(output) > 1 else 0.0
     expected = expected_initial_loss(bench.config, bench.prep, batch.y)
-    if expected is None:  # MAE and Huber: the loss of the constant that the head starts at, the mean of the target
-        expected = float(bench.loss(torch.zeros_like(output), batch).mean())
+    constant = float(bench.loss(torch.zeros_like(output), batch).mean())
+    if bench.config.resolved_loss == "mse":  # where targets lie far out, few rows have another variance than all
+        expected = constant / max(float(bench.train.y.double().square().mean()), 1e-12)
+    elif expected is None or batch.query is not None:  # that of the constant the head starts at; pairs, where there are any
+        expected = constant
     ratio = loss / max(expected, 1e-12)
     vacuous = (
         " (the outputs are all alike, a zero head: this says nothing about the loss, see the loss tests)"
@@ -50,11 +54,18 @@ def init_loss(bench: Bench) -> Finding:
     )
 
 
+def _sample(bench: Bench, n: int) -> Tensor:
+    """About n training rows as they come: at random, for a file may be sorted, or whole queries."""
+    if bench.train.query is not None:
+        return bench.rows(n)
+    return torch.randperm(len(bench.train), generator=generator(0))[:n].clone()
+
+
 def _expected_words(bench: Bench) -> str:
     k = len(bench.prep["classes"])
     return {
-        "pairwise": "ln 2, a coin flip per pair",
-        "mse": "variance of the standardised target",
+        "pairwise": "ln 2, a coin flip, for each row that is in a pair",
+        "mse": "variance of the standardized target on these rows",
         "mae": "loss of predicting the mean",
         "huber": "loss of predicting the mean",
     }.get(
