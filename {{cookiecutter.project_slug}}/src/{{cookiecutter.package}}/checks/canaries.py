@@ -16,8 +16,8 @@ from ..engine.table import LINES, declared, read_table
 from ..task import Data, Task
 from . import power
 from .bench import Bench
-from .duplicates import FEATURES
 from .finding import Finding, finding, not_applicable
+from .repeats import FEATURES
 
 ROWS = 3_000  # of the file that are loaded again
 TABLES = (".csv", ".parquet", *LINES)

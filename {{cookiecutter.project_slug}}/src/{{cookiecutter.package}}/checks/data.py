@@ -10,8 +10,8 @@ import polars as pl
 from ..config import Config
 from ..engine.target import any_null, counted
 from ..task import Data
-from .duplicates import FEATURES
 from .finding import Finding, finding, not_applicable
+from .repeats import FEATURES
 
 IMBALANCE = 10  # to one; beyond it accuracy rewards silence
 STRANGE = 0.01  # chance that one of the classes looks lost where all sizes are drawn alike

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +13,8 @@ from ..engine.files import IMAGES
 from ..task import Data
 from .finding import Finding, finding, not_applicable
 from .near_rows import near_rows
+from .repeats import FEATURES, keys, repeats
 
-FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
 ROWS = 4_000  # texts and images that near copies are looked for among
 NEAR = 0.13  # of the median distance of tiny images to the nearest one
 EIGHTH = 8
@@ -24,47 +23,40 @@ BITS, SMALL = 4, 32  # of 64 bits of a perceptual hash that may differ; images u
 TINY = 8  # pixels a side at which those are compared
 
 
-def keys(config: Config, data: Data) -> np.ndarray:
-    """A hash of the features of each row, uint64 [n]. The same offer on another day, or in another query, is no copy.
-
-    An image is what its file holds, not where it lies.
-    """
-    features = data.columns("content") or data.columns(*FEATURES)
-    names = dict.fromkeys([*features, *(c for c in (config.query, config.time, config.group) if c)])
-    return np.concatenate([chunk.frame[list(names)].hash_rows().to_numpy() for chunk in data.chunks()])
-
-
-def repeats_by_chance(data: Data) -> bool:
-    """Whether independent draws would repeat anyway: fewer possible rows than half the square of the number of rows."""
-    if data.columns("text", "image"):
-        return False
-    columns, frame = data.columns(*FEATURES), data.sample().frame
-    return math.prod(min(frame[name].n_unique(), 10**6) for name in columns) < len(data) ** 2 / 2
-
-
 def exact(config: Config, data: Data) -> Finding:
-    """Rows with the same features: copies, and copies that disagree on the label."""
-    if not data.columns(*FEATURES) or repeats_by_chance(data):
-        return not_applicable("duplicate rows", "so few distinct rows are possible that repeats are no copies")
+    """Rows with the same features: copies, and copies that disagree on the label, beyond what chance brings.
+
+    Rows of one declared group are never parted, so copies within it harm no score.
+    """
+    if not data.columns(*FEATURES):
+        return not_applicable("duplicate rows", "there is no feature column")
+    copies = repeats(config, data, data.target)
+    conflict = _conflicts(config, data) if config.task in ("binary", "multiclass") and not copies.few else 0
+    extra = (1 - copies.natural) * copies.again
+    share, apart = extra / len(data), not (config.group or config.query)
+    return finding(
+        "duplicate rows",
+        f"{copies.again:,} rows ({copies.again / len(data):.1%}) repeat an earlier one, {extra:,.0f} more than by chance; "
+        f"{conflict:,} rows share features but not the label",
+        fail=share > 0.05 and apart and not copies.few,
+        warn=(share > 0.01 and apart) or conflict > 0,
+        why="copies" if extra > conflict else "conflicts",
+        share=max(share, conflict / len(data)) if apart else 0.0,
+        evidence={"copies": copies.again, "beyond chance": round(extra), "conflicts": conflict},
+        chance=copies.chance,
+    )
+
+
+def _conflicts(config: Config, data: Data) -> int:
+    """Rows with the features of another and a different label, beyond what chance brings."""
     key = keys(config, data)
     order = np.argsort(key, kind="stable")
     again = key[order[1:]] == key[order[:-1]]
-    copies = int(again.sum())
     rows = order[np.r_[again, False] | np.r_[False, again]]  # in groups of two and more; all others need no table
     keyed = pl.DataFrame({"key": key[rows], "y": data.frame[data.target][rows].cast(pl.String)})
     groups = keyed.group_by("key").agg(pl.len().alias("n"), pl.col("y").n_unique().alias("labels"))
-    classes = config.task in ("binary", "multiclass")
-    conflict = int(groups.filter(pl.col("labels") > 1)["n"].sum()) if classes else 0
-    share = copies / len(data)
-    return finding(
-        "duplicate rows",
-        f"{copies:,} rows ({share:.1%}) repeat an earlier one; {conflict:,} rows share features but not the label",
-        fail=share > 0.05,
-        warn=share > 0.01 or conflict > 0,
-        why="copies" if copies > conflict else "conflicts",
-        share=max(share, conflict / len(data)),
-        evidence={"copies": copies, "conflicts": conflict},
-    )
+    found = int(groups.filter(pl.col("labels") > 1)["n"].sum())
+    return round(found * (1 - repeats(config, data).natural)) if found else 0
 
 
 def near(config: Config, data: Data) -> Finding:

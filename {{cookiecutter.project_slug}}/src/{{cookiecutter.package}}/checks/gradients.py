@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -65,11 +66,11 @@ def _sizes(bench: Bench, totals: list[float], losses: list[float], late: dict[st
     """
     middle = float(torch.tensor(totals).median())
     expected = expected_initial_loss(bench.config, bench.prep) or losses[0]
-    high = sum(losses[-5:]) / 5 > 0.5 * expected
+    start, end = _ends(losses)
+    high = end > 0.5 * expected
     weights = {n: float(torch.tensor(v).median()) for n, v in late.items() if v and max(v) > 0}
     low = [n for n, v in weights.items() if v < 1e-7 * max(weights.values())] if high else []
-    risen = sum(losses[-5:]) / 5 > sum(losses[:5]) / 5
-    explodes = middle > 10 and risen
+    explodes = middle > 10 and end > start
     clipped = sum(t > bench.config.clip for t in totals) / len(totals) if bench.config.clip else 0.0
     crushed = bool(bench.config.clip) and middle > 100 * bench.config.clip
     bad = bool(low) or explodes
@@ -87,10 +88,15 @@ def _sizes(bench: Bench, totals: list[float], losses: list[float], late: dict[st
     )
 
 
+def _ends(losses: list[float]) -> tuple[float, float]:
+    """The median loss of the first five steps and of the last five: one batch with a target far out moves neither."""
+    return float(np.median(losses[:5])), float(np.median(losses[-5:]))
+
+
 def _movement(bench: Bench, moved: list[float], losses: list[float]) -> Finding:
     """The weights together should move by about 1e-3 of their norm a step; far off means a rate that cannot work."""
     typical = float(torch.tensor(moved[len(moved) // 2 :]).median())
-    start, end = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
+    start, end = _ends(losses)
     diverged = end > 2 * start + 1 or not math.isfinite(end)
     small, large = typical < 1e-6, typical > 0.3 or diverged
     return finding(

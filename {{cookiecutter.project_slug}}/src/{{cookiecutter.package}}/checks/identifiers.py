@@ -152,6 +152,6 @@ def _describes(name: str, frame: pl.DataFrame) -> bool:
         if other == name or kind.is_float() or kind.is_nested():
             continue
         values = frame[other].n_unique()
-        if mine < values < 0.9 * frame.height and frame.select(name, other).n_unique() == values:
+        if mine < values < 0.9 * frame.height and frame[[name, other]].n_unique() == values:
             return True
     return False

@@ -16,6 +16,7 @@ from ..engine.seed import generator
 from ..task import Batch
 from .bench import Bench, Rows, has_batch_norm, map_inputs, quiet
 from .finding import Finding, finding
+from .network import told_apart
 
 LOOKS = (16, 32, 64, 150)  # steps after which a short training is judged
 SURE = 5.0  # standard errors that end it early: one chance look in three million is as far out
@@ -25,17 +26,20 @@ def input_matters(bench: Bench) -> Finding:
     """After a short training, inputs taken from other examples must be worse than the right ones.
 
     Judged on examples that were seen, so that the answer is about wiring and not about generalisation. Where the short
-    training leaves doubt, a few examples are trained on until there is none, for at most 150 steps; the rate is tried as
-    configured, then ten times higher.
+    training leaves doubt, a few examples that can be told apart are trained on until there is none, for at most 150 steps;
+    the rate is tried as configured, then ten times higher. It fails where the outputs ignore the input at every look:
+    ten times the rate may kill a healthy network.
     """
+    always = True
     for model, rows, last in _trained(bench):
         ignored, mean, error, blank = _swap_inputs(bench, model, rows)
+        always = always and ignored
         if mean > (2 if last else SURE) * error:
             break
     return finding(
         "input matters",
         f"another example's input raises the loss by {mean:.4f} +/- {error:.4f}; a blank one moves the output by {blank:.2g}",
-        fail=ignored,
+        fail=always,
         warn=not mean > 2 * error,
         evidence={"difference": mean, "error": error},
         steps=f"at most {LOOKS[-1]}",
@@ -48,7 +52,7 @@ def _trained(bench: Bench) -> Iterator[tuple[nn.Module, Tensor, bool]]:
     if bench.train.query is None:
         seen = seen[torch.randperm(len(seen), generator=generator(0))]
     yield copy.deepcopy(bench.short.model).eval(), seen, False
-    rows = bench.rows(max(8 * bench.few, 256))
+    rows = told_apart(bench, 64)
     for factor in (1, 10):
         config = bench.config.model_copy(update={"lr": bench.config.lr * factor})
         for steps, model in zip(LOOKS, _train_briefly(bench, config, Rows(bench.train, rows)), strict=True):
@@ -73,7 +77,8 @@ def _train_briefly(bench: Bench, config: Any, part: Rows) -> Iterator[nn.Module]
 def _swap_inputs(bench: Bench, model: nn.Module, rows: Tensor) -> tuple[bool, float, float, float]:
     """(outputs ignore the input, mean rise of the loss with swapped inputs, its standard error, shift with blank ones)."""
     batch = bench.batch(rows[: max(4 * bench.few, 128)])
-    shift = torch.randperm(len(batch.y), generator=generator(bench.config.seed))
+    order = torch.randperm(len(batch.y), generator=generator(bench.config.seed))
+    shift = torch.empty_like(order).scatter_(0, order, order.roll(1))  # no example keeps its own
     right = model(batch.x).float()
     wrong = model(map_inputs(batch.x, lambda t: t[shift.to(t.device)])).float()
     blank = wrong if _has_mask(batch) else model(map_inputs(batch.x, torch.zeros_like)).float()

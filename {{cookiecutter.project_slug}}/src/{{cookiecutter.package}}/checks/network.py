@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,26 +11,31 @@ from torch import Tensor, nn
 from ..engine.loop import step
 from ..engine.losses import expected_initial_loss
 from ..engine.optim import make_optimiser
+from ..engine.seed import generator
 from ..task import Batch
 from .bench import Bench, quiet
-from .finding import Finding, finding
+from .finding import Finding, finding, not_applicable
+
+UNIT = 1.0  # distance from which examples are told apart: a fresh layer turns inputs of size 1 by about as much
+WIDE = 10_000  # numbers of one example from which fewer are looked at
 
 
 def init_loss(bench: Bench) -> Finding:
     """The loss before training against what a model knowing only the class shares would have (ln k when balanced).
 
     FAIL beyond a factor of 2 either way: a He-initialised head alone reaches 1.34 ln k, so a tighter band would alarm
-    on healthy networks.
+    on healthy networks. Where few targets lie far out, most rows have next to no variance: outputs may then be as wide as
+    all targets together.
     """
     model = bench.fresh().eval()
     with torch.no_grad():
-        batch = bench.batch(torch.arange(len(bench.train))[: 4 * bench.config.batch_size])
+        batch = bench.batch(_sample(bench, 4 * bench.config.batch_size))
         output = model(batch.x).float()
         loss = float(bench.loss(output, batch).mean())
+        constant = float(bench.loss(torch.zeros_like(output), batch).mean())
         spread = float(output.std(dim=0).mean()) if len(output) > 1 else 0.0
-    expected = expected_initial_loss(bench.config, bench.prep, batch.y)
-    if expected is None:  # MAE and Huber: the loss of the constant that the head starts at, the mean of the target
-        expected = float(bench.loss(torch.zeros_like(output), batch).mean())
+    expected = _expected(bench, batch, constant)
+    wide = max(expected, 1.0) if bench.config.task == "regression" else expected
     ratio = loss / max(expected, 1e-12)
     vacuous = (
         " (the outputs are all alike, a zero head: this says nothing about the loss, see the loss tests)"
@@ -39,18 +45,33 @@ def init_loss(bench: Bench) -> Finding:
     return finding(
         "init loss",
         f"{loss:.4f}, {ratio:.2f} times the expected; outputs spread {spread:.2g}{vacuous}",
-        fail=not 0.5 <= ratio <= 2.0,
+        fail=not 0.5 * expected <= loss <= expected + wide,
         why="high" if ratio > 1 else "low",
         evidence={"loss": loss, "expected": expected, "spread": spread},
         known=_expected_words(bench),
     )
 
 
+def _expected(bench: Bench, batch: Batch, constant: float) -> float:
+    """The loss expected of these rows; `constant` is that of the constant that the head starts at, the mean of the target."""
+    if bench.config.resolved_loss == "mse":  # few rows have another variance than all, which must have 1
+        return constant / max(float(bench.train.y.double().square().mean()), 1e-12)
+    expected = expected_initial_loss(bench.config, bench.prep, batch.y)
+    return constant if expected is None or batch.query is not None else expected
+
+
+def _sample(bench: Bench, n: int) -> Tensor:
+    """About n training rows as they come: at random, for a file may be sorted, or whole queries."""
+    if bench.train.query is not None:
+        return bench.rows(n)
+    return torch.randperm(len(bench.train), generator=generator(0))[:n].clone()
+
+
 def _expected_words(bench: Bench) -> str:
     k = len(bench.prep["classes"])
     return {
-        "pairwise": "ln 2, a coin flip per pair",
-        "mse": "variance of the standardised target",
+        "pairwise": "ln 2, a coin flip, for each row that is in a pair",
+        "mse": "variance of the standardized target on these rows",
         "mae": "loss of predicting the mean",
         "huber": "loss of predicting the mean",
     }.get(
@@ -60,14 +81,20 @@ def _expected_words(bench: Bench) -> str:
 
 
 def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
-    """A healthy network memorises 16 examples: loss under 0.05 and every one right, within 300 steps.
+    """A healthy network memorizes a few examples that can be told apart: a twentieth of the loss that one constant has on
+    them, and every one right, within 300 steps.
 
-    Dropout, label smoothing, decay and augmentation are off; the rate is tried as configured, then ten times higher
-    (a rate made for a long run is often too small for a short one). Healthy and broken networks lie two decades apart.
-    A pass says that model, loss and step fit together; it says nothing about data, split, or a sum instead of a mean.
+    How many: 16, or as many as lie a unit apart (see `told_apart`); closer ones with different labels need a steeper
+    function than 300 steps give. Dropout, label smoothing, decay and augmentation are off; the lr is tried as configured,
+    then ten times higher (an lr made for a long run is often too small for a short one). Healthy and broken networks lie
+    two decades apart. A pass says that model, loss and step fit together; it says nothing about data, split, or a sum
+    instead of a mean.
     """
-    rows = _distinct(bench, bench.rows(4 * examples))[:examples]
-    best = math.inf
+    rows = told_apart(bench, examples)
+    if len(rows) < 2:
+        return not_applicable("overfit a batch", "all inputs are alike")
+    best, floor = math.inf, _floor(bench, bench.batch(rows))
+    words = {"floor": floor, "limit": steps, "examples": len(rows)}
     for factor in (1, 10):
         config = bench.config.model_copy(
             update={"weight_decay": 0.0, "label_smoothing": 0.0, "lr": bench.config.lr * factor}
@@ -76,26 +103,66 @@ def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
         model = quiet(calm.fresh())
         optimiser = make_optimiser(config, calm.task, model)
         batch, loss = calm.batch(rows), calm.loss
-        floor = 0.05 if config.resolved_loss != "pairwise" else 0.05 * math.log(2)
         for taken in range(1, steps + 1):
             value = float(step(model, [batch], loss, optimiser, config)) / len(batch.y)
             best = min(best, value) if math.isfinite(value) else best
             if value < floor and _all_right(calm, model, batch):
-                return finding(
-                    "overfit a batch",
-                    f"{len(batch.y)} examples memorised in {taken} steps at lr {config.lr:g} (loss {value:.4f})",
-                    evidence={"steps": taken, "loss": value},
-                    floor=floor,
-                    limit=steps,
-                )
-    return finding(
-        "overfit a batch",
-        f"lowest loss {best:.4f} on {len(rows)} examples, at lr {bench.config.lr:g} and ten times that",
-        fail=True,
-        evidence={"loss": best},
-        floor=floor,
-        limit=steps,
-    )
+                saw = f"{len(rows)} examples memorized in {taken} steps at lr {config.lr:g} (loss {value:.4f})"
+                return finding("overfit a batch", saw, evidence={"steps": taken, "loss": value}, **words)
+    saw = f"lowest loss {best:.4f} on {len(rows)} examples, at lr {bench.config.lr:g} and ten times that"
+    return finding("overfit a batch", saw, fail=True, evidence={"loss": best}, **words)
+
+
+def _floor(bench: Bench, batch: Batch) -> float:
+    """A twentieth of the loss of one constant on these rows, in their own unit: weights, and targets far out, scale it."""
+    k = len(bench.prep["classes"])
+    even = torch.zeros(len(batch.y), bench.prep["outputs"], device=batch.y.device)
+    constant = float(bench.loss(even if k or batch.query is not None else even + batch.y.float().mean(), batch).mean())
+    return 0.05 * (max(constant / math.log(k), 1.0) if k else max(constant, 0.02))
+
+
+def told_apart(bench: Bench, most: int) -> Tensor:
+    """Rows of all classes in turn, each as far from those before it as any: `most`, or as many as lie UNIT apart.
+
+    Distances are those of the inputs as the network gets them; two codes or tokens that differ are one apart.
+    """
+    rows, kinds = _candidates(bench)
+    x = bench.batch(rows).x
+    parts = [part.reshape(len(rows), -1).cpu() for part in _tensors(x)]
+    chosen, taken = [0], torch.zeros(int(kinds.max()) + 1)
+    near = torch.full((len(rows),), math.inf)
+    while len(chosen) < most:
+        taken[kinds[chosen[-1]]] += 1
+        near = torch.minimum(near, _distances(parts, chosen[-1]))
+        fits = near >= UNIT if len(chosen) > 1 else near > 0
+        if not fits.any():
+            break
+        fewest = taken[kinds] == taken[kinds[fits]].min()
+        chosen.append(int(torch.where(fits & fewest, near, -1.0).argmax()))
+    return rows[chosen]
+
+
+def _candidates(bench: Bench) -> tuple[Tensor, Tensor]:
+    """(rows to choose from, the kind of each: class, third of the targets, or relevance within one query)."""
+    width = sum(part[0].numel() for part in _tensors(bench.batch(bench.rows(1)).x))
+    rows = bench.rows(64 if width > WIDE else 256)
+    y = bench.train.y.cpu()[rows]
+    if bench.train.query is not None:
+        query = bench.train.query.cpu()[rows]
+        rows, y = rows[query == query.mode().values], y[query == query.mode().values]
+    elif not bench.prep["classes"]:
+        y = torch.bucketize(y, y.quantile(torch.tensor([1 / 3, 2 / 3])))
+    return rows, y.unique(return_inverse=True)[1]
+
+
+def _tensors(x: Any) -> list[Tensor]:
+    return list(x.values()) if isinstance(x, dict) else [x]
+
+
+def _distances(parts: list[Tensor], i: int) -> Tensor:
+    """Distance [n] of every row from row i."""
+    squares = [(p - p[i]).double().square() if p.is_floating_point() else (p != p[i]).double() for p in parts]
+    return torch.stack([square.nan_to_num().sum(dim=1) for square in squares]).sum(dim=0).sqrt().float()
 
 
 def _all_right(bench: Bench, model: nn.Module, batch: Batch) -> bool:
@@ -105,21 +172,6 @@ def _all_right(bench: Bench, model: nn.Module, batch: Batch) -> bool:
         output = model(batch.x).float()
     guess = (output[:, 0] > 0).long() if output.shape[1] == 1 else output.argmax(dim=1)
     return bool((guess == batch.y.long()).all())
-
-
-def _distinct(bench: Bench, rows: Tensor) -> Tensor:
-    """Drop rows whose inputs repeat an earlier row's: no network can tell them apart."""
-    x = bench.batch(rows).x
-    flat = torch.cat(
-        [part.reshape(len(rows), -1).double() for part in (x.values() if isinstance(x, dict) else [x])], dim=1
-    ).cpu()
-    kept: list[int] = []
-    seen: set[bytes] = set()
-    for i, row in enumerate(flat.numpy()):
-        if row.tobytes() not in seen:
-            seen.add(row.tobytes())
-            kept.append(i)
-    return rows[kept]
 
 
 def no_mixing(bench: Bench) -> Finding:

@@ -10,13 +10,13 @@ import polars as pl
 
 from ..config import Config
 from ..engine.metrics import wilson
-from ..engine.overlap import among
 from ..engine.parts import PARTS, shares
 from ..task import Data
 from . import power
-from .duplicates import FEATURES, keys, near_pairs, repeats_by_chance
+from .duplicates import near_pairs
 from .finding import Finding, finding, not_applicable
 from .independence import moments
+from .repeats import FEATURES, known_again
 
 SAME = 0.9  # share of near copies with the same target from which they are copies of one thing
 
@@ -96,7 +96,7 @@ def _too_few(config: Config, data: Data, target: pl.Series) -> tuple[set[str], d
     kind = "row"
     if config.split_kind == "group":
         kind, columns = "group", [c for c in dict.fromkeys((config.group, config.query)) if c]
-        frame = frame.with_columns(data.frame.select(pl.struct(columns).alias("group")).to_series())
+        frame = frame.with_columns(data.frame[columns].to_struct("group"))
     counts = dict(frame.group_by("class").agg(pl.col("group").n_unique()).iter_rows())
     few = set() if config.split_kind == "time" else {name for name, n in counts.items() if n < 3}
     return few, {name: f"{n} {kind}{'s' * (n != 1)}" for name, n in counts.items()}
@@ -113,14 +113,23 @@ def _way_on(config: Config, names: list[str], must: bool) -> str:
 
 
 def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
-    """Rows with equal features in train and in another part: the answer was seen in training."""
+    """Rows with equal features and target in train and in another part: the answer was seen in training."""
     check = "duplicates across parts"
-    if not data.columns(*FEATURES) or repeats_by_chance(data):
-        return not_applicable(check, "so few distinct rows are possible that repeats are no copies")
-    key = keys(config, data)
-    copied, others = np.zeros(len(data), dtype=bool), part != 0
-    copied[others] = among(key[others], key[part == 0])
-    return _across(check, "have the features of a training row", copied, part)
+    if not data.columns(*FEATURES):
+        return not_applicable(check, "there is no feature column")
+    train = data.take(np.flatnonzero(part == 0))
+    found = {p: known_again(config, data.take(np.flatnonzero(part == i)), train) for i, p in enumerate(PARTS) if i}
+    sizes = {p: int((part == i).sum()) for i, p in enumerate(PARTS)}
+    share = {p: max(n - chance, 0) / sizes[p] for p, (n, chance, _) in found.items()}
+    return finding(
+        check,
+        " and ".join(f"{n:,} of {p} ({n / sizes[p]:.2%})" for p, (n, _, _) in found.items()) + " are rows of train too",
+        fail=any(surely for _, _, surely in found.values()),
+        warn=any(value > 0.001 for value in share.values()),
+        share=max(share.values()),
+        evidence={p: n / sizes[p] for p, (n, _, _) in found.items()},
+        chance=", ".join(f"{chance:,.0f} of {p}" for p, (_, chance, _) in found.items()),
+    )
 
 
 def near_duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:

@@ -12,15 +12,18 @@ from torch import Tensor
 
 from ..config import Config
 from ..engine import metrics
-from ..engine.metrics import wilson
-from ..engine.overlap import among
 from ..engine.parts import PARTS, read_manifest
 from ..engine.project import Project
-from ..engine.target import targets
+from ..engine.target import as_text, targets
 from ..task import Data, Examples
 from .bench import Bench
-from .duplicates import FEATURES, keys, repeats_by_chance
 from .finding import Finding, finding, not_applicable
+from .repeats import FEATURES, known_again
+
+SPREAD = 1e-3  # of a standard deviation by which a decoded number may differ: a shift this small changes no output that counts
+ROUNDING = 1e-6  # of the distance from the mean: float32 keeps seven digits of a scaled value
+CLIPPED = 1e5  # standard deviations from which a value may be clipped
+UNTOLD = ("missing", "unknown")
 
 
 def rows_and_labels(bench: Bench) -> Finding:
@@ -57,62 +60,76 @@ def _same_row(examples: Examples, x: Any, i: int, row: Tensor) -> bool:
 def decoded(bench: Bench, rows: int = 16) -> Finding:
     """What enters the network, decoded back, has the values of the file: in training and in validation."""
     wrong, compared = set(), set()
+    known = bench.data["train"].sample()
     for name, examples in (("train", bench.train), ("val", bench.val)):
         chosen = torch.arange(len(examples))[:: max(len(examples) // rows, 1)]
         batch = next(iter(examples.batches([chosen])))
         frame = bench.data[name].take(chosen.numpy()).read().frame
-        for i in range(frame.height):
-            shown = bench.task.show(bench.prep, batch, i)
-            for column in shown.keys() & set(frame.columns):
-                compared.add(column)
-                if not _reads(shown[column], frame[column], i):
-                    wrong.add(f"{column} in {name}")
+        shown = [bench.task.show(bench.prep, batch, i) for i in range(frame.height)]
+        for column in shown[0].keys() & set(known.columns("numeric", "categorical", "ordinal")):
+            compared.add(column)
+            same = _same_numbers if known.roles.get(column) == "numeric" else _same_texts
+            if not same([values[column] for values in shown], frame[column], known.frame[column]):
+                wrong.add(f"{column} in {name}")
     if not compared:
         return not_applicable("decoded back", "inputs of this kind do not decode to the columns of the file")
     words = f"{len(wrong)} columns read otherwise: {', '.join(sorted(wrong)[:4])}"
     return finding("decoded back", words if wrong else f"{len(compared)} columns as in the file", fail=bool(wrong))
 
 
-def _reads(shown: Any, column: pl.Series, row: int) -> bool:
-    """Whether a decoded value is the one in the file, to a thousandth of the column's spread; unknown and missing pass."""
-    filed = column[row]
-    if shown in ("missing", "unknown") or filed is None:
-        return True
-    if isinstance(shown, float) and column.dtype.is_numeric():
-        spread = float(column.cast(pl.Float64).std() or 0.0)  # type: ignore[arg-type]
-        return bool(np.isclose(shown, filed, rtol=1e-3, atol=1e-3 * spread + 1e-6))
-    return isinstance(shown, float) or str(shown) == str(filed)
+def _same_numbers(shown: list[Any], filed: pl.Series, known: pl.Series) -> bool:
+    """Whether decoded numbers are those in the file: to a thousandth of the column's standard deviation in the training
+    part, or to what float32 keeps of a value that lies far from its mean. What lies beyond all scale may be clipped."""
+    train = known.cast(pl.Float64, strict=False)
+    mean, spread = float(train.mean() or 0.0), float(train.std() or 0.0)  # type: ignore[arg-type]
+    for value, number in zip(shown, filed.cast(pl.Float64, strict=False).to_list(), strict=True):
+        if number is None:  # filled, or said to be missing
+            continue
+        far = abs(number - mean)
+        near = SPREAD * spread + ROUNDING * far + float(np.spacing(abs(number)))
+        if not isinstance(value, float) or not (abs(value - number) <= near or far >= CLIPPED * spread):
+            return False
+    return True
+
+
+def _same_texts(shown: list[Any], filed: pl.Series, known: pl.Series) -> bool:
+    """Whether decoded values are those in the file, as the texts that vocabularies are made of; what the training part
+    does not have may be unknown."""
+    train = set(as_text(known))
+    return all(
+        text is None or str(value) == text or (value in UNTOLD and text not in train)
+        for value, text in zip(shown, as_text(filed), strict=True)
+    )
 
 
 def parts_as_pinned(bench: Bench, project: Project) -> Finding:
     """The parts that reach the network have the rows that split.json counts, and share none."""
     pinned = {name: read_manifest(project)["parts"][name]["rows"] for name in PARTS[:2]}
     counts = {name: len(bench.data[name]) for name in pinned}
-    train, val = (keys(bench.config, bench.data[name]) for name in pinned)
-    chance = repeats_by_chance(bench.data["train"]) or not bench.data["train"].columns(*FEATURES)
-    copies = 0 if chance else int(among(val, train).sum())
-    surely = wilson(copies, len(val))[0] > 0.01
+    train, val = (bench.data[name] for name in pinned)
+    copies, chance, surely = known_again(bench.config, val, train) if train.columns(*FEATURES) else (0, 0.0, False)
     words = ", ".join(f"{name} {n:,} of {pinned[name]:,} rows" for name, n in counts.items())
     return finding(
         "parts as pinned",
-        f"{words}; {copies:,} of val have the features of a training row",
+        f"{words}; {copies:,} of val are rows of train too",
         fail=counts != pinned or surely,
         evidence={"rows": counts, "pinned": pinned, "copies": copies},
+        chance=chance,
     )
 
 
 def test_apart(config: Config, data: dict[str, Data], test: Data) -> Finding:
     """The rows that are opened as the test part are not those of training or validation."""
     check = "test part apart"
-    if repeats_by_chance(test) or not test.columns(*FEATURES):
-        return not_applicable(check, "so few distinct rows are possible that repeats are no copies")
-    key = keys(config, test)
-    copies = {name: int(among(key, keys(config, rows)).sum()) for name, rows in data.items()}
+    if not test.columns(*FEATURES):
+        return not_applicable(check, "there is no feature column")
+    found = {name: known_again(config, test, rows) for name, rows in data.items()}
     return finding(
         check,
-        ", ".join(f"{n:,} of {len(test):,} test rows have the features of a {name} row" for name, n in copies.items()),
-        fail=any(wilson(n, len(test))[0] > 0.01 for n in copies.values()),
-        evidence=copies,
+        ", ".join(f"{n:,} of {len(test):,} test rows are rows of {name} too" for name, (n, _, _) in found.items()),
+        fail=any(surely for _, _, surely in found.values()),
+        evidence={name: n for name, (n, _, _) in found.items()},
+        chance=", ".join(f"{chance:,.0f} of {name}" for name, (_, chance, _) in found.items()),
     )
 
 

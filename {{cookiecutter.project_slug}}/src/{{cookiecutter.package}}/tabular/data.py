@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -144,7 +145,7 @@ def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
     fill = {"median": float(np.median(known)), "mean": float(known.mean()), "zero": 0.0}[config.missing]
     filled = x.fill_null(fill).to_numpy()
     if config.scaling == "standard":
-        centre, scale = float(filled.mean()), float(filled.std())
+        centre, scale = float(filled.mean()), float(filled.std()) if np.ptp(filled) else 0.0  # rounding gives 1e-17
     elif config.scaling == "minmax":
         centre, scale = float(filled.min()), float(filled.max() - filled.min())
     else:
@@ -276,7 +277,7 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
     for name, fitted in prep["numeric"].items():
         value = float(numbers[at]) * fitted["scale"] + fitted["centre"]
         missing = fitted["missing"] and numbers[at + 1] > 0
-        shown[name] = "missing" if missing else round(value, 6)
+        shown[name] = "missing" if missing else _shown(fitted, value)
         at += 1 + fitted["missing"]
     for name, vocabulary in prep["onehot"].items():
         hot = np.flatnonzero(numbers[at : at + len(vocabulary)])
@@ -292,3 +293,10 @@ def _value(prep: dict[str, Any], name: str, text: str) -> Any:
     """The value that a vocabulary holds as text: True, 4, a date."""
     kind = prep["kinds"].get(name, {"kind": "text"})
     return of_values(name, [text], {"kind": kind["kind"]})[0][0]
+
+
+def _shown(fitted: dict[str, Any], value: float) -> Any:
+    """A number to a millionth of its scale; an ordinal one as its level, where it is one."""
+    levels = dict(enumerate(fitted.get("levels", [])))
+    place = round(value) if math.isfinite(value) and abs(value - round(value)) < 0.01 else -1
+    return levels.get(place, round(value, 6 - math.floor(math.log10(fitted["scale"]))))

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 import torch
 
-from ..checks.duplicates import keys
+from ..checks.repeats import keys
 from ..engine import loop
 from ..engine.files import read_json
 from ..engine.loop import fit, plan, predict
