@@ -16,7 +16,7 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1] / "plants"))
-from plant import Edit  # noqa: E402
+from plant import Edit
 
 HEAVY = ("torch._dynamo", "polars", "pydantic", "pytest", "scipy.stats", "sklearn.metrics", "safetensors.torch")
 ALSO = {"tabular": (), "image": ("torchvision",), "text": ("tokenizers", "transformers.models.bert.modeling_bert")}

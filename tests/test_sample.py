@@ -20,6 +20,12 @@ def declared(project: Path, *lines: str) -> None:
     path.write_text("\n".join([*kept, *lines, ""]))
 
 
+def split(project: Path) -> None:
+    """Part the rows, whatever an audit would say of them."""
+    done = run(project, "split", "--force", "the sample is the matter here", package="project")
+    assert done.returncode == 0, done.stderr
+
+
 def clients(n: int = 400) -> pl.DataFrame:
     """People with a name, a note that is dropped, a code that is a category, and one class in fifty."""
     random = np.random.default_rng(0)
@@ -42,7 +48,7 @@ def test_a_sample_of_a_table(tmp_path: Path) -> None:
     )  # fmt: skip
     before = run(project, "sample", package="project")
     assert before.returncode == 2 and "recipe split" in before.stderr
-    assert run(project, "split", package="project").returncode == 0
+    split(project)
     done = run(project, "sample", package="project")
     assert done.returncode == 0 and "part of the repository" in done.stdout, done.stdout + done.stderr
     sample = pl.read_csv(project / "tests" / "sample" / "rows.csv")
@@ -50,7 +56,7 @@ def test_a_sample_of_a_table(tmp_path: Path) -> None:
     assert set(sample["answer"][:16]) == {"yes", "no", "perhaps"}
     assert len(sample.join(frame, on=sample.columns, how="semi")) == 64
     settings = tomllib.loads((project / "tests" / "sample" / "sample.toml").read_text())
-    assert settings["categorical"] == ["zip"] and settings["drop"] == settings["slices"] == [] and settings["group"] == ""
+    assert settings == {"data": "tests/sample/rows.csv", "target": "answer", "categorical": ["zip"]}
     found = smoke(tmp_path, "tabular", [project])
     assert found["my-model"][0] == 0, found
     again = run(project, "sample", package="project")
@@ -64,7 +70,7 @@ def test_no_row_outside_the_training_part(tmp_path: Path) -> None:
     frame = pl.DataFrame({"day": np.arange(300), "x": random.normal(size=300), "target": random.normal(size=300)})
     frame.write_csv(project / "data" / "train.csv")
     declared(project, 'time = "day"')
-    assert run(project, "split", package="project").returncode == 0
+    split(project)
     assert run(project, "sample", package="project").returncode == 0
     sample = pl.read_csv(project / "tests" / "sample" / "rows.csv")
     assert sample.columns == ["x", "target"] and frame.join(sample, on="x", how="semi")["day"].max() < 215  # type: ignore[operator]
@@ -74,7 +80,7 @@ def test_a_sample_for_ranking_is_of_whole_queries(tmp_path: Path) -> None:
     project = bake(tmp_path, task="ranking", package="project")
     data.flight_ranking(project / "data" / "train.csv", most=3000)
     declared(project, 'query = "day_and_hour"', 'target = "relevance"', 'iid = "hours are compared as a whole"')
-    assert run(project, "split", package="project").returncode == 0
+    split(project)
     assert run(project, "sample", package="project").returncode == 0
     sample = pl.read_csv(project / "tests" / "sample" / "rows.csv")
     assert len(sample) == 64
@@ -94,14 +100,17 @@ def test_a_sample_of_images(tmp_path: Path, table: bool) -> None:
         label = ("day", "night")[i % 2]
         path = project / "data" / "images" / label / f"{i}.{'png' if i % 3 else 'jpg'}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 255, (300, 40, 3), dtype=np.uint8)).convert("L" if i % 3 == 1 else "RGB").save(path)
+        Image.fromarray(random.integers(0, 255, (300, 40, 3), dtype=np.uint8)).convert(
+            "L" if i % 3 == 1 else "RGB"
+        ).save(path)
         rows.append((f"images/{label}/{path.name}", label))
     if table:
         pl.DataFrame(rows, schema=["file", "kind"], orient="row").write_csv(project / "data" / "list.csv")
         declared(project, 'data = "data/list.csv"', 'image = "file"', 'target = "kind"')
     declared(project, 'iid = "one image a place"', 'weights = "none"', "size = 32")
-    done = [run(project, step, package="project") for step in ("split", "sample")]
-    assert [d.returncode for d in done] == [0, 0], done
+    split(project)
+    done = run(project, "sample", package="project")
+    assert done.returncode == 0, done.stderr
     sample = pl.read_csv(project / "tests" / "sample" / "rows.csv")
     assert sample.columns == (["file", "kind"] if table else ["path", "target"])
     images = sorted((project / "tests" / "sample" / "images").iterdir())
@@ -112,9 +121,10 @@ def test_a_sample_of_images(tmp_path: Path, table: bool) -> None:
 def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     project = bake(tmp_path, modality="image", task="multiclass", package="project")
     data.digit_images(project / "data" / "images", classes=(0, 1, 2))
-    declared(project, 'iid = "one image a writer"', 'weights = "none"')
-    assert run(project, "split", package="project").returncode == 0
-    for path in (project / "data" / "images").glob("*/*.png"):
+    for path in sorted((project / "data" / "images").glob("*/*.png"))[::2]:
         path.write_bytes(path.read_bytes()[:40])
+    declared(project, 'iid = "one image a writer"', 'weights = "none"')
+    split(project)
     done = run(project, "sample", package="project")
-    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 2 and ".png is no image that can be read" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1

@@ -27,9 +27,10 @@ ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "tests" / "sample"
 # Off, as when `recipe check` overfits a batch: what is meant for a long run keeps a network from learning a few rows by
 # heart. Nor is there a warm-up: every step is taken at lr.
-LONG = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augment": [], "token_masking": 0.0, "warmup": 0.0}
+LONG = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "warmup": 0.0}
+LONG |= {"augment": [], "token_masking": 0.0, "unknown_share": 0.0}
 # What a test cannot afford: a download, large images, a compiler, other processes.
-COSTLY = {"weights": "none", "size": 32, "compile": False, "workers": 0, "tracker": "none"}
+COSTLY = {"weights": "none", "size": 32, "compile": False, "workers": 0, "tracker": "none", "sample_rows": 0}
 
 
 @dataclass
@@ -74,9 +75,9 @@ class Parts:
 @pytest.fixture(scope="module")
 def parts() -> Parts:
     """The parts as recipe.toml has them, but for LONG and COSTLY, on the rows of tests/sample."""
-    values = {**read_toml(ROOT / "recipe.toml"), **read_toml(SAMPLE / "sample.toml")}
-    task = find_task(values["modality"])
-    config = small(make_config(task.knobs, values, "recipe.toml with tests/sample/sample.toml"))
+    recipe = read_toml(ROOT / "recipe.toml")
+    task = find_task(recipe["modality"])
+    config = small(make_config(task.knobs, on_sample(task, recipe), "recipe.toml with tests/sample/sample.toml"))
     if task.final_baseline(config):
         (pytest.fail if os.environ.get("SMOKE_DEVICE") else pytest.skip)(f"model = {config.model!r} is not a network")
     data = task.load(config, ROOT)
@@ -92,6 +93,14 @@ def parts() -> Parts:
     data = data.take(distinct(one_batch(task.examples(config, prep, data)))[:16])
     batch = one_batch(task.examples(config, prep, data)).to(find_device(config))
     return Parts(task, config, prep, data, batch, make_loss(config, prep))
+
+
+def on_sample(task: Task, recipe: dict[str, Any]) -> dict[str, Any]:
+    """The settings of recipe.toml, but for those that say where the data are, what their columns are and how they are split."""
+    groups = {name: field.json_schema_extra["group"] for name, field in task.knobs.model_fields.items()}
+    of_data = {name for name, group in groups.items() if group in ("data", "split")} - {"modality", "task"} | {"slices"}
+    kept = {name: value for name, value in recipe.items() if name not in of_data}
+    return {**kept, **read_toml(SAMPLE / "sample.toml")}
 
 
 def small(config: Config) -> Config:

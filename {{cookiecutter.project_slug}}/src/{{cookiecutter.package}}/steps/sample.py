@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ..config import Config
 from ..engine.files import write_atomic
 from ..engine.parts import parts
 from ..engine.project import Project
+from ..engine.recipe_file import to_toml
 from ..errors import UserError
 from ..task import Data
 
@@ -79,10 +79,14 @@ def copied(paths: pl.Series, folder: Path) -> list[str]:
 
 
 def toml(config: Config, columns: list[str]) -> str:
-    """The settings under which these rows can be loaded: none names a column that is not there."""
-    rows = {"data": (FOLDER / "rows.csv").as_posix(), "sample_rows": 0, "split": "auto", "group": "", "time": ""}
-    named = {name: [c for c in getattr(config, name, []) if c in columns] for name in ("numeric", "categorical")}
-    settings = {**rows, "drop": [], "slices": [], "id": [], **named}
-    head = f"# Rows of the training part of {config.data}, written by `recipe sample` for the smoke test; they are part of the\n# repository. These settings take the place of those in recipe.toml.\n"
-    known = type(config).model_fields
-    return head + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items() if name in known)
+    """What recipe.toml says of these columns, without the columns that are left out, and that the rows are now here."""
+    settings = {"data": (FOLDER / "rows.csv").as_posix()}
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, list):  # of columns, or as in "size: small < large"
+            value = [entry for entry in value if entry.partition(":")[0].strip() in columns]
+        ours = field.json_schema_extra["group"] == "data" and name not in ("modality", "task", "data")  # type: ignore[index,call-overload]
+        if ours and value != field.default:
+            settings[name] = value
+    head = f"# Rows of the training part of {config.data}, written by `recipe sample` for the smoke test, and what their columns are.\n"
+    return head + "".join(f"{name} = {to_toml(value)}\n" for name, value in settings.items())
