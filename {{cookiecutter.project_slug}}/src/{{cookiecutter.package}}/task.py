@@ -25,7 +25,7 @@ class Data:
     """All labelled examples, one row each, before any split.
 
     frame: the columns as read, target included, in file order. target: name of the target column.
-    roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | target | drop.
+    roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | target | part | drop.
     sha256: hash of the source bytes; it pins splits and results to this very data.
     unlabelled: rows whose target is missing; never trained on, but evidence for the leakage audit.
     """

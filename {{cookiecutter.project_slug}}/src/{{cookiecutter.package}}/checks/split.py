@@ -34,7 +34,7 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
         "every row in one part",
         ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True)),
         fail=lost,
-        warn=bool(off) and len(data) >= 100,
+        warn=bool(off) and len(data) >= 100 and config.split_kind != "given",
         why="lost" if lost else "uneven",
         rows=len(data),
         train=1 - val - test,

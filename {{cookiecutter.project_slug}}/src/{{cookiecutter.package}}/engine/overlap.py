@@ -11,16 +11,17 @@ from ..task import Data
 
 SKETCH = 64  # hashes kept of a part: an overlap of 5 % shows as three of them
 BYTES = 6
+PLACES = ("image", "part")  # roles of columns that say where a row lies, and nothing of what it is
 
 
 def row_hashes(data: Data) -> np.ndarray:
-    """Hash of the values of each row, uint64 [n]: the same wherever and whenever it is computed. A path is no value."""
+    """Hash of the values of each row, uint64 [n]: the same wherever and whenever it is computed. Where a row lies is no value."""
     return np.concatenate([_hashes(chunk) for chunk in data.chunks()])
 
 
 def _hashes(data: Data) -> np.ndarray:
     kinds = data.frame.schema.items()
-    names = [n for n, kind in kinds if not kind.is_nested() and kind != pl.Binary and data.roles.get(n) != "image"]
+    names = [n for n, kind in kinds if not kind.is_nested() and kind != pl.Binary and data.roles.get(n) not in PLACES]
     values = [pl.col(name).cast(pl.String).fill_null("") for name in names]
     texts = data.frame.select(pl.concat_str(values, separator="\x1f")).to_series()
     digests = (hashlib.blake2b(text.encode(), digest_size=BYTES).digest() for text in texts)

@@ -16,10 +16,10 @@ from ..config import Config
 from ..errors import UserError
 from ..task import Data
 from .files import read_json, to_json, write_atomic
+from .given import PARTS, given_parts, not_given
 from .overlap import row_hashes
 from .project import Project
 
-PARTS = ("train", "val", "test")
 MANIFEST = "split.json"
 
 
@@ -35,14 +35,7 @@ def assign(config: Config, data: Data) -> np.ndarray:
     Raises UserError when a part would be empty.
     """
     kind, n = config.split_kind, len(data)
-    if kind == "time":
-        part = _by_time(config, data.frame[config.time])
-    elif kind == "group":
-        groups = _groups(config, data)
-        part = _by_group(config, groups)
-    else:
-        strata = data.frame[data.target].rank("dense").to_numpy() if kind == "stratified" else np.zeros(n)
-        part = _by_stratum(config, strata)
+    part = _given(config, data) if kind == "given" else _drawn(config, data, kind, *shares(config, n))
     empty = [name for number, name in enumerate(PARTS) if not (part == number).any()]
     if empty:
         raise UserError(
@@ -51,17 +44,38 @@ def assign(config: Config, data: Data) -> np.ndarray:
     return part
 
 
-def _by_stratum(config: Config, strata: np.ndarray) -> np.ndarray:
+def _given(config: Config, data: Data) -> np.ndarray:
+    """The parts as they were given; one that was not is cut from the training rows as if they were all."""
+    part, lacking = given_parts(config, data), not_given(config, data)
+    if config.folds and "val" not in lacking:
+        raise UserError(f"folds = {config.folds}, but the split gives the rows that validate; set folds = 0")
+    if lacking:
+        train = np.flatnonzero(part == 0)
+        val, test = shares(config, len(train))
+        cut = (val if "val" in lacking else 0.0, test if "test" in lacking else 0.0)
+        part[train] = _drawn(config, data.take(train), config.drawn_kind, *cut)
+    return part
+
+
+def _drawn(config: Config, data: Data, kind: str, val: float, test: float) -> np.ndarray:
+    """A split by this rule with these shares of validation and test rows; with a share of 0 there are none."""
+    if kind == "time":
+        return _by_time(config, data.frame[config.time], val, test)
+    if kind == "group":
+        return _by_group(config, _groups(config, data), val, test)
+    strata = data.frame[data.target].rank("dense").to_numpy() if kind == "stratified" else np.zeros(len(data))
+    return _by_stratum(config, strata, val, test)
+
+
+def _by_stratum(config: Config, strata: np.ndarray, val: float, test: float) -> np.ndarray:
     """Within each stratum a random order is cut in three; a stratum of three rows or more reaches every part."""
     part = np.zeros(len(strata), dtype=np.int8)
     order = np.random.default_rng(config.split_seed).permutation(len(strata))
     order = order[np.argsort(strata[order], kind="stable")]
-    val, test = shares(config, len(strata))
     for rows in np.split(order, np.flatnonzero(np.diff(strata[order])) + 1):
-        n = len(rows)
-        n_test = max(round(test * n), int(n >= 3))
+        n_val, n_test = (max(round(share * len(rows)), int(len(rows) >= 3)) if share else 0 for share in (val, test))
         part[rows[:n_test]] = 2
-        part[_validation(config, rows[n_test:], max(round(val * n), int(n >= 3)))] = 1
+        part[_validation(config, rows[n_test:], n_val)] = 1
     return part
 
 
@@ -70,17 +84,16 @@ def _validation(config: Config, rest: np.ndarray, n_val: int) -> np.ndarray:
     return rest[config.fold :: config.folds] if config.folds else rest[:n_val]
 
 
-def _by_group(config: Config, groups: np.ndarray) -> np.ndarray:
+def _by_group(config: Config, groups: np.ndarray, val: float, test: float) -> np.ndarray:
     """Whole groups, in random order, until a part has its share of the rows."""
     names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 3:
         raise UserError(f"{config.group or config.query!r} has {len(names)} values; a group split needs at least 3")
     order = np.random.default_rng(config.split_seed).permutation(len(names))
-    val, test = shares(config, len(groups))
     before = np.cumsum(sizes[order]) - sizes[order]
-    n_test = max(int((before < test * len(groups)).sum()), 1)
+    n_test = max(int((before < test * len(groups)).sum()), int(test > 0))
     rest = order[n_test:]
-    n_val = max(int((before < val * len(groups)).sum()), 1)
+    n_val = max(int((before < val * len(groups)).sum()), int(val > 0))
     of_group = np.zeros(len(names), dtype=np.int8)
     of_group[order[:n_test]] = 2
     of_group[_validation(config, rest, n_val)] = 1
@@ -104,18 +117,17 @@ def _groups(config: Config, data: Data) -> np.ndarray:
     return connected_components(graph, directed=False)[1][first]
 
 
-def _by_time(config: Config, time: pl.Series) -> np.ndarray:
+def _by_time(config: Config, time: pl.Series, val: float, test: float) -> np.ndarray:
     """Oldest rows train, the next validate, the newest test; rows with one time stay together. Nulls count as oldest."""
     if time.dtype == pl.String and not time.drop_nulls().str.contains(r"^\d{4}\D?\d\d").all():
         raise UserError(
             f"time = {config.time!r} holds texts like {time.drop_nulls()[0]!r}; write them as 2013-01-31 or 2013-01-31 12:00"
         )
     moment = time.rank("dense").fill_null(0).to_numpy().astype(np.int64)
-    val, test = shares(config, len(moment))
     ordered = np.sort(moment)
     n = len(ordered)
-    first_test = ordered[min(round((1 - test) * n), n - 1)]
-    first_val = ordered[min(round((1 - test - val) * n), n - 1)]
+    first_test = ordered[min(round((1 - test) * n), n - 1)] if test else ordered[-1] + 1
+    first_val = ordered[min(round((1 - test - val) * n), n - 1)] if val else first_test
     return np.where(moment >= first_test, 2, np.where(moment >= first_val, 1, 0)).astype(np.int8)
 
 
@@ -135,6 +147,7 @@ def manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
         "kind": config.split_kind,
         "seed": config.split_seed,
         "folds": [config.fold, config.folds] if config.folds else None,
+        "cut": not_given(config, data),
         "iid": config.iid,
         "data": project.fingerprint["data"],
         "split": project.fingerprint["split"],

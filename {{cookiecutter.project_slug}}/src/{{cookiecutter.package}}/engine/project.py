@@ -68,7 +68,8 @@ class Project:
         """The labelled data as the config asks for it (exact duplicates dropped when `duplicates = "drop"`)."""
         data = self.task.load(self.config, self.root)
         if self.config.duplicates == "drop":
-            data = Data(data.frame.unique(maintain_order=True), data.target, data.roles, data.sha256, data.unlabelled)
+            told = [name for name in data.frame.columns if data.roles.get(name) != "part"]
+            data = Data(data.frame.unique(told, keep="first", maintain_order=True), data.target, data.roles, data.sha256, data.unlabelled)
         return data
 
     @cached_property
@@ -88,7 +89,8 @@ class Project:
         """The same project with other knobs; what was read from disk is kept where they do not touch it."""
         config = make_config(type(self.config), {**self.config.model_dump(), **knobs}, "a variant of this project")
         other = replace(self, config=config, overrides={**self.overrides, **knobs}, because=because or self.because)
-        if "data" in self.__dict__ and config.fingerprint("data") == self.config.fingerprint("data"):
+        same = config.fingerprint("data") == self.config.fingerprint("data") and config.split == self.config.split
+        if "data" in self.__dict__ and same:
             other.__dict__["data"] = self.data
         return other
 

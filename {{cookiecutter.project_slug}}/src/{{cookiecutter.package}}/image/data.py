@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..engine.table import read_table, require_columns
-from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
+from ..engine import given
+from ..engine.table import require_columns
+from ..engine.target import check_target, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
+from .listing import FILE, OTHER, beside, listed, refuse_lost
 from .picture import all_pixels, look_at, pixels, scan
 
 if TYPE_CHECKING:
@@ -24,19 +26,19 @@ if TYPE_CHECKING:
     from .recipe import Config
 
 Wanted = tuple[list[int], int, bool]  # the rows of a batch, the epoch, whether to augment
-LITTER = ("thumbs.db", "desktop.ini")  # what file browsers leave behind; hidden files are passed over as well
-FILE = "file_"  # columns that say what a file is: file_sha256, file_mode, file_problem, ...
 MEMORY = 2 << 30  # bytes of decoded images of one part that are kept in memory; more are decoded batch by batch
 WATCHED = 32  # pixels a side at which brightness and contrast are measured
 FITTED = 1_000  # training images that colour mean and spread are measured on where no weights bring theirs
 
 
 def load(config: Config, root: Path) -> Data:
-    """Find the images, look at every file, and set aside rows without a target and, if so asked, broken ones."""
+    """Find the images, look at every file, and set aside rows without a target, files of another kind and, if so asked,
+    broken images."""
     path = root / config.data
-    frame = list_folders(config, path) if path.is_dir() else read_list(config, path)
+    frame = given.read(config, root, lambda place: listed(config, place))
     facts = scan(frame[config.image], root / "runs").drop("path")
     frame = frame.hstack([column.alias(FILE + column.name) for column in facts])
+    frame = beside(config, frame) if path.is_dir() else frame
     require_columns(
         {"group": [config.group], "time": [config.time], "slices": config.slices, "drop": config.drop}, frame, path
     )
@@ -45,74 +47,36 @@ def load(config: Config, root: Path) -> Data:
         raise UserError(
             f"none of the {frame.height:,} images of {path} can be used; the first, {frame[config.image][0]}, is {frame['file_problem'][0]}"
         )
-    aside = pl.col(config.target).is_null() | (broken if config.corrupt == "drop" else pl.lit(False))
+    unusable = broken if config.corrupt == "drop" else pl.col("file_problem") == OTHER
+    aside = pl.col(config.target).is_null() | unusable
     labelled, unlabelled = frame.filter(~aside), frame.filter(aside)
+    if path.is_dir():
+        refuse_lost(config, frame, labelled)
     if config.duplicates == "drop":
         labelled = labelled.unique(["file_sha256", config.target], keep="first", maintain_order=True)
     check_target(config, labelled, path)
-    digest = _digest(config, frame, path)
+    digest = _digest(config, frame, [root / name for name in (config.data, config.test_data) if name])
     return Data(
         labelled, config.target, infer_roles(config, labelled), digest, unlabelled if unlabelled.height else None
     )
-
-
-def list_folders(config: Config, path: Path) -> pl.DataFrame:
-    """The files below each class folder, in order of their names; the class is the name of the folder."""
-    rows, loose = [], []
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        parts = file.relative_to(path).parts
-        if any(part.startswith(".") for part in parts) or file.name.lower() in LITTER:
-            continue
-        if len(parts) == 1:
-            loose.append(file.name)
-        else:
-            rows.append((str(file), parts[0]))
-    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if empty := sorted(set(folders) - {label for _, label in rows}):
-        raise UserError(f"class folder {path / empty[0]} holds no files; fill it, or delete it")
-    if not rows:
-        raise UserError(f"{path} holds no class folders; put the images of each class into a folder of its name")
-    if loose:
-        raise UserError(
-            f"{path / loose[0]} lies beside the class folders and has no class; move or delete it and the like ({len(loose):,} files)"
-        )
-    return pl.DataFrame(rows, schema={config.image: pl.String, config.target: pl.String}, orient="row")
-
-
-def read_list(config: Config, path: Path) -> pl.DataFrame:
-    """A table with a column of paths, relative to its folder, and a column of labels."""
-    if not path.is_file():
-        raise UserError(
-            f"data = {config.data!r} is neither a folder nor a file; set it to a folder of class folders, or a table of paths and labels"
-        )
-    frame = read_table(path)
-    require_columns({"image": [config.image], "target": [config.target], "query": [config.query]}, frame, path)
-    if clash := [name for name in frame.columns if name.startswith(FILE)]:
-        raise UserError(f"{path} has a column {clash[0]!r}; names that start with {FILE!r} are taken, rename it")
-    names = as_text(frame[config.image])
-    if names.null_count():
-        raise UserError(
-            f"column {config.image!r} of {path} is empty in {names.null_count():,} rows; give each row the path of its image"
-        )
-    return frame.with_columns(pl.Series(config.image, [str((path.parent / name).absolute()) for name in names]))
 
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
     """What the knobs name has that role; every other column is dropped: the network sees pictures alone."""
     special = {
         config.group: "group", config.time: "time", config.query: "query", config.image: "image",
-        "file_sha256": "content", config.target: "target",
+        "file_sha256": "content", given.column(config): "part", config.target: "target",
     }  # fmt: skip
     return dict.fromkeys(frame.columns, "drop") | {name: role for name, role in special.items() if name}
 
 
-def _digest(config: Config, frame: pl.DataFrame, path: Path) -> str:
-    """sha256 over the table, if there is one, and the name and bytes of every image; not over where the project lies."""
-    folder = path if path.is_dir() else path.parent.absolute()
-    digest = hashlib.sha256(b"" if path.is_dir() else path.read_bytes())
+def _digest(config: Config, frame: pl.DataFrame, sources: list[Path]) -> str:
+    """sha256 over the tables, if there are any, and the name and bytes of every image; not over where the project lies."""
+    around = [path if path.is_dir() else path.parent.absolute() for path in sources]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources if not path.is_dir()))
     for name, content in frame.select(config.image, "file_sha256").iter_rows():
-        short = Path(name).relative_to(folder).as_posix() if Path(name).is_relative_to(folder) else name
-        digest.update(f"{short}\n{content}\n".encode())
+        within = [Path(name).relative_to(folder).as_posix() for folder in around if Path(name).is_relative_to(folder)]
+        digest.update(f"{within[0] if within else name}\n{content}\n".encode())
     return digest.hexdigest()
 
 

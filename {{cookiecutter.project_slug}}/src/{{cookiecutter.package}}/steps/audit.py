@@ -9,14 +9,14 @@ from dataclasses import replace
 from ..checks import data as columns
 from ..checks import duplicates, labels, leakage, review, traces, units, values
 from ..checks.finding import Finding, finding
-from ..checks.independence import who_and_when
+from ..checks.independence import undeclared_parts, who_and_when
 from ..engine.parts import MANIFEST, outside_test
 from ..engine.project import Project, Run
 from ..errors import UserError
 from ..task import Data
 
 CHECKS = (
-    *columns.CHECKS, *values.CHECKS, *units.CHECKS, *duplicates.CHECKS, who_and_when, *leakage.CHECKS,
+    *columns.CHECKS, *values.CHECKS, *units.CHECKS, *duplicates.CHECKS, who_and_when, undeclared_parts, *leakage.CHECKS,
     traces.made_from_target,
 )  # fmt: skip
 # Those that see every row also where the rows are larger than memory, and the others see a sample.

@@ -9,13 +9,14 @@ from pathlib import Path
 import polars as pl
 
 from ..checks.independence import group_like, time_like
+from ..engine.folders import PICTURES, class_folders
+from ..engine.given import part_columns
 from ..engine.project import Project
 from ..engine.table import larger_than_memory, read_table
 from ..errors import UserError
 from ..task import Data
 
 TARGET = re.compile(r"^(target|label|labels|class|y|outcome|category|score|price)$", re.IGNORECASE)
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 WORDS = 5  # mean number of words from which a column is a text rather than a name
 FIRST = 200_000  # rows that are looked at where the file is larger than memory
 CLASSES = 20  # whole numbers up to this many are taken for classes
@@ -38,18 +39,13 @@ def propose(project: Project, path: Path) -> str:
 
 
 def _folder(path: Path) -> tuple[str, list[str]]:
-    counts = {
-        folder.name: sum(file.suffix.lower() in PICTURES for file in folder.iterdir())
-        for folder in sorted(path.iterdir())
-        if folder.is_dir()
-    }
-    counts = {name: n for name, n in counts.items() if n}
-    if len(counts) < 2:
-        raise UserError(f"{path} has no two folders with images in them; it should hold one folder a class")
+    counts, given = class_folders(path)
     shown = ", ".join(f"{name} {n:,}" for name, n in list(counts.items())[:6]) + (" ..." if len(counts) > 6 else "")
     task = "binary" if len(counts) == 2 else "multiclass"
+    said = ", ".join(f"{name} {n:,}" for name, n in given.items())
     return "image", [
         f'task = "{task}"  # {len(counts)} classes: {shown}',
+        *([f'split = "given"  # by the folders: {said}'] if given else []),
         _iid("images of one person, place or series?"),
     ]
 
@@ -59,6 +55,8 @@ def _table(frame: pl.DataFrame) -> tuple[str, list[str]]:
         raise UserError(
             f"the table has {frame.width} columns and {frame.height} rows; it needs a target, a feature and rows"
         )
+    given = part_columns(frame)[:1]
+    frame = frame.drop(given)
     named = [name for name in frame.columns if TARGET.match(name)]
     target = named[0] if named else _last_answer(frame)
     why = "by its name" if named else "the last column that could be one: is this what you want to predict?"
@@ -67,6 +65,7 @@ def _table(frame: pl.DataFrame) -> tuple[str, list[str]]:
     pictures = [name for name in frame.columns if name != target and _holds_paths(frame[name])]
     modality = "image" if pictures else "text" if texts else "tabular"
     lines += [f'image = "{pictures[0]}"'] if pictures else [f'text = "{texts[0]}"'] if texts else []
+    lines += [f'split_column = "{name}"  # it says train and val or test: the split is taken from it' for name in given]
     return modality, [*lines, *_rows_apart(frame, target)]
 
 

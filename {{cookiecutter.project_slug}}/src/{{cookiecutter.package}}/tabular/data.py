@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..engine.files import sha256
+from ..engine import given
 from ..engine.table import larger_than_memory, read_table, require_columns
 from ..engine.target import (
     as_text,
@@ -37,7 +37,7 @@ def load(config: Config, root: Path) -> Data:
     path = root / config.data
     if said := larger_than_memory(path):
         raise UserError(f"{path}: {said}; set sample_rows = 200_000 in recipe.toml, and it is read in pieces")
-    frame = read_table(path)
+    frame = given.read(config, root, read_table)
     require_named(config, frame, path)
     refuse_kinds(config, frame, path)
     frame = clean_floats(frame, path)
@@ -45,7 +45,7 @@ def load(config: Config, root: Path) -> Data:
     unlabelled = frame.filter(pl.col(config.target).is_null())
     check_target(config, labelled, path)
     roles = infer_roles(config, labelled)
-    return Data(labelled, config.target, roles, sha256(path), unlabelled if unlabelled.height else None)
+    return Data(labelled, config.target, roles, given.sources_hash(config, root), unlabelled if unlabelled.height else None)
 
 
 def _parse_dates(frame: pl.DataFrame, guessed: pl.Schema) -> pl.DataFrame:
@@ -69,6 +69,7 @@ def require_named(config: Config, frame: pl.DataFrame, path: Path) -> None:
         "group": [config.group],
         "time": [config.time],
         "query": [config.query],
+        "split_column": [config.split_column],
         "drop": config.drop,
         "numeric": config.numeric,
         "categorical": config.categorical,
@@ -132,6 +133,7 @@ def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
         ("group", [config.group]),
         ("time", [config.time]),
         ("query", [config.query]),
+        ("part", [given.column(config)]),
     ):
         declared |= {name: role for name in names if name and name != config.target}
     return {name: declared.get(name) or _guess(frame[name]) for name in frame.columns}

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 from filelock import FileLock
 
+from ..engine import given
 from ..engine.files import sha256, sync_folder
 from ..engine.table import read_table
 from ..engine.target import check_target, query_numbers, targets
@@ -102,10 +103,12 @@ def load(config: Config, root: Path) -> Large:
         raise UserError(
             "duplicates = 'drop' needs every row in memory, which sample_rows avoids; drop them from the file"
         )
+    if config.test_data:
+        raise UserError("sample_rows reads one file; put the rows of test_data into it, with a column for split_column")
     require_named(config, read_table(path, 1), path)
-    named = [config.target, config.group, config.time, config.query, *config.slices]
-    few = pl.scan_parquet(path).select(list(dict.fromkeys(name for name in named if name))).collect()
-    few = clean_floats(few, path)
+    named = [config.target, config.group, config.time, config.query, config.split_column, *config.slices]
+    few = pl.scan_parquet(path).select(list(dict.fromkeys(name for name in named if name)))
+    few = clean_floats(given.read(config, root, lambda _: few.collect()), path)
     known = few[config.target].is_not_null()
     frame, unlabelled = few.filter(known), few.filter(~known)
     check_target(config, frame, path)
