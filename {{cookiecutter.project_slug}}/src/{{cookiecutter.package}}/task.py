@@ -187,6 +187,13 @@ class Task:
         """
         return {}
 
+    def cheaper(
+        self, prep: dict[str, Any], parts: tuple[Examples, Examples], share: float
+    ) -> tuple[Examples, Examples, str]:
+        """The same examples with inputs on which a step costs about this share, for trials of a network, and what they are,
+        in words; as they were and "" where there are none."""
+        return *parts, ""
+
     def larger(self, config: Any) -> dict[str, Any]:
         """Knobs of the next larger model, to tell underfitting from a data ceiling; {} where there is none."""
         return {}

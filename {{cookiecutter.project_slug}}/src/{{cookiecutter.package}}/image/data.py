@@ -196,6 +196,27 @@ class Images:
         return torch.from_numpy(pixels(self.paths[row], self.prep["side"], self.prep["interpolation"]))
 
 
+@dataclass
+class Shrunk:
+    """Pictures scaled down as they come, for trials of a network where a step at their own size takes too long."""
+
+    whole: Any
+    side: int
+
+    def __post_init__(self) -> None:
+        self.y, self.query, self.lengths = self.whole.y, self.whole.query, self.whole.lengths
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
+        """The same batches, x: float32 [b, 3, side, side]."""
+        from torch.nn.functional import interpolate
+
+        for batch in self.whole.batches(plan, epoch, augment):
+            yield batch._replace(x=interpolate(batch.x, size=(self.side, self.side), mode="bilinear", antialias=True))
+
+
 def make_loader(images: Images, wanted: list[Wanted]) -> Iterable[Batch]:
     """Workers that live as long as the loader, and make what `wanted` holds whenever it is gone through: where processes
     are not forked (Windows, macOS), starting them takes seconds, in each epoch."""

@@ -21,6 +21,7 @@ import torch
 from PIL import Image as Picture
 from torch import nn
 
+from ..checks import bench
 from ..checks import loss as loss_checks
 from ..checks.bench import Bench
 from ..cli import main
@@ -738,3 +739,30 @@ def test_the_steps_run_end_to_end(
     learned = backbone_of(read_tensors(max(run.glob("checkpoints/best-*")) / "weights.safetensors"))
     assert all(torch.equal(t, learned[n]) for n, t in TASK.model(config, prep).backbone.state_dict().items())
     assert prep["size"] == SIDE
+
+
+def test_trials_that_would_take_too_long_see_smaller_pictures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 96 pixels the first step says that the checks take minutes: that is said, and the trials see fewer pixels."""
+    config, prep, loaded = prepared(project, size=96)
+    examples = TASK.examples(config, prep, loaded)
+    whole, said = Bench(config, TASK, prep, {}, examples, examples), list[str]()
+    monkeypatch.setattr(bench, "PATIENCE", whole.seconds / 2)
+    other = bench.affordable(whole, said.append)
+    assert other.inputs == "pictures of 64 pixels" and "trials see pictures of 64 pixels instead: about" in said[-1]
+    batch, plan = next(iter(other.train.batches([torch.arange(4)]))), [torch.arange(4)]
+    assert batch.x.shape == (4, 3, 64, 64) and torch.equal(batch.y, next(iter(examples.batches(plan))).y)
+    assert whole.train is examples and len(other.val) == 60
+    monkeypatch.setattr(bench, "PATIENCE", 0.0)
+    small = Bench(*prepared(project)[:1], TASK, {**prep, "size": SIDE, "side": SIDE}, {}, examples, examples)  # type: ignore[arg-type]
+    assert bench.affordable(small, said.append) is small and "instead" not in said[-1]
+
+
+def test_a_network_that_takes_one_size_alone_is_tried_on_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, prep, loaded = prepared(project, size=96)
+    examples = TASK.examples(config, prep, loaded)
+    whole, said = Bench(config, TASK, prep, {}, examples, examples), list[str]()
+    monkeypatch.setattr(TASK, "model", lambda config, prep: nn.Sequential(nn.Flatten(), nn.Linear(3 * 96 * 96, 1)))
+    monkeypatch.setattr(bench, "PATIENCE", 0.0)
+    assert bench.affordable(whole, said.append) is whole and "minutes on this cpu" in said[0]
+    monkeypatch.setattr(TASK, "model", lambda config, prep: nn.Linear(5, 1))
+    assert bench.affordable(replace(whole), said.append).train is examples  # it takes no step at all: the checks say so
