@@ -43,6 +43,9 @@ class Config(BaseModel):
     )
     task: Literal["binary", "multiclass", "regression", "ranking"] = knob("binary", "data", "What is predicted")
     data: str = knob("data/train.csv", "data", "Path of the data, relative to recipe.toml", min_length=1)
+    test_data: str = knob(
+        "", "data", "A test file of its own, with the columns of data; the other rows train and validate"
+    )
     target: str = knob("target", "data", "Name of the column to predict", min_length=1)
     positive: str = knob("", "data", "Binary: the class called positive ('' = the last in sorted order)")
     group: str = knob("", "split", "Column whose values must stay on one side of the split (patient, user, ...)")
@@ -58,8 +61,11 @@ class Config(BaseModel):
     drop_classes: list[str] = knob([], "data", "Classes whose rows are left out, such as one with a single row")
     duplicates: Literal["keep", "drop"] = knob("keep", "data", "Exact duplicate rows: keep, or keep the first only")
 
-    split: Literal["auto", "random", "stratified", "group", "time"] = knob(
-        "auto", "split", "Kind of split; auto = time if declared, else group if declared, else stratified or random"
+    split_column: str = knob("", "data", "Column that says train, val or test: the split is then given, not drawn")
+    split: Literal["auto", "random", "stratified", "group", "time", "given"] = knob(
+        "auto",
+        "split",
+        "Kind of split; auto = given if there is one, else time or group if declared, else stratified or random",
     )
     val_share: float = knob(0.0, "split", "Share of validation rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
     test_share: float = knob(0.0, "split", "Share of test rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
@@ -158,19 +164,25 @@ class Config(BaseModel):
             raise ValueError(
                 f"split = {self.split!r} contradicts time = {self.time!r}; a declared time is never split at random"
             )
+        if self.split not in ("auto", "given") and (self.split_column or self.test_data):
+            raise ValueError(
+                f"split = {self.split!r} contradicts {'split_column' if self.split_column else 'test_data'}, which gives the split; remove one"
+            )
         if self.folds == 1:
             raise ValueError("folds = 1 leaves nothing to train on; use 0 (off) or at least 2")
         if self.folds and self.fold >= self.folds:
             raise ValueError(f"fold = {self.fold} is outside 0..{self.folds - 1} (folds = {self.folds})")
-        if self.folds and self.split_kind == "time":
+        if self.folds and (self.drawn_kind if self.split_kind == "given" else self.split_kind) == "time":
             raise ValueError("folds cannot be used with a time split: a fold would train on the future; set folds = 0")
         if self.label_smoothing and self.resolved_loss not in ("cross_entropy", "bce"):
             raise ValueError(
                 f"label_smoothing = {self.label_smoothing} has no meaning for loss = {self.resolved_loss!r}; set it to 0"
             )
-        roles = [name for name in (self.target, self.group, self.time, self.query) if name]
-        if len(set(roles)) < len(roles) and self.group != self.query:
-            raise ValueError(f"target, group, time and query must be different columns; got {', '.join(roles)}")
+        roles = [name for name in (self.target, self.group, self.time, self.query, self.split_column) if name]
+        if len(set(roles)) < len(roles) - (self.group == self.query != ""):
+            raise ValueError(
+                f"target, group, time, query and split_column must be different columns; got {', '.join(roles)}"
+            )
         if self.drop_classes and self.task not in ("binary", "multiclass"):
             raise ValueError(
                 f"drop_classes = {self.drop_classes} has no meaning for task = {self.task!r}; set it to []"
@@ -181,9 +193,14 @@ class Config(BaseModel):
 
     @property
     def split_kind(self) -> str:
-        """The kind of split that `split = "auto"` stands for. A ranking query is a group."""
+        """The kind of split that `split = "auto"` stands for."""
         if self.split != "auto":
             return self.split
+        return "given" if self.split_column or self.test_data else self.drawn_kind
+
+    @property
+    def drawn_kind(self) -> str:
+        """The kind of split that is drawn where nothing else is asked for. A ranking query is a group."""
         if self.time:
             return "time"
         if self.group or self.query:

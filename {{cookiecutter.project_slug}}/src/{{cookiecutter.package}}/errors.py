@@ -7,6 +7,9 @@ class UserError(Exception):
     `cli.main` prints it and exits with status 2. Anything else that escapes is a bug of ours and keeps its traceback.
     """
 
+    def __str__(self) -> str:
+        return super().__str__().replace("\n", "\\n")  # the name of a file or a column may hold one
+
 
 class Stopped(Exception):
     """Training was stopped by a signal after saving; exit status is 128 + the signal's number."""

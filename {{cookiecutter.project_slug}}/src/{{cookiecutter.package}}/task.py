@@ -27,7 +27,7 @@ class Data:
     """All labelled examples, one row each, before any split.
 
     frame: the columns as read, target included, in file order. target: name of the target column.
-    roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | target | drop.
+    roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | target | part | drop.
     sha256: hash of the source bytes; it pins splits and results to this very data.
     unlabelled: rows whose target is missing; never trained on, but evidence for the leakage audit.
     kinds: how each column is read (see engine/kinds.py). notes: what was noticed while the file was read.
@@ -191,6 +191,13 @@ class Task:
         Text: "tokens" and their "weights". An image: "saliency", a list [h][w] of values from 0 to 1.
         """
         return {}
+
+    def cheaper(
+        self, prep: dict[str, Any], parts: tuple[Examples, Examples], share: float
+    ) -> tuple[Examples, Examples, str]:
+        """The same examples with inputs on which a step costs about this share, for trials of a network, and what they are,
+        in words; as they were and "" where there are none."""
+        return *parts, ""
 
     def larger(self, config: Any) -> dict[str, Any]:
         """Knobs of the next larger model, to tell underfitting from a data ceiling; {} where there is none."""

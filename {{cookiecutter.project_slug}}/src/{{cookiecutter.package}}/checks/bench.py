@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -22,6 +23,8 @@ STEPS = 60  # of the short training that several checks judge
 LARGE = 1_000_000  # parameters from which a step over a whole batch takes a processor a second or more
 MANY = 1_000_000  # rows that are looked at together
 FEW = 8  # examples a step of a short training of such a network
+OTHERS = 1_200  # examples that the checks beside the short training go through, forth and back, give or take a half
+PATIENCE = 120.0  # seconds that all of it may take before cheaper inputs are looked for
 
 
 @dataclass
@@ -65,7 +68,10 @@ class Short:
 
 @dataclass
 class Bench:
-    """What a check needs: the knobs, the modality, the preprocessing, both parts (as data and encoded) and a device."""
+    """What a check needs: the knobs, the modality, the preprocessing, both parts (as data and encoded) and a device.
+
+    inputs: what the network is tried on where its own inputs would take too long, in words.
+    """
 
     config: Config
     task: Task
@@ -73,6 +79,7 @@ class Bench:
     data: dict[str, Data]
     train: Examples
     val: Examples
+    inputs: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -116,6 +123,17 @@ class Bench:
         return min(self.config.batch_size, FEW) if large and not has_batch_norm(model) else self.config.batch_size
 
     @cached_property
+    def seconds(self) -> float:
+        """About how long all steps of all checks take, from the second of two steps on a few examples."""
+        model = self.fresh()
+        optimiser = make_optimiser(self.config, self.task, model)
+        batch = self.batch(self.rows(FEW))
+        for _ in range(2):
+            before = time.perf_counter()
+            step(model, [batch], self.loss, optimiser, self.config)
+        return (time.perf_counter() - before) / len(batch.y) * (STEPS * self.few + OTHERS)
+
+    @cached_property
     def short(self) -> Short:
         """The first STEPS real steps of a fresh network; done once, and not to be changed by the checks that judge it."""
         model = self.fresh()
@@ -156,6 +174,25 @@ class Bench:
             for batch in self.train.batches(todo, epoch, augment=True):
                 yield batch.to(self.device)
             left, epoch = left - len(todo), epoch + 1
+
+
+def affordable(bench: Bench, say: Callable[[str], None]) -> Bench:
+    """The same bench, or where its steps would take longer than PATIENCE one with cheaper inputs; says so beforehand."""
+    try:
+        expected = bench.seconds
+    except Exception:  # a project that cannot take a step: each check says so for itself
+        return bench
+    if expected <= PATIENCE:
+        return bench
+    said = f"  the checks take about {expected / 60:.0f} minutes on this {bench.device.type}, to judge by one step"
+    train, val, inputs = bench.task.cheaper(bench.prep, (bench.train, bench.val), PATIENCE / expected)
+    other = replace(bench, train=train, val=val, inputs=inputs)
+    try:
+        said += f"; trials see {inputs} instead: about {math.ceil(other.seconds / 60)}" if inputs else ""
+    except RuntimeError:  # a network of the owner's that takes no other inputs
+        other = bench
+    say(said)
+    return other if other.inputs else bench
 
 
 def _first(order: Tensor, y: Tensor, value: Tensor, n: int) -> Tensor:

@@ -91,12 +91,14 @@ def _roles(config: Config) -> set[str]:
 
 
 def _load(config: Any, task: Task, frame: pl.DataFrame) -> Data:
-    """This table as the project's own loader reads it."""
+    """This table as the project's own loader reads it, the split that it may give left out."""
+    bare = {"test_data": "", "split_column": "", "split": "auto"}
+    frame = frame.drop(config.split_column) if config.split_column else frame
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / Path(config.data).name
         writers: dict[str, Any] = {".csv": frame.write_csv, ".parquet": frame.write_parquet}
         writers.get(path.suffix, frame.write_ndjson)(path)
-        return task.load(config.model_copy(update={"data": path.name}), Path(folder)).read()
+        return task.load(config.model_copy(update={"data": path.name, **bare}), Path(folder)).read()
 
 
 def _equal(one: pl.Series, other: pl.Series) -> bool:

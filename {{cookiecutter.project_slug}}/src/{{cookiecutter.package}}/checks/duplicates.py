@@ -95,7 +95,9 @@ def near_pairs(config: Config, data: Data) -> Near:
         rows, few = rows[np.sort(distinct)], few.take(np.sort(distinct))
     why = ""
     if texts := data.columns("text"):
-        joined = few.frame[texts].select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)).to_series().to_list()
+        joined = (
+            few.frame[texts].select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)).to_series().to_list()
+        )
         found, looked, what = np.array(_like_texts(joined), dtype=np.int64), len(rows), "texts"
     elif images := data.columns("image"):
         alike, what = _like_images([str(p) for p in few.frame[images[0]]])

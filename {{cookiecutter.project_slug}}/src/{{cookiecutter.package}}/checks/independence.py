@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from ..config import Config
+from ..engine.given import part_columns
 from ..task import Data
 from .finding import Finding, finding
 
@@ -51,6 +52,19 @@ def who_and_when(config: Config, data: Data) -> Finding:
         warn=bool(named),
         evidence={"times": times, "groups": groups},
         edit=first,
+    )
+
+
+def undeclared_parts(config: Config, data: Data) -> Finding:
+    """Columns that say train, val or test and are not declared: a split that somebody made, and a feature that it is not."""
+    columns = [c for c in data.frame.columns if c not in (*config.drop, config.target)]
+    found = [] if config.split_kind == "given" else part_columns(data.frame.select(columns))
+    return finding(
+        "given split",
+        f"{', '.join(found)} says train and val or test in every row" if found else f"split = {config.split_kind!r}",
+        warn=bool(found),
+        evidence={"columns": found},
+        name=(found or [""])[0],
     )
 
 

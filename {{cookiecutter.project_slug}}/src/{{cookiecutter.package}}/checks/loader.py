@@ -33,17 +33,17 @@ def loader(bench: Bench) -> Finding:
     kept: list[list[Batch]] = []
     waits, computing, again = list[float](), list[float](), list[float]()
     began = time.perf_counter()
-    while (time.perf_counter() - began < SECONDS or len(kept) < 3) and (taken := take(batches, 1)):
+    while (time.perf_counter() - began < SECONDS or len(kept) < 2) and (taken := take(batches, 1)):
         before = time.perf_counter()
         step(model, taken.batches, bench.loss, optimiser, config)
         kept.append(taken.batches)
         waits.append(taken.seconds)
         computing.append(time.perf_counter() - before)
-    for batch in kept:
+    for batch in kept[1:] or kept:
         before = time.perf_counter()
         step(model, batch, bench.loss, optimiser, config)
         again.append(time.perf_counter() - before)
-    wait, compute, ideal = (middle(times[1:] or times) for times in (waits, computing, again))
+    wait, compute, ideal = (middle(times) for times in (waits[1:] or waits, computing[1:] or computing, again))
     share, whole = wait / (wait + compute), wait * len(todo) * config.epochs
     limit = "loading" if share > IDLE else "computing"
     return finding(

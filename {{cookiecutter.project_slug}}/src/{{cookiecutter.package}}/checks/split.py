@@ -33,7 +33,7 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
         for name, n, s in zip(PARTS[1:], counts[1:], (val, test), strict=True)
         if not s / 2 <= n / max(len(data), 1) <= 2 * s
     ]
-    uneven = bool(off) and len(data) >= 100
+    uneven = bool(off) and len(data) >= 100 and config.split_kind != "given"
     words = ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True))
     return finding(
         "every row in one part",

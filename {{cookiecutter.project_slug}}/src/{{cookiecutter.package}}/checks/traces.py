@@ -131,7 +131,9 @@ def _levels(config: Config, y: np.ndarray) -> np.ndarray:
     """Classes, or a number cut into LEVELS of equal counts: int64 [n]."""
     from scipy.stats import rankdata
 
-    return np.minimum((rankdata(y) - 1) * LEVELS // len(y), LEVELS - 1).astype(int) if config.task == "regression" else y
+    return (
+        np.minimum((rankdata(y) - 1) * LEVELS // len(y), LEVELS - 1).astype(int) if config.task == "regression" else y
+    )
 
 
 def _orders(ranks: np.ndarray) -> np.ndarray:

@@ -11,15 +11,16 @@ from ..task import Data
 
 SKETCH = 64  # hashes kept of a part: an overlap of 5 % shows as three of them
 BYTES = 6
+PLACES = ("image", "part")  # roles of columns that say where a row lies, and nothing of what it is
 
 
 def row_hashes(data: Data) -> np.ndarray:
-    """Hash of the values of each row, uint64 [n]: the same wherever and whenever it is computed. A path is no value."""
+    """Hash of the values of each row, uint64 [n]: the same wherever and whenever it is computed. Where a row lies is no value."""
     return np.concatenate([_hashes(chunk) for chunk in data.chunks()])
 
 
 def _hashes(data: Data) -> np.ndarray:
-    names = [name for name in data.frame.columns if data.roles.get(name) != "image"]
+    names = [name for name in data.frame.columns if data.roles.get(name) not in PLACES]
     values = pl.DataFrame([data.frame[name].cast(pl.String).fill_null("") for name in names])
     texts = values.select(pl.concat_str(pl.all(), separator="\x1f")).to_series()
     digests = (hashlib.blake2b(text.encode(), digest_size=BYTES).digest() for text in texts)

@@ -18,11 +18,11 @@ from ..errors import UserError
 from ..task import Data
 from . import grouped
 from .files import read_json, to_json, write_atomic
+from .given import PARTS, given_parts, not_given
 from .overlap import row_hashes
 from .project import Project
 from .target import counted
 
-PARTS = ("train", "val", "test")
 MANIFEST = "split.json"
 
 
@@ -38,12 +38,7 @@ def assign(config: Config, data: Data) -> np.ndarray:
     Raises UserError when a part would be empty.
     """
     kind, n = config.split_kind, len(data)
-    if kind == "time":
-        part = _by_time(config, data.frame[config.time])
-    elif kind == "group":
-        part = _by_group(config, _groups(config, data), _classes(config, data))
-    else:
-        part = _by_stratum(config, _classes(config, data) if kind == "stratified" else np.zeros(n))
+    part = _given(config, data) if kind == "given" else _drawn(config, data, kind, *shares(config, n))
     empty = [name for number, name in enumerate(PARTS) if not (part == number).any()]
     if empty:
         raise UserError(
@@ -52,17 +47,38 @@ def assign(config: Config, data: Data) -> np.ndarray:
     return part
 
 
-def _by_stratum(config: Config, strata: np.ndarray) -> np.ndarray:
+def _given(config: Config, data: Data) -> np.ndarray:
+    """The parts as they were given; one that was not is cut from the training rows as if they were all."""
+    part, lacking = given_parts(config, data), not_given(config, data)
+    if config.folds and "val" not in lacking:
+        raise UserError(f"folds = {config.folds}, but the split gives the rows that validate; set folds = 0")
+    if lacking:
+        train = np.flatnonzero(part == 0)
+        val, test = shares(config, len(train))
+        cut = (val if "val" in lacking else 0.0, test if "test" in lacking else 0.0)
+        part[train] = _drawn(config, data.take(train), config.drawn_kind, *cut)
+    return part
+
+
+def _drawn(config: Config, data: Data, kind: str, val: float, test: float) -> np.ndarray:
+    """A split by this rule with these shares of validation and test rows; with a share of 0 there are none."""
+    if kind == "time":
+        return _by_time(config, data.frame[config.time], val, test)
+    if kind == "group":
+        return _by_group(config, _groups(config, data), _classes(config, data), val, test)
+    strata = _classes(config, data) if kind == "stratified" else np.zeros(len(data))
+    return _by_stratum(config, strata, val, test)
+
+
+def _by_stratum(config: Config, strata: np.ndarray, val: float, test: float) -> np.ndarray:
     """Within each stratum a random order is cut in three; a stratum of three rows or more reaches every part."""
     part = np.zeros(len(strata), dtype=np.int8)
     order = np.random.default_rng(config.split_seed).permutation(len(strata))
     order = order[np.argsort(strata[order], kind="stable")]
-    val, test = shares(config, len(strata))
     for rows in np.split(order, np.flatnonzero(np.diff(strata[order])) + 1):
-        n = len(rows)
-        n_test = max(round(test * n), int(n >= 3))
+        n_val, n_test = (max(round(share * len(rows)), int(len(rows) >= 3)) if share else 0 for share in (val, test))
         part[rows[:n_test]] = 2
-        part[_validation(config, rows[n_test:], max(round(val * n), int(n >= 3)))] = 1
+        part[_validation(config, rows[n_test:], n_val)] = 1
     return part
 
 
@@ -78,23 +94,24 @@ def _classes(config: Config, data: Data) -> np.ndarray:
     return data.frame[data.target].rank("dense").to_numpy().astype(np.int64) - 1
 
 
-def _by_group(config: Config, groups: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _by_group(config: Config, groups: np.ndarray, classes: np.ndarray, val: float, test: float) -> np.ndarray:
     """Whole groups, near the shares of the rows, with every class in every part where groups allow (see grouped.py)."""
-    names, least = int(groups.max()) + 1, 1 + (config.folds or 2)
+    names, least = int(groups.max()) + 1, 1 + (config.folds or (val > 0) + (test > 0))
     if names < least:
         raise UserError(
             f"{config.group or config.query!r} has {names} values; {least} parts of whole groups need at least {least}: bring more,"
             f" or name another column as group"
         )
-    val, test = shares(config, len(groups))
     if config.folds:
         rows = np.r_[test, np.full(config.folds, (1 - test) / config.folds)]
         bins = grouped.place(
             groups, classes, grouped.Wanted(rows * len(groups), np.r_[1, np.full(config.folds, 2)]), config.split_seed
         )
         return np.select([bins == 0, bins == config.fold + 1], [2, 1], 0).astype(np.int8)
-    wanted = grouped.Wanted(np.array([test, val, 1 - test - val]) * len(groups), np.array([1, 2, 4]))
-    return (2 - grouped.place(groups, classes, wanted, config.split_seed)).astype(np.int8)
+    asked = [(2, test, 1), (1, val, 2), (0, 1 - test - val, 4)]  # part, share of rows, weight of a class it lacks
+    parts, rows, weight = zip(*[each for each in asked if each[1] > 0], strict=True)
+    wanted = grouped.Wanted(np.array(rows) * len(groups), np.array(weight))
+    return np.array(parts, dtype=np.int8)[grouped.place(groups, classes, wanted, config.split_seed)]
 
 
 def _groups(config: Config, data: Data) -> np.ndarray:
@@ -114,7 +131,7 @@ def _groups(config: Config, data: Data) -> np.ndarray:
     return connected_components(graph, directed=False)[1][first]
 
 
-def _by_time(config: Config, time: pl.Series) -> np.ndarray:
+def _by_time(config: Config, time: pl.Series, val: float, test: float) -> np.ndarray:
     """Oldest rows train, the next validate, the newest test; rows with one time stay together. Nulls count as oldest."""
     if time.dtype == pl.String and not time.drop_nulls().str.contains(r"^\d{4}\D?\d\d").all():
         raise UserError(
@@ -122,17 +139,22 @@ def _by_time(config: Config, time: pl.Series) -> np.ndarray:
         )
     moment = time.rank("dense").fill_null(0).to_numpy().astype(np.int64)
     moments, counts = np.unique(moment, return_counts=True)
-    if len(moments) < 3:
+    least = 1 + (val > 0) + (test > 0)
+    if len(moments) < least:
         raise UserError(
-            f"time = {config.time!r} has {len(moments)} different values, and rows of one moment stay together: three parts need at"
-            " least 3; name a finer time, or a group or iid instead of time"
+            f"time = {config.time!r} has {len(moments)} different values, and rows of one moment stay together: {least} parts need at"
+            f" least {least}; name a finer time, or a group or iid instead of time"
         )
-    val, test = shares(config, len(moment))
     before = np.r_[0, np.cumsum(counts)]  # rows older than each moment
     # The first moment of a part is the one at which it is nearest to its share; each part has one moment at least.
-    first_test = int(np.abs(before[2:-1] - (1 - test) * len(moment)).argmin()) + 2
-    first_val = int(np.abs(before[1:first_test] - (1 - test - val) * len(moment)).argmin()) + 1
-    return np.where(moment >= moments[first_test], 2, np.where(moment >= moments[first_val], 1, 0)).astype(np.int8)
+    first_test, room = len(moments), 1 + (val > 0)
+    if test:
+        first_test = int(np.abs(before[room:-1] - (1 - test) * len(moment)).argmin()) + room
+    first_val = first_test
+    if val:
+        first_val = int(np.abs(before[1:first_test] - (1 - test - val) * len(moment)).argmin()) + 1
+    place = np.searchsorted(moments, moment)
+    return np.where(place >= first_test, 2, np.where(place >= first_val, 1, 0)).astype(np.int8)
 
 
 def together(config: Config, data: Data) -> np.ndarray | None:
@@ -157,6 +179,7 @@ def manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
         "kind": config.split_kind,
         "seed": config.split_seed,
         "folds": [config.fold, config.folds] if config.folds else None,
+        "cut": not_given(config, data),
         "iid": config.iid,
         "data": project.fingerprint["data"],
         "split": project.fingerprint["split"],

@@ -72,7 +72,8 @@ class Project:
         """The labelled data as the config asks for it (exact duplicates dropped when `duplicates = "drop"`)."""
         data = self.task.load(self.config, self.root)
         if self.config.duplicates == "drop":
-            data = replace(data, frame=data.frame.unique(maintain_order=True))
+            told = [name for name in data.frame.columns if data.roles.get(name) != "part"]
+            data = replace(data, frame=data.frame.filter(data.frame[told].to_struct("").is_first_distinct()))
         return without_classes(data, self.config.drop_classes) if self.config.drop_classes else data
 
     @cached_property
@@ -92,7 +93,8 @@ class Project:
         """The same project with other knobs; what was read from disk is kept where they do not touch it."""
         config = make_config(type(self.config), {**self.config.model_dump(), **knobs}, "a variant of this project")
         other = replace(self, config=config, overrides={**self.overrides, **knobs}, forced=[*self.forced])
-        if "data" in self.__dict__ and config.fingerprint("data") == self.config.fingerprint("data"):
+        same = config.fingerprint("data") == self.config.fingerprint("data") and config.split == self.config.split
+        if "data" in self.__dict__ and same:
             other.__dict__["data"] = self.data
         return other
 

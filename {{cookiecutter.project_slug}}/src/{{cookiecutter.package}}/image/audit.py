@@ -11,6 +11,7 @@ import polars as pl
 from ..checks import power
 from ..checks.finding import Finding, finding
 from ..task import Data
+from .listing import OTHER
 from .picture import all_pixels
 from .weights import own_view
 
@@ -37,16 +38,18 @@ def audit(config: Config, data: Data) -> list[Finding]:
 
 def readable_images(config: Config, frame: pl.DataFrame) -> Finding:
     """Files that cannot be decoded: missing, empty, truncated, foreign, too large. Counted by kind, and named."""
+    others = frame.filter(pl.col("file_problem") == OTHER)
+    frame = frame.filter(pl.col("file_problem") != OTHER)
     bad = frame.filter(pl.col("file_problem") != "")
     share = bad.height / frame.height
     kinds = bad["file_problem"].str.split(":").list.first().value_counts(sort=True).rows()
-    names = [
-        f"{Path(path).parent.name}/{Path(path).name}: {why}" for path, why in bad[[config.image, "file_problem"]].rows()
-    ]
+    names = [f"{_name(path)}: {why}" for path, why in bad[[config.image, "file_problem"]].rows()]
     saw = f"{bad.height:,} of {frame.height:,} images cannot be used"
     if bad.height:
         left_out = ", left out" if config.corrupt == "drop" else ""
         saw += f"{left_out} ({', '.join(f'{n:,} {kind}' for kind, n in kinds)}): {'; '.join(names[:NAMED])}{' ...' if len(names) > NAMED else ''}"
+    if others.height:
+        saw += f"; {others.height:,} files are of another kind and passed over, {_name(others[config.image][0])} among them"
     return finding(
         "readable images",
         saw,
@@ -55,6 +58,12 @@ def readable_images(config: Config, frame: pl.DataFrame) -> Finding:
         share=share,
         evidence={"kinds": dict(kinds), "files": names[:1000]},
     )
+
+
+def _name(path: str) -> str:
+    """The file with its folder, on one line whatever its name holds."""
+    name = "/".join(Path(path).parts[-2:])
+    return name if name.isprintable() else repr(name)
 
 
 def blank_images(config: Config, frame: pl.DataFrame) -> Finding:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..engine.table import Table, declared, noted, read_table, require_columns
-from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
+from ..engine import given
+from ..engine.table import noted, require_columns
+from ..engine.target import check_target, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
+from .listing import FILE, OTHER, beside, listed, refuse_lost
 from .picture import all_pixels, look_at, pixels, scan
 
 if TYPE_CHECKING:
@@ -24,20 +26,21 @@ if TYPE_CHECKING:
     from .recipe import Config
 
 Wanted = tuple[list[int], int, bool]  # the rows of a batch, the epoch, whether to augment
-LITTER = ("thumbs.db", "desktop.ini")  # what file browsers leave behind; hidden files are passed over as well
-FILE = "file_"  # columns that say what a file is: file_sha256, file_mode, file_problem, ...
 MEMORY = 2 << 30  # bytes of decoded images of one part that are kept in memory; more are decoded batch by batch
 WATCHED = 32  # pixels a side at which brightness and contrast are measured
 FITTED = 1_000  # training images that colour mean and spread are measured on where no weights bring theirs
 
 
 def load(config: Config, root: Path) -> Data:
-    """Find the images, look at every file, and set aside rows without a target and, if so asked, broken ones."""
+    """Find the images, look at every file, and set aside rows without a target, files of another kind and, if so asked,
+    broken images."""
     path = root / config.data
-    table = Table(list_folders(config, path), {}, []) if path.is_dir() else read_list(config, path)
-    frame, notes = table.frame, noted(config, path, table)
+    table = given.read(config, root, lambda place: listed(config, place))
+    frame = table.frame
+    notes = tuple(table.notes) if path.is_dir() else noted(config, path, table)
     facts = scan(frame[config.image], root / "runs").drop("path")
     frame = frame.hstack([column.alias(FILE + column.name) for column in facts])
+    frame = beside(config, frame) if path.is_dir() else frame
     require_columns(
         {"group": [config.group], "time": [config.time], "slices": config.slices, "drop": config.drop}, frame, path
     )
@@ -46,76 +49,36 @@ def load(config: Config, root: Path) -> Data:
         raise UserError(
             f"none of the {frame.height:,} images of {path} can be used; the first, {frame[config.image][0]}, is {frame['file_problem'][0]}"
         )
-    aside = frame[config.target].is_null()
-    aside = aside | (frame["file_problem"] != "") if config.corrupt == "drop" else aside
+    problem = frame["file_problem"]
+    unusable = problem != "" if config.corrupt == "drop" else problem == OTHER
+    aside = frame[config.target].is_null() | unusable
     labelled, unlabelled = frame.filter(~aside), frame.filter(aside)
+    if path.is_dir():
+        refuse_lost(config, frame, labelled)
     if config.duplicates == "drop":
         labelled = labelled.filter(labelled[["file_sha256", config.target]].to_struct("").is_first_distinct())
     check_target(config, labelled, path)
-    digest = _digest(config, frame, path)
+    digest = _digest(config, frame, [root / name for name in (config.data, config.test_data) if name])
     roles = infer_roles(config, labelled)
     return Data(labelled, config.target, roles, digest, unlabelled if unlabelled.height else None, table.kinds, notes)
-
-
-def list_folders(config: Config, path: Path) -> pl.DataFrame:
-    """The files below each class folder, in order of their names; the class is the name of the folder."""
-    rows, loose = [], []
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        parts = file.relative_to(path).parts
-        if any(part.startswith(".") for part in parts) or file.name.lower() in LITTER:
-            continue
-        if len(parts) == 1:
-            loose.append(file.name)
-        else:
-            rows.append((str(file), parts[0]))
-    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if empty := sorted(set(folders) - {label for _, label in rows}):
-        raise UserError(f"class folder {path / empty[0]} holds no files; fill it, or delete it")
-    if not rows:
-        raise UserError(f"{path} holds no class folders; put the images of each class into a folder of its name")
-    if loose:
-        raise UserError(
-            f"{path / loose[0]} lies beside the class folders and has no class; move or delete it and the like ({len(loose):,} files)"
-        )
-    return pl.DataFrame(rows, schema={config.image: pl.String, config.target: pl.String}, orient="row")
-
-
-def read_list(config: Config, path: Path) -> Table:
-    """A table with a column of paths, relative to its folder, and a column of labels."""
-    if not path.is_file():
-        raise UserError(
-            f"data = {config.data!r} is neither a folder nor a file; set it to a folder of class folders, or a table of paths and labels"
-        )
-    table = read_table(path, declared=declared(config, text=[config.image]))
-    frame = table.frame
-    require_columns({"image": [config.image], "target": [config.target], "query": [config.query]}, frame, path)
-    if clash := [name for name in frame.columns if name.startswith(FILE)]:
-        raise UserError(f"{path} has a column {clash[0]!r}; names that start with {FILE!r} are taken, rename it")
-    names = as_text(frame[config.image])
-    if names.null_count():
-        raise UserError(
-            f"column {config.image!r} of {path} is empty in {names.null_count():,} rows; give each row the path of its image"
-        )
-    paths = pl.Series(config.image, [str((path.parent / name).absolute()) for name in names])
-    return replace(table, frame=frame.with_columns(paths))
 
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
     """What the knobs name has that role; every other column is dropped: the network sees pictures alone."""
     special = {
         config.group: "group", config.time: "time", config.query: "query", config.image: "image",
-        "file_sha256": "content", config.target: "target",
+        "file_sha256": "content", given.column(config): "part", config.target: "target",
     }  # fmt: skip
     return dict.fromkeys(frame.columns, "drop") | {name: role for name, role in special.items() if name}
 
 
-def _digest(config: Config, frame: pl.DataFrame, path: Path) -> str:
-    """sha256 over the table, if there is one, and the name and bytes of every image; not over where the project lies."""
-    folder = path if path.is_dir() else path.parent.absolute()
-    digest = hashlib.sha256(b"" if path.is_dir() else path.read_bytes())
-    for name, content in zip(frame[config.image], frame["file_sha256"], strict=True):
-        short = Path(name).relative_to(folder).as_posix() if Path(name).is_relative_to(folder) else name
-        digest.update(f"{short}\n{content}\n".encode())
+def _digest(config: Config, frame: pl.DataFrame, sources: list[Path]) -> str:
+    """sha256 over the tables, if there are any, and the name and bytes of every image; not over where the project lies."""
+    around = [path if path.is_dir() else path.parent.absolute() for path in sources]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources if not path.is_dir()))
+    for name, content in frame[[config.image, "file_sha256"]].iter_rows():
+        within = [Path(name).relative_to(folder).as_posix() for folder in around if Path(name).is_relative_to(folder)]
+        digest.update(f"{within[0] if within else name}\n{content}\n".encode())
     return digest.hexdigest()
 
 
@@ -233,6 +196,27 @@ class Images:
         if self.stored is not None:
             return self.stored[row]
         return torch.from_numpy(pixels(self.paths[row], self.prep["side"], self.prep["interpolation"]))
+
+
+@dataclass
+class Shrunk:
+    """Pictures scaled down as they come, for trials of a network where a step at their own size takes too long."""
+
+    whole: Any
+    side: int
+
+    def __post_init__(self) -> None:
+        self.y, self.query, self.lengths = self.whole.y, self.whole.query, self.whole.lengths
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
+        """The same batches, x: float32 [b, 3, side, side]."""
+        from torch.nn.functional import interpolate
+
+        for batch in self.whole.batches(plan, epoch, augment):
+            yield batch._replace(x=interpolate(batch.x, size=(self.side, self.side), mode="bilinear", antialias=True))
 
 
 def make_loader(images: Images, wanted: list[Wanted]) -> Iterable[Batch]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CHANGES = ("crop", "flip", "jitter", "randaugment")  # change the picture; that the label stays is for the owner to say
 MIXES = ("mixup", "cutmix")  # mix two pictures, and their labels with them
 
+SQUARE = 32  # pixels that become one cell of the last feature map
+LEAST = 64  # pixels a side of pictures that a network is tried on where those of its own size take too long
+
 # The next larger of the same family.
 LARGER = {"resnet18": "resnet34", "resnet34": "resnet50", "resnet50": "resnet101", "resnet101": "resnet152"}
 LARGER |= {f"efficientnet_b{n}": f"efficientnet_b{n + 1}" for n in range(7)}
@@ -148,6 +151,16 @@ class Image(Task):
         from .baseline import load_baseline
 
         return load_baseline(config, prep, folder)
+
+    def cheaper(
+        self, prep: dict[str, Any], parts: tuple[Examples, Examples], share: float
+    ) -> tuple[Examples, Examples, str]:
+        from .data import Shrunk
+
+        side = max(int(prep["size"] * share**0.5) // SQUARE * SQUARE, LEAST)
+        if side >= prep["size"]:
+            return *parts, ""
+        return Shrunk(parts[0], side), Shrunk(parts[1], side), f"pictures of {side} pixels"
 
     def larger(self, config: Config) -> dict[str, Any]:
         if config.adapt in ("frozen", "early"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import struct
 import tomllib
 import zlib
@@ -20,6 +21,7 @@ import torch
 from PIL import Image as Picture
 from torch import nn
 
+from ..checks import bench
 from ..checks import loss as loss_checks
 from ..checks.bench import Bench
 from ..cli import main
@@ -237,37 +239,62 @@ def test_sound_files_are_green_and_decoded_once(project: Path, monkeypatch: pyte
     (project / "runs").mkdir()
     config = config_of(project)
     assert {f.verdict for f in TASK.audit(config, TASK.load(config, project))} == {"PASS"}
-    looked: list[str] = []
-    whole = picture.look
-    monkeypatch.setattr(picture, "look", lambda path: looked.append(path) or whole(path))
+    decoded: list[bytes] = []
+    whole = picture._decode
+    monkeypatch.setattr(picture, "_decode", lambda content: decoded.append(content) or whole(content))
     TASK.load(config, project)
-    assert looked == []
+    assert decoded == []
     file = project / "data" / "images" / "lies" / "000.png"
-    file.write_bytes(b"")
-    assert TASK.load(config, project).frame.filter(pl.col("file_problem") != "")["path"].to_list() == [str(file)]
-    assert looked == [str(file)]
+    file.write_bytes(b"no picture")
+    for _ in range(2):  # what is broken is looked at again each time: another version of the decoder may read it
+        assert TASK.load(config, project).frame.filter(pl.col("file_problem") != "")["path"].to_list() == [str(file)]
+        assert decoded == [b"no picture"]
+        decoded.clear()
     (project / "runs" / picture.SEEN).write_bytes(b"not a table")
-    assert len(TASK.load(config, project)) == 60 and len(looked) == 61
+    assert len(TASK.load(config, project)) == 60 and len(decoded) == 60
+
+
+def test_files_that_are_swapped_are_noticed_whatever_their_size_and_time(project: Path) -> None:
+    """Two pictures of one size and one time change places: the hash of the data changes, and goes back with them."""
+    (project / "runs").mkdir()
+    one, other = (project / "data" / "images" / name for name in ("lies/000.png", "stands/001.png"))
+    longest = max(one.stat().st_size, other.stat().st_size)
+    for file in (one, other):  # what follows the end of a PNG is not read
+        file.write_bytes(file.read_bytes() + bytes(longest - file.stat().st_size))
+        os.utime(file, ns=(1, 1))
+    config = config_of(project)
+    before = TASK.load(config, project)
+    contents = one.read_bytes(), other.read_bytes()
+    for file, content in ((one, contents[1]), (other, contents[0])):
+        file.write_bytes(content)
+        os.utime(file, ns=(1, 1))
+    after = TASK.load(config, project)
+    assert after.sha256 != before.sha256
+    digests = [dict(data.frame.select("path", "file_sha256").rows()) for data in (before, after)]
+    assert digests[0][str(one)] == digests[1][str(other)] and digests[0][str(other)] == digests[1][str(one)]
+    one.write_bytes(contents[0])
+    other.write_bytes(contents[1])
+    assert TASK.load(config, project).sha256 == before.sha256
 
 
 def test_what_is_remembered_of_files_is_checked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that a table names twice is looked at once; facts that are missing or of another kind are looked up again."""
+    """A file that a table names twice is decoded once; facts that are missing or of another kind are looked up again."""
     (project / "runs").mkdir()
     names = sorted(str(p.relative_to(project / "data")) for p in (project / "data" / "images").rglob("*.png"))
     asked = [*names[::-1], *names[:3]]
     table = pl.DataFrame({"path": asked, "label": [Path(name).parent.name for name in asked]})
     table.write_csv(project / "data" / "list.csv")
-    looked: list[str] = []
-    whole = picture.look
-    monkeypatch.setattr(picture, "look", lambda path: looked.append(path) or whole(path))
+    decoded: list[bytes] = []
+    whole = picture._decode
+    monkeypatch.setattr(picture, "_decode", lambda content: decoded.append(content) or whole(content))
     config, cache = config_of(project, data="data/list.csv"), project / "runs" / picture.SEEN
     first = TASK.load(config, project).frame
-    assert len(looked) == 60 and first["path"].to_list() == [str(project / "data" / name) for name in asked]
-    assert [whole(path).sha256 for path in first["path"]] == first["file_sha256"].to_list()
-    for change in (pl.lit(None).alias("problem"), pl.lit("wide").alias("width")):
+    assert len(decoded) == 60 and first["path"].to_list() == [str(project / "data" / name) for name in asked]
+    assert [picture.look(path).sha256 for path in first["path"]] == first["file_sha256"].to_list()
+    for change in (pl.lit(None).alias("problem"), pl.lit("wide").alias("width"), pl.lit("0 bytes").alias("problem")):
         pl.read_parquet(cache).with_columns(change).write_parquet(cache)
-        looked.clear()
-        assert TASK.load(config, project).frame.equals(first) and len(looked) == 60
+        decoded.clear()
+        assert TASK.load(config, project).frame.equals(first) and len(decoded) == 60
 
 
 def test_a_class_folder_with_one_file(
@@ -712,3 +739,30 @@ def test_the_steps_run_end_to_end(
     learned = backbone_of(read_tensors(max(run.glob("checkpoints/best-*")) / "weights.safetensors"))
     assert all(torch.equal(t, learned[n]) for n, t in TASK.model(config, prep).backbone.state_dict().items())
     assert prep["size"] == SIDE
+
+
+def test_trials_that_would_take_too_long_see_smaller_pictures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 96 pixels the first step says that the checks take minutes: that is said, and the trials see fewer pixels."""
+    config, prep, loaded = prepared(project, size=96)
+    examples = TASK.examples(config, prep, loaded)
+    whole, said = Bench(config, TASK, prep, {}, examples, examples), list[str]()
+    monkeypatch.setattr(bench, "PATIENCE", whole.seconds / 2)
+    other = bench.affordable(whole, said.append)
+    assert other.inputs == "pictures of 64 pixels" and "trials see pictures of 64 pixels instead: about" in said[-1]
+    batch, plan = next(iter(other.train.batches([torch.arange(4)]))), [torch.arange(4)]
+    assert batch.x.shape == (4, 3, 64, 64) and torch.equal(batch.y, next(iter(examples.batches(plan))).y)
+    assert whole.train is examples and len(other.val) == 60
+    monkeypatch.setattr(bench, "PATIENCE", 0.0)
+    small = Bench(*prepared(project)[:1], TASK, {**prep, "size": SIDE, "side": SIDE}, {}, examples, examples)  # type: ignore[arg-type]
+    assert bench.affordable(small, said.append) is small and "instead" not in said[-1]
+
+
+def test_a_network_that_takes_one_size_alone_is_tried_on_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, prep, loaded = prepared(project, size=96)
+    examples = TASK.examples(config, prep, loaded)
+    whole, said = Bench(config, TASK, prep, {}, examples, examples), list[str]()
+    monkeypatch.setattr(TASK, "model", lambda config, prep: nn.Sequential(nn.Flatten(), nn.Linear(3 * 96 * 96, 1)))
+    monkeypatch.setattr(bench, "PATIENCE", 0.0)
+    assert bench.affordable(whole, said.append) is whole and "minutes on this cpu" in said[0]
+    monkeypatch.setattr(TASK, "model", lambda config, prep: nn.Linear(5, 1))
+    assert bench.affordable(replace(whole), said.append).train is examples  # it takes no step at all: the checks say so

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from ..engine.dialect import Lines, cells, sniff
+from ..engine.folders import files_below
 from ..engine.kinds import is_text
 from ..engine.source import json_lines, with_point
 from ..engine.table import LINES
@@ -18,7 +19,6 @@ from ..errors import UserError
 from .schema import Column
 
 CHUNK = 4096  # rows that are read, answered and written at a time
-LITTER = ("thumbs.db", "desktop.ini")
 
 
 @dataclass
@@ -120,9 +120,7 @@ def _folder(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
         raise UserError(
             f"{path} is a folder, but this model reads {columns[0]['name']!r} and the like; name a CSV, JSONL or Parquet file"
         )
-    files = (p for p in sorted(path.rglob("*")) if p.is_file())
-    wanted = (p for p in files if not any(part.startswith(".") for part in p.relative_to(path).parts))
-    for number, file in enumerate((p for p in wanted if p.name.lower() not in LITTER), start=1):
+    for number, file in enumerate(files_below(path), start=1):
         yield Row(number, {images[0]: file.relative_to(path).as_posix()})
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..checks import data as columns
 from ..checks import duplicates, identifiers, labels, leakage, reading, review, traces, units, values
 from ..checks.finding import Finding, finding
-from ..checks.independence import who_and_when
+from ..checks.independence import undeclared_parts, who_and_when
 from ..engine.parts import MANIFEST, outside_test
 from ..engine.project import Project, Run
 from ..errors import UserError
@@ -17,7 +17,7 @@ from ..task import Data
 
 CHECKS = (
     *reading.CHECKS, *columns.CHECKS, *values.CHECKS, *units.CHECKS, *duplicates.CHECKS, who_and_when,
-    identifiers.identifiers, *leakage.CHECKS, traces.made_from_target,
+    undeclared_parts, identifiers.identifiers, *leakage.CHECKS, traces.made_from_target,
 )  # fmt: skip
 # Those that see every row also where the rows are larger than memory, and the others see a sample.
 OF_EVERY_ROW = (columns.balance, columns.cardinality, duplicates.exact)

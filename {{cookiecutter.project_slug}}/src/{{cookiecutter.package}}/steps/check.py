@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..checks import canaries, gradients, inputs, lint, loader, loop, loss, network, short_runs, wiring
-from ..checks.bench import Bench
+from ..checks.bench import Bench, affordable
 from ..checks.finding import Finding, finding
 from ..engine.parts import parts
 from ..engine.project import Project, Run
@@ -41,6 +41,9 @@ CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
     loader.loader,
 )
 
+# These look at the inputs as training will; the others at cheaper ones where a step would take too long.
+OF_INPUTS = (wiring.rows_and_labels, wiring.decoded, loop.augmentation, loader.loader)
+
 # These also read or run the project itself.
 ON_DISK: tuple[Callable[[Bench, Project], Finding | list[Finding]], ...] = (
     wiring.parts_as_pinned,
@@ -57,14 +60,16 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
     bench = Bench(project.config, project.task, prep, data, train, val)
     run.save("batch.json", look(bench))
+    trials = affordable(bench, project.say)
     for check in CHECKS:
-        run.timed(guarded(check), bench)
+        run.timed(guarded(check), bench if check in OF_INPUTS else trials)
         if check is gradients.gradient_flow:  # the fourth of the four that come first
             run.add(clean_split(project.current("split")))
     for with_project in ON_DISK:
-        run.timed(guarded(with_project), bench, project)
+        run.timed(guarded(with_project), trials, project)
     for found in project.task.checks(project.config, prep, data["train"], data["val"]):
         run.add(found)
+    run.result["inputs"] = trials.inputs
     run.result["checks"] = {found.check: found.verdict for found in run.findings}
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from ..checks.reading import FEW
 from ..config import METRICS, Config, make_config, read_toml
 from ..engine.files import write_atomic
+from ..engine.folders import class_folders
 from ..engine.project import Project
 from ..engine.recipe_file import setting, with_settings
 from ..engine.table import Table, declared, larger_than_memory, read_table
 from ..engine.terminal import say
 from ..errors import UserError
 from .proposal import Line, Proposal, iid
-from .propose_table import PICTURES, of_table
+from .propose_table import of_table
 
 FIRST = 200_000  # rows that are looked at where the file is larger than memory
 TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
@@ -90,20 +91,18 @@ def _read(config: Config, path: Path, rows: int | None) -> tuple[Table, list[str
 
 
 def _of_folder(config: Config, path: Path) -> Proposal:
-    """Class folders of images."""
-    files = [file for file in path.rglob("*") if file.is_file()]
-    counts: dict[str, int] = {}
-    for file in files:
-        parts = file.relative_to(path).parts
-        if file.suffix.lower() in PICTURES and len(parts) > 1:
-            counts[parts[0]] = counts.get(parts[0], 0) + 1
-    if len(counts) < 2:
-        tables = sorted(file.name for file in files if file.suffix.lower() in TABLES)
-        hint = f"; it holds tables, name one of them: {', '.join(tables[:4])}" if tables and not counts else ""
-        raise UserError(f"{path} has no two folders with images in them; it should hold one folder a class{hint}")
+    """Class folders of images, and the parts that folders above or in them give."""
+    try:
+        counts, parts = class_folders(path)
+    except UserError as error:
+        tables = sorted(file.name for file in path.iterdir() if file.suffix.lower() in TABLES)
+        hint = f"; it holds tables, name one of them: {', '.join(tables[:4])}" if tables else ""
+        raise UserError(f"{error}{hint}") from None
     shown = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items())[:6]) + (" ..." if len(counts) > 6 else "")
     proposal = Proposal("image")
     proposal.add("task", "binary" if len(counts) == 2 else "multiclass", f"{len(counts)} classes: {shown}")
+    if parts:
+        proposal.add("split", "given", "by the folders: " + ", ".join(f"{name} {n:,}" for name, n in parts.items()))
     if not (config.group or config.time or config.iid):
         proposal.ask(*iid("images of one person, place or series?"))
     return proposal

@@ -28,10 +28,11 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         _warn(project, run)
     write_manifest(project, part)
     sizes = {name: content["parts"][name]["rows"] for name in PARTS}
+    cut = f", {' and '.join(content['cut'])} cut from train ({config.drawn_kind})" if content["cut"] else ""
     project.say(
         f"  {content['kind']}: "
         + ", ".join(f"{name} {rows:,}" for name, rows in sizes.items())
-        + f" -> {MANIFEST} (commit it)"
+        + f"{cut} -> {MANIFEST} (commit it)"
     )
     run.result |= {"kind": content["kind"], "sizes": sizes, "split": split_hash(content), "parts": content["parts"]}
 

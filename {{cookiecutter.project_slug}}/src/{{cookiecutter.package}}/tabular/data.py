@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..engine.files import sha256
+from ..engine import given
 from ..engine.kinds import of_values
 from ..engine.table import declared, larger_than_memory, noted, read_table, require_columns
 from ..engine.target import (
@@ -42,13 +42,14 @@ def load(config: Config, root: Path) -> Data:
     path = root / config.data
     if said := larger_than_memory(path):
         raise UserError(f"{path}: {said}; set sample_rows = 200_000 in recipe.toml, and it is read in pieces")
-    table = read_table(path, declared=declared(config, numeric=config.numeric))
+    said = declared(config, numeric=config.numeric)
+    table = given.read(config, root, lambda file: read_table(file, declared=said))
     require_named(config, table.frame, path)
     labelled, unlabelled = with_target(table.frame, config.target)
     check_target(config, labelled, path)
     roles = infer_roles(config, labelled)
     notes = noted(config, path, table)
-    return Data(labelled, config.target, roles, sha256(path), unlabelled, table.kinds, notes)
+    return Data(labelled, config.target, roles, given.sources_hash(config, root), unlabelled, table.kinds, notes)
 
 
 def require_named(config: Config, frame: pl.DataFrame, path: Path) -> None:
@@ -58,6 +59,7 @@ def require_named(config: Config, frame: pl.DataFrame, path: Path) -> None:
         "group": [config.group],
         "time": [config.time],
         "query": [config.query],
+        "split_column": [config.split_column],
         "drop": config.drop,
         "numeric": config.numeric,
         "categorical": config.categorical,
@@ -95,6 +97,7 @@ def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
         ("group", [config.group]),
         ("time", [config.time]),
         ("query", [config.query]),
+        ("part", [given.column(config)]),
     ):
         declared |= {name: role for name in names if name and name != config.target}
     return {name: declared.get(name) or _guess(frame[name]) for name in frame.columns}

@@ -20,10 +20,11 @@ import numpy as np
 import polars as pl
 from filelock import FileLock
 
+from ..engine import given
 from ..engine.files import sha256, sync_folder
 from ..engine.kinds import KINDS as KINDS_OF
 from ..engine.kinds import Kind, decide, of_dtype
-from ..engine.table import converted, declared, read_table, refused
+from ..engine.table import Table, converted, declared, read_table, refused
 from ..engine.target import check_target, query_numbers, targets, with_target
 from ..errors import UserError
 from ..task import Batch, Data
@@ -112,11 +113,17 @@ def load(config: Config, root: Path) -> Large:
         raise UserError(
             "duplicates = 'drop' needs every row in memory, which sample_rows avoids; drop them from the file"
         )
+    if config.test_data:
+        raise UserError("sample_rows reads one file; put the rows of test_data into it, with a column for split_column")
     require_named(config, read_table(path, 1, declared(config)).frame, path)
     kinds = _kinds(config, path)
-    named = [config.target, config.group, config.time, config.query, *config.slices]
+    named = [config.target, config.group, config.time, config.query, config.split_column, *config.slices]
     few = {name: kinds[name] for name in kinds if name in named}
-    part = by_kinds(path, pl.scan_parquet(path).select(pl.selectors.by_name(*few)).collect(), few)
+
+    def part_of(file: Path) -> Table:
+        return Table(by_kinds(file, pl.scan_parquet(file).select(pl.selectors.by_name(*few)).collect(), few), few, [])
+
+    part = given.read(config, root, part_of).frame
     known = part[config.target].is_not_null()
     frame, unlabelled = with_target(part, config.target)
     check_target(config, frame, path)

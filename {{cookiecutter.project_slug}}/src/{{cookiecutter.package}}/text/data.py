@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..engine.files import sha256
+from ..engine import given
 from ..engine.table import declared, noted, read_table, require_columns
 from ..engine.target import as_text, check_target, fit_target, query_numbers, targets, with_target
 from ..errors import UserError
@@ -32,7 +32,8 @@ UNKNOWN = 0.5  # share of unknown tokens at which a tokenizer plainly does not f
 def load(config: Config, root: Path) -> Data:
     """Read the file, check the text columns, and set rows without a target aside. Raises UserError for bad input."""
     path = root / config.data
-    table = read_table(path, declared=declared(config, text=text_columns(config)))
+    said = declared(config, text=text_columns(config))
+    table = given.read(config, root, lambda file: read_table(file, declared=said))
     frame = table.frame.rechunk()  # rows of a frame in one piece are taken without copying their texts
     named = {
         "text": [config.text], "text_pair": [config.text_pair], "target": [config.target], "group": [config.group],
@@ -47,7 +48,7 @@ def load(config: Config, root: Path) -> Data:
         labelled,
         config.target,
         infer_roles(config, labelled),
-        sha256(path),
+        given.sources_hash(config, root),
         unlabelled,
         table.kinds,
         noted(config, path, table),
@@ -76,7 +77,7 @@ def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
     """What the knobs name has that role; every other column is dropped: the encoder reads texts alone."""
     special = {
         config.group: "group", config.time: "time", config.query: "query", config.text: "text",
-        config.text_pair: "text", config.target: "target",
+        config.text_pair: "text", given.column(config): "part", config.target: "target",
     }  # fmt: skip
     return dict.fromkeys(frame.columns, "drop") | {name: role for name, role in special.items() if name}
 
