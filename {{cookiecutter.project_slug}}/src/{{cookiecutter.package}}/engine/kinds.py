@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from . import formatted
-from .moments import MOMENT, moments, order_of
+from .moments import MOMENT, iso_times, moments, order_of
 
 KINDS: dict[str, Any] = {
     "number": pl.Float64, "text": pl.String, "image": pl.String, "integer": pl.Int64, "boolean": pl.Boolean,
@@ -192,6 +192,8 @@ def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list
     types = set(map(type, values)) - {type(None)}
     if _plain(values, types, kind):
         return pl.Series(name, values, dtype=KINDS[kind["kind"]]), []
+    if kind["kind"] in ("date", "datetime") and types == {str} and (times := iso_times(values)) is not None:
+        return pl.Series(name, times, dtype=pl.Datetime("us")).cast(KINDS[kind["kind"]]), []
     found: list[Any] = [None] * len(values)
     wrong: list[int] = []
     for one in types:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -9,25 +11,49 @@ import polars as pl
 DATE = r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
 CLOCK = r"[T ]\s*(\d{1,2}:\d{2})(:\d{2}(?:[.,]\d{1,9})?)?(?: ?([AaPp][Mm]))?(?: ?(Z|UTC|[+-]\d{2}:?\d{2}))?"
 MOMENT = rf"{DATE}(?:{CLOCK})?\s*$"
+ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d)?", re.ASCII)
 ORDERS = {"ymd": "%Y-%m-%d", "dmy": "%d-%m-%Y", "mdy": "%m-%d-%Y"}
 
 
 def order_of(known: pl.Series, first: str = "dmy") -> dict[str, Any] | None:
     """A date or a time: year first, else day first where that can be all through, else month first."""
+    kind = "date" if not known.str.contains(":", literal=True).any() else "datetime"
+    if not _plain(known).null_count():
+        return {"kind": kind, "order": "ymd"}
     values = known.unique()
-    kind = "date" if not values.str.contains(":").any() else "datetime"
     for order in ("mdy", "dmy") if first == "mdy" else ("dmy", "mdy"):
         if not moments(values, order).null_count():
             return {"kind": kind, "order": order if values.str.contains(r"^\s*\d{1,2}\D").any() else "ymd"}
     return None
 
 
+def iso_times(values: list[str | None]) -> list[datetime | None] | None:
+    """What `moments` makes of these, in Python, where all are written 2013-01-31 or 2013-01-31T18:30:00; else None. For a
+    few values it is ten times as fast."""
+    try:
+        return [datetime.fromisoformat(v) if v and ISO.fullmatch(v) else _only_none(v) for v in values]
+    except ValueError:
+        return None
+
+
+def _only_none(value: str | None) -> None:
+    if value is not None:
+        raise ValueError(value)
+
+
 def moments(column: pl.Series, order: str) -> pl.Series:
     """Times in UTC of texts; year first, or in this order. A text with a zone is taken to UTC, one without is left as it is."""
-    plain = column.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
-    plain = plain.fill_null(column.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")))
+    plain = _plain(column)
     rest = column.set(plain.is_not_null(), None)
     return plain if rest.null_count() == len(rest) else plain.fill_null(_any_moment(rest, order))
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Those that are written as most files have them, by the fast way of polars; null for all others."""
+    times = column.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    if not times.null_count():
+        return times
+    return times.fill_null(column.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")))
 
 
 def _any_moment(column: pl.Series, order: str) -> pl.Series:
