@@ -238,7 +238,7 @@ def test_the_nearest_moment_is_the_border(make: Callable[..., Inside]) -> None:
 
 # --- separators of lines in a reason or a name --------------------------------------------------------------------------------
 
-ODD = ["ok\u2028go\u0085on", "a\x0bb\x0cc\x1cd\x1de\x1ef", "\u2029", "two\nlines\r\nand more"]
+ODD = ["ok\u2028go\u0085on", "a\x0bb\x0cc\x1cd\x1de\x1ef", "for\u2029ever", "two\nlines\r\nand more"]
 
 
 @pytest.mark.parametrize("reason", ODD)
@@ -255,6 +255,12 @@ def test_line_separator(make: Callable[..., Inside], reason: str) -> None:
     assert project.record("train")["force"] == reason
 
 
+@pytest.mark.parametrize("reason", ["", "  ", "\u2029"])
+def test_a_blank_reason_is_none(make: Callable[..., Inside], reason: str) -> None:
+    answer = make(table(["a", "b"] * 60), task="binary").recipe("split", "--force", reason)
+    assert answer.status == 2 and "audit has not been done" in answer.sentence
+
+
 def test_line_separator_in_the_author_of_a_commit(make: Callable[..., Inside]) -> None:
     project = make(table(["a", "b"] * 60), task="binary")
     for words in (["init", "-q"], ["config", "user.name", "Ada\u2028Byron\u0085"], ["config", "user.email", "ada@example.org"]):
@@ -264,3 +270,14 @@ def test_line_separator_in_the_author_of_a_commit(make: Callable[..., Inside]) -
     rows = json.loads(project.recipe("log", "--json").output)
     assert next(row["who"] for row in rows if row["step"] == "open_test") == "Ada\u2028Byron\u0085 <ada@example.org>"
     assert project.recipe("evaluate").status == 2 and "was opened on" in project.recipe("evaluate").sentence
+
+
+def test_line_separators_in_the_data(package: str, tmp_path: Path) -> None:
+    """In a column's name and in cells without quotes: the file has the rows and columns that it has."""
+    project = Inside(package, tmp_path / "p", task="binary")
+    odd, cells = "note\u2028of\u0085it", ("z\u0085", "x\u2028y", "x\u2028y")
+    lines = [f"{i % 7},{cells[i % 3]},{'ab'[i % 2]}" for i in range(120)]
+    (project.root / "data" / "train.csv").write_text("\n".join([f"u,{odd},target", *lines]) + "\n", encoding="utf-8")
+    frame = project.project().data.frame
+    assert frame.columns == ["u", odd, "target"] and frame.height == 120
+    assert set(frame[odd].unique()) == {"x\u2028y", "z\u0085"}

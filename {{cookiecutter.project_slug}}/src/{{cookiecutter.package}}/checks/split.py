@@ -45,7 +45,8 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
         train=1 - val - test,
         val=val,
         test=test,
-        **{f"{name}_now": max(n / max(len(data), 1), 1e-4) for name, n in zip(PARTS, counts, strict=True)},
+        val_now=max(counts[1] / max(len(data), 1), 1e-4),
+        test_now=max(counts[2] / max(len(data), 1), 1e-4),
     )
 
 

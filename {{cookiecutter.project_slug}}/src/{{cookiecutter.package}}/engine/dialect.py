@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ def sniff(path: Path) -> Dialect:
     require_text(path, start)
     text = start.decode("utf-8-sig", errors="surrogateescape")
     carriage = "\n" not in text and "\r" in text
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text, newline=""))  # at line breaks alone: a cell may hold other separators
     lines = lines[:-1] if len(start) == START and len(lines) > 1 else lines  # the last one may be cut off
     tables = {mark: _parsed(lines, mark) for mark in SEPARATORS}
     mark = max(SEPARATORS, key=lambda s: _fit(tables[s]))

@@ -48,7 +48,7 @@ def enter(project: Project, step: str, model: Record | None = None) -> dict[str,
     model: the record whose model is evaluated, exported or promoted; what was found of its data, split and code counts, whatever
     recipe.toml says by now.
     """
-    rests_on = {}
+    rests_on: dict[str, str] = {}
     for before in _steps(project, step, model):
         records = standing(project, before, model)
         rests_on |= {before: records[0]["id"]} if records else {}

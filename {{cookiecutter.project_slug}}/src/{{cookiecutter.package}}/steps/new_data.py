@@ -187,7 +187,7 @@ def write(project: Project, proposal: Proposal) -> str:
     if after == before:
         return "recipe.toml says all of it already"
     write_atomic(path, after)
-    changes = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    changes = difflib.unified_diff(before.split("\n"), after.split("\n"), n=0, lineterm="")
     shown = [f"  {line}" for line in list(changes)[2:] if not line.startswith("@@")]
     return "\n".join(["", f"{path} was changed:", *shown, "", _next(proposal)])
 
