@@ -66,7 +66,7 @@ def brief(value: Any) -> Any:
 
 def shown(done: dict[str, Any], all_of_it: bool = False) -> str:
     """A command and what matters of what it said: warnings, fails, scores, refusals and its last line."""
-    lines = (done["out"] + "\n" + done["said"]).splitlines()
+    lines = (done["out"] + "\n" + done["said"]).replace(f"{Path.cwd()}/", "").splitlines()
     wanted = re.compile(r"  (WARN|FAIL) |\w[\w-]*: |recipe |  \S.*(\[.*\]|on \d+ test rows|-> )|\S*Error")
     first = re.compile(r"(audit|split|baseline|check|train|evaluate): [a-z]")  # what the command is for
     kept = [line for line in lines if line.strip() and (all_of_it or (wanted.match(line) and not first.match(line)))]
