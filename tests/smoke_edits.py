@@ -68,10 +68,10 @@ START = {
     "text": ("std=0.02)", "std=6)"),
 }
 TARGETS = {
-    "tabular": ("for name, tensor in self.x.items()}, self.y[rows],", "for name, tensor in self.x.items()}, self.y[rows.flip(0)],"),
-    "image": ("        return Batch(x, self.y[rows], rows, query)\n\n", "        return Batch(x, self.y[rows.flip(0)], rows, query)\n\n"),
-    "text": ("            yield Batch(x, self.y[rows],", "            yield Batch(x, self.y[rows.flip(0)],"),
-}  # fmt: skip
+    "tabular": ("yield Batch(x, self.y[rows],", "yield Batch(x, self.y[rows.flip(0)],"),
+    "image": ("        return Batch(x, self.y[rows],", "        return Batch(x, self.y[rows.flip(0)],"),
+    "text": ("yield Batch(x, self.y[rows],", "yield Batch(x, self.y[rows.flip(0)],"),
+}
 
 
 def of_model(kind: str, task: str) -> list[Mistake]:
