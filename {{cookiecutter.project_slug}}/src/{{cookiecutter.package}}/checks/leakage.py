@@ -24,10 +24,11 @@ def after_outcome(config: Config, data: Data) -> Finding:
 
     Needs rows without a target; they say what is known before the outcome.
     """
-    if data.unlabelled is None or data.unlabelled.height < 20:
+    rows = None if data.unlabelled is None else data.unlabelled.filter(pl.col(data.target).is_null())
+    if rows is None or rows.height < 20:
         return not_applicable("recorded after the outcome", "fewer than 20 rows without a target")
     columns = [c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction]
-    empty = {c: (_empty(data.unlabelled, c), _empty(data.frame, c)) for c in columns}
+    empty = {c: (_empty(rows, c), _empty(data.frame, c)) for c in columns}
     late = [c for c in columns if empty[c][0] - empty[c][1] > EARLY]
     words = "; ".join(
         f"{c} is empty on {empty[c][0]:.0%} of rows without a target and {empty[c][1]:.1%} of rows with one"

@@ -30,7 +30,7 @@ UNKNOWN = 0.5  # share of unknown tokens at which a tokenizer plainly does not f
 
 
 def load(config: Config, root: Path) -> Data:
-    """Read the file, check the text columns, and set rows without a target aside. Raises UserError for bad input."""
+    """Read the file, check the text columns, and set rows without a target or a text aside. Raises UserError for bad input."""
     path = root / config.data
     frame = given.read(config, root, read_table).rechunk()  # rows of a frame in one piece are taken without copying their texts
     named = {
@@ -40,8 +40,8 @@ def load(config: Config, root: Path) -> Data:
     require_columns(named, frame, path)
     for name in text_columns(config):
         frame = frame.with_columns(_texts(frame[name], path))
-    labelled = frame.filter(pl.col(config.target).is_not_null())
-    unlabelled = frame.filter(pl.col(config.target).is_null())
+    aside = pl.col(config.target).is_null() | wordless(text_columns(config))
+    labelled, unlabelled = frame.filter(~aside), frame.filter(aside)
     check_target(config, labelled, path)
     return Data(
         labelled, config.target, infer_roles(config, labelled), given.sources_hash(config, root),
@@ -52,6 +52,11 @@ def load(config: Config, root: Path) -> Data:
 def text_columns(config: Config) -> list[str]:
     """The text column, and that of the second text where there is one."""
     return [name for name in (config.text, config.text_pair) if name]
+
+
+def wordless(columns: list[str]) -> pl.Expr:
+    """Whether all texts of a row are missing or blank: nothing to train on, and nothing to answer."""
+    return ~pl.any_horizontal(pl.col(name).fill_null("").str.contains(r"\S") for name in columns)
 
 
 def _texts(column: pl.Series, path: Path) -> pl.Series:
@@ -240,8 +245,8 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
 
 def accept(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Texts to predict: a row needs words in at least one of its texts."""
-    words = np.any([(frame[name].fill_null("").str.strip_chars() != "").to_numpy() for name in prep["texts"]], axis=0)
-    return frame, ["" if some else "has no text" for some in words]
+    none = frame.select(wordless(prep["texts"])).to_series()
+    return frame, ["has no text" if lacking else "" for lacking in none]
 
 
 def watch(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
