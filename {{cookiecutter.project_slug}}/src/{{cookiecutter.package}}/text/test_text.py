@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 
+from ..checks import leakage
 from ..cli import main
 from ..config import make_config
 from ..engine.loop import plan, step
