@@ -39,8 +39,6 @@ HEAVY = (
     "torch", "torchvision.transforms.v2", "transformers", "scipy.stats", "sklearn.ensemble", "sklearn.linear_model", "lightgbm",
     "sklearn.model_selection", "sklearn.neighbors", "sklearn.feature_extraction.text", "cleanlab.filter", "datasketch", "imagehash",
 )  # fmt: skip
-VERDICTS = {"true": "true problem", "false": "false alarm", "": "not read yet"}
-READ = ROOT / "bench" / "folders_read.json"  # set -> check -> [true or false, what the reader saw]
 
 
 def sets() -> dict[str, tuple[str, Any]]:
@@ -127,7 +125,10 @@ def through(name: str, kind: str, make: Any, folder: Path) -> dict[str, Any]:
             break
     records = [json.loads(path.read_text()) for path in sorted(project.glob("runs/*/record.json"))]
     found["findings"] = [
-        [record["step"], f["check"], f["verdict"], f["saw"]] for record in records for f in record["findings"] if f["verdict"] in ("WARN", "FAIL")
+        [record["step"], f["check"], f["verdict"], f["saw"]]
+        for record in records
+        for f in record["findings"]
+        if f["verdict"] in ("WARN", "FAIL")
     ]
     found |= answered(project, data, records)
     shutil.rmtree(project / "runs", ignore_errors=True)
@@ -156,7 +157,9 @@ def write_recipe(project: Path, kind: str, made: dict[str, Any], done: dict[str,
 def answered(project: Path, data: str, records: list[dict[str, Any]]) -> dict[str, int]:
     """Rows that the audit read, and rows that predict answered and set aside; of what `data` names."""
     rows = next((r["result"]["rows"] for r in records if r["step"] == "audit"), 0)
-    lines = [json.loads(line) for path in project.glob("data/**/*.aside.jsonl") for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line) for path in project.glob("data/**/*.aside.jsonl") for line in path.read_text().splitlines()
+    ]
     import polars as pl
 
     readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}

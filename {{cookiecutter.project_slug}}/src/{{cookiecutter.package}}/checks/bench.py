@@ -152,14 +152,17 @@ class Bench:
             for name, norm in norms.items():
                 short.norms[name].append(norm)
 
-        scale = _trainable(model).norm().clamp(min=1e-12)  # weights that explode would hide their own steps
+        trained = [p.detach() for p in model.parameters() if p.requires_grad]
+        before = [p.clone() for p in trained]
+        scale = nn.utils.get_total_norm(before).clamp(min=1e-12)  # weights that explode would hide their own steps
         seen = []
         for batch in self.stream(STEPS, self.few):
             brought.clear()
-            before = _trainable(model)
             loss = float(step(model, [batch], self.loss, optimiser, self.config, observe))
             short.losses.append(loss / len(batch.y))
-            short.moved.append(float((_trainable(model) - before).norm() / scale))
+            short.moved.append(float(nn.utils.get_total_norm([p - b for p, b in zip(trained, before, strict=True)]) / scale))
+            for p, b in zip(trained, before, strict=True):
+                b.copy_(p)
             seen.append(batch.index.cpu())
         for hook in hooks:
             hook.remove()
@@ -214,10 +217,6 @@ def _same(held: Tensor, brought: Tensor | None) -> bool:
     if brought is None:
         return not bool(held.any())
     return bool((held - brought).norm() <= 1e-3 * brought.norm() + 1e-12)
-
-
-def _trainable(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
 
 
 def quiet(model: nn.Module) -> nn.Module:

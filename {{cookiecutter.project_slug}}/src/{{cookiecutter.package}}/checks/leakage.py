@@ -28,10 +28,11 @@ def after_outcome(config: Config, data: Data) -> Finding:
     complete there as elsewhere: rows of another source, and people who answer nothing, leave many columns empty.
     """
     check = "recorded after the outcome"
-    if data.unlabelled is None or data.unlabelled.height < 20:
+    rows = None if data.unlabelled is None else data.unlabelled.filter(data.unlabelled[data.target].is_null())
+    if rows is None or rows.height < 20:
         return not_applicable(check, "fewer than 20 rows without a target")
     columns = [c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction]
-    empty = {c: (_empty(data.unlabelled, c), _empty(data.frame, c)) for c in columns}
+    empty = {c: (_empty(rows, c), _empty(data.frame, c)) for c in columns}
     late = [c for c in columns if empty[c][0] - empty[c][1] > EARLY]
     gone = all(empty[c][0] - empty[c][1] > ALL for c in late)
     whole = [c for c in columns if abs(empty[c][0] - empty[c][1]) <= WHOLE]

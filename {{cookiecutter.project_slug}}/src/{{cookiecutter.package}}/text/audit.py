@@ -44,14 +44,17 @@ def audit(config: Config, data: Data) -> list[Finding]:
 
 def empty_texts(config: Config, data: Data) -> Finding:
     """Texts that are missing, blank or undecodable, and texts of absurd length."""
-    texts = [data.frame[name].fill_null("") for name in text_columns(config)]
+    names = text_columns(config)
+    aside = pl.DataFrame(schema=data.frame.schema) if data.unlabelled is None else data.unlabelled
+    whole = pl.concat([data.frame, aside.filter(pl.col(config.target).is_not_null())], how="vertical_relaxed")
+    texts, left_out = [whole[name].fill_null("") for name in names], whole.height - len(data)
     blank = np.any([(~t.str.contains(r"\S")).to_numpy() for t in texts], axis=0)
     broken = np.any([t.str.contains("\ufffd", literal=True).to_numpy() for t in texts], axis=0)
     letters = np.max([t.str.len_chars().to_numpy() for t in texts], axis=0)
     share = float((blank | broken).mean())
     return finding(
         "texts",
-        f"{int(blank.sum()):,} of {len(data):,} are empty, {int(broken.sum()):,} hold undecodable characters; "
+        f"{int(blank.sum()):,} of {whole.height:,} are empty ({left_out:,} rows left out), {int(broken.sum()):,} hold undecodable characters; "
         f"median {np.median(letters):.0f} characters, longest {letters.max():,}",
         fail=share > 0.1,
         warn=share > 0.001,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import operator
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import polars as pl
 
 from ..engine import given
 from ..engine.table import declared, noted, read_table, require_columns
-from ..engine.target import as_text, check_target, fit_target, query_numbers, targets, with_target
+from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
 
@@ -30,7 +32,7 @@ UNKNOWN = 0.5  # share of unknown tokens at which a tokenizer plainly does not f
 
 
 def load(config: Config, root: Path) -> Data:
-    """Read the file, check the text columns, and set rows without a target aside. Raises UserError for bad input."""
+    """Read the file, check the text columns, and set rows without a target or a text aside. Raises UserError for bad input."""
     path = root / config.data
     said = declared(config, text=text_columns(config))
     table = given.read(config, root, lambda file: read_table(file, declared=said))
@@ -42,7 +44,8 @@ def load(config: Config, root: Path) -> Data:
     require_columns(named, frame, path)
     for name in text_columns(config):
         frame = frame.with_columns(_texts(frame[name], path))
-    labelled, unlabelled = with_target(frame, config.target)
+    aside = frame[config.target].is_null() | wordless(frame, text_columns(config))
+    labelled, unlabelled = frame.filter(~aside), frame.filter(aside) if aside.any() else None
     check_target(config, labelled, path)
     return Data(
         labelled,
@@ -58,6 +61,12 @@ def load(config: Config, root: Path) -> Data:
 def text_columns(config: Config) -> list[str]:
     """The text column, and that of the second text where there is one."""
     return [name for name in (config.text, config.text_pair) if name]
+
+
+def wordless(frame: pl.DataFrame, columns: list[str]) -> pl.Series:
+    """Whether all texts of a row are missing or blank, bool [n]: nothing to train on, and nothing to answer."""
+    blank = [~frame[name].fill_null("").str.contains(r"\S") for name in columns]
+    return functools.reduce(operator.and_, blank)
 
 
 def _texts(column: pl.Series, path: Path) -> pl.Series:
@@ -246,8 +255,8 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
 
 def accept(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Texts to predict: a row needs words in at least one of its texts."""
-    words = np.any([(frame[name].fill_null("").str.strip_chars() != "").to_numpy() for name in prep["texts"]], axis=0)
-    return frame, ["" if some else "has no text" for some in words]
+    none = wordless(frame, prep["texts"])
+    return frame, ["has no text" if lacking else "" for lacking in none]
 
 
 def watch(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
