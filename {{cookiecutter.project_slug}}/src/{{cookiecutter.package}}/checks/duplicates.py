@@ -95,10 +95,8 @@ def near_pairs(config: Config, data: Data) -> Near:
         rows, few = rows[np.sort(distinct)], few.take(np.sort(distinct))
     why = ""
     if texts := data.columns("text"):
-        joined = (
-            few.frame[texts].select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)).to_series().to_list()
-        )
-        found, looked, what = np.array(_like_texts(joined), dtype=np.int64), len(rows), "texts"
+        joined = few.frame[texts].select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)).to_series()
+        found, looked, what = np.array(_like_texts(joined.to_list()), dtype=np.int64), len(rows), "texts"
     elif images := data.columns("image"):
         alike, what = _like_images([str(p) for p in few.frame[images[0]]])
         found, looked, why = np.array(alike, dtype=np.int64), len(rows), "no two images could be read"

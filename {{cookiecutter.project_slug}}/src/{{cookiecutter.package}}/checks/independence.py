@@ -128,9 +128,9 @@ def in_order(config: Config, data: Data) -> bool:
     relevance that does so within the queries. Of 20 steps by chance all go one way in one file of 500,000."""
     query = queries(config, data)
     if query is None and config.task != "regression":
-        y = data.frame[data.target].cast(pl.String)
-        k, turns = y.n_unique(), int((y != y.shift()).sum())  # the first row has no row before it
-        return turns < 2 * k < 0.1 * len(y)
+        names = data.frame[data.target].cast(pl.String)
+        k, turns = names.n_unique(), int((names != names.shift()).sum())  # the first row has no row before it
+        return turns < 2 * k < 0.1 * len(names)
     y = data.frame[data.target].cast(pl.Float64).to_numpy()
     steps = np.diff(y) if query is None else steps_within(query, y)
     up, down = int((steps > 0).sum()), int((steps < 0).sum())
