@@ -20,7 +20,7 @@ from edits import (
 from plant import Edit, Fault, Plant
 
 TABLE, PARTS = "tabular/data.py", "engine/parts.py"
-BATCH = "            yield Batch({name: tensor[rows] for name, tensor in self.x.items()}, self.y[rows], rows, query)"
+BATCH = "            yield Batch(x, self.y[rows], rows, query)"
 PARTS_OF = (
     "    return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}"
 )
@@ -60,7 +60,6 @@ def _scaled_by_itself() -> Edit:
 def _scaled_otherwise(factor: float) -> Fault:
     """Evaluation multiplies the scaled numbers by a factor."""
     new = (
-        "            x = {name: tensor[rows] for name, tensor in self.x.items()}\n"
         f"            x['numeric'] = x['numeric'] * (1.0 if augment else {factor})\n"
         "            yield Batch(x, self.y[rows], rows, query)"
     )

@@ -8,7 +8,7 @@ from plant import Edit, Fault, Plant
 MODEL, DATA = "tabular/model.py", "tabular/data.py"
 FORWARD = '        parts = [x["numeric"]] if "numeric" in x else []  # [b, d]'
 HEAD = "return self.head(self.body(torch.cat(parts, dim=1)))  # [b, k]"
-BATCH = "            yield Batch({name: tensor[rows] for name, tensor in self.x.items()}, self.y[rows], rows, query)"
+BATCH = "            yield Batch(x, self.y[rows], rows, query)"
 
 
 def _sees(columns: int) -> Fault:
@@ -28,7 +28,6 @@ def _clamped(most: float) -> Fault:
 def _swapped(order: str) -> Fault:
     """Columns in another order whenever it is not training."""
     new = (
-        "            x = {name: tensor[rows] for name, tensor in self.x.items()}\n"
         "            if not augment:\n"
         f"                width = list(range(x['numeric'].shape[1])); x['numeric'] = x['numeric'][:, {order}]\n"
         "            yield Batch(x, self.y[rows], rows, query)"
