@@ -160,7 +160,9 @@ class Bench:
             brought.clear()
             loss = float(step(model, [batch], self.loss, optimiser, self.config, observe))
             short.losses.append(loss / len(batch.y))
-            short.moved.append(float(nn.utils.get_total_norm([p - b for p, b in zip(trained, before, strict=True)]) / scale))
+            short.moved.append(
+                float(nn.utils.get_total_norm([p - b for p, b in zip(trained, before, strict=True)]) / scale)
+            )
             for p, b in zip(trained, before, strict=True):
                 b.copy_(p)
             seen.append(batch.index.cpu())

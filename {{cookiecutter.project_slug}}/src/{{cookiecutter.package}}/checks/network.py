@@ -94,7 +94,7 @@ def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
     if len(rows) < 2:
         return not_applicable("overfit a batch", "all inputs are alike")
     best, floor = math.inf, _floor(bench, bench.batch(rows))
-    words = {"floor": floor, "limit": steps, "examples": len(rows)}
+    words: dict[str, Any] = {"floor": floor, "limit": steps, "examples": len(rows)}
     for factor in (1, 10):
         config = bench.config.model_copy(
             update={"weight_decay": 0.0, "label_smoothing": 0.0, "lr": bench.config.lr * factor}

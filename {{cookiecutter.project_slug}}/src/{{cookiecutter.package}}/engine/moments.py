@@ -30,15 +30,12 @@ def order_of(known: pl.Series, first: str = "dmy") -> dict[str, Any] | None:
 def iso_times(values: list[str | None]) -> list[datetime | None] | None:
     """What `moments` makes of these, in Python, where all are written 2013-01-31 or 2013-01-31T18:30:00; else None. For a
     few values it is ten times as fast."""
+    if any(value is not None and not ISO.fullmatch(value) for value in values):
+        return None
     try:
-        return [datetime.fromisoformat(v) if v and ISO.fullmatch(v) else _only_none(v) for v in values]
+        return [None if value is None else datetime.fromisoformat(value) for value in values]
     except ValueError:
         return None
-
-
-def _only_none(value: str | None) -> None:
-    if value is not None:
-        raise ValueError(value)
 
 
 def moments(column: pl.Series, order: str) -> pl.Series:

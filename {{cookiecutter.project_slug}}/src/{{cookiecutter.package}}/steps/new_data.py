@@ -53,9 +53,9 @@ def propose(project: Project, path: Path) -> Proposal:
     read."""
     if not path.exists():
         raise UserError(f"{path} does not exist; name a CSV, JSON lines or Parquet file, or a folder of class folders")
-    place = Path(os.path.relpath(path.resolve(), project.root)).as_posix()
+    place, written = Path(os.path.relpath(path.resolve(), project.root)).as_posix(), list[str]()
     if path.is_dir():
-        columns, large, written = [project.config.target], "", []
+        columns, large = [project.config.target], ""
     else:
         large = larger_than_memory(path)
         table, written = _read(project.config, path, FIRST if large else None)

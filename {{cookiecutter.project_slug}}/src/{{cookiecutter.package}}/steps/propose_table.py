@@ -84,7 +84,7 @@ def _target(config: Config, frame: pl.DataFrame, asked: str) -> Line:
         return Line("target", config.target, "as recipe.toml has it")
     could = [name for name in frame.columns if _could_be_predicted(frame[name])]
     could = [name for name in could if not DESCRIBES.search(snake(name))] or could
-    named = sorted((name for name in could if _rank(name) is not None), key=_rank)
+    named = sorted((name for name in could if _rank(name) is not None), key=lambda name: _rank(name) or 0)
     if named:
         others = f"; or is it {' or '.join(named[1:4])}?" if named[1:] else ""
         return Line("target", named[0], f"by its name{others}")

@@ -42,8 +42,8 @@ def load(config: Config, root: Path) -> Data:
     path = root / config.data
     if said := larger_than_memory(path):
         raise UserError(f"{path}: {said}; set sample_rows = 200_000 in recipe.toml, and it is read in pieces")
-    said = declared(config, numeric=config.numeric)
-    table = given.read(config, root, lambda file: read_table(file, declared=said))
+    settings = declared(config, numeric=config.numeric)
+    table = given.read(config, root, lambda file: read_table(file, declared=settings))
     require_named(config, table.frame, path)
     labelled, unlabelled = with_target(table.frame, config.target)
     check_target(config, labelled, path)

@@ -103,7 +103,10 @@ def test_a_file_of_its_own_is_the_test_part() -> None:
         (lambda f: f.with_columns(split=pl.lit("train")), "has train rows alone"),
         (lambda f: f.with_columns(split=pl.lit("test")), "has test rows alone"),
         (lambda f: f.filter(pl.col("split") != "train"), "has test and val rows alone"),
-        (lambda f: f.with_columns(split=pl.col("split").replace("val", "eval1")), "names the part 'eval1' in 40 rows; parts"),
+        (
+            lambda f: f.with_columns(split=pl.col("split").replace("val", "eval1")),
+            "names the part 'eval1' in 40 rows; parts",
+        ),
         (lambda f: f.with_columns(split=pl.col("split").replace("val", None)), "names no part in 40 rows"),
         (lambda f: f.with_columns(split=pl.lit(1)), "names the part '1' in 200 rows"),
         (lambda f: f.drop("split"), "split_column names column 'split', which"),
@@ -132,7 +135,11 @@ def test_a_test_file_of_another_shape_gets_one_sentence(change: Any, words: str)
 
 
 def test_settings_that_contradict_a_given_split_are_refused() -> None:
-    for knobs in ({"split": "random"}, {"split": "time", "time": "day"}, {"split_column": "", "test_data": "t", "split": "stratified"}):
+    for knobs in (
+        {"split": "random"},
+        {"split": "time", "time": "day"},
+        {"split_column": "", "test_data": "t", "split": "stratified"},
+    ):
         with pytest.raises(ValidationError, match="contradicts"):
             config_of(**knobs)
     with pytest.raises(ValidationError, match="must be different columns"):
@@ -155,7 +162,9 @@ def test_a_given_split_is_checked_like_any_other() -> None:
     data = read(config, torn)
     part = assign(config, data)
     assert checks.groups(config, data, part).verdict == "FAIL"
-    twice = pl.DataFrame({name: np.repeat(np.random.default_rng(i).normal(size=N // 2), 2) for i, name in enumerate("uvw")})
+    twice = pl.DataFrame(
+        {name: np.repeat(np.random.default_rng(i).normal(size=N // 2), 2) for i, name in enumerate("uvw")}
+    )
     copies = Data(data.frame.hstack(twice), "y", {**dict.fromkeys("uvw", "numeric"), "y": "target"}, "")
     assert checks.duplicates(config_of(), copies, part).verdict == "FAIL"
 

@@ -324,8 +324,7 @@ def test_formulas_in_texts_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
 
 def test_cards_hold_no_html() -> None:
     assert (
-        card.plain('classes <script>alert("x")</script> & more')
-        == 'classes &lt;script>alert("x")&lt;/script> & more'
+        card.plain('classes <script>alert("x")</script> & more') == 'classes &lt;script>alert("x")&lt;/script> & more'
     )
 
 
