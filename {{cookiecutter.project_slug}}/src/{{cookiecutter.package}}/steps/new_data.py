@@ -119,8 +119,10 @@ def _outdated(project: Project, columns: list[str], place: str) -> list[Line]:
         if len(kept) < len(entries):
             lost = next(entry for entry in entries if entry not in kept)
             found.append(Line(name, kept, f"the data have no column {lost!r}"))
-    if config.iid and (project.root / config.data).resolve() != (project.root / place).resolve():
-        found.append(Line("iid", "", f"the reason was given for {config.data}"))
+    if (project.root / config.data).resolve() != (project.root / place).resolve():
+        found += [Line("iid", "", f"the reason was given for {config.data}")] if config.iid else []
+        found += [Line("test_data", "", f"it was the test file of {config.data}")] if config.test_data else []
+        found += [Line("split", "auto", f"it was given for {config.data}")] if config.split == "given" else []
     return found
 
 
