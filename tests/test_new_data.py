@@ -79,8 +79,8 @@ KINDS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "dates": ({"day": days(date(2020, 1, 1))}, {"time": "day"}),
     "births": ({"birth_date": days(date(1960, 1, 1))}, {"task": "binary"}),
     "patients": ({"patient_id": [1000 + i // 6 for i in range(N)]}, {"group": "patient_id"}),
-    "rows": ({"orderNo": [100_000 + 7 * i * (i % 5 + 1) for i in range(N)]}, {"id": ["orderNo"]}),
-    "money": ({"paid": [f"${1000 + 13 * i:,}" for i in range(N)]}, {"numeric": ["paid"]}),
+    "rows": ({"orderNo": [100_000 + 7 * (77 * i % N) + i % 3 for i in range(N)]}, {"id": ["orderNo"]}),
+    "money": ({"paid": [f"${1000 + 13 * (77 * i % N):,}" for i in range(N)]}, {"numeric": ["paid"]}),
     "long texts": ({"remark": [f"what was said of number {i % 60} on that day" for i in range(N)]}, {"drop": ["remark"]}),
 }  # fmt: skip
 
