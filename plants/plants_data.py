@@ -20,7 +20,7 @@ from edits import (
 from plant import Edit, Fault, Plant
 
 TABLE, PARTS = "tabular/data.py", "engine/parts.py"
-BATCH = "            yield Batch({name: tensor[rows] for name, tensor in self.x.items()}, self.y[rows], rows, query)"
+BATCH = "            yield Batch(x, self.y[rows], rows, query)"
 PARTS_OF = (
     "    return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}"
 )

@@ -8,7 +8,7 @@ from plant import Edit, Fault, Plant
 MODEL, DATA = "tabular/model.py", "tabular/data.py"
 FORWARD = '        parts = [x["numeric"]] if "numeric" in x else []  # [b, d]'
 HEAD = "return self.head(self.body(torch.cat(parts, dim=1)))  # [b, k]"
-BATCH = "            yield Batch({name: tensor[rows] for name, tensor in self.x.items()}, self.y[rows], rows, query)"
+BATCH = "            yield Batch(x, self.y[rows], rows, query)"
 
 
 def _sees(columns: int) -> Fault:
