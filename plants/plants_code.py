@@ -188,7 +188,7 @@ SCHEDULE = [
 
 ORDER = "    order = torch.arange(n) if random is None else shuffled(n, random, getattr(examples, \"stretch\", 1))\n"
 TODO = "            todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]\n"
-TABLE = "            query = None if self.query is None else self.query[rows]\n            yield Batch({name"
+TABLE = "            query = None if self.query is None else self.query[rows]\n            x = {name"
 
 
 def windows(width: int) -> Fault:
