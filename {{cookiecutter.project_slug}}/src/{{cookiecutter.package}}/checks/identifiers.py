@@ -38,10 +38,11 @@ def identifiers(config: Config, data: Data) -> Finding:
     if not columns:
         return not_applicable(check, "no column is read as a number unless you said so")
     found = names_things(data, columns)
-    kept = [*getattr(config, "categorical", []), *found]
     rows = [name for name in found if data.frame[name].n_unique() == len(data)]
-    first = next(iter(found), "")
-    edit = f"id = {listed([*getattr(config, 'id', []), *rows])}" if rows else f"categorical = {listed(kept)}"
+    things = [name for name in found if name not in rows]
+    edits = [f"id = {listed([*getattr(config, 'id', []), *rows])}"] if rows else []
+    edits += [f"categorical = {listed([*getattr(config, 'categorical', []), *things])}"] if things else []
+    first = next(iter(things or found), "")
     return finding(
         check,
         "; ".join(f"{name}: {why}" for name, why in found.items()) or f"none of {len(columns)} columns",
@@ -49,8 +50,8 @@ def identifiers(config: Config, data: Data) -> Finding:
         evidence={"columns": found},
         chance=CHANCE,
         first=first,
-        edit=edit,
-        group="" if rows else f'group = "{first}" where rows of one belong together and new ones will come, or ',
+        edit=", ".join(edits),
+        group=f' (or group = "{first}" where rows of one belong together and new ones will come)' if things else "",
     )
 
 
@@ -91,7 +92,7 @@ def _evidence(name: str, values: np.ndarray, outcomes: dict[str, np.ndarray], fr
             continue
         own, next_to, any_two = _differences(values[known], z[known])
         half = own if called else (own + any_two) / 2
-        if len(own) > VALUES and _surely(any_two - own, limit) and _surely(next_to - half[:-1], limit):
+        if len(own) > VALUES and _surely(next_to - half[:-1], limit):
             return (
                 f"{len(distinct):,} whole numbers; in {other}, rows of one value have a variance of {own.mean():.2f}, rows"
                 f" of neighboring values {next_to.mean():.2f}, and any two {any_two.mean():.2f}"

@@ -61,7 +61,10 @@ def propose(project: Project, path: Path) -> Proposal:
         table, written = _read(project.config, path, FIRST if large else None)
         columns = table.frame.columns
     old = _outdated(project, columns, place)
-    config = project.config.model_copy(update={line.name: line.value for line in old})
+    known = {line.name: line.value for line in old}
+    if written:
+        known["numeric"] = [*known.get("numeric", getattr(project.config, "numeric", [])), *written]
+    config = project.config.model_copy(update=known)
     proposal = (
         _of_folder(config, path)
         if path.is_dir()
@@ -69,9 +72,7 @@ def propose(project: Project, path: Path) -> Proposal:
     )
     proposal.lines.insert(0, Line("data", place, ""))
     if written:
-        proposal.add(
-            "numeric", [*getattr(config, "numeric", []), *written], "numbers, though not written in digits alone"
-        )
+        proposal.add("numeric", known["numeric"], "numbers, though not written in digits alone")
     if large and "sample_rows" in type(config).model_fields:
         proposal.add("sample_rows", FIRST, large)
     new = {line.name for line in (*proposal.lines, *proposal.questions)}
@@ -119,8 +120,10 @@ def _outdated(project: Project, columns: list[str], place: str) -> list[Line]:
         if len(kept) < len(entries):
             lost = next(entry for entry in entries if entry not in kept)
             found.append(Line(name, kept, f"the data have no column {lost!r}"))
-    if config.iid and (project.root / config.data).resolve() != (project.root / place).resolve():
-        found.append(Line("iid", "", f"the reason was given for {config.data}"))
+    if (project.root / config.data).resolve() != (project.root / place).resolve():
+        found += [Line("iid", "", f"the reason was given for {config.data}")] if config.iid else []
+        found += [Line("test_data", "", f"it was the test file of {config.data}")] if config.test_data else []
+        found += [Line("split", "auto", f"it was given for {config.data}")] if config.split == "given" else []
     return found
 
 

@@ -12,6 +12,8 @@ from ..checks.identifiers import CALLED, names_things
 from ..checks.independence import snake
 from ..checks.leakage import counts_rows
 from ..config import Config
+from ..engine.folders import PICTURES
+from ..engine.given import part_columns
 from ..engine.table import Table
 from ..errors import UserError
 from ..task import Data
@@ -29,7 +31,6 @@ DESCRIBES = re.compile(
     r"(^|_)(sex|gender|race|ethnicity|religion|age|name|region|country|county|state|city|location|lat|latitude|lon|"
     r"long|longitude|treatment|treat|trt|group|plot|weight|weights|se)$"
 )
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 WORDS = 5  # mean number of words from which a column is a text rather than a name
 CLASSES = 20  # whole numbers up to this many are taken for classes
 EACH = 10  # rows that the rarest of them has, or they are amounts
@@ -40,6 +41,8 @@ def of_table(config: Config, table: Table, path: Path, asked: str) -> Proposal:
     names, or ''. Raises UserError where there is nothing to learn from."""
     proposal = Proposal(config.modality, out=_unusable(config, table, asked))
     frame = table.frame.drop([n for n in (*proposal.out, *config.drop) if n in table.frame.columns])
+    given = [name for name in part_columns(frame) if name not in (asked, config.target)][:1]
+    frame = frame.drop(given)
     if frame.width < 2 or frame.height < 2:
         lost = "".join(f"; {name} {why}" for name, why in list(proposal.out.items())[:4])
         raise UserError(
@@ -50,6 +53,8 @@ def of_table(config: Config, table: Table, path: Path, asked: str) -> Proposal:
     apart = rows_apart(config, data)
     task = _task(config, frame[target.value], apart.value("query"))
     proposal.lines += [target, task, *apart.lines]
+    for name in given:
+        proposal.add("split_column", name, "it says train and val or test: the split is taken from it")
     proposal.questions += apart.questions
     _read_as(config, data, proposal, (path, table))
     if proposal.out:

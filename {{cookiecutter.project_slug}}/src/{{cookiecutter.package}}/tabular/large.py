@@ -28,7 +28,8 @@ from ..engine.table import Table, converted, declared, read_table, refused
 from ..engine.target import check_target, query_numbers, targets, with_target
 from ..errors import UserError
 from ..task import Batch, Data
-from .data import Forget, encode, feature_names, forgetting, infer_roles, require_named
+from .data import encode, feature_names, infer_roles, require_named
+from .unknown import Forget, forgetting
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,9 @@ from ..checks import loop
 from ..checks.bench import Bench
 from ..checks.wiring import rows_and_labels
 from ..engine.project import Project
-from .data import UNKNOWN, Rows
+from .data import Rows
 from .recipe import TASK, Config
+from .unknown import UNKNOWN
 
 
 def project(root: Path, n: int = 2_000, values: int = 200, **knobs: Any) -> Project:

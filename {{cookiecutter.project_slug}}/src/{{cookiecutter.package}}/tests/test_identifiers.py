@@ -99,7 +99,6 @@ def test_false_alarms_are_as_rare_as_said() -> None:
 
 
 def test_numbers_of_no_use_are_hardly_ever_called_names() -> None:
-    """Rows of one value have to be alike first."""
     alarms = 0
     for seed in range(600):
         random = np.random.default_rng(seed)
