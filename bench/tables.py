@@ -47,6 +47,7 @@ PACKAGE = "project"
 STEPS = ("new-data", "audit", "split", "baseline", "check", "train", "evaluate", "report", "export", "predict")
 # In every table, whatever is in it. Everything else is what new-data writes, or the default.
 SETTINGS = {"epochs": 20, "tracker": "none", "device": "cpu"}
+STOPPED = "it was stopped"  # in the result while the table runs
 IID = "taken as independent rows"
 
 
@@ -89,7 +90,7 @@ class Job:
         }
 
         def told(steps: list[dict[str, Any]]) -> None:
-            write(self.path, about | {"steps": steps})
+            write(self.path, about | {"steps": steps, "ended": STOPPED})
 
         try:
             project = Path(shutil.copytree(self.baked, folder / "project"))
@@ -197,7 +198,7 @@ def done(path: Path, keep: bool) -> bool:
     if not path.exists():
         return False
     result = json.loads(path.read_text())
-    return "broken" not in result and (keep or result["code"] == code())
+    return "broken" not in result and result.get("ended") != STOPPED and (keep or result["code"] == code())
 
 
 def run_all(todo: list[Table], args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "bench"))
 
+import tables as bench
 import tables_page
 from tables_data import ROWNAMES, Table, is_class, is_number, tables
 
@@ -174,7 +175,7 @@ def result(name: str, *findings: tuple[str, str, str], **more: Any) -> dict[str,
         "written": "comma; row names kept",
         "commit": "c",
     }
-    return {**about, "code": "c", "steps": steps, "answered": [200, 200], **more}
+    return {**about, "code": "c", "steps": steps, "answered": [200, 200]} | more
 
 
 def page(folder: Path, read: str, *results: dict[str, Any]) -> str:
@@ -245,3 +246,18 @@ tables.still(process, job)
     words = [sys.executable, "-c", script, str(ROOT / "bench"), str(tmp_path)]
     subprocess.run(words, check=True, capture_output=True, timeout=300)
     assert json.loads((tmp_path / "test--slow.json").read_text())["ended"] == "more than 1 s"
+
+
+def test_an_interrupted_table_is_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "a--b.json"
+    assert not bench.done(path, keep=True)
+    for more, expected in (
+        ({}, True),
+        ({"ended": bench.STOPPED}, False),
+        ({"ended": "more than 240 s"}, True),
+        ({"broken": "x"}, False),
+    ):
+        path.write_text(json.dumps(result("a/b", **more)))
+        assert bench.done(path, keep=True) is expected
+    path.write_text(json.dumps(result("a/b", code="of another day")))
+    assert not bench.done(path, keep=False)
