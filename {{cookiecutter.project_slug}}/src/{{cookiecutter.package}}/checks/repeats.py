@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -119,7 +120,7 @@ def _telling(x: np.ndarray) -> np.ndarray:
     """The columns of x [n, d] less those that follow from the others, of which the more varied go first."""
     factors: np.ndarray = np.random.default_rng(0).integers(1, 2**62, x.shape[1], dtype=np.uint64) * 2 + 1
     hashes = [_mixed(column) * factor for column, factor in zip(x.T, factors, strict=True)]
-    whole: np.ndarray = np.sum(hashes, axis=0, dtype=np.uint64)
+    whole: Any = np.sum(hashes, axis=0, dtype=np.uint64)
     kept = list(range(x.shape[1]))
     distinct = len(np.unique(whole))
     for j in sorted(kept, key=lambda j: -int(x[:, j].max())):
