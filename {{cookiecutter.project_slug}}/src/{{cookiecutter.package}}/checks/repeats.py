@@ -118,7 +118,7 @@ def _numbers(column: pl.Series) -> np.ndarray:
 
 def _telling(x: np.ndarray) -> np.ndarray:
     """The columns of x [n, d] less those that follow from the others, of which the more varied go first."""
-    factors: np.ndarray = np.random.default_rng(0).integers(1, 2**62, x.shape[1], dtype=np.uint64) * 2 + 1
+    factors: Any = np.random.default_rng(0).integers(1, 2**62, x.shape[1], dtype=np.uint64) * 2 + 1
     hashes = [_mixed(column) * factor for column, factor in zip(x.T, factors, strict=True)]
     whole: Any = np.sum(hashes, axis=0, dtype=np.uint64)
     kept = list(range(x.shape[1]))
