@@ -25,9 +25,7 @@ import polars as pl
 
 ROWS = 90
 STEPS = (["split", "--force", "a test"], ["train", "--force", "a test"], ["export", "--force", "a test"])
-TINY = (
-    'epochs = 1\nhidden = 8\nlayers = 2\nbootstrap = 100\ndevice = "cpu"\ntracker = "none"\niid = "rows of a test"\npatience = 0\n'
-)
+TINY = 'epochs = 1\nhidden = 8\nlayers = 2\nbootstrap = 100\ndevice = "cpu"\ntracker = "none"\niid = "rows of a test"\npatience = 0\n'
 Columns = dict[str, list[Any]]
 
 
@@ -170,7 +168,7 @@ def main(package: str, folder: Path, names: list[str]) -> dict[str, Any]:
         place = folder / str(number)
         (place / "data").mkdir(parents=True)
         kind, _, how = name.partition(" in ")
-        source, settings = _project(place, recipe, kind, how)
+        source = _project(place, recipe, kind, how)
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             codes = [cli.main(["--project", str(place), *words]) for words in STEPS]
@@ -179,7 +177,7 @@ def main(package: str, folder: Path, names: list[str]) -> dict[str, Any]:
     return found
 
 
-def _project(place: Path, recipe: str, kind: str, how: str) -> tuple[Path, str]:
+def _project(place: Path, recipe: str, kind: str, how: str) -> Path:
     r = np.random.default_rng(len(kind) + 31 * len(how))
     make, settings = SETS[kind]
     labels = ["NA", "EU"] if kind == "gaps" else ["no", "yes"]
@@ -188,7 +186,7 @@ def _project(place: Path, recipe: str, kind: str, how: str) -> tuple[Path, str]:
     given = {line.partition("=")[0].strip() for line in own.splitlines()}
     kept = [line for line in recipe.splitlines() if line.partition("=")[0].strip() not in given]
     (place / "recipe.toml").write_text("\n".join(kept) + "\n" + own)
-    return source, own
+    return source
 
 
 def _compare(package: str, place: Path, source: Path) -> dict[str, Any]:

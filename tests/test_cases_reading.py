@@ -110,7 +110,9 @@ def test_formatted_numbers_are_told(tmp_path: Path) -> None:
     project = case(tmp_path, "formatted_numbers")
     commands(project, ["audit"])
     found = findings(project, "audit")["numbers written as text"]
-    assert found["verdict"] == "WARN" and "600 of 600" in found["saw"] and 'numeric = ["money", "share"]' in found["next"]
+    assert (
+        found["verdict"] == "WARN" and "600 of 600" in found["saw"] and 'numeric = ["money", "share"]' in found["next"]
+    )
 
 
 def test_a_class_that_is_spelled_like_a_gap_is_told(tmp_path: Path) -> None:
@@ -132,7 +134,12 @@ def test_sound_data_has_nothing_to_tell(tmp_path: Path) -> None:
     project = case(tmp_path, "named_count", target="count")
     commands(project, ["audit"])
     told = findings(project, "audit")
-    names = ["numbers written as text", "dates read one way of two", "rows without a target", "read otherwise than written"]
+    names = [
+        "numbers written as text",
+        "dates read one way of two",
+        "rows without a target",
+        "read otherwise than written",
+    ]
     assert [told[name]["verdict"] for name in names] == ["PASS"] * 4 and not any(told[name]["causes"] for name in names)
     assert told["empty group cells"]["verdict"] == "NOT APPLICABLE"
 

@@ -15,8 +15,6 @@ import pytest
 from conftest import bake, environment
 from round_trip import NAMES
 
-ALL = "every one of them"
-
 
 def trips(folder: Path, names: list[str]) -> dict[str, Any]:
     """What round_trip.py finds, in one process of a stamped project."""
@@ -175,7 +173,9 @@ def test_each_type_is_one_of_ours_or_refused(
     assert read(content, "train.parquet", drop=["x"]).frame["y"].to_list() == [1, 2]
 
 
-def test_large_files_are_read_as_small_ones(read: Callable[..., Any], engine: Callable[[str], Any], monkeypatch: Any) -> None:
+def test_large_files_are_read_as_small_ones(
+    read: Callable[..., Any], engine: Callable[[str], Any], monkeypatch: Any
+) -> None:
     """polars and the csv module agree: on odd quotes, blank lines, a late word, a late header, spaces around numbers."""
     source = engine("engine.source")
     rows = [f'{i}, {i / 7},"a ""b"" {i % 5}",{i % 3}' for i in range(source.LOOK + 500)]
