@@ -93,12 +93,12 @@ def _same_numbers(shown: list[Any], filed: pl.Series, known: pl.Series) -> bool:
 
 
 def _same_texts(shown: list[Any], filed: pl.Series, known: pl.Series) -> bool:
-    """Whether decoded values are those in the file, as the texts that vocabularies are made of; what the training part
-    does not have may be unknown."""
+    """Whether decoded values are those in the file, as values or as the texts that vocabularies are made of; what the
+    training part does not have may be unknown."""
     train = set(as_text(known))
     return all(
-        text is None or str(value) == text or (value in UNTOLD and text not in train)
-        for value, text in zip(shown, as_text(filed), strict=True)
+        text is None or value == own or str(value) == text or (value in UNTOLD and text not in train)
+        for value, own, text in zip(shown, filed.to_list(), as_text(filed), strict=True)
     )
 
 
