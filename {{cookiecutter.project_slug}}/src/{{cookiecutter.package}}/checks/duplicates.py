@@ -26,14 +26,14 @@ TINY = 8  # pixels a side at which those are compared
 def exact(config: Config, data: Data) -> Finding:
     """Rows with the same features: copies, and copies that disagree on the label, beyond what chance brings.
 
-    Rows of one declared group are never parted, so copies within it harm no score.
+    Rows of one declared group are never parted: one thing seen twice, with one label or two, harms no score.
     """
     if not data.columns(*FEATURES):
         return not_applicable("duplicate rows", "there is no feature column")
     copies = repeats(config, data, data.target)
-    conflict = _conflicts(config, data) if config.task in ("binary", "multiclass") and not copies.few else 0
-    extra = (1 - copies.natural) * copies.again
-    share, apart = extra / len(data), not (config.group or config.query)
+    extra, apart = (1 - copies.natural) * copies.again, not (config.group or config.query)
+    labels = config.task in ("binary", "multiclass") and apart and not copies.few
+    share, conflict = extra / len(data), _conflicts(config, data) if labels else 0
     return finding(
         "duplicate rows",
         f"{copies.again:,} rows ({copies.again / len(data):.1%}) repeat an earlier one, {extra:,.0f} more than by chance; "

@@ -70,8 +70,7 @@ def repeats(config: Config, data: Data, *more: str) -> Repeats:
     sizes = np.unique(keys(config, data, *more), return_counts=True)[1]
     twins = int(sizes[sizes > 1].sum())
     few = _few(data)
-    chance = _by_chance(config, data, few, *more) if twins else 0.0
-    return Repeats(len(data), twins, len(data) - len(sizes), chance, few)
+    return Repeats(len(data), twins, len(data) - len(sizes), _by_chance(config, data, few, *more), few)
 
 
 def known_again(config: Config, asked: Data, there: Data) -> tuple[int, float, bool]:
