@@ -300,7 +300,7 @@ def page() -> str:
             "terminal, the report, the model card, `recipe versions` and the history of promotions, for everything built on it.",
             "",
             "`evaluate`, `export` and `promote` look at the checks of the model at hand, whatever recipe.toml says by now. A model that is",
-            "no network needs no `check`. The newest reviewed sheet (`recipe audit --review`) counts as part of the audit. Metric, costs",
+            "no network needs no `check`. The newest reviewed sheet (`recipe audit --review sheet.csv`) counts as part of the audit. Metric, costs",
             "and slices are those of the newest training run: `baseline`, `train`, `learning-curve`, `ablate`, `tune`, `evaluate` and",
             "`export` refuse others without `--force`. Made by `python tests/test_gates.py`.",
             "",
