@@ -231,7 +231,10 @@ MEMORIZED: dict[str, tuple[Frame | str, Frame]] = {
     "one flag": ({"u": np.arange(800) % 2 == 0, "target": np.random.default_rng(9).choice(["a", "b"], 800)}, {}),
     "heavy tails": (labelled(np.exp(3 * np.random.default_rng(10).normal(size=(800, 2)))), {}),
     "one number": (
-        {"u": np.random.default_rng(11).normal(size=800).round(2), "target": np.random.default_rng(12).normal(size=800)},
+        {
+            "u": np.random.default_rng(11).normal(size=800).round(2),
+            "target": np.random.default_rng(12).normal(size=800),
+        },
         {"task": "regression"},
     ),
 }
