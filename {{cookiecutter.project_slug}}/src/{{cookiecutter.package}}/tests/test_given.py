@@ -15,6 +15,7 @@ from ..checks.independence import undeclared_parts
 from ..config import Config
 from ..engine import given
 from ..engine.parts import assign
+from ..engine.table import Table
 from ..errors import UserError
 from ..task import Data
 
@@ -39,7 +40,7 @@ def frame_of(words: tuple[str, ...] = ("train", "train", "train", "val", "test")
 
 def read(config: Config, frame: pl.DataFrame, test: pl.DataFrame | None = None) -> Data:
     files = {"data/train.csv": frame, "test.csv": test}
-    found = given.read(config, Path(), lambda path: files[str(path)])  # type: ignore[return-value]
+    found = given.read(config, Path(), lambda path: Table(files[str(path)], {}, [])).frame  # type: ignore[arg-type]
     roles = {"x": "numeric", "day": "time", "who": "group", "y": "target", given.column(config): "part"}
     return Data(found, "y", roles, "")
 
@@ -165,7 +166,8 @@ def test_a_given_split_is_checked_like_any_other() -> None:
     twice = pl.DataFrame(
         {name: np.repeat(np.random.default_rng(i).normal(size=N // 2), 2) for i, name in enumerate("uvw")}
     )
-    copies = Data(data.frame.hstack(twice), "y", {**dict.fromkeys("uvw", "numeric"), "y": "target"}, "")
+    same = data.frame.with_columns(y=pl.Series([i // 2 % 2 for i in range(N)]))  # a copy has the answer of its original
+    copies = Data(same.hstack(twice), "y", {**dict.fromkeys("uvw", "numeric"), "y": "target"}, "")
     assert checks.duplicates(config_of(), copies, part).verdict == "FAIL"
 
 
