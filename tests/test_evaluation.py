@@ -386,12 +386,12 @@ def test_a_test_part_of_one_class_is_not_opened(package: str, tmp_path: Path) ->
 
 
 def test_a_failed_check_of_the_model_does_not_open_the_test_part(ready: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate, finding = ready.module("steps.evaluate"), ready.module("checks.finding").finding
+    evaluate, Finding = ready.module("steps.evaluate"), ready.module("checks.finding").Finding
     for step in ("audit", "split", "baseline", "check", "train"):
         ready.done(step)  # so that evaluate alone may refuse
     for check, name in (("test_apart", "test part apart"), ("replayed", "same outputs as in training")):
         with monkeypatch.context() as patch:
-            patch.setattr(evaluate, check, lambda *_, name=name: finding(name, "made to fail", fail=True))
+            patch.setattr(evaluate, check, lambda *_, name=name: Finding(name, "FAIL", "made to fail"))
             answer = ready.recipe("evaluate")
             assert answer.status == 2 and f"the test part stays shut: {name} ended in FAIL" in answer.sentence
             assert not ready.opened()
