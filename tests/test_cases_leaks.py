@@ -24,7 +24,8 @@ from my_model import cli
 found = {}
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     for step in ("audit", "split"):
-        args = cli.parser().parse_intermixed_args([step, "--quiet", "--project", str(folder)])
+        past = ["--force", "to see what split finds"] if step == "split" else []
+        args = cli.parser().parse_intermixed_args([step, "--quiet", "--project", str(folder), *past])
         args.of = ""
         cli._dispatch(args)
     records = [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/record.json"))]

@@ -86,7 +86,8 @@ def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
 
     How many: 16, or as many as lie a unit apart (see `told_apart`); closer ones with different labels need a steeper
     function than 300 steps give. Dropout, label smoothing, decay and augmentation are off; the lr is tried as configured,
-    then ten times higher (an lr made for a long run is often too small for a short one). Healthy and broken networks lie
+    then ten times higher (an lr made for a long run is often too small for a short one) and a tenth (targets that lie close
+    together in a column with far outliers need small steps). Healthy and broken networks lie
     two decades apart. A pass says that model, loss and step fit together; it says nothing about data, split, or a sum
     instead of a mean.
     """
@@ -95,7 +96,7 @@ def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
         return not_applicable("overfit a batch", "all inputs are alike")
     best, floor = math.inf, _floor(bench, bench.batch(rows))
     words: dict[str, Any] = {"floor": floor, "limit": steps, "examples": len(rows)}
-    for factor in (1, 10):
+    for factor in (1, 10, 0.1):
         config = bench.config.model_copy(
             update={"weight_decay": 0.0, "label_smoothing": 0.0, "lr": bench.config.lr * factor}
         )
@@ -109,7 +110,7 @@ def overfit(bench: Bench, examples: int = 16, steps: int = 300) -> Finding:
             if value < floor and _all_right(calm, model, batch):
                 saw = f"{len(rows)} examples memorized in {taken} steps at lr {config.lr:g} (loss {value:.4f})"
                 return finding("overfit a batch", saw, evidence={"steps": taken, "loss": value}, **words)
-    saw = f"lowest loss {best:.4f} on {len(rows)} examples, at lr {bench.config.lr:g} and ten times that"
+    saw = f"lowest loss {best:.4f} on {len(rows)} examples, at lr {bench.config.lr:g}, ten times and a tenth of it"
     return finding("overfit a batch", saw, fail=True, evidence={"loss": best}, **words)
 
 

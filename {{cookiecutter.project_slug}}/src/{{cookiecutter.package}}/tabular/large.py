@@ -155,7 +155,9 @@ def _kinds(config: Config, path: Path) -> dict[str, Kind]:
         kinds |= {name: decide(first[name], True, "number") for name in words}
     if unread := [name for name, kind in kinds.items() if kind is None and name not in told.drop]:
         raise refused(path, unread[0], str(schema[unread[0]]))
-    return {name: kind for name, kind in kinds.items() if kind is not None}
+    gaps = {"gaps": list(told.also_missing)}  # of texts, as the reader of whole files pins them
+    known = {name: kind for name, kind in kinds.items() if kind is not None}
+    return {name: {**kind, **gaps} if kind == {"kind": "text"} else kind for name, kind in known.items()}
 
 
 def _roles(config: Config, data: Large) -> dict[str, str]:
