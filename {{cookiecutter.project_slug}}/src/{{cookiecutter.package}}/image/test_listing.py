@@ -61,7 +61,7 @@ def test_links_are_followed_in_training_and_in_predict_alike(project: Path) -> N
     assert {"lies/more/1.png", "leans/more/1.png", "stands/single.png"} <= set(ends) and len(ends) == 60 + 30 + 3
     data = TASK.load(config_of(project, task="multiclass"), project)
     twice = exact(config_of(project, task="multiclass"), data)
-    assert twice.verdict == "FAIL" and twice.evidence == {"copies": 31, "conflicts": 62}
+    assert twice.verdict == "WARN" and twice.evidence["conflicts"] == 62  # one picture under two classes is no copy
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "../stands/back"])
@@ -69,7 +69,7 @@ def test_a_link_that_leads_back_is_refused_and_followed_by_nobody(project: Path,
     folder = project / "data" / "images"
     (folder / "stands" / "back").symlink_to("../lies")
     (folder / "lies" / "loop").symlink_to(target, target_is_directory=True)
-    refused(project, r"(loop|back) is a link to .*, which it lies in: it never ends; remove the link")
+    refused(project, r"(loop|back|images) is a link to .*, which it lies in: it never ends; remove the link")
     with pytest.raises(UserError, match="which it lies in"):
         to_predict(folder)
 
