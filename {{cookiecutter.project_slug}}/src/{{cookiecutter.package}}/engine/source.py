@@ -135,7 +135,8 @@ def _frame(path: Path, dialect: Dialect, piece: list[tuple[int, list[str]]]) -> 
             [pl.Series(name, values, dtype=pl.String) for name, values in zip(dialect.columns, columns, strict=True)]
         )
     except UnicodeEncodeError:
-        line, row = next((line, row) for line, row in piece if not all(map(is_text, row)))
+        rows = [(1, dialect.names), *piece]  # a name may be what is not UTF-8
+        line, row = next((line, row) for line, row in rows if not all(map(is_text, row)))
         cell = next(cell for cell in row if not is_text(cell)).encode(errors="surrogateescape")
         raise UserError(
             f"{path} line {line} is not UTF-8: it holds {cell[:40]!r}; save the file in UTF-8 (it may be Latin-1)"
