@@ -16,7 +16,7 @@ HEAD = """# Sixty folders and tables of real images and texts
 Made by `python bench/folders.py FOLDER` from what installed packages ship: {images} folders of images and {texts} tables of texts, each
 through `new-data`, `audit`, `split`, `baseline`, `check`, `train`, `evaluate`, `export` and `predict` on its own rows, by configuration
 alone. Training is short (one epoch, random weights, images of 16 pixels, a BERT of two layers): what is tried is whether the steps
-hold, not what the models reach. Where a FAIL would stop a step, the run goes on with `--because`.
+hold, not what the models reach. Where a FAIL would stop a step, the run goes on with `--force`.
 """
 
 

@@ -18,7 +18,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 import faults
 import pytest
 from conftest import QUESTIONS, ROOT
-from fault_cases import AREAS, honest
+from fault_cases import AREAS, SPLIT, honest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -56,9 +56,9 @@ def test_bad_input_gets_one_sentence_and_changes_nothing(place: Workplace, area:
 
 def test_a_healthy_project_is_not_refused(place: Workplace) -> None:
     """The harness sees a fault where there is none, and none where there is one: it can fail."""
-    assert faults.try_case(faults.Case("nothing", "", ["split"]), *place)[1] == "accepted in silence"
-    assert "does not say" in faults.try_case(faults.Case("lr", "no such words", ["split", "lr=-1"]), *place)[1]
-    shown = faults.Case("a file appears", "above 0", ["split", "lr=-1"])
+    assert faults.try_case(faults.Case("nothing", "", SPLIT), *place)[1] == "accepted in silence"
+    assert "does not say" in faults.try_case(faults.Case("lr", "no such words", [*SPLIT, "lr=-1"]), *place)[1]
+    shown = faults.Case("a file appears", "above 0", [*SPLIT, "lr=-1"])
     root = place[2] / "watched"
     root.mkdir()
     (root / "recipe.toml").write_text('modality = "tabular"\n')

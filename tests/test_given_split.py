@@ -75,6 +75,8 @@ def test_a_changed_column_voids_the_split(trained: Path) -> None:
     before = path.read_bytes()
     path.write_bytes(before.replace(b"valid", b"train", 1))
     try:
+        assert "audit was done before data changed" in done(trained, "train", status=2).stderr
+        done(trained, "audit")
         assert "split was done before data changed" in done(trained, "train", status=2).stderr
     finally:
         path.write_bytes(before)
@@ -104,13 +106,13 @@ def test_texts_with_a_test_file_of_their_own(tmp_path: Path) -> None:
     train.write_csv(project / "data" / "train.csv")
     test.write_csv(project / "data" / "test.csv")
     settings(project, test_data="data/test.csv", **QUICK)
-    said = done(project, "split").stdout
+    said = done(project, "split", "--force", "a test").stdout
     assert "given: train 170, val 30, test 60, val cut from train (stratified) -> split.json" in said
     pl.concat([test, train.head(20)]).write_csv(project / "data" / "test.csv")
-    said = done(project, "split", status=1).stdout
+    said = done(project, "split", "--force", "a test").stdout
     assert "FAIL           duplicates across parts" in said
     test.drop("target").write_csv(project / "data" / "test.csv")
-    refused = done(project, "split", status=2).stderr
+    refused = done(project, "split", "--force", "a test", status=2).stderr
     assert refused.count("\n") == 1 and "recipe predict answers its rows" in refused
 
 
@@ -118,10 +120,11 @@ def test_parquet_read_in_pieces_takes_the_column_too(tmp_path: Path) -> None:
     project = bake(tmp_path, task="binary")
     table().write_parquet(project / "data" / "train.parquet")
     settings(project, data="data/train.parquet", sample_rows=300, split_column="set", **QUICK)
+    done(project, "audit")
     done(project, "split")
     whole = json.loads((project / "split.json").read_text())["parts"]
     assert whole["test"]["rows"] == int((table()["set"] == "testing").sum())
-    done(project, "train", "--because", "a shorter test")
+    done(project, "train", "--force", "a shorter test")
     assert "set" not in json.loads(next(project.glob("runs/*-train/prep.json")).read_text())["onehot"]
-    refused = done(project, "split", "test_data=data/train.parquet", status=2).stderr
+    refused = done(project, "split", "test_data=data/train.parquet", "--force", "a test", status=2).stderr
     assert "sample_rows reads one file" in refused

@@ -142,7 +142,7 @@ def _by_time(config: Config, time: pl.Series, val: float, test: float) -> np.nda
     least = 1 + (val > 0) + (test > 0)
     if len(moments) < least:
         raise UserError(
-            f"time = {config.time!r} has {len(moments)} different values, and rows of one moment stay together: {least} parts need at"
+            f"time = {config.time!r} has too few different values ({len(moments)}): rows of one moment stay together, so {least} parts need at"
             f" least {least}; name a finer time, or a group or iid instead of time"
         )
     before = np.r_[0, np.cumsum(counts)]  # rows older than each moment

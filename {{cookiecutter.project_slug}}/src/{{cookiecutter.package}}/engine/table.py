@@ -73,6 +73,8 @@ def read_table(path: Path, rows: int | None = None, declared: Declared | None = 
         raise UserError(
             f"data = {str(path)[:200]!r} is not a file; set data in recipe.toml to a CSV, JSONL or Parquet file"
         )
+    if not path.stat().st_size:
+        raise UserError(f"{path} is empty; write the table into it, or set data in recipe.toml to another file")
     notes: list[Note] = []
     try:
         if path.suffix == ".parquet":
@@ -128,6 +130,11 @@ def kind_of(path: Path, column: pl.Series, declared: Declared) -> Kind:
     kind = kinds.decide(column, typed, said.get(name, ""))
     if kind is None:
         example = column.drop_nulls()[0]
+        if name in declared.text:
+            raise UserError(
+                f"column {name!r} of {path} holds {column.dtype} such as {kinds.short(example)}, not text; set text in"
+                " recipe.toml to the column of the texts"
+            )
         raise refused(path, name, f"{column.dtype} such as {kinds.short(example)}")
     if kind["kind"] == "text":
         kind["gaps"] = list(declared.also_missing) if typed else declared.gaps(name)

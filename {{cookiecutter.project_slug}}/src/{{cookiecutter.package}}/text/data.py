@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from ..engine import given
+from ..engine.kinds import plain_number
 from ..engine.table import declared, noted, read_table, require_columns
 from ..engine.target import as_text, check_target, fit_target, query_numbers, targets
 from ..errors import UserError
@@ -75,6 +76,10 @@ def _texts(column: pl.Series, path: Path) -> pl.Series:
             f"column {column.name!r} of {path} holds {column.dtype}, not text; set text in recipe.toml to the column of the texts"
         )
     column = as_text(column)
+    if column.null_count() < len(column) and plain_number(column.drop_nulls()):
+        raise UserError(
+            f"column {column.name!r} of {path} holds numbers alone, not text; set text in recipe.toml to the column of the texts"
+        )
     if not column.str.contains(r"\S").any():
         raise UserError(
             f"column {column.name!r} of {path} is empty in every row; set text in recipe.toml to the column that holds the texts"
