@@ -20,19 +20,19 @@ test: .venv/.done
 kill: .venv/.done
 	cd tests && ../$(BIN)/python kill.py
 
-# Faults planted in stamped projects: which checks catch them. Writes docs/checks.md; an interrupted run goes on.
+# Faults injected in generated projects: which checks catch them. Writes docs/checks.md; an interrupted run goes on.
 plants: .venv/.done
-	$(BIN)/python plants/run.py
+	$(BIN)/python fault_injection/run.py
 
-# Each check taken out in turn: does a test turn red? docs/mutants.md (a quarter of an hour).
+# Each check taken out in turn: does a test fail? docs/mutation.md (a quarter of an hour).
 mutants: .venv/.done
-	$(BIN)/python tests/mutants.py
+	$(BIN)/python tests/mutation.py
 
 # Every bad input the tests try, with the sentence one gets: docs/bad-input.md.
 bad-input: .venv/.done
 	cd tests && ../$(BIN)/python test_faults.py
 
-# Newest versions of everything, hashed: the root's environment, and the stamped project's part of it.
+# Newest versions of everything, hashed: the root's environment, and the generated project's part of it.
 lock: .venv/.done
 	$(BIN)/python tests/lock.py
 

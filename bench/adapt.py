@@ -70,16 +70,16 @@ def step_seconds(config: Any, prep: dict[str, Any], model: Any, task: Any, steps
     import torch
     from code_of_template.engine.loop import step
     from code_of_template.engine.losses import make_loss
-    from code_of_template.engine.optim import make_optimiser
+    from code_of_template.engine.optim import make_optimizer
     from code_of_template.task import Batch
 
     x = {"input_ids": torch.randint(1000, 20_000, (32, 64)), "attention_mask": torch.ones(32, 64, dtype=torch.int64)}
     batch = Batch(x, torch.zeros(32, dtype=torch.int64), torch.arange(32))
-    optimiser, loss = make_optimiser(config, task, model), make_loss(config, prep)
-    step(model.train(), [batch], loss, optimiser, config)
+    optimizer, loss = make_optimizer(config, task, model), make_loss(config, prep)
+    step(model.train(), [batch], loss, optimizer, config)
     before = time.process_time()
     for _ in range(steps):
-        step(model, [batch], loss, optimiser, config)
+        step(model, [batch], loss, optimizer, config)
     return (time.process_time() - before) / steps
 
 

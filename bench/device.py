@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 sys.path[:0] = [str(ROOT / "demo")]
 SHARED = {"task": "multiclass", "iid": "a measurement", "tracker": "none", "lr": 1e-4}
-# device -> (knobs of the pictures, knobs of the texts, steps that are timed, side of the square matrices of the best product)
+# device -> (settings of the pictures, settings of the texts, steps that are timed, side of the square matrices of the best product)
 SIZES: dict[str, tuple[dict[str, Any], dict[str, Any], int, int]] = {
     "cuda": (
         {"backbone": "resnet50", "size": 224, "batch_size": 128, "workers": min(12, os.cpu_count() or 1)},
@@ -72,7 +72,7 @@ def write_encoder(folder: Path, device: str) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def make_project(kind: str, folder: Path, device: str, **knobs: Any) -> tuple[Any, Any]:
+def make_project(kind: str, folder: Path, device: str, **settings: Any) -> tuple[Any, Any]:
     """The project of a kind of data in `folder`, and as many of its examples as are needed. The data is made once."""
     import data
     from code_of_template.engine.project import Project
@@ -93,12 +93,12 @@ def make_project(kind: str, folder: Path, device: str, **knobs: Any) -> tuple[An
         if not (folder / "encoder").exists():
             data.docstrings(folder / "data" / "docstrings.csv", letters=2000)
             write_encoder(folder / "encoder", device)
-    config = recipe.Config(modality=kind, device=device, **SHARED, **own, **knobs)
+    config = recipe.Config(modality=kind, device=device, **SHARED, **own, **settings)
     project = Project(folder, config, recipe.TASK, quiet=True)
     return project, project.data.take(np.random.default_rng(0).permutation(len(project.data))[:n])
 
 
-def synchronised(device: str) -> float:
+def synchronized(device: str) -> float:
     """The clock, when the device has done all it was given."""
     import torch
 
@@ -112,10 +112,10 @@ def rate(step: Callable[[Any], Any], batches: Iterator[Any], size: int, device: 
     count, began = 0, 0.0
     for number, batch in enumerate(batches):
         if number == WARM:
-            began = synchronised(device)
+            began = synchronized(device)
         step(batch)
         count += number >= WARM
-    return count * size / (synchronised(device) - began)
+    return count * size / (synchronized(device) - began)
 
 
 def best_product(device: str, precision: str) -> float:
@@ -127,9 +127,9 @@ def best_product(device: str, precision: str) -> float:
     a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else None) for _ in range(2))
     spent = []
     for _ in range(10):
-        began = synchronised(device)
+        began = synchronized(device)
         a @ b
-        spent.append(synchronised(device) - began)
+        spent.append(synchronized(device) - began)
     return 2 * n**3 / min(spent)
 
 
@@ -138,9 +138,9 @@ def measured(kind: str, folder: Path, device: str, precision: str, compiled: boo
     import torch
     from code_of_template.engine.loop import autocast, plan, step, take
     from code_of_template.engine.losses import make_loss
-    from code_of_template.engine.optim import make_optimiser
+    from code_of_template.engine.optim import make_optimizer
     from code_of_template.engine.seed import seed_everything
-    from code_of_template.engine.world import ALONE
+    from code_of_template.engine.distributed import SINGLE
     from torch.utils.flop_counter import FlopCounterMode
 
     project, data = make_project(kind, folder, device, precision=precision)
@@ -149,13 +149,13 @@ def measured(kind: str, folder: Path, device: str, precision: str, compiled: boo
     examples = task.examples(config, prep, data)
     seed_everything(0, False)
     model = task.model(config, prep).to(device).train()
-    loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
+    loss, optimizer = make_loss(config, prep), make_optimizer(config, task, model)
     forward = torch.compile(model) if compiled else model
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     todo = [rows for rows in plan(examples, config.batch_size, 0) if len(rows) == config.batch_size]
 
     def loaded(epoch: int) -> Iterator[Any]:
-        batches = ALONE.shares(examples, todo, epoch, augment=True)
+        batches = SINGLE.shares(examples, todo, epoch, augment=True)
         while group := take(batches, 1):
             yield group.batches
 
@@ -163,15 +163,15 @@ def measured(kind: str, folder: Path, device: str, precision: str, compiled: boo
 
     def by_hand(batches: Any) -> None:
         batch = batches[0]
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         with autocast(config, torch.device(device)):
             output = forward(batch.x)
         loss(output.float(), batch).mean().backward()
         torch.nn.utils.clip_grad_norm_(parameters, config.clip)
-        optimiser.step()
+        optimizer.step()
 
     def ours(batches: Any) -> None:
-        step(forward, batches, loss, optimiser, config)
+        step(forward, batches, loss, optimizer, config)
 
     found: dict[str, Any] = {name: [] for name in HEADS[2:5]}
     if device == "cuda":

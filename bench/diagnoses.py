@@ -1,8 +1,8 @@
-"""One run made for each diagnosis, on real data, by turning knobs of a healthy project; what the diagnosis said.
+"""One run made for each diagnosis, on real data, by turning settings of a sound project; what the diagnosis said.
 
 python bench/diagnoses.py        writes docs/diagnoses.md and tests/diagnoses.json (about 10 minutes on two cores)
 
-Each run is an ordinary `recipe train` in a stamped project. The evidence of the run (curves and paired differences) is
+Each run is an ordinary `recipe train` in a generated project. The evidence of the run (curves and paired differences) is
 kept in tests/diagnoses.json, so that the tests can ask the rules again without training.
 """
 
@@ -32,9 +32,9 @@ WHY = {
 }
 # (what it is made to be, data, what was turned, what was done before to give it evidence)
 RUNS: list[tuple[str, str, str, list[str]]] = [
-    ("healthy curves", "digits", "", []),
+    ("sound curves", "digits", "", []),
     ("not learning", "digits", "lr=1e-8", []),
-    ("diverged", "diabetes", "lr=10 clip=0 optimiser=sgd", []),
+    ("diverged", "diabetes", "lr=10 clip=0 optimizer=sgd", []),
     ("unstable", "digits", "lr=0.1", []),
     ("late spike", "breast_cancer", "lr=0.03 clip=0 schedule=constant patience=0", []),
     ("dead units at the end", "diabetes", "lr=0.05 schedule=constant patience=0 epochs=40", []),
@@ -48,7 +48,7 @@ RUNS: list[tuple[str, str, str, list[str]]] = [
 
 
 def project(name: str, folder: Path) -> Path:
-    """A stamped project on one of the sets, taken as far as the baseline."""
+    """A generated project on one of the sets, taken as far as the baseline."""
     made = bake(
         folder,
         project_name=name.replace("_", " "),
@@ -65,7 +65,7 @@ def project(name: str, folder: Path) -> Path:
     ]
     recipe.write_text("\n".join([*kept, 'target = "target"', 'tracker = "none"', WHY[name]]) + "\n")
     for step in ("split", "baseline"):
-        done = run(made, step, "--quiet", "--force", "made to be ill")
+        done = run(made, step, "--quiet", "--force", "deliberately broken")
         assert done.returncode == 0, done.stderr + done.stdout
     return made
 
@@ -75,11 +75,11 @@ def newest(made: Path, step: str) -> dict[str, Any]:
     return json.loads(sorted((made / "runs").glob(f"*-{step}/record.json"))[-1].read_text())
 
 
-def one(made: Path, knobs: str, before: list[str]) -> dict[str, Any]:
-    """Train with these knobs and diagnose; the record of the diagnosis."""
-    for words in [knobs, *before]:
-        run(made, "train", *words.split(), "--quiet", "--force", "made to be ill", "--bundle", "made to be ill")
-        if words == knobs:
+def one(made: Path, settings: str, before: list[str]) -> dict[str, Any]:
+    """Train with these settings and diagnose; the record of the diagnosis."""
+    for words in [settings, *before]:
+        run(made, "train", *words.split(), "--quiet", "--force", "deliberately broken", "--allow-multiple", "deliberately broken")
+        if words == settings:
             ill = newest(made, "train")["id"]
     done = run(made, "diagnose", "--run", ill, "--quiet")
     assert done.returncode == 0, done.stderr + done.stdout
@@ -93,22 +93,22 @@ def main() -> None:
     kept = {row["expected"]: row for row in json.loads(path.read_text())} if path.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         made: dict[str, Path] = {}
-        for expected, name, knobs, before in RUNS:
+        for expected, name, settings, before in RUNS:
             if expected not in wanted:
                 continue
             made[name] = made.get(name) or project(name, Path(folder))
-            record = one(made[name], knobs, before)
+            record = one(made[name], settings, before)
             first = record["findings"][0]
             kept[expected] = {
                 "expected": expected,
                 "data": name,
-                "knobs": knobs,
+                "settings": settings,
                 "said": record["result"]["diagnoses"],
-                "saw": first["saw"],
+                "observed": first["observed"],
                 "next": first["next"],
                 "evidence": record["result"]["evidence"],
             }
-            print(f"{expected:<24} {name:<14} {knobs:<44} -> {kept[expected]['said']}: {first['saw']}", flush=True)
+            print(f"{expected:<24} {name:<14} {settings:<44} -> {kept[expected]['said']}: {first['observed']}", flush=True)
     rows = [kept[expected] for expected, *_ in RUNS if expected in kept]
     path.write_text(json.dumps(rows, indent=1) + "\n")
     (ROOT / "docs" / "diagnoses.md").write_text(page(rows))
@@ -118,18 +118,18 @@ def page(rows: list[dict[str, Any]]) -> str:
     """The table of docs/diagnoses.md."""
     right = sum(row["expected"] in row["said"] for row in rows)
     cells = [
-        f"| {r['expected']} | {r['data']} | `{r['knobs'] or 'defaults'}` | {', '.join(r['said'])} | {r['saw']} | {'`' + r['next'] + '`' if r['next'] else ''} |"
+        f"| {r['expected']} | {r['data']} | `{r['settings'] or 'defaults'}` | {', '.join(r['said'])} | {r['observed']} | {'`' + r['next'] + '`' if r['next'] else ''} |"
         for r in rows
     ]
     lines = [
-        "# Diagnoses of runs made to be ill",
+        "# Diagnoses of runs deliberately broken",
         "",
-        "Made by `python bench/diagnoses.py`: a stamped tabular project on real data, one run for each diagnosis, and what",
+        "Made by `python bench/diagnoses.py`: a generated tabular project on real data, one run for each diagnosis, and what",
         f"`recipe diagnose` said of its curves. {right} of {len(rows)} name what the run was made to be; one run each, one seed.",
-        "A late spike and a plateau would not come by turning these knobs on these data; the rules for them are tested on",
+        "A late spike and a plateau would not come by turning these settings on these data; the rules for them are tested on",
         "curves made for them only.",
         "",
-        "| made to be | data | knobs | diagnosis | evidence | the one experiment |",
+        "| made to be | data | settings | diagnosis | evidence | the one experiment |",
         "|---|---|---|---|---|---|",
         *cells,
         "",

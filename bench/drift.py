@@ -27,7 +27,7 @@ KINDS = [0.4, 0.2, 0.15, 0.1, 0.07, 0.05, 0.02, 0.01]
 FLIGHTS = [
     "month", "time_hour", "flight", "sched_dep_time", "sched_arr_time", "carrier", "origin", "dest", "distance", "late",
 ]  # fmt: skip
-KNOBS = {
+SETTINGS = {
     "task": "binary", "target": "late", "time": "time_hour", "drop": ["month"], "tracker": "none", "epochs": 10,
 }  # fmt: skip
 HELD = 5000  # flights of January and February, taken at random, that the model never sees
@@ -45,7 +45,7 @@ def draw(random: np.random.Generator, n: int, shift: float = 0.0) -> pl.DataFram
 
 
 def alarms(source: Path) -> Callable[[int, float], set[str]]:
-    """What one run over n rows names, against 10,000 rows of training, by the code of a stamped project."""
+    """What one run over n rows names, against 10,000 rows of training, by the code of a generated project."""
     sys.path.insert(0, str(source))
     from my_model.production import drift, reference
 
@@ -84,9 +84,9 @@ def flights(project: Path) -> list[str]:
     held = early.sample(HELD, seed=0)
     early.join(held, on="row", how="anti").sort("row").drop("row").write_csv(project / "data" / "train.csv")
     lines = (project / "recipe.toml").read_text().removesuffix("\n").split("\n")
-    kept = [line for line in lines if line.split(" = ")[0] not in KNOBS]
-    knobs = [f"{name} = {json.dumps(value)}" for name, value in KNOBS.items()]
-    (project / "recipe.toml").write_text("\n".join([*kept, *knobs, ""]))
+    kept = [line for line in lines if line.split(" = ")[0] not in SETTINGS]
+    settings = [f"{name} = {json.dumps(value)}" for name, value in SETTINGS.items()]
+    (project / "recipe.toml").write_text("\n".join([*kept, *settings, ""]))
     short = ["--force", "the monitor is measured here, not the model"]
     recipes(project, ["split", *short], ["train", *short], ["export", *short], ["promote", *short])
     told = [month(project, "January, February: held out at random", held)]

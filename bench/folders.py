@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
-STEPS = ("new-data", "audit", "split", "baseline", "check", "train", "evaluate", "export", "predict")
+STEPS = ("init", "audit", "split", "baseline", "check", "train", "evaluate", "export", "predict")
 GATED = ("split", "baseline", "check", "train", "evaluate")  # what a FAIL before stops; here they go on, for a reason
 LIMIT = 600  # processor seconds of a step; six times as many on the clock
 COMMON = {"tracker": "none", "device": "cpu", "epochs": 1, "batch_size": 16}
@@ -105,7 +105,7 @@ def _child(function: Any, said: Path) -> None:
 
 
 def through(name: str, kind: str, make: Any, folder: Path) -> dict[str, Any]:
-    """Write the data, let new-data propose the recipe, add the settings, and run every step."""
+    """Write the data, let init propose the recipe, add the settings, and run every step."""
     project, log = folder / "work" / name, folder / "log.txt"
     shutil.rmtree(project, ignore_errors=True)
     (project / "data").mkdir(parents=True)
@@ -115,17 +115,17 @@ def through(name: str, kind: str, make: Any, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"name": name, "kind": kind, "made": make.__doc__.split("\n")[0], "steps": {}}
     data = made.get("data", "data/images")
     for step in STEPS:
-        words = [step, *([data] if step in ("new-data", "predict") else []), "--project", str(project)]
+        words = [step, *([data] if step in ("init", "predict") else []), "--project", str(project)]
         words += ["--force", "what a FAIL here stops is measured too"] if step in GATED else []
         done = found["steps"][step] = forked(lambda words=words: _run(cli, project, words), log)
         print(f"{name:24} {step:10} {done['status']:3} {done['cpu']:7.1f} s", flush=True)
-        if step == "new-data":
+        if step == "init":
             write_recipe(project, kind, made, done, folder)
         if done["status"] < 0 or done["status"] == 2:
             break
     records = [json.loads(path.read_text()) for path in sorted(project.glob("runs/*/record.json"))]
     found["findings"] = [
-        [record["step"], f["check"], f["verdict"], f["saw"]]
+        [record["step"], f["check"], f["verdict"], f["observed"]]
         for record in records
         for f in record["findings"]
         if f["verdict"] in ("WARN", "FAIL")
@@ -142,7 +142,7 @@ def _run(cli: Any, project: Path, words: list[str]) -> int:
 
 
 def write_recipe(project: Path, kind: str, made: dict[str, Any], done: dict[str, Any], folder: Path) -> None:
-    """What new-data proposed, then what keeps it small, then what only the owner of the data knows."""
+    """What init proposed, then what keeps it small, then what only the owner of the data knows."""
     try:
         proposed = tomllib.loads(done["said"]) if done["status"] == 0 else {}
     except tomllib.TOMLDecodeError:
@@ -173,13 +173,13 @@ def main(folder: Path, names: list[str]) -> list[dict[str, Any]]:
 
     folder = folder.resolve()
     (folder / "results").mkdir(parents=True, exist_ok=True)
-    stamped = folder / "stamped"
-    shutil.rmtree(stamped, ignore_errors=True)
+    generated = folder / "generated"
+    shutil.rmtree(generated, ignore_errors=True)
     for module in HEAVY:
         importlib.import_module(module)
     importlib.import_module("torch").set_num_threads(1)
     for kind in SETTINGS:
-        project = bake(stamped, modality=kind, project_slug=kind, package=f"{kind}_project")
+        project = bake(generated, modality=kind, project_slug=kind, package=f"{kind}_project")
         sys.path.append(str(project / "src"))  # only now: baking puts another list in the place of sys.path
     tiny_encoder(folder / "encoder")
     chosen = {name: pair for name, pair in sets().items() if not names or name in names}

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "folders.md"
-READ = Path(__file__).with_name("folders_read.json")  # set -> check -> [true or false, what the reader saw]
+READ = Path(__file__).with_name("folders_read.json")  # set -> check -> [true or false, what the reader observed]
 WORDS = {"true": "true problem", "false": "false alarm", "": "not read"}
 ENDED = {2: "refused", -1: "traceback", -2: "timeout"}
 HEAD = """# Sixty folders and tables of real images and texts
 
 Made by `python bench/folders.py FOLDER` from what installed packages ship: {images} folders of images and {texts} tables of texts, each
-through `new-data`, `audit`, `split`, `baseline`, `check`, `train`, `evaluate`, `export` and `predict` on its own rows, by configuration
+through `init`, `audit`, `split`, `baseline`, `check`, `train`, `evaluate`, `export` and `predict` on its own rows, by configuration
 alone. Training is short (one epoch, random weights, images of 16 pixels, a BERT of two layers): what is tried is whether the steps
 hold, not what the models reach. Where a FAIL would stop a step, the run goes on with `--force`.
 """
@@ -41,14 +41,14 @@ def ended(result: dict[str, Any]) -> str:
 
 
 def fails(results: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """(set, step, check, what it saw) of each FAIL, once for each check of a set."""
+    """(set, step, check, what it observed) of each FAIL, once for each check of a set."""
     rows = {
-        (r["name"], check): (step, saw)
+        (r["name"], check): (step, observed)
         for r in results
-        for step, check, verdict, saw in r["findings"]
+        for step, check, verdict, observed in r["findings"]
         if verdict == "FAIL"
     }
-    return [(name, step, check, saw) for (name, check), (step, saw) in rows.items()]
+    return [(name, step, check, observed) for (name, check), (step, observed) in rows.items()]
 
 
 def summary(results: list[dict[str, Any]], read: dict[str, Any]) -> list[str]:
@@ -85,13 +85,13 @@ def page(results: list[dict[str, Any]], read: dict[str, Any]) -> str:
             name,
             step,
             check,
-            saw[:160],
+            observed[:160],
             WORDS[(read.get(name, {}).get(check) or [""])[0]],
             (read.get(name, {}).get(check) or ["", ""])[1],
         ]
-        for name, step, check, saw in fails(results)
+        for name, step, check, observed in fails(results)
     ]
-    lines += table(["set", "step", "check", "what it saw", "class", "why"], rows)
+    lines += table(["set", "step", "check", "what it observed", "class", "why"], rows)
     lines += ["## Seconds", "", *seconds(results), "## The sets", ""]
     rows = [
         [

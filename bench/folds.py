@@ -1,4 +1,4 @@
-"""The network with its default knobs against scikit-learn's plain models, on the same folds of real data.
+"""The network with its default settings against scikit-learn's plain models, on the same folds of real data.
 
 python bench/folds.py        writes docs/folds.md (about 4 minutes on two cores)
 """
@@ -26,7 +26,7 @@ SETS = {
 }
 
 
-def rivals(task: str) -> dict:
+def competitors(task: str) -> dict:
     """scikit-learn's plain models, each behind a standard scaler."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -48,7 +48,7 @@ def rivals(task: str) -> dict:
     return {name: make_pipeline(StandardScaler(), model) for name, model in plain.items()}
 
 
-def one_set(name: str, knobs: dict, folder: Path) -> dict[str, list[float]]:
+def one_set(name: str, settings: dict, folder: Path) -> dict[str, list[float]]:
     """Score of every model on every fold. All see the same training rows and are scored on the same validation rows."""
     import project_code as code
 
@@ -64,7 +64,7 @@ def one_set(name: str, knobs: dict, folder: Path) -> dict[str, list[float]]:
             test_share=0.05,
             tracker="none",
             device="cpu",
-            **knobs,
+            **settings,
         )
         project = code.Project(folder, config, code.TASK, quiet=True)
         part = code.assign(config, project.data)
@@ -76,8 +76,8 @@ def one_set(name: str, knobs: dict, folder: Path) -> dict[str, list[float]]:
         outputs = code.predict(model, encoded[1], config)
         scores.setdefault("network of the template", []).append(code.score(config, prep, outputs, encoded[1].y.numpy()))
         x, y = [e.x["numeric"].numpy() for e in encoded], [e.y.numpy() for e in encoded]
-        for rival, fitted in rivals(config.task).items():
-            scores.setdefault(rival, []).append(fitted.fit(x[0], y[0]).score(x[1], y[1]))
+        for competitor, fitted in competitors(config.task).items():
+            scores.setdefault(competitor, []).append(fitted.fit(x[0], y[0]).score(x[1], y[1]))
     return scores
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     lines = [
         "# The network against plain models on the same folds",
         "",
-        f"Made by `python bench/folds.py`: {FOLDS} folds, default knobs, one seed; mean and standard deviation over folds.",
+        f"Made by `python bench/folds.py`: {FOLDS} folds, default settings, one seed; mean and standard deviation over folds.",
         "Accuracy; for diabetes the share of variance explained (R2). The network stops early on the very fold it is scored",
         "on, which flatters it a little; `recipe evaluate` does not have that flaw.",
         "",
@@ -95,15 +95,15 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        stamped = bake(folder)
-        sys.path.insert(0, str(stamped / "src"))
+        generated = bake(folder)
+        sys.path.insert(0, str(generated / "src"))
         (folder / "project_code.py").write_text(
             "from my_model.tabular.recipe import TASK, Config\nfrom my_model.engine.project import Project\n"
-            "from my_model.engine.parts import assign\nfrom my_model.engine.loop import fit, predict\nfrom my_model.engine.metrics import score\n"
+            "from my_model.engine.splits import assign\nfrom my_model.engine.loop import fit, predict\nfrom my_model.engine.metrics import score\n"
         )
         sys.path.insert(0, str(folder))
-        for data_set, knobs in SETS.items():
-            scores = one_set(data_set, knobs, folder)
+        for data_set, settings in SETS.items():
+            scores = one_set(data_set, settings, folder)
             best = max((m for m in scores if m != "network of the template"), key=lambda m: np.mean(scores[m]))
             for model, values in scores.items():
                 inside = ""

@@ -30,7 +30,7 @@ ROW_GROUP = 250_000
 NUMBERS = 40
 WORDS = {"shop": 6, "kind": 15, "town": 400, "item": 3_000}
 GAPS = (5, 12, 24, 33)  # numbers of which 6 % are missing
-KNOBS = {
+SETTINGS = {
     "modality": "tabular",
     "task": "binary",
     "data": "data/train.parquet",
@@ -43,7 +43,7 @@ KNOBS = {
     "lr": 0.003,
     "epochs": 1,
 }
-COMMANDS = ("audit", "split", "baseline", "train", "train again", "check", "lr-range", "evaluate")
+COMMANDS = ("audit", "split", "baseline", "train", "train again", "check", "lr-find", "evaluate")
 LIMIT = 4 * 1024**3  # bytes that each command may hold of its own (RLIMIT_DATA): beyond, it dies
 
 
@@ -118,7 +118,7 @@ def through(folder: Path, data: Path) -> list[tuple[str, dict[str, Any]]]:
 
     project = bake(folder)
     (project / "data" / "train.parquet").symlink_to(data.resolve())
-    lines = [f"{name} = {json.dumps(value)}" for name, value in KNOBS.items()]
+    lines = [f"{name} = {json.dumps(value)}" for name, value in SETTINGS.items()]
     (project / "recipe.toml").write_text("\n".join(lines) + "\n")
     found = []
     for command in COMMANDS:
@@ -132,8 +132,8 @@ def table(found: list[tuple[str, dict[str, Any]]], n: int, size: int) -> list[st
     """The last section of docs/large.md."""
     lines = [
         f"Made by `python bench/large.py`: {n:,} rows, {NUMBERS} numbers and {len(WORDS)} columns of texts,"
-        f" {size / 1e9:.1f} GB of Parquet; `sample_rows = {KNOBS['sample_rows']:_}`,",
-        f"`batch_size = {KNOBS['batch_size']}`, one epoch; every command a process of its own that may hold 4 GiB (RLIMIT_DATA) and"
+        f" {size / 1e9:.1f} GB of Parquet; `sample_rows = {SETTINGS['sample_rows']:_}`,",
+        f"`batch_size = {SETTINGS['batch_size']}`, one epoch; every command a process of its own that may hold 4 GiB (RLIMIT_DATA) and"
         " would die beyond.",
         "Two shared cores, one thread for torch; n = 1. *Peak* is what the system counts (ru_maxrss), pages of mapped files"
         " included;",

@@ -2,7 +2,7 @@
 
 python bench/loops.py [ROUNDS [WORK ...]]     writes its parts of docs/benchmarks.md; a few minutes a round on one core
 
-Rivals are no dependencies of the project; one that is not installed is left out, with a line that says so. To have them:
+Competitors are no dependencies of the project; one that is not installed is left out, with a line that says so. To have them:
 `pip install lightning` and `pip install --no-deps fastai fastcore fasttransform fastdownload fastprogress "plum-dispatch<2.10"
 python-fasthtml python-multipart beartype itsdangerous` (with its own dependencies fastai also installs spaCy, which nothing here uses).
 """
@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 from memory import megabytes
-from turns import Turns, side_by_side
+from interleave import Turns, side_by_side
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "tests")]
 KNOWN = ["year", "dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum", "time_hour"]
 
-# name -> (what it is, optimiser steps, steps in a turn, knobs)
+# name -> (what it is, optimizer steps, steps in a turn, settings)
 WORKS: dict[str, tuple[str, int, int, dict[str, Any]]] = {
     "tiny MLP": (
         "flights, batches of 64, 3 layers of 64 units",
@@ -91,12 +91,12 @@ def make_work(name: str, folder: Path) -> Any:
     from ways import Work
 
     recipe = importlib.import_module(f"code_of_template.{FOLDERS[name]}.recipe")
-    _, steps, _, knobs = WORKS[name]
+    _, steps, _, settings = WORKS[name]
     if name == "MiniLM":
         import data
 
-        knobs = {**knobs, "encoder": str(data.minilm())}
-    config = recipe.Config(**knobs, tracker="none", device="cpu", modality=FOLDERS[name])
+        settings = {**settings, "encoder": str(data.minilm())}
+    config = recipe.Config(**settings, tracker="none", device="cpu", modality=FOLDERS[name])
     project = Project(folder / FOLDERS[name], config, recipe.TASK, quiet=True)
     n = steps * config.batch_size
     rows = np.arange(len(project.data))
@@ -232,7 +232,7 @@ def write(work: str, ways: dict[str, list[dict[str, Any]]]) -> None:
         "the turns of a round, and the mean over rounds. Two processes of the same way differ by a few percent: take the interval, not",
         "the mean.",
         "",
-        "Ours is the project's `fit` with its default knobs, planned for 100 epochs and stopped after one; at 60 steps of such a run",
+        "Ours is the project's `fit` with its default settings, planned for 100 epochs and stopped after one; at 60 steps of such a run",
         "it looks closely at gradients and updates, which costs a tenth of a step on MiniLM: the median leaves those out. Speed is the",
         "bare loop's step over its own: 1 is the loop written by hand with each batch one index operation, 0.5 half as fast; ours",
         "against it is its step over ours. Ours scales pictures and pads texts batch by batch; the others get them scaled and padded.",

@@ -29,8 +29,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         project = bake(Path(name))
         data.flights(project / "data" / "train.csv")
-        for split, knobs in SPLITS.items():
-            words = [*knobs, "target=late", f"drop={json.dumps(LEAKING)}", "tracker=none"]
+        for split, settings in SPLITS.items():
+            words = [*settings, "target=late", f"drop={json.dumps(LEAKING)}", "tracker=none"]
             for step in ("split", "baseline"):
                 done = run(project, step, *words, "--force", "the audit is in the demo")
                 assert done.returncode == 0, done.stdout + done.stderr

@@ -69,7 +69,7 @@ class Recipe:
 def shortened(found: dict[str, Any]) -> dict[str, Any]:
     """What the page and its readers need of a finding."""
     loud = found["verdict"] in ("WARN", "FAIL")
-    kept = ("check", "verdict", "seconds", *(("saw", "share", "evidence") if loud else ()))
+    kept = ("check", "verdict", "seconds", *(("observed", "share", "evidence") if loud else ()))
     short = {name: found[name] for name in kept}
     if len(json.dumps(short.get("evidence", ""))) > 1500:
         short["evidence"] = json.dumps(short["evidence"])[:1500]

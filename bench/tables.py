@@ -35,7 +35,7 @@ for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "plants")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "fault_injection")]
 
 from recipe_run import Recipe, configure  # noqa: E402
 from tables_data import Table, tables  # noqa: E402
@@ -44,15 +44,15 @@ OUT = ROOT / "tables-out"
 TABLES = 300
 LIMIT, CLOCK = 240, 3600  # seconds of processor and of clock after which a table is given up
 PACKAGE = "project"
-STEPS = ("new-data", "audit", "split", "baseline", "check", "train", "evaluate", "report", "export", "predict")
-# In every table, whatever is in it. Everything else is what new-data writes, or the default.
+STEPS = ("init", "audit", "split", "baseline", "check", "train", "evaluate", "report", "export", "predict")
+# In every table, whatever is in it. Everything else is what init writes, or the default.
 SETTINGS = {"epochs": 20, "tracker": "none", "device": "cpu"}
 STOPPED = "it was stopped"  # in the result while the table runs
 IID = "taken as independent rows"
 
 
 def configured(recipe: Path) -> dict[str, Any]:
-    """What the benchmark adds to the recipe.toml that new-data wrote: `iid` where neither time nor group is proposed."""
+    """What the benchmark adds to the recipe.toml that init wrote: `iid` where neither time nor group is proposed."""
     written = tomllib.loads(recipe.read_text(encoding="utf-8"))
     apart = any(written.get(name) for name in ("time", "group", "query"))
     return SETTINGS if apart else {**SETTINGS, "iid": IID}
@@ -110,7 +110,7 @@ def one_table(table: Table, project: Path, plain: bool, told: Callable[[list[dic
     result: dict[str, Any] = {"file": name, "steps": recipe.steps}
     toml = project / "recipe.toml"
     before = set(toml.read_text(encoding="utf-8").splitlines())
-    if recipe.run("new-data", name, "--target", (table.target or ("",))[0], "--write")["status"] != 0:
+    if recipe.run("init", name, "--target", (table.target or ("",))[0], "--write")["status"] != 0:
         return result
     configure(toml, configured(toml))
     result["settings"] = [line for line in toml.read_text(encoding="utf-8").splitlines() if line not in before]

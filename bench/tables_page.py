@@ -88,8 +88,8 @@ def head(results: list[Result]) -> list[str]:
         "",
         "The other bits say how the file is written: half Parquet, half CSV in eight dialects (`;`, tab, `|`, decimal comma,"
         " byte-order mark, CRLF, quotes, NA), row names kept, without a name as pandas writes them, or left out. Each table"
-        " goes through `recipe new-data`, `audit`, `split`, `baseline`, `check`, `train`, `evaluate`, `report`, `export` and"
-        " `predict` on its own file. Settings: the target of the rule, what `new-data --write` writes for it (task, `time` and"
+        " goes through `recipe init`, `audit`, `split`, `baseline`, `check`, `train`, `evaluate`, `report`, `export` and"
+        " `predict` on its own file. Settings: the target of the rule, what `init --write` writes for it (task, `time` and"
         " `group` included), `iid` where it asks for a reason, at most 20 epochs, no tracker, defaults otherwise. A step that refuses is run"
         " again with `--force`, so that what follows is tried too.",
     ]
@@ -172,7 +172,7 @@ def fails(results: list[Result], reading: Reading) -> list[str]:
     for r in results:
         for step, f in found(r, "FAIL"):
             sort, why = reading.of(r["table"], f["check"])
-            rows.append((sort, r["table"], f"{step}: {f['check']}", short(f["saw"]), why))
+            rows.append((sort, r["table"], f"{step}: {f['check']}", short(f["observed"]), why))
     rows.sort(key=lambda row: ((FALSE, UNREAD, TRUE).index(row[0]), row[1], row[2]))
     return [
         "## Every FAIL",

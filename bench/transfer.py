@@ -3,7 +3,7 @@
 python bench/transfer.py [scattered] [plain]        writes docs/transfer.md (about 9 minutes of processor time a ground)
 
 scattered (the default): each digit somewhere on a noisy ground, so that there is something to know beside the shapes.
-plain: scikit-learn's digits as they are, centred and clean.
+plain: scikit-learn's digits as they are, centered and clean.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 SEEDS, EACH, WATCHED, FIRST, EPOCHS, SIDE = 5, 10, 50, 6, 15, 32
-# name -> knobs; "from scratch" is what the others are held against.
+# name -> settings; "from scratch" is what the others are held against.
 WAYS: dict[str, dict[str, Any]] = {
     "from scratch": {"weights": "none", "lr": 1e-3},
     "pretrained, all weights": {"adapt": "full", "lr": 1e-4},
     "pretrained, frozen": {"adapt": "frozen", "lr": 1e-4},
 }
 PLAIN = """
-The plain, centred digits came first: there fifty images are enough from scratch, and transfer was no better, so the
+The plain, centered digits came first: there fifty images are enough from scratch, and transfer was no better, so the
 scattered ground was made, on a seed that is not among the ones above. On the plain ones two trial pairs of 40 epochs gave
 0.90 and 0.95 from scratch, 0.92 and 0.93 with pretrained weights. `python bench/transfer.py plain` measures that ground.
 """
@@ -46,7 +46,7 @@ def scatter(folder: Path, seed: int) -> None:
         Image.fromarray(ground).save(file)
 
 
-def train(root: Path, train: Any, val: Any, knobs: dict[str, Any]) -> tuple[Any, Any, Path]:
+def train(root: Path, train: Any, val: Any, settings: dict[str, Any]) -> tuple[Any, Any, Path]:
     """(network with its best weights, project, folder of the run) after training on `train`, stopped by `val`."""
     from code_of_template.engine.loop import fit
     from code_of_template.engine.project import Project
@@ -59,7 +59,7 @@ def train(root: Path, train: Any, val: Any, knobs: dict[str, Any]) -> tuple[Any,
         "size": SIDE,
         "batch_size": 25,
     }
-    config = Config(**shared, patience=0, tracker="none", device="cpu", **knobs)
+    config = Config(**shared, patience=0, tracker="none", device="cpu", **settings)
     project = Project(root, config, TASK, quiet=True)
     prep = TASK.prepare(config, train)
     run = project.begin("train")
@@ -74,8 +74,8 @@ def pretrained(root: Path, seed: int) -> Path:
 
     data = TASK.load(Config(task="multiclass", target="digit", weights="none"), root)
     order = np.random.default_rng(seed).permutation(len(data))
-    knobs = {"weights": "none", "lr": 1e-3, "epochs": FIRST, "seed": seed}
-    return train(root, data.take(order[90:]), data.take(order[:90]), knobs)[2]
+    settings = {"weights": "none", "lr": 1e-3, "epochs": FIRST, "seed": seed}
+    return train(root, data.take(order[90:]), data.take(order[:90]), settings)[2]
 
 
 def one_seed(folder: Path, seed: int) -> dict[str, float]:
@@ -90,9 +90,9 @@ def one_seed(folder: Path, seed: int) -> dict[str, float]:
     few = np.concatenate([order[label == name][:EACH] for name in np.unique(label)])
     rest = order[~np.isin(order, few)]
     scores = {}
-    for name, knobs in WAYS.items():
-        knobs = {"weights": str(weights), "epochs": EPOCHS, "seed": seed, **knobs}
-        network, (project, prep), _ = train(folder / "second", data.take(few), data.take(rest[:WATCHED]), knobs)
+    for name, settings in WAYS.items():
+        settings = {"weights": str(weights), "epochs": EPOCHS, "seed": seed, **settings}
+        network, (project, prep), _ = train(folder / "second", data.take(few), data.take(rest[:WATCHED]), settings)
         unseen = TASK.examples(project.config, prep, data.take(rest[WATCHED:]))
         scores[name] = float((predict(network, unseen, project.config).argmax(1) == unseen.y.numpy()).mean())
     print(f"seed {seed}: " + ", ".join(f"{name} {score:.3f}" for name, score in scores.items()), flush=True)
@@ -109,12 +109,12 @@ def page(found: dict[str, list[dict[str, float]]], unseen: int, seconds: float) 
         f"folder of its first run as `weights`; the epoch of the lowest loss on {WATCHED} other images is kept. Accuracy on the remaining {unseen} images of",
         f"5-9 (chance is .2) over n = {SEEDS} seeds, each with its own pretraining, examples and order; the difference to learning 5-9 from",
         "scratch on the same images is paired by seed, its p from a two-sided paired t-test. Rates: "
-        + ", ".join(f"{name} {knobs['lr']:g}" for name, knobs in WAYS.items())
+        + ", ".join(f"{name} {settings['lr']:g}" for name, settings in WAYS.items())
         + " (a new head on pretrained weights ten times that).",
     ]
     told = {
         "scattered": "Each digit somewhere on a noisy ground: where it stands and what is noise can be learned from other digits.",
-        "plain": "Centred and clean, as they come: there is little to know beside the shapes themselves.",
+        "plain": "Centered and clean, as they come: there is little to know beside the shapes themselves.",
     }
     for ground, scores in found.items():
         lines += ["", f"## {ground.capitalize()}", "", told[ground], "", *table(scores)]

@@ -36,7 +36,7 @@ def one_walk(name: str, sources: Path, baked: Path) -> None:
     given = walk.make(sources, baked / "data")
     recipe = Recipe(baked, PACKAGE, lambda _: None)
     target = next(value for name, value, _ in walk.decided if name == "target")
-    said = [shown(recipe.run("new-data", given, "--target", target, "--write"), all_of_it=True)]
+    said = [shown(recipe.run("init", given, "--target", target, "--write"), all_of_it=True)]
     said += decide(baked, walk.decided)
     said.append(shown(recipe.run("audit")))
     if walk.after:

@@ -22,7 +22,7 @@ LAGS = 24  # months
 @dataclass(frozen=True)
 class Walk:
     """title: for the page. told: where the data come from and what is asked. make: writes the data into the project's
-    data folder from the folder of sources and returns what to give to `recipe new-data`. decided: setting, value, reason.
+    data folder from the folder of sources and returns what to give to `recipe init`. decided: setting, value, reason.
     after: the same, for what the audit brought up."""
 
     title: str

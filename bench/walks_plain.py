@@ -22,8 +22,8 @@ SIDE = 16  # pixels a side of what the plain model sees of an image
 def compare(walk: Walk, package: str) -> list[str]:
     """Lines of the page: the network, the recipe's own best baseline and the plain models, each with its interval, and the
     paired difference. Our outputs are those that `evaluate` wrote; its score is measured again here."""
-    cli, parts = (importlib.import_module(f"{package}.{name}") for name in ("cli", "engine.parts"))
-    project = cli.open_project(cli.parser().parse_intermixed_args(["train", "--quiet"]))
+    cli, parts = (importlib.import_module(f"{package}.{name}") for name in ("cli", "engine.splits"))
+    project = cli.open_project(cli.parse(["train", "--quiet"]))
     config = project.config
     data = {**parts.parts(project), "test": parts.open_test(project)}
     record = json.loads(sorted(Path("runs").glob("*-evaluate/record.json"))[-1].read_text())
@@ -45,8 +45,8 @@ def compare(walk: Walk, package: str) -> list[str]:
         f"| best baseline of `recipe baseline` ({theirs['name']}) | {interval(theirs['metrics'][result['metric']])}"
         f" | {interval(theirs['difference'])} |",
     ]
-    for name, guess in plain(walk.modality, config, prep, data).items():
-        alone, apart = (bootstrap(measure, truth, *some) for some in ((guess,), (ours, guess)))
+    for name, prediction in plain(walk.modality, config, prep, data).items():
+        alone, apart = (bootstrap(measure, truth, *some) for some in ((prediction,), (ours, prediction)))
         lines.append(f"| scikit-learn: {name} | {interval(alone)} | {interval(apart)} |")
     return lines
 

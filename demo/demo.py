@@ -1,4 +1,4 @@
-"""`make demo`: stamp a project, give it real data, and take it through the recipe by the commands its owner would type."""
+"""`make demo`: generate a project, give it real data, and take it through the recipe by the commands its owner would type."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUT = ROOT / "demo-out"
 TEXTS = 250  # docstrings of each library: three epochs of LoRA in two minutes on two cores
 
 
-def stamp(modality: str, task: str) -> Path:
+def generate(modality: str, task: str) -> Path:
     """A fresh project in demo-out/<modality>."""
     folder = OUT / modality
     shutil.rmtree(folder, ignore_errors=True)
@@ -38,7 +38,7 @@ def stamp(modality: str, task: str) -> Path:
 
 
 def recipe(project: Path, *words: str, red: bool = False) -> None:
-    """Run one command of the stamped project, showing it. `red` says that a red gate is what the story expects."""
+    """Run one command of the generated project, showing it. `red` says that a FAIL is what the story expects."""
     print(f"\n$ recipe {' '.join(words)}", flush=True)
     environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     status = subprocess.run(
@@ -48,12 +48,12 @@ def recipe(project: Path, *words: str, red: bool = False) -> None:
         sys.exit(f"demo: `recipe {' '.join(words)}` ended with status {status}, expected {int(red)}")
 
 
-def edit(project: Path, **knobs: object) -> None:
-    """Set knobs in recipe.toml, as its owner would in an editor, and show the new lines."""
+def edit(project: Path, **settings: object) -> None:
+    """Set settings in recipe.toml, as its owner would in an editor, and show the new lines."""
     path = project / "recipe.toml"
     text = path.read_text()
     print("\nedit recipe.toml:")
-    for name, value in knobs.items():
+    for name, value in settings.items():
         line = f"{name} = {json.dumps(value)}"
         print(f"    {line}")
         text, found = re.subn(rf"(?m)^(# )?{name} = .*$", lambda _, line=line: line, text, count=1)
@@ -67,7 +67,7 @@ def records(project: Path, step: str) -> list[dict]:
 
 
 def tabular(project: Path) -> None:
-    """Flights: the audit is red on columns that are only known after landing; the owner drops them and splits by time."""
+    """Flights: the audit fails on columns that are only known after landing; the owner drops them and splits by time."""
     data.flights(project / "data" / "train.csv")
     edit(project, target="late")
     recipe(project, "audit", red=True)
@@ -75,10 +75,10 @@ def tabular(project: Path) -> None:
     edit(
         project,
         drop=found["recorded after the outcome"]["evidence"]["columns"],
-        time=found["who and when"]["evidence"]["times"][0],
+        time=found["undeclared time or group"]["evidence"]["times"][0],
     )
     recipe(project, "audit")
-    for step in ("split", "baseline", "check", "lr-range", "train"):
+    for step in ("split", "baseline", "check", "lr-find", "train"):
         recipe(project, step)
     recipe(project, "train", "model=lightgbm")
     recipe(project, "evaluate")
@@ -114,7 +114,7 @@ def text(project: Path) -> None:
 
 
 def image(project: Path) -> None:
-    """Digits in class folders: the audit is red on three files that cannot be decoded; the owner leaves them out."""
+    """Digits in class folders: the audit fails on three files that cannot be decoded; the owner leaves them out."""
     data.digit_images(project / "data" / "images", broken=True)
     new = project / "data" / "new"
     new.mkdir()
@@ -156,7 +156,7 @@ def summary(project: Path, seconds: float) -> None:
     print(
         "\naudit:   "
         + "\n         ".join(
-            f"{f['verdict']} {f['check']}: {f['saw'][:150]}"
+            f"{f['verdict']} {f['check']}: {f['observed'][:150]}"
             for f in records(project, "audit")[0]["findings"]
             if f["verdict"] in ("WARN", "FAIL")
         )
@@ -178,7 +178,7 @@ def main() -> None:
         sys.exit(f"demo: MODALITY={modality} is not one of {', '.join(STORIES)}")
     story, task = STORIES[modality]
     before = time.time()
-    project = stamp(modality, task)
+    project = generate(modality, task)
     story(project)
     summary(project, time.time() - before)
 

@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code of stamped projects: commands, knobs, findings. The tests hold it against the code.
+"""Write docs/reference/ from the code of generated projects: commands, settings, findings. The tests hold it against the code.
 
 python docs/build.py
 """
@@ -19,33 +19,33 @@ from conftest import QUESTIONS, bake  # noqa: E402
 
 ASK = """
 import json, sys
-from my_model import cli
-from my_model.checks.finding import sentences
+from my_model import cli, commands
+from my_model.checks.check_result import sentences
 from my_model.config import GROUPS, Config, allowed
 task = cli.find_task(sys.argv[1])
-knobs = {
+settings = {
     name: {"default": field.get_default(), "group": field.json_schema_extra["group"], "off": field.json_schema_extra["off"],
-           "text": field.description, "allowed": allowed(task.knobs, name), "shared": name in Config.model_fields
+           "text": field.description, "allowed": allowed(task.settings, name), "shared": name in Config.model_fields
            and Config.model_fields[name].get_default() == field.get_default()}
-    for name, field in task.knobs.model_fields.items()
+    for name, field in task.settings.model_fields.items()
 }
-flags = [(", ".join(a.option_strings), a.metavar or "", a.help) for a in cli.parser()._actions if a.option_strings]
-commands = [cli.STEPS, cli.EXPERIMENTS, cli.PRODUCTION, cli.OTHERS]
-print(json.dumps({"knobs": knobs, "flags": flags, "commands": commands, "groups": GROUPS, "sentences": sentences()}))
+flags = [(", ".join(commands.names_of(flag)), how.get("metavar", ""), how["help"], [name for name in commands.COMMANDS if flag in commands.flags_of(name)]) for flag, how in commands.FLAGS.items()]
+groups = [{name: (command.help, command.of) for name, command in group.items()} for group in (commands.STEPS, commands.EXPERIMENTS, commands.PRODUCTION, commands.OTHERS)]
+print(json.dumps({"settings": settings, "flags": flags, "commands": groups, "groups": GROUPS, "sentences": sentences()}))
 """
 STAGES = {  # the checks of findings.toml in the order of the file; each stage starts with the check named here
     "class balance": "recipe audit",
     "every row in one part": "recipe split",
     "signal": "recipe baseline",
     "rows and labels": "recipe check",
-    "learning rate": "recipe lr-range, train, evaluate",
-    "healthy curves": "recipe diagnose, and the end of every run",
+    "learning rate": "recipe lr-find, train, evaluate",
+    "sound curves": "recipe diagnose, and the end of every run",
     "learning curve": "recipe learning-curve, rerun, tune",
 }
 
 
 def ask(modality: str) -> dict[str, Any]:
-    """What a stamped project of this modality says of itself."""
+    """What a generated project of this modality says of itself."""
     with tempfile.TemporaryDirectory() as folder:
         project = bake(Path(folder), modality=modality)
         environment = {"PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -66,40 +66,45 @@ def table(head: list[str], rows: list[list[Any]]) -> list[str]:
     return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines, ""]
 
 
+def takers(names: list[str], facts: dict[str, Any]) -> str:
+    """The commands that take a flag."""
+    return "every command" if len(names) == sum(map(len, facts["commands"])) else ", ".join(names)
+
+
 def commands(facts: dict[str, Any]) -> str:
     """Every command and every flag."""
-    lines = ["# Commands", "", "`recipe <command> [knob=value ...] [flags]`, in the order of the recipe.", ""]
+    lines = ["# Commands", "", "`recipe <command> [setting=value ...] [flags]`, in the order of the recipe.", ""]
     for group in facts["commands"]:
-        lines += table(["command", "what it does"], [[f"`recipe {name}`", text] for name, text in group.items()])
+        lines += table(["command", "what it does"], [[f"`recipe {name}{f' {of}' if of else ''}`", text] for name, (text, of) in group.items()])
     lines += [
         "## Flags",
         "",
-        *table(["flag", "meaning"], [[f"`{n} {m}`".replace(" `", "`"), t] for n, m, t in facts["flags"]]),
+        *table(["flag", "meaning", "of"], [[f"`{n} {m}`".replace(" `", "`"), t, takers(of, facts)] for n, m, t, of in facts["flags"]]),
     ]
     lines += [
-        "Exit status: 0 done, 1 a check is red, 2 a mistake that the message explains, 130 or 143 interrupted or terminated."
+        "Exit status: 0 done, 1 a check is FAIL, 2 a mistake that the message explains, 130 or 143 interrupted or terminated."
     ]
     return "\n".join(lines) + "\n"
 
 
-def knobs(facts: dict[str, dict[str, Any]]) -> str:
-    """Every knob: the shared ones, then what each modality adds or sets otherwise."""
+def settings(facts: dict[str, dict[str, Any]]) -> str:
+    """Every setting: the shared ones, then what each modality adds or sets otherwise."""
     lines = [
-        "# Knobs",
+        "# Settings",
         "",
-        "One flat table, `recipe.toml`; any of them can be set for one command with `knob=value`.",
+        "One flat table, `recipe.toml`; any of them can be set for one command with `setting=value`.",
         "",
     ]
-    first = next(iter(facts.values()))["knobs"]
-    everywhere = [name for name in first if all(f["knobs"].get(name, {}).get("shared") for f in facts.values())]
+    first = next(iter(facts.values()))["settings"]
+    everywhere = [name for name in first if all(f["settings"].get(name, {}).get("shared") for f in facts.values())]
     parts = {"Shared": {n: first[n] for n in everywhere}}
-    parts |= {m.capitalize(): {n: k for n, k in f["knobs"].items() if n not in everywhere} for m, f in facts.items()}
+    parts |= {m.capitalize(): {n: k for n, k in f["settings"].items() if n not in everywhere} for m, f in facts.items()}
     for title, found in parts.items():
         lines += [f"## {title}", ""]
         rows = [
             [f"`{n}`", f"`{json.dumps(k['default'])}`", k["text"], k["allowed"], k["group"]] for n, k in found.items()
         ]
-        lines += table(["knob", "default", "meaning", "it must be", "group"], rows)
+        lines += table(["setting", "default", "meaning", "it must be", "group"], rows)
     return "\n".join(lines)
 
 
@@ -108,7 +113,7 @@ def findings(facts: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# What the checks say",
         "",
-        "What each check expects, the likely causes when it is red, most likely first, and what to do next. `{names}` are",
+        "What each check expects, the likely causes when it fails, most likely first, and what to do next. `{names}` are",
         "filled in with the numbers of the case. How often each of them is right is in [the scoreboard](../checks.md).",
         "",
     ]
@@ -134,7 +139,7 @@ def findings(facts: dict[str, dict[str, Any]]) -> str:
 def pages() -> dict[str, str]:
     """Every page of docs/reference/ by name."""
     facts = {modality: ask(modality) for modality in QUESTIONS["modality"]}
-    return {"commands.md": commands(facts["tabular"]), "knobs.md": knobs(facts), "findings.md": findings(facts)}
+    return {"commands.md": commands(facts["tabular"]), "settings.md": settings(facts), "findings.md": findings(facts)}
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def noisy_few(out: Path) -> None:
 
 
 def one_strong_column(out: Path) -> None:
-    """binary. One honest strong column and nothing else: at most a WARN that asks. Was: FAIL "one column knows it all"."""
+    """binary. One honest strong column and nothing else: at most a WARN that asks. Was: FAIL "dominant feature"."""
     y = R.integers(0, 2, 600)
     pl.DataFrame({"score": np.round(y + R.normal(size=600) * 0.15, 3), "target": y}).write_csv(out / "train.csv")
 

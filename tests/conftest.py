@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def bake(folder: Path, **answers: str) -> Path:
-    """Stamp a project. Unknown answers are refused here, since cookiecutter ignores them silently."""
+    """Generate a project. Unknown answers are refused here, since cookiecutter ignores them silently."""
     assert set(answers) <= set(QUESTIONS), set(answers) - set(QUESTIONS)
     return Path(
         cookiecutter(str(ROOT), no_input=True, default_config=True, extra_context=answers, output_dir=str(folder))
@@ -53,7 +53,7 @@ def environment(project: Path) -> dict[str, str]:
 
 
 def run(project: Path, *words: str, package: str = "my_model", timeout: int = 600) -> subprocess.CompletedProcess[str]:
-    """`recipe ...` in a stamped project, as its own process with one thread."""
+    """`recipe ...` in a generated project, as its own process with one thread."""
     return subprocess.run(
         [sys.executable, "-m", package, *words],
         cwd=project,
@@ -67,5 +67,5 @@ def run(project: Path, *words: str, package: str = "my_model", timeout: int = 60
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stamped project with the default answers; read it, do not write to it."""
+    """A generated project with the default answers; read it, do not write to it."""
     return bake(tmp_path_factory.mktemp("default"))

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from faults import COLUMNS, Case, both, folder, in_json, knob, removed, replaced, rows, table, write
+from faults import COLUMNS, Case, both, folder, in_json, removed, replaced, rows, setting, table, write
 
-SPLIT, TRAIN, LOG = ["split", "--force", "x"], ["train", "--force", "x"], ["log"]
+SPLIT, TRAIN, LOG = ["split", "--force", "x"], ["train", "--force", "x"], ["runs"]
 RESUME, EVALUATE = ["train", "--force", "x", "--resume", "--run", "0009-train"], ["evaluate", "--force", "x"]
 
 CONFIG = [
@@ -20,67 +20,68 @@ CONFIG = [
     Case("recipe.toml is UTF-16", "cannot be read as TOML", SPLIT, write("recipe.toml", "lr = 1".encode("utf-16"))),
     Case("a NUL in recipe.toml", "cannot be read as TOML", SPLIT, write("recipe.toml", "lr = 0.1\0")),
     Case("an unclosed text", "cannot be read as TOML", SPLIT, write("recipe.toml", 'target = "y')),
-    Case("a knob twice", "cannot be read as TOML", SPLIT, write("recipe.toml", "lr = 1\nlr = 2\n")),
+    Case("a setting twice", "cannot be read as TOML", SPLIT, write("recipe.toml", "lr = 1\nlr = 2\n")),
     Case("a table", "one flat table", SPLIT, write("recipe.toml", "[train]\nlr = 1\n")),
     Case("a dotted key", "one flat table", SPLIT, write("recipe.toml", "train.lr = 1\n")),
-    Case("an array of tables", "unknown knob", SPLIT, write("recipe.toml", "[[train]]\nlr = 1\n")),
+    Case("an array of tables", "unknown setting", SPLIT, write("recipe.toml", "[[train]]\nlr = 1\n")),
     Case("YAML", "cannot be read as TOML", SPLIT, write("recipe.toml", "lr: 0.1\n")),
     Case("JSON", "cannot be read as TOML", SPLIT, write("recipe.toml", '{"lr": 0.1}')),
     Case("lists nested 100,000 deep", "cannot be read as TOML", SPLIT, write("recipe.toml", "drop = " + "[" * 100_000)),
-    Case("a misspelt knob", "did you mean 'schedule'", SPLIT, knob('schedul = "cosine"')),
-    Case("a knob by another name", "did you mean 'lr'", SPLIT, knob("learning_rate = 0.1")),
-    Case("an unknown knob", "unknown knob 'colour'", SPLIT, knob('colour = "red"')),
-    Case("an empty key", "unknown knob ''", SPLIT, knob('"" = 1')),
-    Case("a text for a number", "lr = 'fast' is refused", SPLIT, knob('lr = "fast"')),
-    Case("a list for a number", "is refused", SPLIT, knob("lr = [0.1]")),
-    Case("a date for a number", "is refused", SPLIT, knob("lr = 2024-01-01")),
-    Case("not a number", "is refused", SPLIT, knob("lr = nan")),
-    Case("infinity", "is refused", SPLIT, knob("lr = inf")),
-    Case("a negative learning rate", "above 0", SPLIT, knob("lr = -0.1")),
-    Case("a whole number of 5,000 digits", "cannot be read|is refused", SPLIT, knob("epochs = " + "9" * 5000)),
-    Case("a broken count", "a whole number", SPLIT, knob("epochs = 1.5")),
-    Case("a number for a text", "a text", SPLIT, knob("target = 5")),
-    Case("a text for a list", "a list of texts", SPLIT, knob('drop = "who"')),
-    Case("a list that holds a number", "a list of texts", SPLIT, knob("drop = [1]")),
-    Case("a text for a switch", "true or false", SPLIT, knob('deterministic = "maybe"')),
-    Case("a batch of nothing", "at least 1", SPLIT, knob("batch_size = 0")),
-    Case("an unknown choice", "one of cosine", SPLIT, knob('schedule = "cosin"')),
-    Case("an unknown device", "of the form", SPLIT, knob('device = "tpu"')),
-    Case("a device that is not there", "sees no CUDA device", TRAIN, knob('device = "cuda:7"')),
-    Case("another kind of data", "not in this project", SPLIT, knob('modality = "sound"')),
-    Case("a kind of data that leads out", "not in this project", SPLIT, knob('modality = "../engine"')),
-    Case("a number for the kind of data", "not in this project", SPLIT, knob("modality = 5")),
-    Case("a loss of another task", "does not fit task", SPLIT, knob('loss = "mse"')),
-    Case("a metric of another task", "does not fit task", SPLIT, knob('metric = "rmse"')),
-    Case("ranking without a query", "needs query", SPLIT, knob('task = "ranking"')),
-    Case("a split by time without a time", "needs time", SPLIT, knob('split = "time"')),
-    Case("a split by group without a group", "needs group", SPLIT, knob('split = "group"')),
-    Case("a random split of times", "contradicts time", SPLIT, both(knob('time = "when"'), knob('split = "random"'))),
-    Case("one fold", "nothing to train on", SPLIT, knob("folds = 1")),
-    Case("a fold that is not there", "outside 0..4", SPLIT, both(knob("folds = 5"), knob("fold = 9"))),
-    Case("the target among the dropped", "drop holds the target", SPLIT, knob('drop = ["target"]')),
-    Case("one column with two roles", "must be different columns", SPLIT, knob('group = "target"')),
-    Case("smoothing without classes", "has no meaning", SPLIT, both(knob('loss = "focal"'), knob("label_smoothing = 0.1"))),
-    Case("BatchNorm with tiny batches", "needs 16", SPLIT, both(knob('norm = "batch"'), knob("batch_size = 8"))),
-    Case("an order that is none", "is not of the form", SPLIT, knob('ordinal = ["size small medium"]')),
+    Case("a misspelt setting", "did you mean 'schedule'", SPLIT, setting('schedul = "cosine"')),
+    Case("a setting by another name", "did you mean 'lr'", SPLIT, setting("learning_rate = 0.1")),
+    Case("an unknown setting", "unknown setting 'color'", SPLIT, setting('color = "red"')),
+    Case("an empty key", "unknown setting ''", SPLIT, setting('"" = 1')),
+    Case("a text for a number", "lr = 'fast' is refused", SPLIT, setting('lr = "fast"')),
+    Case("a list for a number", "is refused", SPLIT, setting("lr = [0.1]")),
+    Case("a date for a number", "is refused", SPLIT, setting("lr = 2024-01-01")),
+    Case("not a number", "is refused", SPLIT, setting("lr = nan")),
+    Case("infinity", "is refused", SPLIT, setting("lr = inf")),
+    Case("a negative learning rate", "above 0", SPLIT, setting("lr = -0.1")),
+    Case("a whole number of 5,000 digits", "cannot be read|is refused", SPLIT, setting("epochs = " + "9" * 5000)),
+    Case("a broken count", "a whole number", SPLIT, setting("epochs = 1.5")),
+    Case("a number for a text", "a text", SPLIT, setting("target = 5")),
+    Case("a text for a list", "a list of texts", SPLIT, setting('drop = "who"')),
+    Case("a list that holds a number", "a list of texts", SPLIT, setting("drop = [1]")),
+    Case("a text for a switch", "true or false", SPLIT, setting('deterministic = "maybe"')),
+    Case("a batch of nothing", "at least 1", SPLIT, setting("batch_size = 0")),
+    Case("an unknown choice", "one of cosine", SPLIT, setting('schedule = "cosin"')),
+    Case("an unknown device", "of the form", SPLIT, setting('device = "tpu"')),
+    Case("a device that is not there", "sees no CUDA device", TRAIN, setting('device = "cuda:7"')),
+    Case("another kind of data", "not in this project", SPLIT, setting('modality = "sound"')),
+    Case("a kind of data that leads out", "not in this project", SPLIT, setting('modality = "../engine"')),
+    Case("a number for the kind of data", "not in this project", SPLIT, setting("modality = 5")),
+    Case("a loss of another task", "does not fit task", SPLIT, setting('loss = "mse"')),
+    Case("a metric of another task", "does not fit task", SPLIT, setting('metric = "rmse"')),
+    Case("ranking without a query", "needs query", SPLIT, setting('task = "ranking"')),
+    Case("a split by time without a time", "needs time", SPLIT, setting('split = "time"')),
+    Case("a split by group without a group", "needs group", SPLIT, setting('split = "group"')),
+    Case("a random split of times", "contradicts time", SPLIT, both(setting('time = "when"'), setting('split = "random"'))),
+    Case("one fold", "nothing to train on", SPLIT, setting("folds = 1")),
+    Case("a fold that is not there", "outside 0..4", SPLIT, both(setting("folds = 5"), setting("fold = 9"))),
+    Case("the target among the dropped", "drop holds the target", SPLIT, setting('drop = ["target"]')),
+    Case("one column with two roles", "must be different columns", SPLIT, setting('group = "target"')),
+    Case("smoothing without classes", "has no meaning", SPLIT, both(setting('loss = "focal"'), setting("label_smoothing = 0.1"))),
+    Case("BatchNorm with tiny batches", "needs 16", SPLIT, both(setting('norm = "batch"'), setting("batch_size = 8"))),
+    Case("an order that is none", "is not of the form", SPLIT, setting('ordinal = ["size small medium"]')),
 ]  # fmt: skip
 
 COMMAND = [
-    Case("no step", "step", []),
-    Case("an unknown step", "invalid choice", ["trian"]),
-    Case("an unknown flag", "unrecognized", ["split", "--fast"]),
-    Case("a word that is no knob=value", "not knob=value", ["split", "lr"]),
-    Case("a knob without a name", "not knob=value", ["split", "=3"]),
-    Case("an empty knob", "is refused", ["split", "lr="]),
-    Case("a knob twice", "given twice", ["split", "lr=0.1", "lr=0.2"]),
+    Case("no command", "no command is given", []),
+    Case("an unknown command", "did you mean: recipe train", ["trian"]),
+    Case("an unknown flag", "unrecognized argument --fast", ["split", "--fast"]),
+    Case("a misspelt flag", "did you mean --force", ["split", "--forse", "x"]),
+    Case("a word that is no setting=value", "not setting=value", ["split", "lr"]),
+    Case("a setting without a name", "not setting=value", ["split", "=3"]),
+    Case("an empty setting", "is refused", ["split", "lr="]),
+    Case("a setting twice", "given twice", ["split", "lr=0.1", "lr=0.2"]),
     Case("two lines in one argument", "more than one line", ["split", "lr=0.1\nepochs=7"]),
-    Case("an unknown knob", "unknown knob", ["split", "colour=red"]),
+    Case("an unknown setting", "unknown setting", ["split", "color=red"]),
     Case("letters that are no text", "is refused|does not have|not valid", ["split", "target=\udcff"]),
     Case("a project that is not there", "is not a folder", ["split", "--project", "/nowhere/at/all"]),
     Case("a project that is a file", "no recipe.toml|is not a folder", ["split", "--project", "recipe.toml"]),
-    Case("a flag of another step", "of no use to split", ["split", "--resume"]),
-    Case("a run for a step that takes none", "of no use to split", ["split", "--run", "0002-train"]),
-    Case("a review for a step that takes none", "of no use to train", ["train", "--review", "x.csv"]),
+    Case("a flag of another step", "not a flag of split", ["split", "--resume"]),
+    Case("a run for a step that takes none", "not a flag of split", ["split", "--run", "0002-train"]),
+    Case("a review for a step that takes none", "not a flag of train", ["train", "--review", "x.csv"]),
     Case("a number that is none", "invalid int", ["train", "--skip", "many"]),
     Case("a negative number", "must be 0 or more", ["train", "--skip", "-1"]),
     Case("resuming where nothing was stopped", "no stopped train run", ["train", "--resume"], removed("runs/0009-train")),
@@ -106,14 +107,14 @@ COMMAND = [
 
 
 def cell(row: int, column: int, value: str) -> bytes:
-    """The healthy table with one cell changed."""
+    """The sound table with one cell changed."""
     lines = [line.split(",") for line in rows()]
     lines[row][column] = value
     return table([",".join(line) for line in lines])
 
 
 def column(number: int, values: Any, head: str = COLUMNS) -> bytes:
-    """The healthy table with one column replaced by values(i)."""
+    """The sound table with one column replaced by values(i)."""
     lines = [line.split(",") for line in rows()]
     for i, line in enumerate(lines):
         line[number] = str(values(i))
@@ -139,13 +140,13 @@ def parquet(content: Any) -> Any:
         import polars as pl
 
         pl.DataFrame(content).write_parquet(root / "data" / "t.parquet")
-        knob('data = "data/t.parquet"')(root)
+        setting('data = "data/t.parquet"')(root)
 
     return edit
 
 
 def other(name: str, content: bytes) -> Any:
-    return both(write(f"data/{name}", content), knob(f'data = "data/{name}"'))
+    return both(write(f"data/{name}", content), setting(f'data = "data/{name}"'))
 
 
 TABLES = [
@@ -158,7 +159,7 @@ TABLES = [
     Case("blank lines", "has no header line", SPLIT, csv(b"\n\n\n")),
     Case("three rows", "at least 10", SPLIT, csv(table(rows()[:3]))),
     Case("not UTF-8", "UTF-8", SPLIT, csv(table().replace(b",a,", b",\xff\xe9,"))),
-    Case("not UTF-8 in the header", "UTF-8", SPLIT, csv(table().replace(b"colour", b"c\xf6lour"))),
+    Case("not UTF-8 in the header", "UTF-8", SPLIT, csv(table().replace(b"color", b"c\xf6lour"))),
     Case("UTF-16", "UTF-8", SPLIT, csv(table().decode().encode("utf-16"))),
     Case("a picture", "UTF-8|cannot be read", SPLIT, csv(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 10)),
     Case("a compressed file under a plain name", "UTF-8|cannot be read", SPLIT, csv(gzip.compress(table()))),
@@ -166,38 +167,38 @@ TABLES = [
     Case("a longer row", "has 7 cells instead of 6", SPLIT, csv(table([*rows(), "1,2,a,2024-01-01,p1,yes,7"]))),
     Case("a shorter row", "has 2 cells instead of 6", SPLIT, csv(table([*rows(), "1,2"]))),
     Case("an unclosed quote", "cannot be read", SPLIT, csv(table(['1,2,"a,2024-01-01,p1,yes', *rows()]))),
-    Case("two columns of one name", "two columns called 'x1'", SPLIT, csv(table(head="x1,x1,colour,when,who,target"))),
-    Case("two quoted columns of one name", "two columns called", SPLIT, csv(table(head='"x1","x1",colour,when,who,target'))),
-    Case("a column without a name", "without a name", SPLIT, csv(table(head="x0,,colour,when,who,target"))),
-    Case("no such target", "does not have", SPLIT, knob('target = "diagnosis"')),
-    Case("a misspelt target", "did you mean 'target'", SPLIT, knob('target = "taget"')),
-    Case("no such group", "does not have", SPLIT, knob('group = "patient"')),
-    Case("no such time", "does not have", SPLIT, knob('time = "date"')),
-    Case("no such column to drop", "does not have", SPLIT, knob('drop = ["nothing"]')),
-    Case("no such slice", "does not have", SPLIT, knob('slices = ["nothing"]')),
+    Case("two columns of one name", "two columns called 'x1'", SPLIT, csv(table(head="x1,x1,color,when,who,target"))),
+    Case("two quoted columns of one name", "two columns called", SPLIT, csv(table(head='"x1","x1",color,when,who,target'))),
+    Case("a column without a name", "without a name", SPLIT, csv(table(head="x0,,color,when,who,target"))),
+    Case("no such target", "does not have", SPLIT, setting('target = "diagnosis"')),
+    Case("a misspelt target", "did you mean 'target'", SPLIT, setting('target = "taget"')),
+    Case("no such group", "does not have", SPLIT, setting('group = "patient"')),
+    Case("no such time", "does not have", SPLIT, setting('time = "date"')),
+    Case("no such column to drop", "does not have", SPLIT, setting('drop = ["nothing"]')),
+    Case("no such slice", "does not have", SPLIT, setting('slices = ["nothing"]')),
     Case("a target that never changes", "in every row", SPLIT, csv(column(5, lambda i: "yes"))),
     Case("a target that is always missing", "at least 10", SPLIT, csv(column(5, lambda i: ""))),
     Case("three classes for a binary task", "has 3 values", SPLIT, csv(column(5, lambda i: i % 3))),
-    Case("a class for every row", "is the task 'regression'", SPLIT, both(knob('task = "multiclass"'), csv(column(5, lambda i: f"c{i}")))),
-    Case("text for a regression", "needs numbers", SPLIT, knob('task = "regression"')),
-    Case("an infinite target", "infinite", SPLIT, both(knob('task = "regression"'), csv(column(5, lambda i: "inf" if i == 3 else i)))),
-    Case("one number for a regression", "in every row", SPLIT, both(knob('task = "regression"'), csv(column(5, lambda i: 3.5)))),
-    Case("a relevance below 0", "from 0 to 30", SPLIT, both(knob('task = "ranking"'), knob('query = "who"'), csv(column(5, lambda i: i % 4 - 1)))),
-    Case("a positive class that is not there", "is not among the values", SPLIT, knob('positive = "maybe"')),
+    Case("a class for every row", "is the task 'regression'", SPLIT, both(setting('task = "multiclass"'), csv(column(5, lambda i: f"c{i}")))),
+    Case("text for a regression", "needs numbers", SPLIT, setting('task = "regression"')),
+    Case("an infinite target", "infinite", SPLIT, both(setting('task = "regression"'), csv(column(5, lambda i: "inf" if i == 3 else i)))),
+    Case("one number for a regression", "in every row", SPLIT, both(setting('task = "regression"'), csv(column(5, lambda i: 3.5)))),
+    Case("a relevance below 0", "from 0 to 30", SPLIT, both(setting('task = "ranking"'), setting('query = "who"'), csv(column(5, lambda i: i % 4 - 1)))),
+    Case("a positive class that is not there", "is not among the values", SPLIT, setting('positive = "maybe"')),
     Case("infinite values", "infinite values in column 'x0'", SPLIT, csv(cell(4, 0, "inf"))),
-    Case("times that are none", "write them as 2013-01-31", SPLIT, both(csv(column(3, lambda i: f"day {i}")), knob('time = "when"'), knob("drop = []"))),
-    Case("two groups", "at least 3", SPLIT, both(csv(column(4, lambda i: i % 2)), knob('group = "who"'), knob("drop = []"))),
-    Case("one time", "rows of one moment stay together", SPLIT, both(csv(column(3, lambda i: "2024-01-01")), knob('time = "when"'), knob("drop = []"))),
-    Case("no feature left", "no feature column is left", TRAIN, knob('drop = ["x0", "x1", "colour", "when", "who"]'), split=True),
-    Case("text in a column declared numeric", "numeric names column .colour., which holds", TRAIN, knob('numeric = ["colour"]'), split=True),
+    Case("times that are none", "write them as 2013-01-31", SPLIT, both(csv(column(3, lambda i: f"day {i}")), setting('time = "when"'), setting("drop = []"))),
+    Case("two groups", "at least 3", SPLIT, both(csv(column(4, lambda i: i % 2)), setting('group = "who"'), setting("drop = []"))),
+    Case("one time", "rows of one moment stay together", SPLIT, both(csv(column(3, lambda i: "2024-01-01")), setting('time = "when"'), setting("drop = []"))),
+    Case("no feature left", "no feature column is left", TRAIN, setting('drop = ["x0", "x1", "color", "when", "who"]'), split=True),
+    Case("text in a column declared numeric", "numeric names column .color., which holds", TRAIN, setting('numeric = ["color"]'), split=True),
     Case("a Parquet file cut short", "cannot be read as parquet", SPLIT, other("t.parquet", b"PAR1" + bytes(40))),
     Case("a Parquet file that is a CSV", "cannot be read as parquet", SPLIT, other("t.parquet", table())),
-    Case("a Parquet file with lists", "holds List", SPLIT, both(parquet({"a": [[1, 2]] * 40, "target": ["yes", "no"] * 20}), knob("drop = []"))),
+    Case("a Parquet file with lists", "holds List", SPLIT, both(parquet({"a": [[1, 2]] * 40, "target": ["yes", "no"] * 20}), setting("drop = []"))),
     Case("JSON lines that break off", "line 2 is no JSON", SPLIT, other("t.jsonl", b'{"x": 1, "target": "yes"}\n{"x": 2')),
     Case("JSON lines that are a list", "line 1 is no JSON object", SPLIT, other("t.jsonl", b'[{"x": 1, "target": "yes"}]')),
     Case("a spreadsheet", "a spreadsheet or an archive", SPLIT, other("t.xlsx", b"PK\x03\x04" + bytes(100))),
-    Case("a path of 5,000 characters", "is not a file", SPLIT, knob(f'data = "{"x" * 5000}"')),
-    Case("a NUL in the path", "is not a file|refused", SPLIT, knob('data = "data/\\u0000.csv"')),
+    Case("a path of 5,000 characters", "is not a file", SPLIT, setting(f'data = "{"x" * 5000}"')),
+    Case("a NUL in the path", "is not a file|refused", SPLIT, setting('data = "data/\\u0000.csv"')),
 ]  # fmt: skip
 
 
@@ -222,7 +223,7 @@ def encoder(change: Any) -> Any:
         there = tomllib.loads((root / "recipe.toml").read_text())["encoder"]
         shutil.copytree(there, root / "enc")
         change(root / "enc")
-        knob(f"encoder = {json.dumps(str(root / 'enc'))}")(root)
+        setting(f"encoder = {json.dumps(str(root / 'enc'))}")(root)
 
     return edit
 
@@ -238,17 +239,17 @@ def lit(name: str, value: Any) -> Any:
 
 
 TEXTS = [
-    text_case("no such text column", "does not have", SPLIT, knob('text = "txet"')),
+    text_case("no such text column", "does not have", SPLIT, setting('text = "txet"')),
     text_case("texts that are all empty", "is empty in every row", SPLIT, texts(lit("text", "  "))),
     text_case("numbers for texts", "holds numbers alone, not text", SPLIT, texts(lit("text", 5))),
-    text_case("the target as the text", "also a text column", SPLIT, knob('text = "label"')),
-    text_case("the text among the dropped", "drop holds the text", SPLIT, knob('drop = ["text"]')),
-    text_case("one column as both texts of a pair", "both name column", SPLIT, knob('text_pair = "text"')),
+    text_case("the target as the text", "also a text column", SPLIT, setting('text = "label"')),
+    text_case("the text among the dropped", "drop holds the text", SPLIT, setting('drop = ["text"]')),
+    text_case("one column as both texts of a pair", "both name column", SPLIT, setting('text_pair = "text"')),
     text_case("a script the tokenizer cannot read", "unknown to the tokenizer", TRAIN, texts(lit("text", "猫 犬 鳥"))),
-    text_case("longer texts than the encoder has places", "positions of the encoder", TRAIN, knob("max_length = 100")),
-    text_case("an encoder that is not there", "is not a folder", TRAIN, knob('encoder = "./nowhere"')),
-    text_case("an encoder name with a path in it", "no hub id", TRAIN, knob('encoder = "../../etc/passwd"')),
-    text_case("an encoder the hub cannot give", "three ways on", TRAIN, knob('encoder = "nobody/nothing"')),
+    text_case("longer texts than the encoder has places", "positions of the encoder", TRAIN, setting("max_length = 100")),
+    text_case("an encoder that is not there", "is not a folder", TRAIN, setting('encoder = "./nowhere"')),
+    text_case("an encoder name with a path in it", "no hub id", TRAIN, setting('encoder = "../../etc/passwd"')),
+    text_case("an encoder the hub cannot give", "three ways on", TRAIN, setting('encoder = "nobody/nothing"')),
     text_case("an encoder without a config", "without config.json", TRAIN, encoder(lambda e: (e / "config.json").unlink())),
     text_case("a config that is no JSON", "config in .* cannot be read", TRAIN, encoder(lambda e: (e / "config.json").write_text("{"))),
     text_case("a config of another kind", "cannot be read|not a BERT-family", TRAIN, encoder(lambda e: (e / "config.json").write_text('{"model_type": "t5"}'))),
@@ -257,9 +258,9 @@ TEXTS = [
     text_case("an encoder without weights", r"holds no \*.safetensors", TRAIN, encoder(lambda e: (e / "model.safetensors").unlink())),
     text_case("weights cut short", "weights in .* cannot be read", TRAIN, encoder(lambda e: (e / "model.safetensors").write_bytes((e / "model.safetensors").read_bytes()[:500]))),
     text_case("weights of nothing", "weights in .* cannot be read", TRAIN, encoder(lambda e: (e / "model.safetensors").write_bytes(b""))),
-    text_case("layers that LoRA cannot find", "names no linear layer", TRAIN, both(knob('adapt = "lora"'), knob('lora_targets = ["nothing"]'))),
-    text_case("frozen random weights", "would freeze random weights", SPLIT, both(knob('adapt = "frozen"'), knob('weights = "none"'))),
-    text_case("JSON lines with lists for texts", "not text", SPLIT, both(write("data/t.jsonl", b'{"text": ["a"], "label": "x"}\n' * 20), knob('data = "data/t.jsonl"'))),
+    text_case("layers that LoRA cannot find", "names no linear layer", TRAIN, both(setting('adapt = "lora"'), setting('lora_targets = ["nothing"]'))),
+    text_case("frozen random weights", "would freeze random weights", SPLIT, both(setting('adapt = "frozen"'), setting('weights = "none"'))),
+    text_case("JSON lines with lists for texts", "not text", SPLIT, both(write("data/t.jsonl", b'{"text": ["a"], "label": "x"}\n' * 20), setting('data = "data/t.jsonl"'))),
 ]  # fmt: skip
 
 
@@ -281,14 +282,14 @@ IMAGES = [
     image_case("a picture cut short", "cannot be used", TRAIN, first_image(b"\x89PNG\r\n\x1a\n" + bytes(30))),
     image_case("a text for a picture", "cannot be used", TRAIN, first_image(b"not a picture")),
     image_case("no picture that can be used", "none of the .* images", SPLIT, replaced("data/images/*/*.png", b"no")),
-    image_case("a table of paths without paths", "does not have|names column", SPLIT, both(write("data/list.csv", "file,target\na.png,x\n" * 1 + "a.png,y\n" * 12), knob('data = "data/list.csv"'))),
-    image_case("a table of paths that lead nowhere", "none of the .* images|cannot be used", SPLIT, both(write("data/list.csv", "path,target\n" + "".join(f"{i}.png,{'xy'[i % 2]}\n" for i in range(20))), knob('data = "data/list.csv"'))),
-    image_case("an unknown backbone", "one of", SPLIT, knob('backbone = "lenet"')),
-    image_case("weights that are not there", "weights", TRAIN, knob('weights = "./nowhere.safetensors"')),
-    image_case("weights that are a text", "cannot be read as plain tensors", TRAIN, both(write("w.safetensors", "hello"), knob('weights = "w.safetensors"'))),
-    image_case("an unknown augmentation", "augment holds", SPLIT, knob('augment = ["rotate"]')),
-    image_case("an augmentation nobody thought about", "label_preserving", SPLIT, knob('augment = ["flip"]')),
-    image_case("a picture of 3 pixels", "size = 3", SPLIT, knob("size = 3")),
+    image_case("a table of paths without paths", "does not have|names column", SPLIT, both(write("data/list.csv", "file,target\na.png,x\n" * 1 + "a.png,y\n" * 12), setting('data = "data/list.csv"'))),
+    image_case("a table of paths that lead nowhere", "none of the .* images|cannot be used", SPLIT, both(write("data/list.csv", "path,target\n" + "".join(f"{i}.png,{'xy'[i % 2]}\n" for i in range(20))), setting('data = "data/list.csv"'))),
+    image_case("an unknown backbone", "one of", SPLIT, setting('backbone = "lenet"')),
+    image_case("weights that are not there", "weights", TRAIN, setting('weights = "./nowhere.safetensors"')),
+    image_case("weights that are a text", "cannot be read as plain tensors", TRAIN, both(write("w.safetensors", "hello"), setting('weights = "w.safetensors"'))),
+    image_case("an unknown augmentation", "augment holds", SPLIT, setting('augment = ["rotate"]')),
+    image_case("an augmentation nobody thought about", "label_preserving", SPLIT, setting('augment = ["flip"]')),
+    image_case("a picture of 3 pixels", "size = 3", SPLIT, setting("size = 3")),
 ]  # fmt: skip
 
 
@@ -316,7 +317,7 @@ MANIFEST = [
     Case("it is of another rule", "made for other split", TRAIN, manifest(lambda m: m.update(split="0" * 16))),
     Case("a row of the data was changed since", "made for other data", TRAIN, csv(cell(3, 0, "9.99"))),
     Case("a row was added since", "made for other data", TRAIN, csv(table([*rows(), "1,2,a,2024-01-01,p1,yes"]))),
-    Case("the rule was changed since", "made for other split", TRAIN, knob("split_seed = 5")),
+    Case("the rule was changed since", "made for other split", TRAIN, setting("split_seed = 5")),
     Case("it is a pickle", "cannot be read", TRAIN, write("split.json", b"\x80\x04K\x01.")),
 ]  # fmt: skip
 
@@ -431,14 +432,14 @@ RECORDS = [
     Case("a record without its result", "record", EVALUATE, in_json("runs/0002-train/record.json", lambda r: r.pop("result") and None)),
     Case("a record without its fingerprint", "record", EVALUATE, in_json("runs/0002-train/record.json", lambda r: r.pop("fingerprint") and None)),
     Case("a record whose id leads elsewhere", "record|is not", EVALUATE, in_json("runs/0002-train/record.json", lambda r: r.update(id="../../elsewhere"))),
-    Case("a record of other knobs", "is refused|config of", EVALUATE, in_json("runs/0002-train/record.json", lambda r: r["config"].update(lr=-1))),
+    Case("a record of other settings", "is refused|config of", EVALUATE, in_json("runs/0002-train/record.json", lambda r: r["config"].update(lr=-1))),
     Case("no preprocessing", "does not exist", EVALUATE, removed("runs/0002-train/prep.json")),
     Case("a preprocessing cut short", "cannot be read", EVALUATE, replaced("runs/0002-train/prep.json", b"{")),
     Case("a preprocessing that is a list", "prep", EVALUATE, replaced("runs/0002-train/prep.json", b"[]")),
     Case("a preprocessing without its classes", "prep", EVALUATE, in_json("runs/0002-train/prep.json", lambda p: p.pop("classes") and None)),
-    Case("a test lock cut short", "cannot be read", EVALUATE, write("TEST_OPENED.json", "{")),
-    Case("a test lock that is a list", "was edited", EVALUATE, write("TEST_OPENED.json", "[]")),
-    Case("a test lock that was never written by us", "was edited", EVALUATE, write("TEST_OPENED.json", '{"openings": [], "hash": "0"}')),
+    Case("a test lock cut short", "cannot be read", EVALUATE, write("TEST_ACCESS.json", "{")),
+    Case("a test lock that is a list", "was edited", EVALUATE, write("TEST_ACCESS.json", "[]")),
+    Case("a test lock that was never written by us", "was edited", EVALUATE, write("TEST_ACCESS.json", '{"openings": [], "hash": "0"}')),
 ]  # fmt: skip
 
 PREDICT, PACKAGE = ["predict", "new.csv", "--out", "answers.csv"], "models/0001-*"
@@ -491,7 +492,7 @@ PACKAGES = [
     package_case("predicting an empty file", "no header line", PREDICT, write("new.csv", b"")),
     package_case("predicting a header alone", "no rows", PREDICT, write("new.csv", table([]))),
     package_case("predicting gibberish", "no column|NUL", PREDICT, write("new.csv", bytes(range(256)) * 4)),
-    package_case("predicting a table without a column of the model", "x0", PREDICT, write("new.csv", table(rows()[:5], "a,x1,colour,when,who,target"))),
+    package_case("predicting a table without a column of the model", "x0", PREDICT, write("new.csv", table(rows()[:5], "a,x1,color,when,who,target"))),
     package_case("an answer file in a folder that is not there", "cannot be written", ["predict", "new.csv", "--out", "no/such/folder/a.csv"]),
     package_case("a port that is none", "port", ["serve", "--port", "99999999"]),
     package_case("a share above 1", "--sample", ["serve", "--sample", "7"]),

@@ -66,8 +66,8 @@ def write(name: str, content: str | bytes) -> Edit:
     return edit
 
 
-def knob(text: str) -> Edit:
-    """Append a line to recipe.toml, instead of the line of the same knob."""
+def setting(text: str) -> Edit:
+    """Append a line to recipe.toml, instead of the line of the same setting."""
 
     def edit(root: Path) -> None:
         name = text.partition("=")[0].strip()
@@ -129,7 +129,7 @@ def folder(name: str) -> Edit:
 
 
 def packages(where: Path) -> dict[str, str]:
-    """Stamp one project of each kind and make it importable: kind -> package."""
+    """Generate one project of each kind and make it importable: kind -> package."""
     found = {}
     for modality in QUESTIONS["modality"]:
         package = found[modality] = f"bad_{modality}"
@@ -138,11 +138,11 @@ def packages(where: Path) -> dict[str, str]:
     return found
 
 
-COLUMNS = "x0,x1,colour,when,who,target"
+COLUMNS = "x0,x1,color,when,who,target"
 
 
 def rows(n: int = 60) -> list[str]:
-    """Lines of a healthy table."""
+    """Lines of a sound table."""
     random = np.random.default_rng(0)
     lines = []
     for i in range(n):
@@ -173,7 +173,7 @@ COMMON = {
 
 
 def make_base(modality: str, package: str, where: Path) -> Path:
-    """A small healthy project of one kind, split; tables are also trained, and trained halfway in a second run."""
+    """A small sound project of one kind, split; tables are also trained, and trained halfway in a second run."""
     root = where / f"base-{modality}"
     (root / "data").mkdir(parents=True)
     more: dict[str, Any] = {}
@@ -185,8 +185,8 @@ def make_base(modality: str, package: str, where: Path) -> Path:
         more["encoder"] = str(helpers.tiny_encoder(where / "encoder"))
     else:
         importlib.import_module(f"{package}.image.test_image").write_images(root, n=30)
-    knobs = {"modality": modality, **COMMON, **HEALTHY[modality], **more}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in knobs.items()]
+    settings = {"modality": modality, **COMMON, **HEALTHY[modality], **more}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     (root / "recipe.toml").write_text("\n".join(lines) + "\n")
     assert ask(package, root, ["split", "--force", "a base for tests"]).status == 0
     if modality == "tabular":

@@ -1,4 +1,4 @@
-"""`recipe` in this process, on projects that share one stamped package: torch is imported once, a command costs what it computes."""
+"""`recipe` in this process, on projects that share one generated package: torch is imported once, a command costs what it computes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ COMMON = {"tracker": "none", "device": "cpu", "epochs": 3, "bootstrap": 200, "ii
 
 
 class Inside:
-    """A project in `root` on the package of a kind of data. knobs: lines of its recipe.toml."""
+    """A project in `root` on the package of a kind of data. settings: lines of its recipe.toml."""
 
-    def __init__(self, package: str, root: Path, **knobs: Any) -> None:
+    def __init__(self, package: str, root: Path, **settings: Any) -> None:
         self.package, self.root = package, root
         (root / "data").mkdir(parents=True, exist_ok=True)
-        self.knobs: dict[str, Any] = {}
-        self.set(**{**COMMON, **knobs})
+        self.settings: dict[str, Any] = {}
+        self.set(**{**COMMON, **settings})
 
-    def set(self, **knobs: Any) -> None:
+    def set(self, **settings: Any) -> None:
         """Lines of recipe.toml, as its owner would write them."""
-        self.knobs |= knobs
-        lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in self.knobs.items()]
+        self.settings |= settings
+        lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in self.settings.items()]
         (self.root / "recipe.toml").write_text("".join(lines), encoding="utf-8")
 
     def recipe(self, *argv: str) -> Answer:
@@ -44,13 +44,13 @@ class Inside:
         paths = sorted((self.root / "runs").glob(f"*-{step.replace('-', '_')}/record.json"))
         return json.loads(paths[-1].read_text(encoding="utf-8"))
 
-    def finding(self, step: str, check: str) -> dict[str, Any]:
+    def check_result(self, step: str, check: str) -> dict[str, Any]:
         """What the newest record of a step says of a check."""
         return next(f for f in self.record(step)["findings"] if f["check"] == check)
 
     def opened(self) -> bool:
         """Whether the test part was opened."""
-        return (self.root / "TEST_OPENED.json").exists()
+        return (self.root / "TEST_ACCESS.json").exists()
 
     def module(self, name: str) -> Any:
         """A module of the package."""
@@ -59,11 +59,11 @@ class Inside:
     def project(self) -> Any:
         """The project as the next command sees it."""
         cli = self.module("cli")
-        return cli.open_project(cli.parser().parse_args(["audit", "--project", str(self.root), "--quiet"]))
+        return cli.open_project(cli.parse(["audit", "--project", str(self.root), "--quiet"]))
 
 
-def stamp(folder: Path, package: str, modality: str = "tabular") -> str:
-    """Stamp a project and make its package importable; returns the package."""
+def generate(folder: Path, package: str, modality: str = "tabular") -> str:
+    """Generate a project and make its package importable; returns the package."""
     project = bake(folder, project_slug=package.replace("_", "-"), package=package, modality=modality)
     sys.path.insert(0, str(project / "src"))
     return package

@@ -10,7 +10,7 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parents[1]
-STAMPED = ROOT / "{{cookiecutter.project_slug}}" / "requirements.lock"
+GENERATED = ROOT / "{{cookiecutter.project_slug}}" / "requirements.lock"
 
 
 def compile_lock(output: Path, *inputs: str) -> None:
@@ -24,5 +24,5 @@ with tempfile.TemporaryDirectory() as folder:
     project = Path(cookiecutter(str(ROOT), no_input=True, default_config=True, output_dir=folder))
     pins = Path(folder) / "pins.in"
     pins.write_text("torch==2.14.1\ntorchvision==0.29.1\ntransformers\npeft\nsetuptools\n")  # the version whose wheel also runs without a GPU; setuptools builds the project
-    compile_lock(STAMPED, str(project / "pyproject.toml"), "--group", f"{project / 'pyproject.toml'}:dev", str(pins))
-    compile_lock(ROOT / "requirements.lock", str(ROOT / "requirements.in"), str(STAMPED))
+    compile_lock(GENERATED, str(project / "pyproject.toml"), "--group", f"{project / 'pyproject.toml'}:dev", str(pins))
+    compile_lock(ROOT / "requirements.lock", str(ROOT / "requirements.in"), str(GENERATED))

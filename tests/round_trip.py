@@ -1,6 +1,6 @@
 """What training stored, against `predict` on the training file and the request path of `serve` on the training rows.
 
-Run inside a stamped tabular project: python round_trip.py FOLDER NAME... prints one JSON object, name -> what was found.
+Run inside a generated tabular project: python round_trip.py FOLDER NAME... prints one JSON object, name -> what was found.
 A name is a set of columns and a dialect, as in "numbers in tabs".
 """
 
@@ -191,11 +191,11 @@ def _project(place: Path, recipe: str, kind: str, how: str) -> Path:
 
 def _compare(package: str, place: Path, source: Path) -> dict[str, Any]:
     """Largest differences from the stored outputs of validation, and what was set aside."""
-    part = {n: importlib.import_module(f"{package}.{n}") for n in ("cli", "engine.parts", "production.model", "production.schema", "production.registry", "production.rows")}  # fmt: skip
-    project = part["cli"].open_project(part["cli"].parser().parse_args(["--project", str(place), "train"]))
+    part = {n: importlib.import_module(f"{package}.{n}") for n in ("cli", "engine.splits", "production.model", "production.schema", "production.registry", "production.rows")}  # fmt: skip
+    project = part["cli"].open_project(part["cli"].parse(["train", "--project", str(place)]))
     served = part["production.model"].load(project.task, part["production.registry"].find(place, "1"))
     stored = np.load(sorted((place / "runs").glob("*-train"))[-1] / "outputs.npy")
-    rows = np.flatnonzero(part["engine.parts"]._derive(project) == 1)
+    rows = np.flatnonzero(part["engine.splits"]._derive(project) == 1)
     frame = project.data.frame[rows]
     asked = json.loads(json.dumps([part["production.schema"].as_row(served.columns, row) for row in frame.to_dicts()]))
     read, reasons = served.read(asked)
@@ -218,7 +218,7 @@ def _told(cli: Any, place: Path, source: Path) -> list[dict[str, Any]]:
     """What the command `recipe predict` wrote."""
     out = place / "told.jsonl"
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        cli.main(["--project", str(place), "predict", str(source), "--model", "1", "--out", str(out)])
+        cli.main(["predict", str(source), "--project", str(place), "--model", "1", "--out", str(out)])
     return [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line]
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-sys.path.insert(0, str(Path(__file__).parents[1] / "plants"))
-from plant import Edit
+sys.path.insert(0, str(Path(__file__).parents[1] / "fault_injection"))
+from fault import Edit
 
 HEAVY = ("torch._dynamo", "polars", "pydantic", "pytest", "scipy.stats", "sklearn.metrics", "safetensors.torch")
 ALSO = {"tabular": (), "image": ("torchvision",), "text": ("tokenizers", "transformers.models.bert.modeling_bert")}
@@ -90,19 +90,19 @@ def of_model(kind: str, task: str) -> list[Mistake]:
     ]
 
 
-BACKWARD = "(part / (examples / world.size)).backward()"
+BACKWARD = "(part / (examples / distributed.size)).backward()"
 PART = "            part = loss(output.float(), batch).sum()\n"
 TURNED = "            batch = batch._replace(y=batch.y[torch.randperm(len(batch.y))])\n"
 GROUPS = "    for name, parameter in model.named_parameters():\n        decay"
 ADAMW = "torch.optim.AdamW(param_groups, lr=config.lr, "
-MADE = "make_optimiser(config, task, model)\n"
+MADE = "make_optimizer(config, task, model)\n"
 TRAINING = [
     mistake("gradient ascent", LOOP, BACKWARD, BACKWARD.replace("(part", "(-part")),
-    mistake("gradients not cleared", LOOP, "    optimiser.zero_grad(set_to_none=True)\n", ""),
+    mistake("gradients not cleared", LOOP, "    optimizer.zero_grad(set_to_none=True)\n", ""),
     mistake("sum for mean", LOOP, BACKWARD, "part.backward()"),
     mistake("targets shuffled in the step", LOOP, PART, TURNED + PART),
-    mistake("no step", LOOP, "    optimiser.step()\n", ""),
-    mistake("optimizer of another model", LOOP, MADE, "make_optimiser(config, task, task.model(config, prep).to(device))\n"),
+    mistake("no step", LOOP, "    optimizer.step()\n", ""),
+    mistake("optimizer of another model", LOOP, MADE, "make_optimizer(config, task, task.model(config, prep).to(device))\n"),
     mistake("head left out of the optimizer", OPTIM, GROUPS, GROUPS.replace("        decay", '        if name.startswith("head"):\n            continue\n        decay')),
     mistake("only biases in the optimizer", OPTIM, GROUPS, GROUPS.replace("        decay", "        if parameter.ndim > 1:\n            continue\n        decay")),
     mistake("optimizer ascends", OPTIM, ADAMW, f"{ADAMW}maximize=True, "),

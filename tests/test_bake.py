@@ -127,7 +127,7 @@ REFUSED = [
 
 
 def test_no_library_of_the_lock_is_hidden_or_replaced() -> None:
-    """Every name in the stamped lock is refused as a package and as a slug."""
+    """Every name in the generated lock is refused as a package and as a slug."""
     source = (ROOT / "hooks" / "pre_gen_project.py").read_text().split("\nfound = ")[0]
     hook: dict = {}
     exec(source.replace("{{ cookiecutter | jsonify }}", "{}"), hook)
@@ -213,9 +213,9 @@ def crufted(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_cruft_makes_the_same_project(crufted: tuple[Path, Path], tmp_path: Path) -> None:
-    plain, stamped = bake(tmp_path / "plain"), crufted[1]
-    found = [p for p in stamped.rglob("*") if p.is_file() and p.name != ".cruft.json"]
-    theirs = {str(p.relative_to(stamped)): p.read_bytes() for p in found}
+    plain, generated = bake(tmp_path / "plain"), crufted[1]
+    found = [p for p in generated.rglob("*") if p.is_file() and p.name != ".cruft.json"]
+    theirs = {str(p.relative_to(generated)): p.read_bytes() for p in found}
     ours = {str(p.relative_to(plain)): p.read_bytes() for p in plain.rglob("*") if p.is_file()}
     assert theirs == ours
 
@@ -223,7 +223,7 @@ def test_cruft_makes_the_same_project(crufted: tuple[Path, Path], tmp_path: Path
 def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[Path, Path]) -> None:
     source, project = crufted
     package, template = project / "src" / "my_model", source / TEMPLATE.name / "src" / "{{cookiecutter.package}}"
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "stamped"]):
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "generated"]):
         git(project, *words)
 
     def edit(path: Path, old: str, new: str) -> None:
@@ -232,14 +232,14 @@ def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[
 
     edit(project / "recipe.toml", "target =", "# the column that matters\ntarget =")
     edit(package / "tabular" / "data.py", '"""', '"""My own reader. ')
-    edit(package / "engine" / "optim.py", '"""', '"""My own optimiser. ')
+    edit(package / "engine" / "optim.py", '"""', '"""My own optimizer. ')
     git(project, "commit", "-qam", "mine")
     owned = ("recipe.toml", "README.md", "src/my_model/tabular/data.py", "src/my_model/tabular/recipe.py")
     mine = {name: (project / name).read_bytes() for name in owned}
     edit(source / TEMPLATE.name / "recipe.toml", "target =", "# a new comment\ntarget =")
     edit(source / TEMPLATE.name / "README.md", "## The recipe", "## The new recipe")
     edit(template / "tabular" / "data.py", '"""', '"""A newer reader. ')
-    edit(template / "tabular" / "recipe.py", '"""', '"""Newer knobs. ')
+    edit(template / "tabular" / "recipe.py", '"""', '"""Newer settings. ')
     edit(template / "engine" / "losses.py", '"""', '"""Newer losses. ')
     with (template / "engine" / "optim.py").open("a") as file:
         file.write("\n\nNEWER = True\n")
@@ -250,7 +250,7 @@ def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[
     assert (package / "engine" / "losses.py").read_text().startswith('"""Newer losses. ')
     assert (package / "engine" / "fresh.py").read_text() == '"""New in the template."""\n'
     merged = (package / "engine" / "optim.py").read_text()  # edited here and there
-    assert merged.startswith('"""My own optimiser. ') and merged.endswith("NEWER = True\n")
+    assert merged.startswith('"""My own optimizer. ') and merged.endswith("NEWER = True\n")
     assert {name: (project / name).read_bytes() for name in mine} == mine
     assert not list(project.rglob("*.rej")) + list(project.rglob("*.orig"))
     cruft("check", folder=project)

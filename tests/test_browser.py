@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from conftest import run
-from test_run import data, stamped
+from test_run import data, generated
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")]
@@ -177,7 +177,7 @@ ALWAYS = {"Loss", "Learning rate", "Gradient norm", "Learning-rate range test", 
 @pytest.fixture(scope="module", params=list(EXPECTED))
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """Name and folder of a small project that went through the whole recipe."""
-    project = stamped(tmp_path_factory.mktemp("report"), request.param)
+    project = generated(tmp_path_factory.mktemp("report"), request.param)
     if request.param == "flight_ranking":
         data.flight_ranking(project / "data" / "train.csv", days=20, most=3000)
     done = run(project, "all", "epochs=8", "tracker=none")

@@ -25,7 +25,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_and_val_are_offered_as_a_given_split(project: Path) -> None:
-    said = done(project, "new-data", "data/images").stdout
+    said = done(project, "init", "data/images").stdout
     assert 'split = "given"' in said and "train 80, val 24" in said and "2 classes: cat 52, dog 52" in said
     for step in ("audit", "split"):
         refused = done(project, step, status=2).stderr

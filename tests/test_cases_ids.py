@@ -1,4 +1,4 @@
-"""Integers that name things, in a generated project: noticed by the audit, offered by new-data, and new ones predicted as an
+"""Integers that name things, in a generated project: noticed by the audit, offered by init, and new ones predicted as an
 average one (the case `user_ids`, and others of its kind)."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np, polars as pl, torch
 from pathlib import Path
 from my_model.engine.loop import fit, losses_of, predict
 from my_model.engine.losses import make_loss
-from my_model.engine.parts import assign
+from my_model.engine.splits import assign
 from my_model.engine.project import Project
 from my_model.tabular.recipe import TASK, Config
 from my_model.task import Data
@@ -66,7 +66,7 @@ def test_users_are_noticed_and_the_lines_can_be_pasted(project: Path) -> None:
 
 
 def test_they_are_offered_as_group_or_category(project: Path) -> None:
-    done = run(project, "new-data", "data/train.csv", "--write")
+    done = run(project, "init", "data/train.csv", "--write")
     assert done.returncode == 0, done.stderr
     assert 'group = "user_id"' in done.stdout and 'categorical = ["user_id"]' in done.stdout
     assert audit(project)[CHECK]["verdict"] != "WARN"

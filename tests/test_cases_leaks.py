@@ -25,8 +25,7 @@ found = {}
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     for step in ("audit", "split"):
         past = ["--force", "to see what split finds"] if step == "split" else []
-        args = cli.parser().parse_intermixed_args([step, "--quiet", "--project", str(folder), *past])
-        args.of = ""
+        args = cli.parse([step, "--quiet", "--project", str(folder), *past])
         cli._dispatch(args)
     records = [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/record.json"))]
     found[folder.name] = {f["check"]: f for record in records for f in record["findings"]}
@@ -40,12 +39,12 @@ class Table:
     the check's next command must name."""
 
     frame: pl.DataFrame
-    knobs: dict[str, Any]
+    settings: dict[str, Any]
     expected: dict[str, tuple[str, ...]]
     names: tuple[str, ...] = ()
 
 
-STRONG, ORDER, NEAR, MADE = "one column knows it all", "neighbours", "near duplicates", "made from the target"
+STRONG, ORDER, NEAR, MADE = "dominant feature", "row-order dependence", "near duplicates", "target-derived feature"
 QUIET = ("PASS", "NOT APPLICABLE")
 BINARY = {"task": "binary"}
 NUMBER = {"task": "regression"}
@@ -110,7 +109,7 @@ def strong(folder: Path) -> Iterator[tuple[str, Table]]:
 
 
 def ordered(folder: Path) -> Iterator[tuple[str, Table]]:
-    """Rows that follow their neighbours ask for a time or a group; without order, or sorted by the target, they do not."""
+    """Rows that follow their neighbors ask for a time or a group; without order, or sorted by the target, they do not."""
     asks, quiet, random = {ORDER: ("WARN",)}, {ORDER: QUIET}, random_of(3)
     follows = case("autocorrelated", folder / "autocorrelated")
     yield "case_order", Table(follows, NUMBER, asks, ("time", "group"))
@@ -156,10 +155,10 @@ def groups(folder: Path) -> Iterator[tuple[str, Table]]:
     visits = frame.with_columns(
         who=pl.Series([f"p{i % 120}" for i in range(N)]), day=pl.Series(np.arange(N)), target=pl.Series(label)
     )
-    knobs = {**BINARY, "group": "who", "time": "day"}
-    yield "groups_asked", Table(visits, knobs, {"groups apart": ("WARN",)}, ("group", "time"))
-    yield "groups_chosen", Table(visits, {**knobs, "split": "time"}, {"groups apart": ("PASS",)}, ("group",))
-    yield "groups_kept", Table(visits, {**knobs, "split": "group"}, {"groups apart": ("PASS",)})
+    settings = {**BINARY, "group": "who", "time": "day"}
+    yield "groups_asked", Table(visits, settings, {"groups apart": ("WARN",)}, ("group", "time"))
+    yield "groups_chosen", Table(visits, {**settings, "split": "time"}, {"groups apart": ("PASS",)}, ("group",))
+    yield "groups_kept", Table(visits, {**settings, "split": "group"}, {"groups apart": ("PASS",)})
 
 
 def ranked(folder: Path) -> Iterator[tuple[str, Table]]:
@@ -170,20 +169,20 @@ def ranked(folder: Path) -> Iterator[tuple[str, Table]]:
     relevance = np.digitize(x[:, 0] - x[:, 1] + random.normal(size=800), [0.5, 1.5, 2.5])
     frame = pl.DataFrame({f"x{i}": x[:, i].round(4) for i in range(4)})
     frame = frame.with_columns(query=pl.Series(query), target=pl.Series(relevance))
-    knobs = {"task": "ranking", "query": "query"}
-    missing, row = "missing values tell", "row number as feature"
-    yield "rank_honest", Table(frame, knobs, dict.fromkeys((STRONG, row, MADE), ("PASS",)))
-    yield "rank_copy", Table(frame.with_columns(grade=10 * pl.col("target") + 5), knobs, {STRONG: ("FAIL",)}, ("grade",))
+    settings = {"task": "ranking", "query": "query"}
+    missing, row = "informative missingness", "row number as feature"
+    yield "rank_honest", Table(frame, settings, dict.fromkeys((STRONG, row, MADE), ("PASS",)))
+    yield "rank_copy", Table(frame.with_columns(grade=10 * pl.col("target") + 5), settings, {STRONG: ("FAIL",)}, ("grade",))
     scored = pl.col("target") + pl.Series(0.1 * random.normal(size=800)) + pl.col("query")
-    yield "rank_strong", Table(frame.with_columns(score=scored), knobs, {STRONG: ("WARN",)}, ("score",))
+    yield "rank_strong", Table(frame.with_columns(score=scored), settings, {STRONG: ("WARN",)}, ("score",))
     gone = pl.when(pl.Series(random.random(800) < 0.9) & (pl.col("target") > 0)).then(None).otherwise(pl.col("x3"))
-    yield "rank_missing", Table(frame.with_columns(late=gone), knobs, {missing: ("WARN",)}, ("late",))
+    yield "rank_missing", Table(frame.with_columns(late=gone), settings, {missing: ("WARN",)}, ("late",))
     placed = frame.sort("query", "target", descending=[False, True])
     placed = placed.with_columns(place=pl.int_range(1, pl.len() + 1).over("query"))
-    yield "rank_sorted_place", Table(placed, knobs, {row: ("FAIL",)}, ("place",))
+    yield "rank_sorted_place", Table(placed, settings, {row: ("FAIL",)}, ("place",))
     shown = frame.with_columns(place=pl.int_range(1, pl.len() + 1).over("query"))
-    yield "rank_place", Table(shown, knobs, {row: ("WARN",)}, ("place",))
-    yield "rank_sorted", Table(placed.drop("place"), knobs, {row: ("PASS",)})
+    yield "rank_place", Table(shown, settings, {row: ("WARN",)}, ("place",))
+    yield "rank_sorted", Table(placed.drop("place"), settings, {row: ("PASS",)})
 
 
 KINDS = (strong, ordered, nearly, groups, ranked)
@@ -199,8 +198,8 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Table],
         folder = place / "tables" / name
         (folder / "data").mkdir(parents=True)
         table.frame.write_csv(folder / "data" / "train.csv")
-        knobs = {"iid": "drawn one by one", "device": "cpu", "tracker": "none", **table.knobs}
-        (folder / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in knobs.items()))
+        settings = {"iid": "drawn one by one", "device": "cpu", "tracker": "none", **table.settings}
+        (folder / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
     words = [sys.executable, "-c", DRIVER, str(place / "tables"), str(place / "found.json")]
     done = subprocess.run(words, env=environment(project), capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -224,6 +223,6 @@ def test_verdicts(name: str, audited: tuple[dict[str, Table], dict[str, dict[str
     table, found = audited[0][name], audited[1][name]
     assert set(audited[0]) == set(NAMES)
     for check, verdicts in table.expected.items():
-        assert found[check]["verdict"] in verdicts, (check, found[check]["verdict"], found[check]["saw"])
+        assert found[check]["verdict"] in verdicts, (check, found[check]["verdict"], found[check]["observed"])
         if table.names:
             assert all(column in found[check]["next"] for column in table.names), found[check]["next"]

@@ -1,4 +1,4 @@
-"""The inputs of cases.py that the reader failed on, through the commands of a stamped project, as their docstrings say."""
+"""The inputs of cases.py that the reader failed on, through the commands of a generated project, as their docstrings say."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_formatted_numbers_are_told(tmp_path: Path) -> None:
     commands(project, ["audit"])
     found = findings(project, "audit")["numbers written as text"]
     assert (
-        found["verdict"] == "WARN" and "600 of 600" in found["saw"] and 'numeric = ["money", "share"]' in found["next"]
+        found["verdict"] == "WARN" and "600 of 600" in found["observed"] and 'numeric = ["money", "share"]' in found["next"]
     )
 
 
@@ -119,7 +119,7 @@ def test_a_class_that_is_spelled_like_a_gap_is_told(tmp_path: Path) -> None:
     project = case(tmp_path, "class_NA", task="multiclass", target="region")
     commands(project, ["audit"])
     found = findings(project, "audit")["rows without a target"]
-    assert found["verdict"] == "WARN" and "'NA'" in found["saw"] and 'not_missing = ["region: NA"]' in found["next"]
+    assert found["verdict"] == "WARN" and "'NA'" in found["observed"] and 'not_missing = ["region: NA"]' in found["next"]
 
 
 def test_days_that_could_be_months_are_told(tmp_path: Path) -> None:
@@ -151,4 +151,4 @@ def test_empty_groups_are_told(tmp_path: Path) -> None:
     frame.with_columns(pl.Series("who", [None if i % 20 == 0 else i % 60 for i in range(600)])).write_csv(path)
     commands(project, ["audit"])
     found = findings(project, "audit")["empty group cells"]
-    assert found["verdict"] == "WARN" and "30 of 600 rows have no who" in found["saw"]
+    assert found["verdict"] == "WARN" and "30 of 600 rows have no who" in found["observed"]

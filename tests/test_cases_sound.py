@@ -40,7 +40,7 @@ def module(name: str) -> Any:
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
-def project(folder: Path, table: Frame | str, **knobs: Any) -> Any:
+def project(folder: Path, table: Frame | str, **settings: Any) -> Any:
     """A project on these columns, or on the file that a case of this name writes."""
     (folder / "data").mkdir(exist_ok=True)
     path = folder / "data" / "train.parquet"
@@ -51,29 +51,29 @@ def project(folder: Path, table: Frame | str, **knobs: Any) -> Any:
         pl.DataFrame(table).write_parquet(path)
     recipe = module("tabular.recipe")
     usual = {"data": f"data/{path.name}", "iid": "drawn one by one", "tracker": "none", "device": "cpu"}
-    config = recipe.Config(**({"task": "binary"} | usual | knobs))
+    config = recipe.Config(**({"task": "binary"} | usual | settings))
     return module("engine.project").Project(folder, config, recipe.TASK, quiet=True)
 
 
 def bench(found: Any) -> Any:
     """What the checks before training look at, over the pinned parts."""
-    parts = module("engine.parts")
+    parts = module("engine.splits")
     parts.write_manifest(found, parts.assign(found.config, found.data))
     data = parts.parts(found)
     prep = found.task.prepare(found.config, data["train"])
     train, val = (found.task.examples(found.config, prep, data[name]) for name in ("train", "val"))
-    return module("checks.bench").Bench(found.config, found.task, prep, data, train, val)
+    return module("checks.context").Context(found.config, found.task, prep, data, train, val)
 
 
 def repeats(found: Any) -> dict[str, str]:
     """Verdicts of the four checks that look for rows that come again."""
-    parts, config, data = module("engine.parts"), found.config, found.data
+    parts, config, data = module("engine.splits"), found.config, found.data
     made = bench(found)
     verdicts = [
         module("checks.duplicates").exact(config, data),
         module("checks.split").duplicates(config, data, parts.assign(config, data)),
-        module("checks.wiring").parts_as_pinned(made, found),
-        module("checks.wiring").test_apart(config, made.data, parts.open_test(found)),
+        module("checks.pipeline").parts_as_pinned(made, found),
+        module("checks.pipeline").test_apart(config, made.data, parts.open_test(found)),
     ]
     return {f.check: f.verdict for f in verdicts}
 
@@ -85,7 +85,7 @@ def answers(n: int, questions: int, noise: float, seed: int = 0) -> np.ndarray:
     return np.clip((attitude + noise * random.normal(size=(n, questions)) + 3).round(), 1, 5).astype(int)
 
 
-def labelled(x: np.ndarray, seed: int = 1) -> Frame:
+def labeled(x: np.ndarray, seed: int = 1) -> Frame:
     """Columns with a target that the first decides, but for noise."""
     noise = np.random.default_rng(seed).normal(size=len(x)) * x[:, 0].std()
     target = np.where(x[:, 0] + noise > np.median(x[:, 0]), "yes", "no")
@@ -111,20 +111,20 @@ def rounded(n: int, columns: int) -> np.ndarray:
 
 
 def copies_in_groups() -> Frame:
-    frame = labelled(np.repeat(np.random.default_rng(5).normal(size=(200, 4)), 3, axis=0))
+    frame = labeled(np.repeat(np.random.default_rng(5).normal(size=(200, 4)), 3, axis=0))
     return frame | {"who": [f"p{i // 3}" for i in range(600)]}
 
 
 NATURAL: dict[str, tuple[Callable[[], Frame | str], Frame]] = {
     "skewed_survey": (lambda: "skewed_survey", {}),
-    "one attitude": (lambda: labelled(answers(2000, 12, 0.5)), {}),
-    "one attitude, loud": (lambda: labelled(answers(1500, 8, 1.0)), {}),
+    "one attitude": (lambda: labeled(answers(2000, 12, 0.5)), {}),
+    "one attitude, loud": (lambda: labeled(answers(1500, 8, 1.0)), {}),
     "iris": (iris, {"task": "multiclass"}),
     "column from others": (people, {}),
-    "rounded": (lambda: labelled(rounded(600, 3)), {}),
-    "rounded, few rows": (lambda: labelled(rounded(100, 2)), {}),
-    "rare events": (lambda: labelled(np.random.default_rng(6).poisson(0.3, (2000, 8))), {}),
-    "two rows": (lambda: labelled(np.repeat([[1.0, 5.0], [2.0, 3.0]], 200, axis=0)), {}),
+    "rounded": (lambda: labeled(rounded(600, 3)), {}),
+    "rounded, few rows": (lambda: labeled(rounded(100, 2)), {}),
+    "rare events": (lambda: labeled(np.random.default_rng(6).poisson(0.3, (2000, 8))), {}),
+    "two rows": (lambda: labeled(np.repeat([[1.0, 5.0], [2.0, 3.0]], 200, axis=0)), {}),
     "one group": (copies_in_groups, {"group": "who", "iid": ""}),
 }
 
@@ -132,15 +132,15 @@ NATURAL: dict[str, tuple[Callable[[], Frame | str], Frame]] = {
 @pytest.mark.parametrize("name", NATURAL)
 @pytest.mark.parametrize("split_seed", [0, 1])
 def test_rows_that_repeat_by_chance_are_no_copies(tmp_path: Path, name: str, split_seed: int) -> None:
-    make, knobs = NATURAL[name]
-    found = repeats(project(tmp_path, make(), split_seed=split_seed, **knobs))
+    make, settings = NATURAL[name]
+    found = repeats(project(tmp_path, make(), split_seed=split_seed, **settings))
     assert {check: v for check, v in found.items() if v not in ("PASS", "NOT APPLICABLE")} == {}
 
 
 @pytest.mark.parametrize(("rows", "times"), [(60, 1), (10, 9), (40, 9)])
 @pytest.mark.parametrize("columns", [4, 8])
 def test_copies_of_rounded_rows_are_named(tmp_path: Path, columns: int, rows: int, times: int) -> None:
-    frame = pl.DataFrame(labelled(rounded(800, columns)))
+    frame = pl.DataFrame(labeled(rounded(800, columns)))
     copied = pl.concat([frame, *[frame[:rows]] * times]).sample(fraction=1, shuffle=True, seed=0)
     found = repeats(project(tmp_path, copied.to_dict()))
     # Of eight columns, three to five tell all rows apart; that those agree by chance is allowed for, a few percent of rows.
@@ -149,7 +149,7 @@ def test_copies_of_rounded_rows_are_named(tmp_path: Path, columns: int, rows: in
 
 def test_rows_of_another_part_are_named_among_natural_repeats(tmp_path: Path) -> None:
     found = project(tmp_path, "skewed_survey")
-    made, wiring = bench(found), module("checks.wiring")
+    made, wiring = bench(found), module("checks.pipeline")
     for part in made.data.values():
         assert wiring.test_apart(found.config, made.data, part).verdict == "FAIL"
     train, val = made.data["train"], made.data["val"]
@@ -190,20 +190,20 @@ DECODED: dict[str, tuple[Frame | str, Frame]] = {
 
 @pytest.mark.parametrize("name", DECODED)
 def test_values_are_compared_by_value(tmp_path: Path, name: str) -> None:
-    frame, knobs = DECODED[name]
-    found = module("checks.wiring").decoded(bench(project(tmp_path, frame, **knobs)))
-    assert found.verdict == "PASS", found.saw
+    frame, settings = DECODED[name]
+    found = module("checks.pipeline").decoded(bench(project(tmp_path, frame, **settings)))
+    assert found.verdict == "PASS", found.observed
 
 
 @pytest.mark.parametrize("name", ["mostly_zero", "flags", "small and far", "ordered numbers"])
 @pytest.mark.parametrize("fault", ["scaled", "shifted", "swapped"])
 def test_values_that_read_otherwise_are_named(tmp_path: Path, name: str, fault: str) -> None:
-    frame, knobs = DECODED[name]
-    made = bench(project(tmp_path, frame, **knobs))
+    frame, settings = DECODED[name]
+    made = bench(project(tmp_path, frame, **settings))
     x = made.val.x["numeric"]
     made.val.x["numeric"] = {"scaled": 1.01 * x, "shifted": x + 0.01, "swapped": x.flip(1)}[fault]
-    found = module("checks.wiring").decoded(made)
-    assert found.verdict == "FAIL" and "in val" in found.saw and "in train" not in found.saw
+    found = module("checks.pipeline").decoded(made)
+    assert found.verdict == "FAIL" and "in val" in found.observed and "in train" not in found.observed
 
 
 def test_missing_and_unknown_are_no_excuse_for_values_that_training_has(tmp_path: Path) -> None:
@@ -212,24 +212,24 @@ def test_missing_and_unknown_are_no_excuse_for_values_that_training_has(tmp_path
     names = module("tabular.data").feature_names(made.prep)
     made.val.x["numeric"][:, [names.index("kind = u"), names.index("kind = v")]] = 0.0
     made.val.x["numeric"][:, names.index("gaps is missing")] = 1.0
-    found = module("checks.wiring").decoded(made)
-    assert found.verdict == "FAIL" and "kind in val" in found.saw and "gaps in val" in found.saw
+    found = module("checks.pipeline").decoded(made)
+    assert found.verdict == "FAIL" and "kind in val" in found.observed and "gaps in val" in found.observed
 
 
-def noise(**knobs: Any) -> tuple[Frame, Frame]:
+def noise(**settings: Any) -> tuple[Frame, Frame]:
     random = np.random.default_rng(8)
     frame = {"u": random.normal(size=800).round(2), "target": random.choice(["a", "b", "c"], 800)}
-    return frame, {"task": "multiclass", **knobs}
+    return frame, {"task": "multiclass", **settings}
 
 
 MEMORIZED: dict[str, tuple[Frame | str, Frame]] = {
     "noisy_few": ("noisy_few", {"task": "multiclass"}),
-    "sgd": noise(optimiser="sgd", lr=0.1),
+    "sgd": noise(optimizer="sgd", lr=0.1),
     "small network": noise(hidden=16, layers=2),
     "between 0 and 1": noise(scaling="minmax"),
     "four values": ({"u": np.arange(800) % 4, "target": np.random.default_rng(9).choice(["a", "b"], 800)}, {}),
     "one flag": ({"u": np.arange(800) % 2 == 0, "target": np.random.default_rng(9).choice(["a", "b"], 800)}, {}),
-    "heavy tails": (labelled(np.exp(3 * np.random.default_rng(10).normal(size=(800, 2)))), {}),
+    "heavy tails": (labeled(np.exp(3 * np.random.default_rng(10).normal(size=(800, 2)))), {}),
     "one number": (
         {
             "u": np.random.default_rng(11).normal(size=800).round(2),
@@ -242,10 +242,10 @@ MEMORIZED: dict[str, tuple[Frame | str, Frame]] = {
 
 @pytest.mark.parametrize("name", MEMORIZED)
 def test_what_can_be_told_apart_is_memorized(tmp_path: Path, name: str) -> None:
-    frame, knobs = MEMORIZED[name]
-    made = bench(project(tmp_path, frame, **knobs))
+    frame, settings = MEMORIZED[name]
+    made = bench(project(tmp_path, frame, **settings))
     for check in (module("checks.network").overfit, module("checks.inputs").input_matters):
-        assert (found := check(made)).verdict != "FAIL", found.saw
+        assert (found := check(made)).verdict != "FAIL", found.observed
 
 
 def test_nothing_to_tell_apart_is_said(tmp_path: Path) -> None:
@@ -280,8 +280,8 @@ def test_a_broken_network_memorizes_nothing(
 ) -> None:
     import torch
 
-    frame, knobs = MEMORIZED[name]
-    made = bench(project(tmp_path, frame, **knobs))
+    frame, settings = MEMORIZED[name]
+    made = bench(project(tmp_path, frame, **settings))
     if fault == "uphill":
         monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure=None: _uphill(self))
     elif fault == "not cleared":
@@ -290,7 +290,7 @@ def test_a_broken_network_memorizes_nothing(
         monkeypatch.setattr(type(made.task), "model", _broken_model(type(made.task).model, fault))
     found = module("checks.network").overfit(made)
     fresh = module("checks.loss").fresh_gradients(made) if fault == "not cleared" else found
-    assert "FAIL" in (found.verdict, fresh.verdict), found.saw
+    assert "FAIL" in (found.verdict, fresh.verdict), found.observed
 
 
 def _uphill(optimizer: Any) -> None:
@@ -331,7 +331,7 @@ def test_no_unit_and_no_tail_of_the_target_fails(tmp_path: Path, name: str, loss
     made = bench(project(tmp_path, UNITS[name], task="regression", loss=loss))
     network = module("checks.network")
     found = [network.init_loss(made), network.overfit(made), *module("checks.gradients").gradient_flow(made)]
-    assert [f"{f.check}: {f.saw}" for f in found if f.verdict == "FAIL"] == []
+    assert [f"{f.check}: {f.observed}" for f in found if f.verdict == "FAIL"] == []
 
 
 def test_a_target_that_is_not_scaled_and_a_rate_far_too_high_fail(tmp_path: Path) -> None:

@@ -13,22 +13,22 @@ import data
 import numpy as np
 import polars as pl
 import pytest
-from inside import Inside, stamp
+from inside import Inside, generate
 
-AFTER = ("baseline", "check", "lr-range", "train", "learning-curve", "ablate", "tune", "evaluate", "export")
+AFTER = ("baseline", "check", "lr-find", "train", "learning-curve", "ablate", "tune", "evaluate", "export")
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return stamp(tmp_path_factory.mktemp("stamped"), "splits_tabular")
+    return generate(tmp_path_factory.mktemp("generated"), "splits_tabular")
 
 
 @pytest.fixture
 def make(package: str, tmp_path: Path) -> Callable[..., Inside]:
-    """(table, knobs) -> a project on it."""
+    """(table, settings) -> a project on it."""
 
-    def made(frame: pl.DataFrame, **knobs: object) -> Inside:
-        project = Inside(package, tmp_path / "project", **{"task": "multiclass", **knobs})
+    def made(frame: pl.DataFrame, **settings: object) -> Inside:
+        project = Inside(package, tmp_path / "project", **{"task": "multiclass", **settings})
         frame.write_csv(project.root / "data" / "train.csv")
         return project
 
@@ -46,7 +46,7 @@ def table(classes: list[str], seed: int = 0, **columns: object) -> pl.DataFrame:
 def split(project: Inside) -> dict:
     """What `recipe split` says of the classes, on data that was not audited."""
     project.recipe("split", "--force", "the audit is not the matter here")
-    return project.finding("split", "classes in every part")
+    return project.check_result("split", "classes in every part")
 
 
 def held(project: Inside) -> dict[str, dict[str, int]]:
@@ -90,7 +90,7 @@ def test_a_class_that_is_no_more(make: Callable[..., Inside]) -> None:
     day = [(dt.date(2021, 1, 1) + dt.timedelta(days=i)).isoformat() for i in range(n)]
     project = make(table(["old" if i < 60 and i % 3 == 0 else "ab"[i % 2] for i in range(n)], day=day), time="day", iid="")
     found = split(project)
-    assert found["verdict"] == "FAIL" and "val lacks old; test lacks old" in found["saw"]
+    assert found["verdict"] == "FAIL" and "val lacks old; test lacks old" in found["observed"]
     assert 'drop_classes = ["old"] or acknowledge = ["classes in every part"]' in found["next"]
     project.set(acknowledge=["classes in every part"])
     assert split(project)["verdict"] == "PASS"
@@ -103,7 +103,7 @@ def test_a_class_of_one_or_two_rows(make: Callable[..., Inside], rows: int) -> N
     """They train, and split says that nothing will be known of them."""
     project = make(table([*(["a", "b", "c"] * 60), *(["rare"] * rows)]))
     found = split(project)
-    assert found["verdict"] == "WARN" and f"rare has {rows} row{'s' * (rows > 1)}" in found["saw"]
+    assert found["verdict"] == "WARN" and f"rare has {rows} row{'s' * (rows > 1)}" in found["observed"]
     assert 'drop_classes = ["rare"]' in found["next"] and held(project)["train"]["rare"] == rows
     for step in ("baseline", "train", "evaluate"):
         assert project.recipe(step, "--force", "a test", "epochs=1").status == 0, step
@@ -135,12 +135,12 @@ def test_groups_that_hold_whole_classes(make: Callable[..., Inside]) -> None:
     for seed in range(5):
         project = make(frame, group="who", split_seed=seed)
         found, parts = split(project), held(project)
-        assert found["verdict"] == "WARN" and "e has 2 groups, f has 1 group" in found["saw"]
+        assert found["verdict"] == "WARN" and "e has 2 groups, f has 1 group" in found["observed"]
         assert 'drop_classes = ["e", "f"]' in found["next"]
         assert all(set("abcd") <= set(part) for part in parts.values()) and set("ef") <= set(parts["train"])
         assert "e" in parts["val"], "one that has no third group goes untested rather than unvalidated"
-        assert project.finding("split", "groups apart")["verdict"] == "PASS"
-        assert project.finding("split", "every row in one part")["verdict"] == "PASS"
+        assert project.check_result("split", "groups apart")["verdict"] == "PASS"
+        assert project.check_result("split", "every row in one part")["verdict"] == "PASS"
 
 
 def test_one_huge_group(make: Callable[..., Inside]) -> None:
@@ -152,12 +152,12 @@ def test_one_huge_group(make: Callable[..., Inside]) -> None:
         project.recipe("split", "--force", "x")
         sizes = project.record("split")["result"]["sizes"]
         assert sizes["train"] >= 900 and min(sizes["val"], sizes["test"]) >= 30, (seed, sizes)
-        found = project.finding("split", "every row in one part")
-        assert found["verdict"] == "WARN" and "who = 'huge' alone holds 90%" in found["saw"]
+        found = project.check_result("split", "every row in one part")
+        assert found["verdict"] == "WARN" and "who = 'huge' alone holds 90%" in found["observed"]
         edit = found["next"].split(" and ")
         project.set(val_share=float(edit[0].split("= ")[1]), test_share=float(edit[1].split("= ")[1].split(" ")[0]))
         project.recipe("split", "--force", "x")
-        assert project.finding("split", "every row in one part")["verdict"] == "PASS", "its own line makes it quiet"
+        assert project.check_result("split", "every row in one part")["verdict"] == "PASS", "its own line makes it quiet"
 
 
 @pytest.mark.parametrize("folds", [0, 5])
@@ -173,7 +173,7 @@ def test_folds_of_groups_keep_classes(make: Callable[..., Inside]) -> None:
     rows = [(name, f"{name}{g}") for name, count in {"a": 30, "b": 30, "c": 6}.items() for g in range(count) for _ in range(5)]
     frame = table([name for name, _ in rows], who=[who for _, who in rows])
     project, seen = make(frame, group="who", folds=5), []
-    assign = project.module("engine.parts").assign
+    assign = project.module("engine.splits").assign
     for fold in range(5):
         project.set(fold=fold)
         opened = project.project()
@@ -216,8 +216,8 @@ def test_times_that_tie(make: Callable[..., Inside]) -> None:
     project = make(table(["ab"[i % 2] for i in range(500)], day=day), time="day", iid="", task="binary")
     assert split(project)["verdict"] == "PASS"
     assert project.record("split")["result"]["sizes"] == {"train": 200, "val": 60, "test": 240}
-    found = project.finding("split", "every row in one part")
-    assert found["verdict"] == "WARN" and "day = '2021-01-03' alone holds 48% of the rows" in found["saw"]
+    found = project.check_result("split", "every row in one part")
+    assert found["verdict"] == "WARN" and "day = '2021-01-03' alone holds 48% of the rows" in found["observed"]
 
 
 def test_too_few_moments_is_one_sentence(make: Callable[..., Inside]) -> None:
@@ -247,11 +247,11 @@ def test_line_separator(make: Callable[..., Inside], reason: str) -> None:
     project = make(table(["a", "b"] * 60), task="binary")
     for step in ("split", "baseline", "train", "evaluate"):
         assert project.recipe(step, "--force", reason, "epochs=1").status == 0, step
-    told = project.recipe("log", "--json")
+    told = project.recipe("runs", "--json")
     rows = json.loads(told.output)
     assert told.output.count("\n") == 1 and told.output.isascii()
     assert {row["force"] for row in rows} == {reason}
-    assert project.recipe("log").status == project.recipe("report").status == 0
+    assert project.recipe("runs").status == project.recipe("report").status == 0
     assert project.record("train")["force"] == reason
 
 
@@ -267,7 +267,7 @@ def test_line_separator_in_the_author_of_a_commit(make: Callable[..., Inside]) -
         subprocess.run(["git", "-C", project.root, *words], check=True)
     for step in ("split", "baseline", "train", "evaluate"):
         assert project.recipe(step, "--force", "x", "epochs=1").status == 0, step
-    rows = json.loads(project.recipe("log", "--json").output)
+    rows = json.loads(project.recipe("runs", "--json").output)
     assert next(row["who"] for row in rows if row["step"] == "open_test") == "Ada\u2028Byron\u0085 <ada@example.org>"
     assert project.recipe("evaluate").status == 2 and "was opened on" in project.recipe("evaluate").sentence
 

@@ -12,10 +12,10 @@ from conftest import ROOT, environment
 ASK = """
 import json, sys
 from my_model.checks.diagnosis import Evidence, diagnose
-knobs = dict.fromkeys(["lr", "lower", "third", "clip"], 1e-3) | dict.fromkeys(["double", "epochs", "more_epochs", "workers", "more_workers"], 2)
-knobs |= dict.fromkeys(["anneal", "try_bigger", "regularise"], "knob=value")
+settings = dict.fromkeys(["lr", "lower", "third", "clip"], 1e-3) | dict.fromkeys(["double", "epochs", "more_epochs", "workers", "more_workers"], 2)
+settings |= dict.fromkeys(["anneal", "try_bigger", "regularize"], "setting=value")
 runs = json.load(open(sys.argv[1]))
-print(json.dumps([[found.check for found in diagnose(Evidence(**run["evidence"]), knobs)] for run in runs]))
+print(json.dumps([[found.check for found in diagnose(Evidence(**run["evidence"]), settings)] for run in runs]))
 """
 
 

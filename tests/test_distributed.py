@@ -29,7 +29,7 @@ from safetensors.torch import load_file
 HERE = Path(__file__).parent
 TOLERANCE = {"tabular": 1e-5, "text": 1e-4, "image": 1e-4}  # of weights, outputs and losses; measured below a tenth
 TIMES = ("seconds", "loader_seconds")
-KNOBS = {
+SETTINGS = {
     "task": "binary", "iid": "drawn one by one", "tracker": "none", "device": "cpu", "bootstrap": 100, "patience": 0,
     "epochs": 3, "batch_size": 16, "accumulate": 2,
 }  # fmt: skip
@@ -43,7 +43,7 @@ def write_table(project: Path) -> dict[str, Any]:
     random = np.random.default_rng(0)
     x = random.normal(size=(300, 4)).round(3)
     y = x[:, 0] + 0.5 * x[:, 1] * x[:, 2] + 0.3 * random.normal(size=300) > 0
-    columns = {f"x{i}": x[:, i] for i in range(4)} | {"target": y.astype(int), "colour": random.choice(list("ab"), 300)}
+    columns = {f"x{i}": x[:, i] for i in range(4)} | {"target": y.astype(int), "color": random.choice(list("ab"), 300)}
     (project / "data").mkdir(exist_ok=True)
     pl.DataFrame(columns).write_csv(project / "data" / "train.csv")
     return {"norm": "layer"}
@@ -71,7 +71,7 @@ def write_images(project: Path) -> dict[str, Any]:
     script = "from pathlib import Path; from my_model.image import test_image as t; t.write_images(Path(), n=60)"
     subprocess.run([sys.executable, "-c", script], cwd=project, env=job_environment(project), check=True)
     change = {"augment": ["crop", "mixup"], "label_preserving": "a bar stays a bar", "norm": "group"}
-    return {"data": "data/images", "weights": "none", "size": 64, "epochs": 2, "optimiser": "sgd", "lr": 0.01, **change}
+    return {"data": "data/images", "weights": "none", "size": 64, "epochs": 2, "optimizer": "sgd", "lr": 0.01, **change}
 
 
 DATA: dict[str, Callable[[Path], dict[str, Any]]] = {"tabular": write_table, "text": write_texts, "image": write_images}
@@ -125,8 +125,8 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path,
         if modality not in made:
             folder = tmp_path_factory.mktemp(modality)
             project = bake(folder, modality=modality)
-            knobs = {"modality": modality, **KNOBS, **DATA[modality](project)}
-            (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in knobs.items()))
+            settings = {"modality": modality, **SETTINGS, **DATA[modality](project)}
+            (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
             done = recipe(project, 1, "split", "--force", "a test")
             assert done.returncode == 0, done.stderr
             trained = Path(shutil.copytree(project, folder / "one"))
@@ -144,7 +144,7 @@ def of_training(project: Path) -> Path:
 
 
 def assert_equal(project: Path, other: Path, tolerance: float) -> float:
-    """Weights, optimiser, curves, losses and outputs of the one training run of each; returns the largest difference."""
+    """Weights, optimizer, curves, losses and outputs of the one training run of each; returns the largest difference."""
     run, again = of_training(project), of_training(other)
     apart = {}
     for kind in ("best", "last"):
@@ -152,7 +152,7 @@ def assert_equal(project: Path, other: Path, tolerance: float) -> float:
         assert a.name == b.name
         apart[f"{kind} weights"] = distance(*(load_file(p / "weights.safetensors") for p in (a, b)))
     states = [torch.load(p / "state.pt", weights_only=True) for p in (a, b)]
-    apart["optimiser"] = distance(*(state["optimiser"] for state in states))
+    apart["optimizer"] = distance(*(state["optimizer"] for state in states))
     for name in ("outputs.npy", "losses.npy"):
         apart[name] = distance(*(torch.from_numpy(np.load(r / name, allow_pickle=False)) for r in (run, again)))
     curves = [json.loads((r / "curves.json").read_text()) for r in (run, again)]
@@ -189,8 +189,8 @@ def test_several_processes_train_as_one(
     for rank in range(size):
         shutil.copytree(project, tmp_path / f"copy{rank}")
     trap = {"apart": True, "narrow": modality == "image"}
-    way = ["--fsdp"] if parallel == "fsdp" else []
-    done = recipe(project, size, *TRAIN, *way, "--project", str(tmp_path / "copy"), trap=trap)
+    flags = ["--fsdp"] if parallel == "fsdp" else []
+    done = recipe(project, size, *TRAIN, *flags, "--project", str(tmp_path / "copy"), trap=trap)
     assert done.returncode == 0, done.stderr
     assert "gloo outlives" not in done.stderr
     print(modality, size, parallel, assert_equal(alone, tmp_path / "copy0", TOLERANCE[modality]))

@@ -54,15 +54,14 @@ import json, shlex, sys
 from my_model import cli
 from my_model.config import parse_override
 from my_model.errors import UserError
-knobs, wrong = set(json.loads(sys.argv[1])), []
+settings, wrong = set(json.loads(sys.argv[1])), []
 for command in json.load(sys.stdin):
     if command == "recipe --help":
         continue
     try:
-        args = cli.parser().parse_intermixed_args(shlex.split(command)[1:])
-        cli._check_flags(args)
+        args = cli.parse(shlex.split(command)[1:])
         names = [parse_override(text)[0] for text in args.overrides]
-        wrong += [command] if set(names) - knobs - {"knob"} else []
+        wrong += [command] if set(names) - settings - {"setting"} else []
     except (SystemExit, UserError) as problem:
         wrong.append(f"{command}: {problem}")
 print(json.dumps(wrong))
@@ -79,16 +78,16 @@ def commands(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def knobs() -> set[str]:
-    """Every knob that the reference documents."""
-    return set(re.findall(r"(?m)^\| `(\w+)` \|", (ROOT / "docs" / "reference" / "knobs.md").read_text()))
+def settings() -> set[str]:
+    """Every setting that the reference documents."""
+    return set(re.findall(r"(?m)^\| `(\w+)` \|", (ROOT / "docs" / "reference" / "settings.md").read_text()))
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_command_is_one(page: Path, project: Path, knobs: set[str]) -> None:
-    """Parsed by the program itself: command, flags for that command, and knobs that exist."""
+def test_every_command_is_one(page: Path, project: Path, settings: set[str]) -> None:
+    """Parsed by the program itself: command, flags for that command, and settings that exist."""
     done = subprocess.run(
-        [sys.executable, "-c", PARSE, json.dumps(sorted(knobs))],
+        [sys.executable, "-c", PARSE, json.dumps(sorted(settings))],
         input=json.dumps(commands(page.read_text())),
         env=environment(project),
         capture_output=True,
@@ -99,8 +98,8 @@ def test_every_command_is_one(page: Path, project: Path, knobs: set[str]) -> Non
 
 
 def test_commands_are_found_where_they_stand() -> None:
-    text = '`recipe train lr=1`, `recipe knobs`\n    recipe audit      look\n\n    recipe serve --port 1   # a page\n    eval "$(recipe completion bash)"\n'
-    found = ["train lr=1", "knobs", "audit", "serve --port 1", "completion bash"]
+    text = '`recipe train lr=1`, `recipe settings`\n    recipe audit      look\n\n    recipe serve --port 1   # a page\n    eval "$(recipe completion bash)"\n'
+    found = ["train lr=1", "settings", "audit", "serve --port 1", "completion bash"]
     assert commands(text) == [f"recipe {words}" for words in found]
     assert len(commands((TEMPLATE / "README.md").read_text())) > 30
 
@@ -117,10 +116,10 @@ def test_targets_and_scripts_are_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("modality", QUESTIONS["modality"])
-def test_every_knob_is_in_the_reference(tmp_path: Path, modality: str, knobs: set[str]) -> None:
+def test_every_setting_is_in_the_reference(tmp_path: Path, modality: str, settings: set[str]) -> None:
     """Those of recipe.toml, with and without a # before them."""
     text = (bake(tmp_path, modality=modality) / "recipe.toml").read_text()
-    assert set(re.findall(r"(?m)^(?:# )?(\w+) = ", text)) <= knobs
+    assert set(re.findall(r"(?m)^(?:# )?(\w+) = ", text)) <= settings
 
 
 def test_the_picture_is_small_and_shown() -> None:

@@ -15,7 +15,7 @@ import data
 import numpy as np
 import polars as pl
 import pytest
-from inside import Inside, stamp
+from inside import Inside, generate
 from sklearn import datasets
 from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
@@ -26,7 +26,7 @@ FORCED = ("--force", "the evaluation is the matter here")
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return stamp(tmp_path_factory.mktemp("stamped"), "evaluation_tabular")
+    return generate(tmp_path_factory.mktemp("generated"), "evaluation_tabular")
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def bare(package: str, tmp_path_factory: pytest.TempPathFactory) -> Inside:
     return Inside(package, tmp_path_factory.mktemp("bare"))
 
 
-def config_of(bare: Inside, **knobs: Any) -> Any:
-    return bare.module("config").Config(**{"iid": "x", **knobs})
+def config_of(bare: Inside, **settings: Any) -> Any:
+    return bare.module("config").Config(**{"iid": "x", **settings})
 
 
 def evaluated(project: Inside, *more: str) -> dict[str, Any]:
@@ -61,14 +61,14 @@ def judged(name: str) -> tuple[np.ndarray, np.ndarray]:
 def test_auc_and_average_precision_of_many_classes_are_those_of_scikit_learn(bare: Inside, name: str) -> None:
     metrics, config = bare.module("engine.metrics"), config_of(bare, task="multiclass")
     outputs, y = judged(name)
-    chance, k = np.exp(outputs), outputs.shape[1]
+    probability, k = np.exp(outputs), outputs.shape[1]
     found = metrics.summary(config, {}, outputs, y)
-    ovr = reference.roc_auc_score(y, chance, multi_class="ovr", average="macro")
+    ovr = reference.roc_auc_score(y, probability, multi_class="ovr", average="macro")
     assert found["auc"]["value"] == pytest.approx(ovr, abs=1e-9)
-    precision = reference.average_precision_score(np.eye(k)[y], chance, average="macro")
+    precision = reference.average_precision_score(np.eye(k)[y], probability, average="macro")
     assert found["average_precision"]["value"] == pytest.approx(precision, abs=1e-9)
     lacking = y != 0  # a class that does not occur has no curve
-    several = np.mean([reference.roc_auc_score(y[lacking] == c, chance[lacking, c]) for c in range(1, k)])
+    several = np.mean([reference.roc_auc_score(y[lacking] == c, probability[lacking, c]) for c in range(1, k)])
     assert metrics.score(config, {}, outputs[lacking], y[lacking], metric="auc") == pytest.approx(several, abs=1e-9)
 
 
@@ -89,7 +89,7 @@ def test_their_intervals_are_those_of_plain_resampling(bare: Inside, metric: str
 
 @pytest.mark.parametrize(("k", "n"), [(10, 20_000), (100, 10_000), (1000, 10_000)])
 def test_all_of_them_take_seconds(bare: Inside, k: int, n: int) -> None:
-    metrics, breakdown = bare.module("engine.metrics"), bare.module("engine.breakdown")
+    metrics, breakdown = bare.module("engine.metrics"), bare.module("engine.slices")
     random = np.random.default_rng(0)
     y = np.r_[np.arange(k), random.integers(0, k, n - k)]
     outputs = random.normal(size=(n, k)) + 2 * np.eye(k)[y]
@@ -145,11 +145,11 @@ def test_without_costs_the_metric_chooses_the_threshold(bare: Inside, metric: st
     decisions, config = bare.module("engine.decisions"), config_of(bare, task="binary", metric=metric)
     random = np.random.default_rng(0)
     y = (random.random(600) < 0.1).astype(int)
-    chance = 1 / (1 + np.exp(-(random.normal(size=600) + 1.5 * y - 3)))
-    cut = decisions.threshold(config, chance, y)
+    probability = 1 / (1 + np.exp(-(random.normal(size=600) + 1.5 * y - 3)))
+    cut = decisions.threshold(config, probability, y)
     score = {"f1": reference.f1_score, "balanced_accuracy": reference.balanced_accuracy_score, "accuracy": reference.accuracy_score}[rule]
     assert decisions.rule(config) == rule
-    assert score(y, chance >= cut) == pytest.approx(max(score(y, chance >= at) for at in np.r_[0, chance, 1.1]))
+    assert score(y, probability >= cut) == pytest.approx(max(score(y, probability >= at) for at in np.r_[0, probability, 1.1]))
     costly = config_of(bare, task="binary", metric=metric, cost_false_positive=3.0)
     assert decisions.rule(costly) == "cost", "declared costs come before the metric"
 
@@ -160,9 +160,9 @@ def test_a_threshold_is_not_judged_on_the_rows_that_chose_it(bare: Inside) -> No
     config, own, told = config_of(bare, task="binary", metric="accuracy"), [], []
     for seed in range(40):
         random = np.random.default_rng(seed)
-        y, chance = np.arange(60) % 2, random.random(60)
-        both, outputs = np.stack([1 - chance, chance], axis=1), np.log(chance / (1 - chance))[:, None]
-        own.append((decisions.decide(both, decisions.threshold(config, chance, y)) == y).mean())
+        y, probability = np.arange(60) % 2, random.random(60)
+        both, outputs = np.stack([1 - probability, probability], axis=1), np.log(probability / (1 - probability))[:, None]
+        own.append((decisions.decide(both, decisions.threshold(config, probability, y)) == y).mean())
         told.append(metrics.score(config, {}, outputs, y))
     assert np.mean(own) > 0.56 and abs(np.mean(told) - 0.5) < 0.03, (np.mean(own), np.mean(told))
 
@@ -221,14 +221,14 @@ def test_every_number_has_an_interval(package: str, tmp_path: Path, name: str) -
 
 def test_per_class_values_hold_the_truth_as_often_as_they_say(bare: Inside) -> None:
     """Precision, recall and F1 of a class of 40 rows in 400, at rates that are known."""
-    breakdown, held = bare.module("engine.breakdown"), {"precision": 0, "recall": 0, "f1": 0}
+    breakdown, held = bare.module("engine.slices"), {"precision": 0, "recall": 0, "f1": 0}
     truth = {"recall": 0.7, "precision": 0.7 * 0.1 / (0.7 * 0.1 + 0.05 * 0.9)}
     truth["f1"] = 2 / (1 / truth["recall"] + 1 / truth["precision"])
     for seed in range(300):
         random = np.random.default_rng(seed)
         y = (random.random(400) < 0.1).astype(int)
-        guess = np.where(y == 1, random.random(400) < 0.7, random.random(400) < 0.05).astype(int)
-        row = breakdown.per_class(guess, y, ["no", "yes"])[1]
+        prediction = np.where(y == 1, random.random(400) < 0.7, random.random(400) < 0.05).astype(int)
+        row = breakdown.per_class(prediction, y, ["no", "yes"])[1]
         for name in held:
             held[name] += row[f"{name}_low"] <= truth[name] <= row[f"{name}_high"]
     assert all(275 <= count <= 297 for count in held.values()), held  # .95 of 300 is 285, its deviation 3.8
@@ -311,14 +311,14 @@ def test_groups_count_together_from_split_to_test(package: str, tmp_path: Path) 
     y = ((a > 0) ^ odd).astype(int)
     frame = pl.DataFrame({"a": a.round(3), "b": random.normal(size=len(who)).round(3), "who": [f"p{w}" for w in who], "target": y})
     widths = {}
-    for name, knobs in {"rows": {}, "groups": {"group": "who"}}.items():
-        project = Inside(package, tmp_path / name, task="binary", **knobs, drop=[] if knobs else ["who"])
+    for name, settings in {"rows": {}, "groups": {"group": "who"}}.items():
+        project = Inside(package, tmp_path / name, task="binary", **settings, drop=[] if settings else ["who"])
         frame.write_csv(project.root / "data" / "train.csv")
         result = evaluated(project)
         widths[name] = result["metrics"]["accuracy"]["high"] - result["metrics"]["accuracy"]["low"]
         per_class = result["per_class"][1]
         widths[f"{name} of a class"] = per_class["recall_high"] - per_class["recall_low"]
-        assert result.get("units") == (9 if knobs else None)
+        assert result.get("units") == (9 if settings else None)
     assert widths["groups"] > 1.3 * widths["rows"] and widths["groups of a class"] > 1.3 * widths["rows of a class"], widths
     project.done("report")
     assert "the intervals are over 9 groups" in (project.root / "report.html").read_text()
@@ -386,12 +386,12 @@ def test_a_test_part_of_one_class_is_not_opened(package: str, tmp_path: Path) ->
 
 
 def test_a_failed_check_of_the_model_does_not_open_the_test_part(ready: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate, Finding = ready.module("steps.evaluate"), ready.module("checks.finding").Finding
+    evaluate, CheckResult = ready.module("steps.evaluate"), ready.module("checks.check_result").CheckResult
     for step in ("audit", "split", "baseline", "check", "train"):
         ready.done(step)  # so that evaluate alone may refuse
     for check, name in (("test_apart", "test part apart"), ("replayed", "same outputs as in training")):
         with monkeypatch.context() as patch:
-            patch.setattr(evaluate, check, lambda *_, name=name: Finding(name, "FAIL", "made to fail"))
+            patch.setattr(evaluate, check, lambda *_, name=name: CheckResult(name, "FAIL", "made to fail"))
             answer = ready.recipe("evaluate")
             assert answer.status == 2 and f"the test part stays shut: {name} ended in FAIL" in answer.sentence
             assert not ready.opened()
@@ -421,7 +421,7 @@ def test_a_crash_after_the_opening_is_gone_on_with(ready: Inside, monkeypatch: p
 
 def test_labels_are_hidden_until_the_opening_is_on_disk(ready: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every label that code could see before, and the file that says so after."""
-    evaluate, lock = ready.module("steps.evaluate"), ready.module("engine.lock")
+    evaluate, lock = ready.module("steps.evaluate"), ready.module("engine.access")
     seen: list[tuple[int, bool]] = []
     real_prepare, real_score = evaluate.prepare, evaluate.score
 

@@ -29,11 +29,11 @@ Workplace = tuple[dict[str, Path], dict[str, str], Path]
 
 
 def workplace(where: Path) -> Workplace:
-    """Stamped packages and healthy projects of all kinds: bases, package names, a place for copies."""
+    """Generated packages and sound projects of all kinds: bases, package names, a place for copies."""
     import torch
 
     torch.set_num_threads(1)
-    names = faults.packages(where / "stamped")
+    names = faults.packages(where / "generated")
     bases = {kind: faults.make_base(kind, package, where) for kind, package in names.items()}
     bases["packaged"] = faults.make_packaged(names["tabular"], bases["tabular"], where)
     return bases, {**names, "packaged": names["tabular"]}, where
@@ -112,7 +112,7 @@ def test_any_bytes_as_recipe(place: Workplace, content: bytes) -> None:
         st.sampled_from(("lr", "epochs", "drop", "target", "seed", "split", "x")) | st.text(), JSON, max_size=3
     )
 )
-def test_any_values_as_knobs(place: Workplace, values: dict[str, Any]) -> None:
+def test_any_values_as_settings(place: Workplace, values: dict[str, Any]) -> None:
     config = importlib.import_module(f"{place[1]['tabular']}.config")
     refused(place, config.make_config, config.Config, values, "here")
 
@@ -155,7 +155,7 @@ def test_any_bytes_as_ledger(place: Workplace, content: bytes) -> None:
 
 @st.composite
 def damaged(draw: DrawFn) -> bytes:
-    """A healthy table with a piece cut out, doubled, or replaced by any bytes."""
+    """A sound table with a piece cut out, doubled, or replaced by any bytes."""
     table = faults.table()
     at, size = draw(st.integers(0, len(table))), draw(st.integers(0, 200))
     return table[:at] + draw(st.binary(max_size=20)) + table[at + (size if draw(st.booleans()) else -size) :]
@@ -170,7 +170,7 @@ def test_any_bytes_as_table(place: Workplace, content: bytes) -> None:
     (root / "data" / "train.csv").write_bytes(content)
 
     def read() -> None:
-        config = task.knobs(iid="drawn one by one")
+        config = task.settings(iid="drawn one by one")
         task.prepare(config, task.load(config, root))
 
     refused(place, read)

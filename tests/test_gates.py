@@ -15,20 +15,20 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import ROOT
-from inside import Inside, stamp
+from inside import Inside, generate
 
 PAGE = ROOT / "docs" / "gates.md"
 BEFORE = ("audit", "split", "baseline", "check", "train", "evaluate")
 STEPS: dict[str, tuple[str, ...]] = {  # step -> what is typed after it
-    "audit": (), "split": (), "baseline": (), "check": (), "lr-range": (), "train": (), "diagnose": (), "learning-curve": (),
+    "audit": (), "split": (), "baseline": (), "check": (), "lr-find": (), "train": (), "diagnose": (), "learning-curve": (),
     "ablate": (), "tune": (), "rerun": ("0005-train",), "evaluate": (), "report": (), "export": (), "promote": (),
 }  # fmt: skip
 # What stops what: the contract, written down apart from the code. A first evaluation has none before it.
 STOPS = {
-    "audit": {"split", "baseline", "check", "lr-range", "train", "learning-curve", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
-    "split": {"baseline", "check", "lr-range", "train", "learning-curve", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
+    "audit": {"split", "baseline", "check", "lr-find", "train", "learning-curve", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
+    "split": {"baseline", "check", "lr-find", "train", "learning-curve", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
     "baseline": {"train", "ablate", "tune", "evaluate"},
-    "check": {"lr-range", "train", "learning-curve", "ablate", "tune", "evaluate", "export", "promote"},
+    "check": {"lr-find", "train", "learning-curve", "ablate", "tune", "evaluate", "export", "promote"},
     "train": {"evaluate", "export", "promote"},
     "evaluate": {"export", "promote"},
 }  # fmt: skip
@@ -51,7 +51,7 @@ def make_bases(package: str, folder: Path) -> dict[str, Path]:
     for step in ("audit", "split", "baseline", "check", "train"):
         trained.done(step)
     shutil.copytree(trained.root, folder / "exported")
-    exported = Inside(package, folder / "exported", **trained.knobs)
+    exported = Inside(package, folder / "exported", **trained.settings)
     for step in ("evaluate", "export"):
         exported.done(step)
     return {"trained": trained.root, "exported": exported.root}
@@ -59,7 +59,7 @@ def make_bases(package: str, folder: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return stamp(tmp_path_factory.mktemp("stamped"), "gates_tabular")
+    return generate(tmp_path_factory.mktemp("generated"), "gates_tabular")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def fail(project: Inside, before: str) -> None:
     """As if a step had ended in FAIL."""
     path = sorted((project.root / "runs").glob(f"*-{before}/record.json"))[-1]
     record = json.loads(path.read_text())
-    found = {"check": "a check of it", "verdict": "FAIL", "saw": "", "expected": "", "causes": [], "next": "", "share": 0.0, "evidence": {}, "seconds": 0.0}
+    found = {"check": "a check of it", "verdict": "FAIL", "observed": "", "expected": "", "causes": [], "next": "", "share": 0.0, "evidence": {}, "seconds": 0.0}
     path.write_text(json.dumps({**record, "status": "fail", "findings": [*record["findings"], found]}))
 
 
@@ -176,7 +176,7 @@ def test_the_checks_of_a_model_are_those_of_its_own_settings(package: str, bases
 
 
 @pytest.mark.parametrize(
-    ("knobs", "words"),
+    ("settings", "words"),
     [
         ({"metric": "f1"}, "metric is 'f1' and was 'auc' when 0005-train was trained"),
         ({"cost_false_negative": 25.0}, "cost_false_negative is 25.0 and was 1.0"),
@@ -185,11 +185,11 @@ def test_the_checks_of_a_model_are_those_of_its_own_settings(package: str, bases
     ids=str,
 )
 def test_metric_costs_and_slices_are_frozen_at_the_first_training(
-    package: str, bases: dict[str, Path], tmp_path: Path, knobs: dict[str, Any], words: str
+    package: str, bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any], words: str
 ) -> None:
     for step in ("baseline", "train", "learning-curve", "ablate", "tune", "evaluate", "export"):
         project = copied(package, bases, step, tmp_path)
-        project.set(**knobs)
+        project.set(**settings)
         if step not in ("baseline", "export", "learning-curve"):
             assert project.recipe("baseline").status == 2
             assert project.recipe("baseline", "--force", "agreed with the clinic").status == 0
@@ -221,9 +221,9 @@ def failing_check(package: str) -> Iterator[None]:
     """`recipe check` finds a fault."""
     import importlib
 
-    module, finding = importlib.import_module(f"{package}.steps.check"), importlib.import_module(f"{package}.checks.finding").finding
+    module, check_result = importlib.import_module(f"{package}.steps.check"), importlib.import_module(f"{package}.checks.check_result").check_result
     kept = module.CHECKS, module.ON_DISK
-    module.CHECKS, module.ON_DISK = (lambda bench: finding("mean, not sum", "made to fail", fail=True, why="causes"),), ()
+    module.CHECKS, module.ON_DISK = (lambda bench: check_result("mean, not sum", "made to fail", fail=True, why="causes"),), ()
     yield
     module.CHECKS, module.ON_DISK = kept
 
@@ -235,7 +235,7 @@ def test_what_was_forced_is_shown_to_the_end(package: str, tmp_path: Path, faili
     for step in ("audit", "split", "baseline"):
         project.done(step)
     assert project.recipe("check").status == 1
-    for step in ("lr-range", "train", "learning-curve", "ablate", "tune"):
+    for step in ("lr-find", "train", "learning-curve", "ablate", "tune"):
         assert "0004-check ended in FAIL (mean, not sum)" in project.recipe(step).sentence
     line = f"0004-check ended in FAIL (mean, not sum); forced: {reason}"
     forced = ("--force", reason)
@@ -275,7 +275,7 @@ def page() -> str:
     """docs/gates.md, from trying."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
-        package = stamp(Path(folder) / "stamped", "gates_page")
+        package = generate(Path(folder) / "generated", "gates_page")
         made = make_bases(package, Path(folder) / "bases")
         lines = []
         for step in STEPS:

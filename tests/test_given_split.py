@@ -85,7 +85,7 @@ def test_a_changed_column_voids_the_split(trained: Path) -> None:
 def test_a_column_nobody_declared_is_proposed_and_warned_of(tmp_path: Path) -> None:
     project = bake(tmp_path, task="binary")
     table().select("a", "b", "target", "set").write_csv(project / "data" / "train.csv")
-    said = done(project, "new-data", "data/train.csv").stdout
+    said = done(project, "init", "data/train.csv").stdout
     assert 'split_column = "set"' in said and 'target = "target"' in said
     settings(project, iid="each row was drawn by itself")
     said = done(project, "audit").stdout

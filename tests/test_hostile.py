@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from conftest import TEMPLATE
 from fault_cases import EVALUATE, LOG, RESUME, SPLIT, TRAIN, edited, encoder, resigned
-from faults import Case, ask, both, knob, replaced, write
+from faults import Case, ask, both, setting, replaced, write
 from test_bake import cookiecutter_process
 from test_faults import Workplace, place
 
@@ -48,7 +48,7 @@ def torch_bomb() -> bytes:
     import torch
 
     content = io.BytesIO()
-    torch.save({"optimiser": Bomb(), "rng": {}, "watch": {}}, content)
+    torch.save({"optimizer": Bomb(), "rng": {}, "monitor": {}}, content)
     return content.getvalue()
 
 
@@ -83,7 +83,7 @@ def remote_code(folder: Path) -> None:
 
 
 def remote_tokenizer(folder: Path) -> None:
-    """The same, for the tokenizer alone: the config is healthy."""
+    """The same, for the tokenizer alone: the config is sound."""
     (folder / "evil.py").write_text(CODE)
     content = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**content, **REMOTE, "tokenizer_class": "Evil"}))
@@ -96,7 +96,7 @@ def pickled_weights(folder: Path) -> None:
 
 # Hostile files that must be refused, with a part of the sentence.
 REFUSED = [
-    Case("a pickle for the optimiser's state, hash made to fit", "no valid last checkpoint", RESUME, resigned("state.pt", BOMB)),
+    Case("a pickle for the optimizer's state, hash made to fit", "no valid last checkpoint", RESUME, resigned("state.pt", BOMB)),
     Case("a torch file with code for it, hash made to fit", "no valid last checkpoint", RESUME, resigned("state.pt", torch_bomb())),
     Case("a pickle for the weights, hash made to fit", "no valid last checkpoint", RESUME, resigned("weights.safetensors", BOMB)),
     Case("a pickle for the progress, hash made to fit", "no valid last checkpoint", RESUME, resigned("progress.json", BOMB)),
@@ -105,28 +105,28 @@ REFUSED = [
     Case("a pickle for the best weights", "has other weights", EVALUATE, replaced("runs/0002-train/checkpoints/best-*/weights.safetensors", BOMB)),
     Case("a pickle for a preprocessing", "cannot be read", EVALUATE, replaced("runs/0002-train/prep.json", BOMB)),
     Case("a pickle for a record", "cannot be read", EVALUATE, replaced("runs/0002-train/record.json", BOMB)),
-    Case("a pickle for the test lock", "cannot be read", EVALUATE, write("TEST_OPENED.json", BOMB)),
+    Case("a pickle for the test lock", "cannot be read", EVALUATE, write("TEST_ACCESS.json", BOMB)),
     Case("a pickle for the ledger", "cannot be read", LOG, replaced("EXPERIMENTS.jsonl", BOMB)),
     Case("a pickle for the split", "cannot be read", TRAIN, write("split.json", BOMB)),
     Case("a pickle for the recipe", "cannot be read as TOML", SPLIT, write("recipe.toml", BOMB)),
     Case("a pickle for a table", "UTF-8", SPLIT, write("data/train.csv", BOMB)),
-    Case("a pickle for a Parquet file", "cannot be read", SPLIT, both(write("data/t.parquet", BOMB), knob('data = "data/t.parquet"'))),
-    Case("a pickle for JSON lines", "UTF-8|cannot be read", SPLIT, both(write("data/t.jsonl", BOMB), knob('data = "data/t.jsonl"'))),
+    Case("a pickle for a Parquet file", "cannot be read", SPLIT, both(write("data/t.parquet", BOMB), setting('data = "data/t.parquet"'))),
+    Case("a pickle for JSON lines", "UTF-8|cannot be read", SPLIT, both(write("data/t.jsonl", BOMB), setting('data = "data/t.jsonl"'))),
     Case("a pickle for a review", "--review", ["audit", "--review", "r.csv"], write("r.csv", BOMB)),
     Case("YAML with a constructor for the recipe", "cannot be read as TOML", SPLIT, write("recipe.toml", f"!!python/object/apply:os.system ['touch {CANARY}']\n")),
-    Case("code for a knob", "is refused", ["split", f"lr=__import__('os').system('touch {CANARY}')"]),
-    Case("shell for a knob", "is refused", ["split", f"lr=$(touch {CANARY})"]),
-    Case("a format string for a knob", "is refused", ["split", "lr={0.__class__}"]),
+    Case("code for a setting", "is refused", ["split", f"lr=__import__('os').system('touch {CANARY}')"]),
+    Case("shell for a setting", "is refused", ["split", f"lr=$(touch {CANARY})"]),
+    Case("a format string for a setting", "is refused", ["split", "lr={0.__class__}"]),
     Case("a module for the kind of data", "not in this project", ["split", "modality=os"]),
     Case("a path for the kind of data", "not in this project", ["split", "modality=../../evil"]),
-    Case("a zip that leads out, for a table", "a spreadsheet or an archive", SPLIT, both(write("data/t.csv", archive()), knob('data = "data/t.csv"'))),
+    Case("a zip that leads out, for a table", "a spreadsheet or an archive", SPLIT, both(write("data/t.csv", archive()), setting('data = "data/t.csv"'))),
     Case("a zip that leads out, for the weights, hash made to fit", "no valid last checkpoint", RESUME, resigned("weights.safetensors", archive())),
     Case("a zip that leads out, for the state, hash made to fit", "no valid last checkpoint", RESUME, resigned("state.pt", archive())),
     Case("an encoder that brings code", "cannot be read|not a BERT-family", TRAIN, encoder(remote_code), "text"),
     Case("an encoder with pickled weights", "pickled weights can run code", TRAIN, encoder(pickled_weights), "text"),
     Case("a pickle for an encoder's weights", "cannot be read", TRAIN, encoder(lambda e: (e / "model.safetensors").write_bytes(BOMB)), "text"),
     Case("a pickle for a tokenizer", "cannot be read", TRAIN, encoder(lambda e: (e / "tokenizer.json").write_bytes(BOMB)), "text"),
-    Case("a pickle for a picture's weights", "cannot be read|plain tensors", TRAIN, both(write("w.pt", torch_bomb()), knob('weights = "w.pt"')), "image"),
+    Case("a pickle for a picture's weights", "cannot be read|plain tensors", TRAIN, both(write("w.pt", torch_bomb()), setting('weights = "w.pt"')), "image"),
     Case("a pickle for a picture", "none of the", SPLIT, replaced("data/images/*/*.png", BOMB), "image"),
 ]  # fmt: skip
 
@@ -187,7 +187,7 @@ def test_arrays_and_saved_models_of_a_run_are_no_pickles(place: Workplace) -> No
             for name in names:
                 (folder / name).write_bytes(content)
             with pytest.raises(error) as said:
-                task.load_baseline(task.knobs(), {}, folder)
+                task.load_baseline(task.settings(), {}, folder)
             assert "\n" not in str(said.value) and not CANARY.exists()
 
 
@@ -200,7 +200,7 @@ def test_nothing_is_written_through_a_link_that_leads_out(place: Workplace) -> N
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(bases["tabular"], root)
     kept = {}
-    for name in ("EXPERIMENTS.jsonl", "split.json", "report.html", "TEST_OPENED.json"):
+    for name in ("EXPERIMENTS.jsonl", "split.json", "report.html", "TEST_ACCESS.json"):
         if (root / name).exists():
             shutil.move(root / name, outside / name)
         elif name == "report.html":
@@ -244,14 +244,14 @@ def drop_lines(step: str) -> Any:
 
 TAMPERED = [
     ("nothing", lambda root: None, "was opened on"),
-    ("the lock is deleted", lambda root: (root / "TEST_OPENED.json").unlink(), "ledger says"),
-    ("the lock is edited", replaced("TEST_OPENED.json", lambda b: b.replace(b"0002-train", b"0003-train")), "was edited"),
-    ("the lock is emptied, with a true hash", write("TEST_OPENED.json", json.dumps({"openings": [], "hash": hashlib.sha256(b"[]").hexdigest()})), "disagree"),
+    ("the lock is deleted", lambda root: (root / "TEST_ACCESS.json").unlink(), "ledger says"),
+    ("the lock is edited", replaced("TEST_ACCESS.json", lambda b: b.replace(b"0002-train", b"0003-train")), "was edited"),
+    ("the lock is emptied, with a true hash", write("TEST_ACCESS.json", json.dumps({"openings": [], "hash": hashlib.sha256(b"[]").hexdigest()})), "disagree"),
     ("the ledger is deleted", lambda root: (root / "EXPERIMENTS.jsonl").unlink(), "disagree|was opened on|has no result"),
     ("the ledger's line is cut out", replaced("EXPERIMENTS.jsonl", lambda b: b"\n".join(x for x in b.splitlines() if b"open_test" not in x) + b"\n"), "does not follow"),
     ("the ledger's line is cut out, all hashes anew", drop_lines("open_test"), "was opened on|disagree"),
     ("a row of the data is edited", lambda root: (root / "data/train.csv").write_bytes((root / "data/train.csv").read_bytes().replace(b"2024-01-01", b"2024-01-02", 1)), "made for other data|no finished training run for this data"),
-    ("another split of the same data", knob("split_seed = 9"), "was opened on"),
+    ("another split of the same data", setting("split_seed = 9"), "was opened on"),
     ("a value in the ledger is edited, all hashes anew", edited, "was opened on"),
 ]  # fmt: skip
 
@@ -269,13 +269,13 @@ def test_a_second_look_is_refused_whatever_was_done_to_the_files(
 def test_what_cannot_be_detected_is_said(place: Workplace) -> None:
     """Deleting lock and ledger together, and copying the folder before: the page says so, and it is so."""
     package, root = opened(place)
-    (root / "TEST_OPENED.json").unlink()
+    (root / "TEST_ACCESS.json").unlink()
     (root / "EXPERIMENTS.jsonl").unlink()
     shutil.rmtree(next((root / "runs").glob("*-evaluate")))
     assert ask(package, root, EVALUATE).status in (0, 1)
     page = (Path(__file__).parents[1] / "docs" / "bad-input.md").read_text()
     for words in (
-        "deletes TEST_OPENED.json and the ledger together | no",
+        "deletes TEST_ACCESS.json and the ledger together | no",
         "copies the whole folder",
         "reads the test rows",
     ):
@@ -305,14 +305,14 @@ def test_no_secret_reaches_disk_output_or_tracker(place: Workplace, monkeypatch:
         ["train", "--force", "x", "tracker=wandb", "epochs=2"],
         ["evaluate", "--force", "x"],
         ["report"],
-        ["log"],
+        ["runs"],
         ["train", f"lr={SECRETS['HF_TOKEN']}"],
         ["train", "--force", f"with {SECRETS['MY_DATABASE_PASSWORD']}"],
         ["train", "data=postgres://me:canary-in-url@host/db"],
         ["tune", "--force", "x", "--storage", "nosuch://me:canary-in-url@host/db"],
     ):
         output += ask(names["tabular"], root, argv).output
-    knob(f'iid = "{SECRETS["HF_TOKEN"]}"')(root)
+    setting(f'iid = "{SECRETS["HF_TOKEN"]}"')(root)
     output += ask(names["tabular"], root, SPLIT).output
     (root / "recipe.toml").unlink()
     assert (
@@ -325,7 +325,7 @@ def test_no_secret_reaches_disk_output_or_tracker(place: Workplace, monkeypatch:
             assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
-# --- the source of a stamped project ----------------------------------------------------------------------------------------
+# --- the source of a generated project ----------------------------------------------------------------------------------------
 
 FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "tarfile", "zipfile"}
 
@@ -366,7 +366,7 @@ def test_the_scan_sees_what_it_forbids() -> None:
     assert unsafe("torch.load(p, weights_only=True); np.load(p, allow_pickle=False); re.compile(x)") == []
 
 
-def test_no_source_of_a_stamped_project_unpickles_or_executes() -> None:
+def test_no_source_of_a_generated_project_unpickles_or_executes() -> None:
     sources = [p for p in TEMPLATE.rglob("*.py") if not p.name.startswith(("test_", "toy", "conftest"))]
     assert len(sources) > 50
     assert {str(p.relative_to(TEMPLATE)): bad for p in sources if (bad := unsafe(p.read_text()))} == {}

@@ -13,19 +13,19 @@ from conftest import ROOT, bake, run, wines
 sys.path.insert(0, str(ROOT / "demo"))
 import data
 
-KNOBS = {
+SETTINGS = {
     "target": "digit", "iid": "each digit was written once", "weights": "none", "size": 16, "lr": 1e-3, "epochs": 2,
     "tracker": "none", "batch_size": 8,
 }  # fmt: skip
 
 
-def stamped(folder: Path) -> Path:
+def generated(folder: Path) -> Path:
     """A project on three of the ten digits; its recipe.toml holds nothing but what an owner would set."""
     project = bake(folder, modality="image", task="multiclass")
     data.digit_images(project / "data" / "images", (0, 1, 2))
     text = (project / "recipe.toml").read_text()
-    kept = [line for line in text.removesuffix("\n").split("\n") if line.split(" = ")[0] not in KNOBS]
-    (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in KNOBS.items()), ""]))
+    kept = [line for line in text.removesuffix("\n").split("\n") if line.split(" = ")[0] not in SETTINGS]
+    (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in SETTINGS.items()), ""]))
     return project
 
 
@@ -45,19 +45,19 @@ def tabular(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "knobs"),
+    ("backbone", "settings"),
     [
         ("resnet18", ["epochs=2"]),
-        # Rightly red on batches of 8: behind BatchNorm over 8 numbers its first gradients are 4,000 long, and loss rises.
+        # Rightly a FAIL on batches of 8: behind BatchNorm over 8 numbers its first gradients are 4,000 long, and loss rises.
         pytest.param("resnet50", ["epochs=6", "batch_size=32"], marks=pytest.mark.slow),
         pytest.param("efficientnet_b0", ["epochs=10"], marks=pytest.mark.slow),  # its BatchNorm follows ten times as slowly
     ],
 )
-def test_every_backbone_passes_the_checks_and_trains(tmp_path: Path, backbone: str, knobs: list[str]) -> None:
-    """No check is red on random weights of full size; the run is recorded with the keys that a run on a table has."""
-    project = stamped(tmp_path)
+def test_every_backbone_passes_the_checks_and_trains(tmp_path: Path, backbone: str, settings: list[str]) -> None:
+    """No check fails on random weights of full size; the run is recorded with the keys that a run on a table has."""
+    project = generated(tmp_path)
     for step in ("audit", "split", "baseline", "check", "train", "evaluate", "report"):
-        done = run(project, step, f"backbone={backbone}", *knobs, timeout=1200)
+        done = run(project, step, f"backbone={backbone}", *settings, timeout=1200)
         assert done.returncode == 0 and "Traceback" not in done.stderr, (step, done.stdout[-4000:] + done.stderr)
     trained: dict[str, Any] = json.loads(next((project / "runs").glob("*-train/record.json")).read_text())["result"]
     assert trained["parameters"] > 3e6
@@ -68,7 +68,7 @@ def test_every_backbone_passes_the_checks_and_trains(tmp_path: Path, backbone: s
 
 def test_a_project_starts_from_what_another_learned(tmp_path: Path) -> None:
     """A run's folder as `weights`, frozen: the linear probe on its features is among the baselines and good."""
-    first = stamped(tmp_path)
+    first = generated(tmp_path)
     for step in ("split", "baseline", "train"):
         assert run(first, step, "--force", "a shorter test").returncode == 0
     second = bake(tmp_path, project_slug="second", package="second", modality="image", task="multiclass")

@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT / "demo"))
 import data
 
 FLIGHTS = ["day", "flight", "sched_dep_time", "sched_arr_time", "carrier", "origin", "dest", "distance", "late"]
-KNOBS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "tabular": {"task": "binary", "target": "late", "epochs": 3},
     "text": {"task": "multiclass", "target": "library", "adapt": "lora", "max_length": 24, "epochs": 1},
     "image": {"task": "multiclass", "target": "digit", "weights": "none", "size": 32, "lr": 1e-3, "epochs": 1},
@@ -39,16 +39,16 @@ KNOBS: dict[str, dict[str, Any]] = {
 
 
 def make(folder: Path, modality: str) -> Path:
-    """A stamped project on a little real data, trained; the rows that production gets lie in new/."""
-    knobs = {**KNOBS[modality], "iid": "each row is one of its kind", "tracker": "none"}
-    project = bake(folder, modality=modality, task=knobs["task"])
+    """A generated project on a little real data, trained; the rows that production gets lie in new/."""
+    settings = {**SETTINGS[modality], "iid": "each row is one of its kind", "tracker": "none"}
+    project = bake(folder, modality=modality, task=settings["task"])
     new = project / "new"
     new.mkdir()
     if modality == "tabular":
         _flights(project, new)
     elif modality == "text":
         data.docstrings(project / "data" / "train.csv", each=60)
-        knobs["encoder"] = str(data.minilm())
+        settings["encoder"] = str(data.minilm())
         frame = pl.read_csv(project / "data" / "train.csv")
         frame[:80].select("text").write_csv(new / "rows.csv")
     else:
@@ -56,8 +56,8 @@ def make(folder: Path, modality: str) -> Path:
         for path in sorted((project / "data" / "images").rglob("*.png"))[::8]:
             (new / path.name).write_bytes(path.read_bytes())
     lines = (project / "recipe.toml").read_text().removesuffix("\n").split("\n")
-    kept = [line for line in lines if line.split(" = ")[0] not in knobs]
-    (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in knobs.items()), ""]))
+    kept = [line for line in lines if line.split(" = ")[0] not in settings]
+    (project / "recipe.toml").write_text("\n".join([*kept, *(f"{k} = {json.dumps(v)}" for k, v in settings.items()), ""]))
     short = ["--force", "a short test without baseline and checks"]
     recipes(project, *([step, *short] for step in ("split", "train", "export", "promote")))
     return project
@@ -153,7 +153,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def kind(project: Path) -> str:
-    return next(m for m in KNOBS if (project / "src" / "my_model" / m).is_dir())
+    return next(m for m in SETTINGS if (project / "src" / "my_model" / m).is_dir())
 
 
 def rows_of(project: Path) -> tuple[Path, list[dict[str, Any]]]:
@@ -187,7 +187,7 @@ def drifted(project: Path) -> Path:
 
 # One line of each modality's preprocessing, changed after the export: (file, what it says, what it says then).
 SKEWED = {
-    "tabular": ("tabular/data.py", '- fitted["centre"]) / fitted["scale"]', '- fitted["centre"])'),
+    "tabular": ("tabular/data.py", '- fitted["center"]) / fitted["scale"]', '- fitted["center"])'),
     "text": ("text/data.py", "max_length=most)", "max_length=most - 4)"),
     "image": ("image/picture.py", "Image.Resampling[interpolation.upper()]", "Image.Resampling.NEAREST"),
 }
@@ -224,8 +224,8 @@ def test_files_and_requests_get_the_same_answers(project: Path) -> None:
     filed = pl.read_csv(project / "answers.csv").to_dicts()
     assert [str(p["prediction"]) for p in found["predictions"]] == [str(row["prediction"]) for row in filed]
     for answer, row in zip(found["predictions"], filed, strict=True):
-        for name, chance in answer["probabilities"].items():
-            assert abs(chance - row[f"probability of {name}"]) < 1e-5
+        for name, probability in answer["probabilities"].items():
+            assert abs(probability - row[f"probability of {name}"]) < 1e-5
     assert found["version"] == filed[0]["model_version"]
     with closing(sqlite3.connect(project / "predictions.db")) as log:
         logged = log.execute("SELECT id, version, prediction FROM predictions").fetchall()

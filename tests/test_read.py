@@ -131,9 +131,9 @@ def test_help_is_instant_and_imports_nothing_heavy(project: Path) -> None:
     assert cost(sys.executable, "-m", "my_model", "--help") - cost(sys.executable, "-c", "pass") < 0.1
 
 
-def test_every_knob_is_documented_and_few(project: Path) -> None:
-    done = run(project, "knobs")
+def test_every_setting_is_documented_and_few(project: Path) -> None:
+    done = run(project, "settings")
     assert done.returncode == 0, done.stderr
-    knobs = done.stdout.strip().split("\n")
-    assert len(knobs) // 2 <= 70
-    assert all(line.startswith("    ") and len(line) > 20 for line in knobs[1::2])
+    settings = done.stdout.strip().split("\n")
+    assert len(settings) // 2 <= 70
+    assert all(line.startswith("    ") and len(line) > 20 for line in settings[1::2])

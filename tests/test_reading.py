@@ -17,7 +17,7 @@ from round_trip import NAMES
 
 
 def trips(folder: Path, names: list[str]) -> dict[str, Any]:
-    """What round_trip.py finds, in one process of a stamped project."""
+    """What round_trip.py finds, in one process of a generated project."""
     project = bake(folder, modality="tabular", task="binary")
     script = Path(__file__).with_name("round_trip.py")
     done = subprocess.run(
@@ -51,7 +51,7 @@ def test_predict_and_serve_give_what_training_stored(found: dict[str, Any], name
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
-    """A module of a stamped project's package, by its name."""
+    """A module of a generated project's package, by its name."""
     project = bake(tmp_path_factory.mktemp("reader"), project_name="The reader")
     sys.path.insert(0, str(project / "src"))
     yield lambda name: import_module(f"the_reader.{name}")
@@ -193,7 +193,7 @@ def test_large_files_are_read_as_small_ones(
 def test_any_value_of_a_request_becomes_its_kind_or_is_refused(
     engine: Callable[[str], Any], value: Any, kind: str
 ) -> None:
-    """Alone and among others: a bad neighbour spoils no row."""
+    """Alone and among others: a bad neighbor spoils no row."""
     kinds = engine("engine.kinds")
     good = {"number": 1.5, "integer": 3, "boolean": True, "text": "a", "date": "2020-05-06", "datetime": "2020-05-06T07:08:09"}[kind]  # fmt: skip
     alone, bad = kinds.of_values("*", [value], {"kind": kind})

@@ -1,4 +1,4 @@
-"""Stamped projects at work: their own tests and lint, and the whole recipe on real data by configuration alone."""
+"""Generated projects at work: their own tests and lint, and the whole recipe on real data by configuration alone."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_its_own_ci_from_nothing(tmp_path: Path, modality: str) -> None:
     at_work(project, [*ci_lines(project, "ci.yml", "cpu"), *ci_lines(project, "gpu.yml", "smoke")], PYTHONPATH="")
 
 
-def stamped(folder: Path, name: str) -> Path:
+def generated(folder: Path, name: str) -> Path:
     """A project on one of the real sets; its recipe.toml holds nothing but what an owner would set."""
     project = bake(folder, task=SETS[name]["task"])
     getattr(data, name)(project / "data" / "train.csv")
@@ -106,11 +106,11 @@ def records(project: Path, step: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_whole_recipe_on_real_data(tmp_path: Path, name: str) -> None:
-    project = stamped(tmp_path, name)
+    project = generated(tmp_path, name)
     done = run(project, "all")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     steps = [json.loads(line)["step"] for line in (project / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
-    assert steps == ["audit", "split", "baseline", "check", "lr_range", "train", "diagnose", "open_test", "evaluate", "report"]
+    assert steps == ["audit", "split", "baseline", "check", "lr_find", "train", "diagnose", "open_test", "evaluate", "report"]
     assert "Traceback" not in done.stderr
     keys = {tuple(json.loads(p.read_text())) for p in (project / "runs").glob("*/record.json")}
     assert len(keys) == 1, "every step writes the same schema"
@@ -119,7 +119,7 @@ def test_whole_recipe_on_real_data(tmp_path: Path, name: str) -> None:
 
 def test_same_seed_same_curve_and_gates(tmp_path: Path) -> None:
     """The gates in order, one sentence each; two runs with one seed are equal; the test opens once."""
-    project = stamped(tmp_path, "breast_cancer")
+    project = generated(tmp_path, "breast_cancer")
     for step, words in (
         ("split", "recipe audit"),
         ("baseline", "recipe audit"),
@@ -152,23 +152,23 @@ def test_same_seed_same_curve_and_gates(tmp_path: Path) -> None:
     assert run(project, "evaluate").returncode == 0
     again = run(project, "evaluate")
     assert again.returncode == 2 and "opened on" in again.stderr
-    (project / "TEST_OPENED.json").unlink()
+    (project / "TEST_ACCESS.json").unlink()
     assert "ledger says" in run(project, "evaluate").stderr
     ledger = project / "EXPERIMENTS.jsonl"
     ledger.write_text(ledger.read_text().replace('"accuracy"', '"auc"', 1))
     assert "does not follow" in run(project, "evaluate").stderr
 
 
-BAD_KNOBS = [
-    (["lr=fast"], "a number"), (["lr=-1"], "above 0"), (["learning_rate=1"], "did you mean"), (["lr"], "not knob=value"), (["layers=9"], "at most 5"), (["loss=mse"], "does not fit task"),
+BAD_SETTINGS = [
+    (["lr=fast"], "a number"), (["lr=-1"], "above 0"), (["learning_rate=1"], "did you mean"), (["lr"], "not setting=value"), (["layers=9"], "at most 5"), (["loss=mse"], "does not fit task"),
     (["batch_size=0"], "at least 1"), (["epochs=1.5"], "whole number"), (["schedule=cosin"], "one of cosine"), (["target=diagnose"], "does not have"), (["data=data/none.csv"], "not a file"),
     (["time=mean_radius", "split=random"], "contradicts"), (["folds=1"], "nothing to train on"), (["modality=sound"], "not in this project"), (["drop=[\"target\"]"], "holds the target"), (["device=tpu"], "of the form"),
 ]  # fmt: skip
 
 
-def test_bad_knobs_get_one_sentence(tmp_path: Path) -> None:
-    project = stamped(tmp_path, "breast_cancer")
-    for words, expected in BAD_KNOBS:
+def test_bad_settings_get_one_sentence(tmp_path: Path) -> None:
+    project = generated(tmp_path, "breast_cancer")
+    for words, expected in BAD_SETTINGS:
         done = run(project, "split", *words)
         assert done.returncode == 2, (words, done.stdout, done.stderr)
         assert expected in done.stderr and done.stderr.strip().count("\n") == 0 and "Traceback" not in done.stderr, (

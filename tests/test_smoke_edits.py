@@ -15,8 +15,8 @@ import torch
 from conftest import ROOT, TEMPLATE, bake, matrix
 from smoke_edits import Mistake, mistakes
 
-sys.path.insert(0, str(ROOT / "plants"))
-from plant import apply_code
+sys.path.insert(0, str(ROOT / "fault_injection"))
+from fault import apply_code
 from trial import CHEAP
 
 TASKS = {"tabular": ("binary", "multiclass", "regression", "ranking"), "image": ("multiclass",), "text": ("binary",)}

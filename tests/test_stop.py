@@ -18,7 +18,7 @@ import pytest
 from conftest import bake, environment, run
 from faults import files, table
 
-KNOBS = {
+SETTINGS = {
     "modality": "tabular", "task": "binary", "drop": ["when", "who"], "iid": "drawn one by one", "tracker": "none", "device": "cpu",
     "batch_size": 16, "bootstrap": 100, "patience": 0, "epochs": 3,
 }  # fmt: skip
@@ -27,10 +27,10 @@ TRAIN = ("train", "--force", "a test")
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stamped project whose only training run was stopped by SIGTERM after its first checkpoint."""
+    """A generated project whose only training run was stopped by SIGTERM after its first checkpoint."""
     project = bake(tmp_path_factory.mktemp("stop"))
     (project / "data" / "train.csv").write_bytes(table())
-    (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in KNOBS.items()))
+    (project / "recipe.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in SETTINGS.items()))
     assert run(project, "split", "--force", "a test").returncode == 0
     long = begin(project, "epochs=100000")
     wait_for(project / "runs", "*-train/checkpoints/last-*")
@@ -229,8 +229,8 @@ def test_many_processes_begin_runs_at_once(stopped: Path, tmp_path: Path) -> Non
     """Each gets a folder and a ledger line of its own."""
     project, _ = copied(stopped, tmp_path)
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom my_model.cli import open_project, parser\n"
-        "args = parser().parse_args(['split', '--project', sys.argv[1], '--quiet'])\nproject = open_project(args)\n"
+        "import sys, time\nfrom pathlib import Path\nfrom my_model.cli import open_project, parse\n"
+        "args = parse(['split', '--project', sys.argv[1], '--quiet'])\nproject = open_project(args)\n"
         "project.fingerprint\nwhile time.time() < float(sys.argv[2]): pass\n"
         "for _ in range(5):\n run = project.begin('audit'); run.finish(); print(run.id)"
     )

@@ -87,7 +87,7 @@ def test_every_table_goes_through(results: dict[str, dict[str, Any]]) -> None:
 def test_sound_tables_show_no_fail(results: dict[str, dict[str, Any]]) -> None:
     """Flowers, wines and patients, known for decades."""
     assert [
-        (name, step, f["check"], f["saw"]) for name, r in results.items() for step, f in tables_page.found(r, "FAIL")
+        (name, step, f["check"], f["observed"]) for name, r in results.items() for step, f in tables_page.found(r, "FAIL")
     ] == []
 
 
@@ -165,7 +165,7 @@ def result(name: str, *findings: tuple[str, str, str], **more: Any) -> dict[str,
     """A result with these (step, check, verdict)."""
     steps = [
         {"step": step, "status": 0, "said": "", "seconds": 2.0, "processor": 1.0}
-        | {"findings": [{"check": check, "verdict": verdict, "saw": "seen", "seconds": 0.1}]}
+        | {"findings": [{"check": check, "verdict": verdict, "observed": "seen", "seconds": 0.1}]}
         for step, check, verdict in findings
     ]
     about = {

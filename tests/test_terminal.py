@@ -1,4 +1,4 @@
-"""What a stamped project prints: for a person, for a program, for nobody; and what the Tab key completes."""
+"""What a generated project prints: for a person, for a program, for nobody; and what the Tab key completes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = "\n".join(f"{i % 7},{i % 11},{'yes' if i % 7 > 3 else 'no'}" for i in ran
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stamped project with a small table."""
+    """A generated project with a small table."""
     project = bake(tmp_path_factory.mktemp("small"))
     (project / "data" / "train.csv").write_text(f"a,b,target\n{ROWS}\n")
     text = (project / "recipe.toml").read_text()
@@ -30,13 +30,13 @@ def test_json_is_one_line_and_nothing_else(small: Path) -> None:
     record = json.loads(done.stdout)
     assert (record["step"], done.stdout.count("\n"), done.stderr) == ("split", 1, "")
     assert record == json.loads((small / "runs" / record["id"] / "record.json").read_text())
-    assert [row["id"] for row in json.loads(run(small, "log", "--json").stdout)] == [record["id"]]
-    assert json.loads(run(small, "knobs", "--json", "lr=0.5").stdout)["lr"] == 0.5
+    assert [row["id"] for row in json.loads(run(small, "runs", "--json").stdout)] == [record["id"]]
+    assert json.loads(run(small, "settings", "--json", "lr=0.5").stdout)["lr"] == 0.5
 
 
 def test_json_of_what_writes_no_record_is_refused(small: Path) -> None:
     done = run(small, "serve", "--json")
-    assert done.returncode == 2 and "--json is of no use to serve" in done.stderr and not done.stdout
+    assert done.returncode == 2 and "--json is not a flag of serve" in done.stderr and not done.stdout
 
 
 def test_quiet_is_the_last_line(small: Path) -> None:

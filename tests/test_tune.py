@@ -36,10 +36,10 @@ from my_model.steps import train
 beat = optuna.storages.RDBStorage.record_heartbeat
 optuna.storages.RDBStorage.record_heartbeat = lambda *words: os.path.exists("go") and beat(*words)
 score_of = train.score_of
-def late(*args, **knobs):
+def late(*args, **settings):
     while not os.path.exists("go"):
         time.sleep(0.05)
-    return score_of(*args, **knobs)
+    return score_of(*args, **settings)
 train.score_of = late
 """
 
@@ -86,7 +86,7 @@ def wait_for(project: Path, state: str, count: int, *workers: subprocess.Popen[s
 
 
 def nothing_lost(project: Path) -> None:
-    """One trial was given up, it was queued again once with the same knobs, and no final ran twice."""
+    """One trial was given up, it was queued again once with the same settings, and no final ran twice."""
     from optuna.trial import TrialState
 
     died = 0

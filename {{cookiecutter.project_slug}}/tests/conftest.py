@@ -17,7 +17,7 @@ from my_model.cli import find_task
 from my_model.config import Config, make_config, read_toml
 from my_model.engine.loop import find_device
 from my_model.engine.losses import Loss, make_loss
-from my_model.engine.optim import make_optimiser
+from my_model.engine.optim import make_optimizer
 from my_model.engine.seed import seed_everything
 from my_model.engine.target import prior_logits
 from my_model.errors import UserError
@@ -53,7 +53,7 @@ class Parts:
         for module in model.train().modules():
             if "Dropout" in type(module).__name__ or type(module).__name__ == "StochasticDepth":
                 vars(module)["p"] = 0.0
-        return config, model, make_optimiser(config, self.task, model)
+        return config, model, make_optimizer(config, self.task, model)
 
     @property
     def right(self) -> torch.Tensor:
@@ -77,7 +77,7 @@ def parts() -> Parts:
     """The parts as recipe.toml has them, but for LONG and COSTLY, on the rows of tests/sample."""
     recipe = read_toml(ROOT / "recipe.toml")
     task = find_task(recipe["modality"])
-    config = small(make_config(task.knobs, on_sample(task, recipe), "recipe.toml with tests/sample/sample.toml"))
+    config = small(make_config(task.settings, on_sample(task, recipe), "recipe.toml with tests/sample/sample.toml"))
     if task.final_baseline(config):
         (pytest.fail if os.environ.get("SMOKE_DEVICE") else pytest.skip)(f"model = {config.model!r} is not a network")
     data = task.load(config, ROOT)
@@ -97,7 +97,7 @@ def parts() -> Parts:
 
 def on_sample(task: Task, recipe: dict[str, Any]) -> dict[str, Any]:
     """The settings of recipe.toml, but for those that say where the data are, what their columns are and how they are split."""
-    groups = {name: field.json_schema_extra["group"] for name, field in task.knobs.model_fields.items()}
+    groups = {name: field.json_schema_extra["group"] for name, field in task.settings.model_fields.items()}
     of_data = {name for name, group in groups.items() if group in ("data", "split")} - {"modality", "task"} | {"slices"}
     kept = {name: value for name, value in recipe.items() if name not in of_data}
     return {**kept, **read_toml(SAMPLE / "sample.toml")}

@@ -1,7 +1,7 @@
-"""Every knob of a project: one flat, typed, documented model, read from recipe.toml and `knob=value` arguments.
+"""Every setting of a project: one flat, typed, documented model, read from recipe.toml and `setting=value` arguments.
 
-A knob belongs to one group. The fingerprint of a group (see `Config.fingerprint`) is what ties a passing check, a
-split or a baseline to the settings it was made under. A modality adds its own knobs by subclassing `Config`.
+A setting belongs to one group. The fingerprint of a group (see `Config.fingerprint`) is what ties a passing check, a
+split or a baseline to the settings it was made under. A modality adds its own settings by subclassing `Config`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import UserError
 
-GROUPS = ("data", "split", "preprocessing", "model", "loss", "optimiser", "schedule", "loop", "evaluation", "tracking")
+GROUPS = ("data", "split", "preprocessing", "model", "loss", "optimizer", "schedule", "loop", "evaluation", "tracking")
 
 
-def knob(default: Any, group: str, description: str, off: Any = None, **bounds: Any) -> Any:
+def setting(default: Any, group: str, description: str, off: Any = None, **bounds: Any) -> Any:
     """A documented field. `group` is one of GROUPS; `off` is the value that takes the part away, for `recipe ablate`;
     `bounds` are pydantic's (ge, gt, le, lt, pattern, ...)."""
     assert group in GROUPS, group
@@ -34,46 +34,46 @@ def knob(default: Any, group: str, description: str, off: Any = None, **bounds: 
 
 
 class Config(BaseModel):
-    """The knobs that every modality shares."""
+    """The settings that every modality shares."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
-    modality: str = knob(
+    modality: str = setting(
         "tabular", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$"
     )
-    task: Literal["binary", "multiclass", "regression", "ranking"] = knob("binary", "data", "What is predicted")
-    data: str = knob("data/train.csv", "data", "Path of the data, relative to recipe.toml", min_length=1)
-    test_data: str = knob(
+    task: Literal["binary", "multiclass", "regression", "ranking"] = setting("binary", "data", "What is predicted")
+    data: str = setting("data/train.csv", "data", "Path of the data, relative to recipe.toml", min_length=1)
+    test_data: str = setting(
         "", "data", "A test file of its own, with the columns of data; the other rows train and validate"
     )
-    target: str = knob("target", "data", "Name of the column to predict", min_length=1)
-    positive: str = knob("", "data", "Binary: the class called positive ('' = the last in sorted order)")
-    group: str = knob("", "split", "Column whose values must stay on one side of the split (patient, user, ...)")
-    time: str = knob("", "split", "Column that orders the examples in time; the split is then by time, never random")
-    query: str = knob("", "data", "Ranking: column that names the query a row belongs to")
-    iid: str = knob("", "split", "Why the rows are independent; needed when no group and no time is declared")
-    drop: list[str] = knob([], "data", "Columns that are never used (post-outcome, identifiers, ...)")
-    also_missing: list[str] = knob([], "data", 'More spellings of a missing value, beside NA, NaN, null and ""')
-    not_missing: list[str] = knob([], "data", 'Spellings that are values after all, by column, as in "region: NA"')
-    month_first: list[str] = knob([], "data", "Columns of dates in which 03/01/2021 is the first of March")
-    known_at_prediction: list[str] = knob([], "data", "Suspected columns that you confirm are known when predicting")
-    acknowledge: list[str] = knob([], "data", "Names of data checks whose FAIL you have seen and accept")
-    drop_classes: list[str] = knob([], "data", "Classes whose rows are left out, such as one with a single row")
-    duplicates: Literal["keep", "drop"] = knob("keep", "data", "Exact duplicate rows: keep, or keep the first only")
+    target: str = setting("target", "data", "Name of the column to predict", min_length=1)
+    positive: str = setting("", "data", "Binary: the class called positive ('' = the last in sorted order)")
+    group: str = setting("", "split", "Column whose values must stay on one side of the split (patient, user, ...)")
+    time: str = setting("", "split", "Column that orders the examples in time; the split is then by time, never random")
+    query: str = setting("", "data", "Ranking: column that names the query a row belongs to")
+    iid: str = setting("", "split", "Why the rows are independent; needed when no group and no time is declared")
+    drop: list[str] = setting([], "data", "Columns that are never used (post-outcome, identifiers, ...)")
+    also_missing: list[str] = setting([], "data", 'More spellings of a missing value, beside NA, NaN, null and ""')
+    not_missing: list[str] = setting([], "data", 'Spellings that are values after all, by column, as in "region: NA"')
+    month_first: list[str] = setting([], "data", "Columns of dates in which 03/01/2021 is the first of March")
+    known_at_prediction: list[str] = setting([], "data", "Suspected columns that you confirm are known when predicting")
+    acknowledge: list[str] = setting([], "data", "Names of data checks whose FAIL you have seen and accept")
+    drop_classes: list[str] = setting([], "data", "Classes whose rows are left out, such as one with a single row")
+    duplicates: Literal["keep", "drop"] = setting("keep", "data", "Exact duplicate rows: keep, or keep the first only")
 
-    split_column: str = knob("", "data", "Column that says train, val or test: the split is then given, not drawn")
-    split: Literal["auto", "random", "stratified", "group", "time", "given"] = knob(
+    split_column: str = setting("", "data", "Column that says train, val or test: the split is then given, not drawn")
+    split: Literal["auto", "random", "stratified", "group", "time", "given"] = setting(
         "auto",
         "split",
         "Kind of split; auto = given if there is one, else time or group if declared, else stratified or random",
     )
-    val_share: float = knob(0.0, "split", "Share of validation rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
-    test_share: float = knob(0.0, "split", "Share of test rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
-    folds: int = knob(
+    val_share: float = setting(0.0, "split", "Share of validation rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
+    test_share: float = setting(0.0, "split", "Share of test rows; 0 = by size (15 %, 10 % or 1 %)", ge=0, le=0.5)
+    folds: int = setting(
         0, "split", "k-fold: the rows outside test in k parts, of which one validates; 0 = off", ge=0, le=50
     )
-    fold: int = knob(0, "split", "Which of the folds validates", ge=0, le=49)
-    split_seed: int = knob(0, "split", "Seed of the split; leave it alone", ge=0, lt=2**32)
+    fold: int = setting(0, "split", "Which of the folds validates", ge=0, le=49)
+    split_seed: int = setting(0, "split", "Seed of the split; leave it alone", ge=0, lt=2**32)
 
     metric: Literal[
         "auto",
@@ -89,58 +89,58 @@ class Config(BaseModel):
         "mae",
         "r2",
         "ndcg",
-    ] = knob("auto", "evaluation", "What decides; auto = auc, accuracy, rmse or ndcg by task")
-    cost_false_positive: float = knob(
+    ] = setting("auto", "evaluation", "What decides; auto = auc, accuracy, rmse or ndcg by task")
+    cost_false_positive: float = setting(
         1.0, "evaluation", "Binary: cost of a false alarm; costs that differ choose the threshold", ge=0
     )
-    cost_false_negative: float = knob(1.0, "evaluation", "Binary: cost of a miss", ge=0)
-    slices: list[str] = knob([], "evaluation", "Columns whose values are reported one by one (deployment slices)")
-    bootstrap: int = knob(1000, "evaluation", "Resamples behind every 95 % interval", ge=100, le=100_000)
-    human_score: float | None = knob(None, "evaluation", "What a person reaches on this metric, when you know it")
+    cost_false_negative: float = setting(1.0, "evaluation", "Binary: cost of a miss", ge=0)
+    slices: list[str] = setting([], "evaluation", "Columns whose values are reported one by one (deployment slices)")
+    bootstrap: int = setting(1000, "evaluation", "Resamples behind every 95 % interval", ge=100, le=100_000)
+    human_score: float | None = setting(None, "evaluation", "What a person reaches on this metric, when you know it")
 
-    loss: Literal["auto", "cross_entropy", "bce", "focal", "mse", "mae", "huber", "pairwise"] = knob(
+    loss: Literal["auto", "cross_entropy", "bce", "focal", "mse", "mae", "huber", "pairwise"] = setting(
         "auto", "loss", "auto = bce, cross_entropy, mse or pairwise (BPR) by task"
     )
-    class_weights: Literal["none", "balanced"] = knob(
+    class_weights: Literal["none", "balanced"] = setting(
         "none", "loss", "balanced = inverse frequency, mean one", off="none"
     )
-    label_smoothing: float = knob(0.0, "loss", "Share of the target spread over all classes", off=0.0, ge=0, le=0.5)
-    focal_gamma: float = knob(2.0, "loss", "Focusing parameter of the focal loss", ge=0, le=10)
+    label_smoothing: float = setting(0.0, "loss", "Share of the target spread over all classes", off=0.0, ge=0, le=0.5)
+    focal_gamma: float = setting(2.0, "loss", "Focusing parameter of the focal loss", ge=0, le=10)
 
-    optimiser: Literal["adamw", "sgd"] = knob("adamw", "optimiser", "AdamW, or SGD with Nesterov momentum")
-    lr: float = knob(1e-3, "optimiser", "Peak learning rate", gt=0, le=10)
-    weight_decay: float = knob(
-        1e-2, "optimiser", "Decoupled decay; none on bias, norm and embeddings", off=0.0, ge=0, le=1
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", "optimizer", "AdamW, or SGD with Nesterov momentum")
+    lr: float = setting(1e-3, "optimizer", "Peak learning rate", gt=0, le=10)
+    weight_decay: float = setting(
+        1e-2, "optimizer", "Decoupled decay; none on bias, norm and embeddings", off=0.0, ge=0, le=1
     )
-    momentum: float = knob(0.9, "optimiser", "SGD's momentum", ge=0, lt=1)
-    clip: float = knob(1.0, "optimiser", "Largest global gradient norm; 0 = no clipping", off=0.0, ge=0)
-    schedule: Literal["cosine", "linear", "one_cycle", "plateau", "constant"] = knob(
+    momentum: float = setting(0.9, "optimizer", "SGD's momentum", ge=0, lt=1)
+    clip: float = setting(1.0, "optimizer", "Largest global gradient norm; 0 = no clipping", off=0.0, ge=0)
+    schedule: Literal["cosine", "linear", "one_cycle", "plateau", "constant"] = setting(
         "cosine", "schedule", "How the rate falls after warm-up", off="constant"
     )
-    warmup: float = knob(0.05, "schedule", "Share of all steps spent rising from zero to lr", off=0.0, ge=0, lt=1)
+    warmup: float = setting(0.05, "schedule", "Share of all steps spent rising from zero to lr", off=0.0, ge=0, lt=1)
 
-    epochs: int = knob(30, "loop", "Most passes over the training part", ge=1, le=100_000)
-    batch_size: int = knob(128, "loop", "Examples per forward pass; 32-256 balances noise and speed", ge=1)
-    accumulate: int = knob(
-        1, "loop", "Forward passes per optimiser step; equal to the batch that many times larger", ge=1
+    epochs: int = setting(30, "loop", "Most passes over the training part", ge=1, le=100_000)
+    batch_size: int = setting(128, "loop", "Examples per forward pass; 32-256 balances noise and speed", ge=1)
+    accumulate: int = setting(
+        1, "loop", "Forward passes per optimizer step; equal to the batch that many times larger", ge=1
     )
-    patience: int = knob(8, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
-    precision: Literal["fp32", "bf16"] = knob("fp32", "loop", "bf16 = autocast matrix products to bfloat16")
-    compile: bool = knob(False, "loop", "torch.compile the model; pays on long runs only")
-    workers: int = knob(
+    patience: int = setting(8, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "loop", "bf16 = autocast matrix products to bfloat16")
+    compile: bool = setting(False, "loop", "torch.compile the model; pays on long runs only")
+    workers: int = setting(
         0, "loop", "Loader processes for images; 0 = none. Tables and texts lie in memory and need none", ge=0, le=256
     )
-    device: str = knob("auto", "loop", "auto = cuda, then mps, then cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    seed: int = knob(0, "loop", "Seed of initialisation, order and augmentation", ge=0, lt=2**32)
-    deterministic: bool = knob(True, "loop", "Ask torch for deterministic kernels")
+    device: str = setting("auto", "loop", "auto = cuda, then mps, then cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    seed: int = setting(0, "loop", "Seed of initialization, order and augmentation", ge=0, lt=2**32)
+    deterministic: bool = setting(True, "loop", "Ask torch for deterministic kernels")
 
-    tracker: Literal["none", "wandb", "mlflow", "tensorboard"] = knob(
+    tracker: Literal["none", "wandb", "mlflow", "tensorboard"] = setting(
         "wandb", "tracking", "Where curves also go; wandb stays offline by default, the others are installed on demand"
     )
 
     @model_validator(mode="after")
     def _agree(self) -> Config:
-        """Refuse knobs that contradict each other; each message names both values and the way out."""
+        """Refuse settings that contradict each other; each message names both values and the way out."""
         losses = {
             "binary": ("bce", "focal"),
             "multiclass": ("cross_entropy", "focal"),
@@ -219,7 +219,7 @@ class Config(BaseModel):
         return METRICS[self.task][0] if self.metric == "auto" else self.metric
 
     def fingerprint(self, *groups: str) -> str:
-        """sha256 (first 16 hex digits) over the values of all knobs in these groups; all groups when none is named."""
+        """sha256 (first 16 hex digits) over the values of all settings in these groups; all groups when none is named."""
         chosen = {
             name: getattr(self, name)
             for name, field in type(self).model_fields.items()
@@ -255,21 +255,21 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """`knob=value` -> (knob, value). The value is read as TOML, and as a plain string when it is not TOML."""
+    """`setting=value` -> (setting, value). The value is read as TOML, and as a plain string when it is not TOML."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise UserError(f"{text!r} is not knob=value; for example lr=0.01")
+        raise UserError(f"{text!r} is not setting=value; for example lr=0.01")
     try:
         read = tomllib.loads(f"value = {value}")
     except (tomllib.TOMLDecodeError, ValueError, RecursionError):
         return name.strip(), value
     if len(read) > 1:
-        raise UserError(f"{text!r} holds more than one line; give each knob as an argument of its own")
+        raise UserError(f"{text!r} holds more than one line; give each setting as an argument of its own")
     return name.strip(), read["value"]
 
 
 def make_config(cls: type[Config], values: dict[str, Any], where: str) -> Config:
-    """A validated config, or one UserError sentence naming the knob, the value seen and what is allowed."""
+    """A validated config, or one UserError sentence naming the setting, the value seen and what is allowed."""
     try:
         return cls(**values)
     except ValidationError as error:
@@ -288,14 +288,14 @@ def _sentence(cls: type[Config], error: ValidationError) -> str:
             for k, f in cls.model_fields.items()
             if name and name.replace("_", " ").lower() in (f.description or "").lower()
         ]
-        return f"unknown knob {name!r}" + (
-            f"; did you mean {close[0]!r}?" if close else "; `recipe knobs` lists them all"
+        return f"unknown setting {name!r}" + (
+            f"; did you mean {close[0]!r}?" if close else "; `recipe settings` lists them all"
         )
     return f"{name} = {first['input']!r} is refused: it must be {allowed(cls, name)}"
 
 
 def allowed(cls: type[Config], name: str) -> str:
-    """The values a knob takes, in words: its choices, or its type with its bounds."""
+    """The values a setting takes, in words: its choices, or its type with its bounds."""
     field = cls.model_fields[name]
     annotation = field.annotation
     if choices := [str(c) for c in get_args(annotation) if isinstance(c, str)]:
@@ -324,8 +324,8 @@ def allowed(cls: type[Config], name: str) -> str:
     return f"{kind} {' and '.join(bounds)}".strip()
 
 
-def describe_knobs(config: Config) -> str:
-    """All knobs as text: name = value, what it is for, what it may be."""
+def describe_settings(config: Config) -> str:
+    """All settings as text: name = value, what it is for, what it may be."""
     lines = []
     for name, field in type(config).model_fields.items():
         lines.append(f"{name} = {getattr(config, name)!r}\n    {field.description} [{allowed(type(config), name)}]")

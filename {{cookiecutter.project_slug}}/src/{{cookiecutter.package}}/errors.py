@@ -1,8 +1,8 @@
-"""The exceptions that are not bugs: a mistake its owner can mend, and a signal."""
+"""The exceptions that are not bugs: a mistake its owner can fix, and a signal."""
 
 
 class UserError(Exception):
-    """A mistake that its owner can mend: one sentence with what, where, the value seen and what to do.
+    """A mistake that its owner can fix: one sentence with what, where, the value seen and what to do.
 
     `cli.main` prints it and exits with status 2. Anything else that escapes is a bug of ours and keeps its traceback.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from .checks.finding import Finding
+    from .checks.check_result import CheckResult
     from .config import Config
     from .engine.kinds import Kind
     from .engine.notes import Note
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """All labelled examples, one row each, before any split.
+    """All labeled examples, one row each, before any split.
 
     frame: the columns as read, target included, in file order. target: name of the target column.
     roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | target | part | drop.
     sha256: hash of the source bytes; it pins splits and results to this very data.
-    unlabelled: rows whose target is missing; never trained on, but evidence for the leakage audit.
+    unlabeled: rows whose target is missing; never trained on, but evidence for the leakage audit.
     kinds: how each column is read (see engine/kinds.py). notes: what was noticed while the file was read.
     """
 
@@ -37,7 +37,7 @@ class Data:
     target: str
     roles: dict[str, str]
     sha256: str
-    unlabelled: pl.DataFrame | None = None
+    unlabeled: pl.DataFrame | None = None
     kinds: dict[str, Kind] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
@@ -71,7 +71,7 @@ class Batch(NamedTuple):
     """What one forward pass sees.
 
     x: a tensor [b, ...] or a dict of tensors [b, ...]; goes into `model(x)` as it is.
-    y: targets [b]: int64 class numbers, float32 {0, 1} for binary, float32 standardised values for regression, float32
+    y: targets [b]: int64 class numbers, float32 {0, 1} for binary, float32 standardized values for regression, float32
        relevance for ranking; or [b, k] float32 class shares where an augmentation mixes labels.
     index: int64 [b], positions of these examples in their part. query: int64 [b] query numbers (ranking), else None.
     """
@@ -119,7 +119,7 @@ class Baseline(Protocol):
     """A fitted model without a network.
 
     predict: outputs [n, prep["outputs"]] in the network's units: a logit (binary), log-probabilities or logits
-    (multiclass), standardised values (regression), scores (ranking). save: into a folder, as text or JSON, never pickle.
+    (multiclass), standardized values (regression), scores (ranking). save: into a folder, as text or JSON, never pickle.
     """
 
     def predict(self, data: Data) -> np.ndarray: ...
@@ -133,13 +133,13 @@ class Task:
     `prep` is a JSON-able dict: all that was learned from the training part (vocabularies, scales, class names). Every
     prep holds "classes" (list of str; [] for regression and ranking), "outputs" (width of the network's output: 1 for
     binary, k for multiclass, 1 for regression and ranking), "prior" (class shares in the training part; [] otherwise),
-    "target_mean" and "target_scale" (0 and 1 for classification and ranking). `config` is an instance of `knobs`.
+    "target_mean" and "target_scale" (0 and 1 for classification and ranking). `config` is an instance of `settings`.
     """
 
-    knobs: type[Config]
+    settings: type[Config]
 
     def load(self, config: Any, root: Path) -> Data:
-        """Read the labelled data. Raises UserError naming the file, column and value for bad input."""
+        """Read the labeled data. Raises UserError naming the file, column and value for bad input."""
         raise NotImplementedError
 
     def prepare(self, config: Any, train: Data) -> dict[str, Any]:
@@ -172,11 +172,11 @@ class Task:
         there is none."""
         return None
 
-    def audit(self, config: Any, data: Data) -> list[Finding]:
+    def audit(self, config: Any, data: Data) -> list[CheckResult]:
         """Checks on the raw data that only this modality has."""
         return []
 
-    def checks(self, config: Any, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+    def checks(self, config: Any, prep: dict[str, Any], train: Data, val: Data) -> list[CheckResult]:
         """Checks before training that only this modality has."""
         return []
 
@@ -200,24 +200,24 @@ class Task:
         return *parts, ""
 
     def larger(self, config: Any) -> dict[str, Any]:
-        """Knobs of the next larger model, to tell underfitting from a data ceiling; {} where there is none."""
+        """Settings of the next larger model, to tell underfitting from a data ceiling; {} where there is none."""
         return {}
 
-    def accept(self, config: Any, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-        """Rows to predict, their features of the types that training saw: with every column that `examples` reads, and
+    def validate_rows(self, config: Any, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        """Rows to predict, their features of the types that training observed: with every column that `examples` reads, and
         what is wrong with each row ("" = nothing)."""
         return frame, [""] * frame.height
 
-    def watch(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+    def monitored_features(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
         """What the monitor compares with training, a column each; the features as they are where they can be compared.
         frame: the features of rows that `load` or `accept` returned."""
         return frame
 
-    def pack(
+    def prepare_export(
         self, config: Any, prep: dict[str, Any], model: nn.Module | None, folder: Path
     ) -> tuple[Any, dict[str, Any]]:
         """The model (None: a baseline) as it works without a hub and outside the project, what it needs beside its weights
-        copied to `folder`; and the knobs, with the entries of prep of the same names, that change. A Path is relative to
+        copied to `folder`; and the settings, with the entries of prep of the same names, that change. A Path is relative to
         `folder`."""
         return model, {}
 
@@ -234,7 +234,7 @@ class Task:
         return 1.0
 
     def frozen(self, config: Any, name: str) -> bool:
-        """Whether the knobs freeze the parameter called `name` for the whole run."""
+        """Whether the settings freeze the parameter called `name` for the whole run."""
         return False
 
     def set_trainable(self, config: Any, model: nn.Module, epoch: int) -> None:

@@ -104,10 +104,10 @@ def _off_line(x: np.ndarray, unit_x: np.ndarray, y: np.ndarray, unit_y: np.ndarr
     """
     kept = np.ones(len(y), dtype=bool)
     for _ in range(TRIMS):
-        centre = x[kept].mean()
-        slope, level = np.polyfit(x[kept] - centre, y[kept], 1) if np.ptp(x[kept]) > 0 else (0.0, y[kept].mean())
+        center = x[kept].mean()
+        slope, level = np.polyfit(x[kept] - center, y[kept], 1) if np.ptp(x[kept]) > 0 else (0.0, y[kept].mean())
         allowed = 0.55 * (unit_y + abs(slope) * unit_x) + SLACK * np.ptp(y)
-        miss = np.abs(y - level - slope * (x - centre)) / allowed
+        miss = np.abs(y - level - slope * (x - center)) / allowed
         kept = miss <= max(1.0, float(np.quantile(miss, 1 - OFF)))
     coarse = np.ptp(y) < LEVELS * 2 * float(np.median(allowed))
     return len(y) if coarse or slope == 0 else int((miss > 1).sum())

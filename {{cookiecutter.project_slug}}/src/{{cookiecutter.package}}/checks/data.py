@@ -10,7 +10,7 @@ import polars as pl
 from ..config import Config
 from ..engine.target import any_null, counted
 from ..task import Data
-from .finding import Finding, finding, not_applicable
+from .check_result import CheckResult, check_result, not_applicable
 from .repeats import FEATURES
 
 IMBALANCE = 10  # to one; beyond it accuracy rewards silence
@@ -19,7 +19,7 @@ MANY = 50  # values of a category that are worth a mention
 ENOUGH = 20  # rows for each value of a category, on average
 
 
-def balance(config: Config, data: Data) -> Finding:
+def balance(config: Config, data: Data) -> CheckResult:
     """Counts of the classes. Over 10:1 something must be done on purpose: weights, another metric, or a threshold."""
     if config.task not in ("binary", "multiclass"):
         x = data.frame[data.target].cast(pl.Float64).to_numpy()
@@ -32,7 +32,7 @@ def balance(config: Config, data: Data) -> Finding:
     shown = ", ".join(f"{c} {n:,}" for c, n in list(counts.items())[:5]) + (" ..." if len(counts) > 5 else "")
     metric = "average_precision" if config.task == "binary" else "balanced_accuracy"
     lost = outlying(np.array(list(counts.values()))) and not chosen and config.class_weights == "none"
-    return finding(
+    return check_result(
         "class balance",
         f"{shown}; {ratio:.1f}:1; the rarest is {rare} with {counts[rare]:,} rows"
         + (", far from the others, which are alike" if lost else ""),
@@ -67,7 +67,7 @@ def listed(names: list[str]) -> str:
     return json.dumps(list(dict.fromkeys(names)), ensure_ascii=False)
 
 
-def missing(config: Config, data: Data) -> Finding:
+def missing(config: Config, data: Data) -> CheckResult:
     """Share of missing values by column; nearly empty columns."""
     columns = data.columns(*FEATURES)
     share = {c: data.frame[c].null_count() / len(data) for c in columns}
@@ -75,7 +75,7 @@ def missing(config: Config, data: Data) -> Finding:
     empty = [c for c in most if share[c] > 0.95]
     gaps = int(any_null(data.frame, most).sum())
     words = ", ".join(f"{c} {share[c]:.1%}" for c in most[:5])
-    return finding(
+    return check_result(
         "missing values",
         f"{words}; {gaps / len(data):.1%} of rows" if most else "none",
         warn=bool(empty),
@@ -85,12 +85,12 @@ def missing(config: Config, data: Data) -> Finding:
     )
 
 
-def useless(config: Config, data: Data) -> Finding:
+def useless(config: Config, data: Data) -> CheckResult:
     """Constant columns (harmless: they are encoded as zero), and columns that name a row and stay out."""
     columns = data.columns(*FEATURES)
     constant = [c for c in columns if data.frame[c].n_unique() == 1]
     names = ", ".join(data.columns("id")) or "none"
-    return finding(
+    return check_result(
         "constant and id columns",
         f"constant: {', '.join(constant[:8]) or 'none'}; read as id and left out: {names}",
         fail=bool(columns) and len(constant) == len(columns),
@@ -101,7 +101,7 @@ def useless(config: Config, data: Data) -> Finding:
     )
 
 
-def cardinality(config: Config, data: Data) -> Finding:
+def cardinality(config: Config, data: Data) -> CheckResult:
     """Categories with very many values: each needs enough rows, and new ones will come in production."""
     columns = data.columns("categorical")
     values = [[chunk.frame[c].unique() for c in columns] for chunk in data.chunks()]
@@ -109,7 +109,7 @@ def cardinality(config: Config, data: Data) -> Finding:
     found = {c: n for c, n in found.items() if n > MANY}
     thin = [c for c, n in found.items() if n > len(data) / ENOUGH]
     words = ", ".join(f"{c} has {n:,} values, {len(data) / n:.0f} rows each" for c, n in found.items())
-    return finding(
+    return check_result(
         "high cardinality",
         words or f"no category has over {MANY} values",
         warn=bool(thin),
@@ -119,13 +119,13 @@ def cardinality(config: Config, data: Data) -> Finding:
     )
 
 
-def one_percent(findings: list[Finding]) -> Finding:
-    """The 1-2 % rule: data problems that touch over 1 % of the rows come before any knob."""
+def one_percent(findings: list[CheckResult]) -> CheckResult:
+    """The 1-2 % rule: data problems that touch over 1 % of the rows come before any setting."""
     touched = {f.check: f.share for f in findings if f.share > 0 and f.verdict in ("WARN", "FAIL")}
     total = min(sum(touched.values()), 1.0)
     words = ", ".join(f"{name} {share:.1%}" for name, share in sorted(touched.items(), key=lambda item: -item[1]))
-    return finding(
-        "fix the data first",
+    return check_result(
+        "share of rows with problems",
         f"problems touch up to {total:.1%} of the rows" + (f": {words}" if words else ""),
         warn=total > 0.01,
         evidence=touched,

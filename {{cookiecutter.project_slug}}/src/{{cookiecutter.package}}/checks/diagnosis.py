@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .finding import Finding, finding
+from .check_result import CheckResult, check_result
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,16 @@ class Evidence:
         return max(self.start - min(self.train_loss), 0.01 * self.start)
 
 
-def diagnose(evidence: Evidence, knobs: dict[str, Any]) -> list[Finding]:
-    """All diagnoses that fit, the one to act on first; a single PASS when none does. `knobs` fill in the experiments.
+def diagnose(evidence: Evidence, settings: dict[str, Any]) -> list[CheckResult]:
+    """All diagnoses that fit, the one to act on first; a single PASS when none does. `settings` fill in the experiments.
 
-    knobs: lr, epochs, workers, and `try_bigger`, `regularise`: commands and overrides of this modality.
+    settings: lr, epochs, workers, and `try_bigger`, `regularize`: commands and overrides of this modality.
     """
     if not evidence.finite or not evidence.train_loss or not math.isfinite(evidence.train_loss[-1]):
-        return [_found("diverged", "the loss or a gradient stopped being a number", knobs)]
-    found = [_found(name, saw, knobs, why) for rule in RULES for name, saw, why in rule(evidence)]
+        return [_found("diverged", "the loss or a gradient stopped being a number", settings)]
+    found = [_found(name, observed, settings, why) for rule in RULES for name, observed, why in rule(evidence)]
     fatal = [f for f in found if f.check in ("not learning", "diverged")]  # nothing else can be read from such curves
-    return fatal[:1] or found or [_found("healthy curves", _summary(evidence), knobs)]
+    return fatal[:1] or found or [_found("sound curves", _summary(evidence), settings)]
 
 
 NOTES = (
@@ -82,13 +82,13 @@ NOTES = (
     "overconfident",
 )
 FAULTS = ("not learning", "diverged", "unstable", "late spike", "plateau", "dead units at the end", "loader-bound")
-NAMES = (*FAULTS, *NOTES, "healthy curves")
+NAMES = (*FAULTS, *NOTES, "sound curves")
 
 
-def _found(name: str, saw: str, knobs: dict[str, Any], why: str = "causes") -> Finding:
+def _found(name: str, observed: str, settings: dict[str, Any], why: str = "causes") -> CheckResult:
     """A fault of the run is a WARN; what only says where to go next, as every finished run has it, passes with advice."""
     note = name in NOTES
-    return finding(name, saw, warn=name in FAULTS, advise=note, why=why, **knobs)
+    return check_result(name, observed, warn=name in FAULTS, advise=note, why=why, **settings)
 
 
 def _summary(e: Evidence) -> str:
@@ -100,7 +100,7 @@ Found = Iterator[tuple[str, str, str]]
 
 def not_learning(e: Evidence) -> Found:
     """Training never came 2 % below the trivial loss, and on validation the model is not surely better than it either:
-    where the signal is weak, a healthy network may gain less than 2 %."""
+    where the signal is weak, a sound network may gain less than 2 %."""
     if min(e.train_loss) > 0.98 * e.start and e.worth[0] < 3 * e.worth[1]:
         slow = e.updates is not None and e.updates < 1e-5
         why = "slow" if slow else "no_signal" if e.signal is False else "causes"
@@ -204,29 +204,29 @@ def level(e: Evidence) -> Found:
     elsewhere = any(next(rule(e), None) for rule in (still_improving, overfitting, plateau, jumps))
     if not high or gap > 0.25 or elsewhere:
         return
-    saw = (
+    observed = (
         f"train {e.train_loss[at]:.4f} and validation {min(e.val_loss):.4f} level off together (trivial {e.start:.4f})"
     )
     if e.bigger and e.bigger[1] > 0:
         yield (
             "underfitting",
-            f"{saw}; a bigger model gained {e.bigger[0]:.4f} [{e.bigger[1]:.4f}, {e.bigger[2]:.4f}]",
+            f"{observed}; a bigger model gained {e.bigger[0]:.4f} [{e.bigger[1]:.4f}, {e.bigger[2]:.4f}]",
             "causes",
         )
     elif e.baseline and e.baseline["high"] < 0:
         yield (
             "underfitting",
-            f"{saw}; a simple model is better by {-e.baseline['value']:.4f} on the same rows",
+            f"{observed}; a simple model is better by {-e.baseline['value']:.4f} on the same rows",
             "baseline",
         )
     elif e.bigger:
         yield (
             "data ceiling",
-            f"{saw}; a bigger model gained {e.bigger[0]:.4f} [{e.bigger[1]:.4f}, {e.bigger[2]:.4f}]{_data(e)}",
+            f"{observed}; a bigger model gained {e.bigger[0]:.4f} [{e.bigger[1]:.4f}, {e.bigger[2]:.4f}]{_data(e)}",
             "causes",
         )
     else:
-        yield "underfitting or data ceiling", f"{saw}; no bigger model has been tried{_data(e)}", "causes"
+        yield "underfitting or data ceiling", f"{observed}; no bigger model has been tried{_data(e)}", "causes"
 
 
 def _data(e: Evidence) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 from ..config import Config
 from ..engine.files import IMAGES
 from ..task import Data
-from .finding import Finding, finding, not_applicable
+from .check_result import CheckResult, check_result, not_applicable
 from .near_rows import near_rows
 from .repeats import FEATURES, keys, repeats
 
@@ -23,7 +23,7 @@ BITS, SMALL = 4, 32  # of 64 bits of a perceptual hash that may differ; images u
 TINY = 8  # pixels a side at which those are compared
 
 
-def exact(config: Config, data: Data) -> Finding:
+def exact(config: Config, data: Data) -> CheckResult:
     """Rows with the same features: copies, and copies that disagree on the label, beyond what chance brings.
 
     Rows of one declared group are never parted: one thing seen twice, with one label or two, harms no score.
@@ -34,7 +34,7 @@ def exact(config: Config, data: Data) -> Finding:
     extra, apart = (1 - copies.natural) * copies.again, not (config.group or config.query)
     labels = config.task in ("binary", "multiclass") and apart and not copies.few
     share, conflict = extra / len(data), _conflicts(config, data) if labels else 0
-    return finding(
+    return check_result(
         "duplicate rows",
         f"{copies.again:,} rows ({copies.again / len(data):.1%}) repeat an earlier one, {extra:,.0f} more than by chance; "
         f"{conflict:,} rows share features but not the label",
@@ -59,14 +59,14 @@ def _conflicts(config: Config, data: Data) -> int:
     return round(found * (1 - repeats(config, data).natural)) if found else 0
 
 
-def near(config: Config, data: Data) -> Finding:
+def near(config: Config, data: Data) -> CheckResult:
     """Rows, texts or images that are nearly, but not exactly, the same."""
     found = near_pairs(config, data)
     if not found.what:
         return not_applicable("near duplicates", found.why)
     touched = len(np.unique(found.pairs[:, 1]))
     share = touched / max(found.looked, 1)
-    return finding(
+    return check_result(
         "near duplicates",
         f"{touched:,} of {found.looked:,} {found.what} are near copies of another ({share:.1%})",
         warn=share > 0.01,
@@ -110,14 +110,14 @@ def _close(x: np.ndarray) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, of a row of x [n, d] and its nearest, closer than NEAR times the usual distance."""
     from sklearn.neighbors import NearestNeighbors
 
-    distance, neighbour = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(x).kneighbors(x)
+    distance, neighbor = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(x).kneighbors(x)
     few = x[np.random.default_rng(0).permutation(len(x))[: max(len(x) // EIGHTH, 10)]]
     apart = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(few).kneighbors(few)[0][:, 1]
     # Where most rows have a copy the median is a distance between copies. An eighth of the rows holds few pairs; its
-    # neighbours are 8^(1/d) times as far apart, d = 2 at least.
+    # neighbors are 8^(1/d) times as far apart, d = 2 at least.
     usual = max(np.median(distance[:, 1]), np.median(apart) / EIGHTH**0.5)
     own = np.arange(len(x))
-    nearest = np.where(neighbour[:, 1] == own, neighbour[:, 0], neighbour[:, 1])
+    nearest = np.where(neighbor[:, 1] == own, neighbor[:, 0], neighbor[:, 1])
     close = distance[:, 1] < NEAR * usual
     return sorted({(int(min(i, j)), int(max(i, j))) for i, j in zip(own[close], nearest[close], strict=True)})
 

@@ -11,7 +11,7 @@ from scipy.stats import kstwo, norm
 from ..config import Config
 from ..task import Data
 from .data import listed
-from .finding import Finding, finding, not_applicable
+from .check_result import CheckResult, check_result, not_applicable
 from .independence import snake
 from .leakage import counts_rows
 
@@ -28,7 +28,7 @@ QUANTITY = re.compile(
 )
 
 
-def identifiers(config: Config, data: Data) -> Finding:
+def identifiers(config: Config, data: Data) -> CheckResult:
     """Whole numbers of which rows with one value are alike, and rows with neighboring values no more than any others.
 
     The name of a column is further evidence, for or against; alone it decides nothing.
@@ -43,7 +43,7 @@ def identifiers(config: Config, data: Data) -> Finding:
     edits = [f"id = {listed([*getattr(config, 'id', []), *rows])}"] if rows else []
     edits += [f"categorical = {listed([*getattr(config, 'categorical', []), *things])}"] if things else []
     first = next(iter(things or found), "")
-    return finding(
+    return check_result(
         check,
         "; ".join(f"{name}: {why}" for name, why in found.items()) or f"none of {len(columns)} columns",
         warn=bool(found),

@@ -10,7 +10,7 @@ import polars as pl
 from ..config import Config
 from ..engine.given import part_columns
 from ..task import Data
-from .finding import Finding, finding
+from .check_result import CheckResult, check_result
 
 NAMES = re.compile(
     r"(^|_)(id|uid|uuid|user|customer|patient|subject|person|device|machine|session|account|household)s?"
@@ -25,13 +25,13 @@ def snake(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
-def independence(config: Config, data: Data) -> Finding:
+def independence(config: Config, data: Data) -> CheckResult:
     """A random split assumes independent rows: a declared group or time, or a reason why there is neither."""
     answered = bool(config.group or config.time or config.query or config.iid.strip())
     times, groups = time_like(data), group_like(data)
     edits = [f'time = "{times[0]}"' if times else "", f'group = "{groups[0]}"' if groups else ""]
     hint = f"; columns to think about: {', '.join([*times, *groups][:6])}" if times or groups else ""
-    return finding(
+    return check_result(
         "independence",
         f"group = {config.group!r}, time = {config.time!r}, iid = {config.iid!r}" + ("" if answered else hint),
         fail=not answered,
@@ -40,14 +40,14 @@ def independence(config: Config, data: Data) -> Finding:
     )
 
 
-def who_and_when(config: Config, data: Data) -> Finding:
+def who_and_when(config: Config, data: Data) -> CheckResult:
     """Columns that look like a time or a group and are not declared: rows that are not independent."""
     times = [] if config.time or config.iid else time_like(data)
     groups = [] if config.group or config.iid or config.time else group_like(data)
     named = [f"{c} looks like a time" for c in times] + [f"{c} looks like a group" for c in groups]
     first = f'time = "{times[0]}"' if times else f'group = "{groups[0]}"' if groups else ""
-    return finding(
-        "who and when",
+    return check_result(
+        "undeclared time or group",
         "; ".join(named[:6]) or f"time = {config.time!r}, group = {config.group!r}, iid = {config.iid!r}",
         warn=bool(named),
         evidence={"times": times, "groups": groups},
@@ -55,11 +55,11 @@ def who_and_when(config: Config, data: Data) -> Finding:
     )
 
 
-def undeclared_parts(config: Config, data: Data) -> Finding:
+def undeclared_parts(config: Config, data: Data) -> CheckResult:
     """Columns that say train, val or test and are not declared: a split that somebody made, and a feature that it is not."""
     columns = [c for c in data.frame.columns if c not in (*config.drop, config.target)]
     found = [] if config.split_kind == "given" else part_columns(data.frame.select(columns))
-    return finding(
+    return check_result(
         "given split",
         f"{', '.join(found)} says train and val or test in every row" if found else f"split = {config.split_kind!r}",
         warn=bool(found),

@@ -51,10 +51,10 @@ def estimate(features: Any, votes: np.ndarray, y: np.ndarray, floor: float) -> N
         value, found = _fit(scores, y, prior, np.r_[weights, np.log(start / (1 - start))])
         if value < best:
             best, share, weights = value, float(1 / (1 + np.exp(-found[-1]))), found[:-1]
-    chance = np.exp(_log_softmax(scores, weights))
+    probability = np.exp(_log_softmax(scores, weights))
     sure = 2 * (least - best) if share > floor else 0.0
     wrong = share * (1 - float((prior**2).sum()))
-    return Noise(share, wrong, sure, float(1 - chance.max(axis=1).mean()), float(1 - prior.max()))
+    return Noise(share, wrong, sure, float(1 - probability.max(axis=1).mean()), float(1 - prior.max()))
 
 
 def _rows(y: np.ndarray, k: int, d: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,10 +75,10 @@ def _linear(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     normal = norm.ppf(ranks)
     normal = (normal - normal.mean(axis=0)) / (normal.std(axis=0) + 1e-9)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    chance = cross_val_predict(
+    probability = cross_val_predict(
         LogisticRegression(max_iter=500, tol=1e-3), normal, y, cv=folds, method="predict_log_proba"
     )
-    return np.maximum(chance, -30.0)
+    return np.maximum(probability, -30.0)
 
 
 def _log_softmax(scores: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
@@ -97,11 +97,11 @@ def _fit(
 
     def cost(free: np.ndarray) -> tuple[float, np.ndarray]:
         share = fixed if fixed is not None else 1 / (1 + np.exp(-free[-1]))
-        chance = np.exp(_log_softmax(scores, free[: m + k]))
-        told = chance[at, y]
+        probability = np.exp(_log_softmax(scores, free[: m + k]))
+        told = probability[at, y]
         likely = (1 - share) * told + share * prior[y] + 1e-300
         clean = (1 - share) * told / likely  # how likely the label of each row is no random one
-        slope = -chance * clean[:, None]
+        slope = -probability * clean[:, None]
         slope[at, y] += clean
         gradient = [*(float((slope * s).sum()) for s in scores), *slope.sum(axis=0)]
         if fixed is None:

@@ -10,9 +10,9 @@ import polars as pl
 
 from ..config import Config
 from ..task import Data
-from . import copies, independence, power
+from . import copies, independence, predictive_power
 from .data import listed
-from .finding import Finding, finding, not_applicable
+from .check_result import CheckResult, check_result, not_applicable
 
 POWER = 0.97  # legitimate features reach .976 and 1.00 (breast cancer, iris): from here a WARN, never alone a FAIL
 EARLY = 0.5  # difference in emptiness, without and with a target, of a column recorded after the outcome
@@ -21,14 +21,14 @@ WHOLE = 0.05  # difference up to which another column counts as equally complete
 TABLE = ("numeric", "categorical", "ordinal")
 
 
-def after_outcome(config: Config, data: Data) -> Finding:
+def after_outcome(config: Config, data: Data) -> CheckResult:
     """Columns that are empty where the target is empty, and filled where it is known: recorded with the outcome.
 
     Needs rows without a target; they say what is known before the outcome. A FAIL only where most other columns are as
     complete there as elsewhere: rows of another source, and people who answer nothing, leave many columns empty.
     """
     check = "recorded after the outcome"
-    rows = None if data.unlabelled is None else data.unlabelled.filter(data.unlabelled[data.target].is_null())
+    rows = None if data.unlabeled is None else data.unlabeled.filter(data.unlabeled[data.target].is_null())
     if rows is None or rows.height < 20:
         return not_applicable(check, "fewer than 20 rows without a target")
     columns = [c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction]
@@ -40,7 +40,7 @@ def after_outcome(config: Config, data: Data) -> Finding:
         f"{c} is empty on {empty[c][0]:.0%} of rows without a target and {empty[c][1]:.1%} of rows with one"
         for c in late
     )
-    return finding(
+    return check_result(
         check,
         words or f"no column goes missing together with {data.target}",
         fail=bool(late) and gone and len(whole) > len(columns) / 2,
@@ -66,32 +66,32 @@ def known_edit(config: Config, names: list[str]) -> str:
     return f"in recipe.toml: known_at_prediction = {known}   (or drop them)"
 
 
-def single_column(config: Config, data: Data) -> Finding:
+def single_column(config: Config, data: Data) -> CheckResult:
     """Columns that are the target under another name, a FAIL each; and how well every other predicts it, cross-validated.
 
     A strong column is a WARN that asks, also where it is all there is: iris has such columns and they are legitimate.
     """
-    check = "one column knows it all"
+    check = "dominant feature"
     columns = data.columns(*TABLE)
     if not columns:
         return not_applicable(check, "no table columns to try one by one")
     free = [c for c in columns if c not in config.known_at_prediction]
     again = copies.copies(config, data, free)
-    few = power.sample_of(config, data)
-    x = power.table(data, columns, few)
-    alone = {c: power.alone(few.config, x[:, i], few.y, data.roles[c] != "numeric") for i, c in enumerate(columns)}
+    few = predictive_power.sample_of(config, data)
+    x = predictive_power.table(data, columns, few)
+    alone = {c: predictive_power.alone(few.config, x[:, i], few.y, data.roles[c] != "numeric") for i, c in enumerate(columns)}
     strong = [c for c in free if alone[c] > POWER and c not in again]
     top = sorted(alone, key=lambda c: -alone[c])[:3]
-    saw = "strongest alone: " + ", ".join(f"{c} {alone[c]:.3f}" for c in top) + power.sampled(data)
+    observed = "strongest alone: " + ", ".join(f"{c} {alone[c]:.3f}" for c in top) + predictive_power.sampled(data)
     evidence: dict[str, Any] = {"power": alone, "copies": again}
     if strong:
         whole, rest = _peel(few.config, x, few.y, [c not in strong for c in columns])
-        saw += f"; all columns {whole:.3f}, without {', '.join(strong)} {rest:.3f} (0.5 = chance, 1 = perfect)"
+        observed += f"; all columns {whole:.3f}, without {', '.join(strong)} {rest:.3f} (0.5 = chance, 1 = perfect)"
         evidence |= {"with": whole, "without": rest}
     named = [*again] or strong
-    return finding(
+    return check_result(
         check,
-        "; ".join([*(f"{c} {how}, as {data.target} has them" for c, how in again.items()), saw]),
+        "; ".join([*(f"{c} {how}, as {data.target} has them" for c, how in again.items()), observed]),
         fail=bool(again),
         warn=bool(strong),
         why="copies" if again else "causes",
@@ -105,17 +105,17 @@ def single_column(config: Config, data: Data) -> Finding:
 
 def _peel(config: Config, x: np.ndarray, y: np.ndarray, kept: list[bool]) -> tuple[float, float]:
     """Skill of a forest with all columns, and with the kept ones only (0.5 when none is left)."""
-    whole = power.skill(config, power.out_of_fold(config, x, y), y)
-    rest = power.skill(config, power.out_of_fold(config, x[:, kept], y), y) if any(kept) else 0.5
+    whole = predictive_power.skill(config, predictive_power.out_of_fold(config, x, y), y)
+    rest = predictive_power.skill(config, predictive_power.out_of_fold(config, x[:, kept], y), y) if any(kept) else 0.5
     return whole, rest
 
 
-def missing_tells(config: Config, data: Data) -> Finding:
+def missing_tells(config: Config, data: Data) -> CheckResult:
     """Whether the pattern of missing values alone predicts the target: filled in differently once the outcome is known.
 
     A FAIL for a column that is filled in where the target has one value, and only there.
     """
-    check = "missing values tell"
+    check = "informative missingness"
     columns = [
         c for c in data.columns(*TABLE, "text") if c not in config.known_at_prediction and data.frame[c].null_count()
     ]
@@ -124,16 +124,16 @@ def missing_tells(config: Config, data: Data) -> Finding:
     two = data.frame[data.target].n_unique() == 2
     exact = {c: copies.of_classes(data.frame[c].is_null(), data.frame[data.target]) for c in columns if two}
     sure = [c for c in exact if exact[c]]
-    few = power.sample_of(config, data)
+    few = predictive_power.sample_of(config, data)
     x = np.stack([few.column(data.frame[c].is_null().to_numpy().astype(float), False) for c in columns], axis=1)
-    value = power.single(few.config, x, few.y)
-    limit = 0.6 + 3 * power.null_deviation(few.config, few.y)
-    each = {c: power.alone(few.config, x[:, i], few.y, True) for i, c in enumerate(columns)} if value > limit else {}
+    value = predictive_power.single(few.config, x, few.y)
+    limit = 0.6 + 3 * predictive_power.null_deviation(few.config, few.y)
+    each = {c: predictive_power.alone(few.config, x[:, i], few.y, True) for i, c in enumerate(columns)} if value > limit else {}
     worst = sure[0] if sure else max(each, key=lambda c: each[c], default=columns[0])
     words = "".join(f"{c} is empty for one value of {data.target} and filled in for the other; " for c in sure)
-    return finding(
+    return check_result(
         check,
-        f"{words}which values are missing predicts {data.target} with {value:.3f} (0.5 = chance){power.sampled(data)}",
+        f"{words}which values are missing predicts {data.target} with {value:.3f} (0.5 = chance){predictive_power.sampled(data)}",
         fail=bool(sure),
         warn=value > limit,
         evidence={"score": value, "limit": limit, "exact": sure},
@@ -142,7 +142,7 @@ def missing_tells(config: Config, data: Data) -> Finding:
     )
 
 
-def row_number(config: Config, data: Data) -> Finding:
+def row_number(config: Config, data: Data) -> CheckResult:
     """Whether a feature counts rows: those of the file, or for ranking those of each query.
 
     A FAIL where the rows are sorted by class, or by relevance, as well: the count then gives the answer away. A sorted
@@ -151,11 +151,11 @@ def row_number(config: Config, data: Data) -> Finding:
     free = [c for c in data.columns("numeric") if c not in config.known_at_prediction]
     query = independence.queries(config, data)
     counters = [c for c in free if (counts_rows if query is None else partial(_counts_within, query))(data.frame[c])]
-    few = power.sample_of(config, data)
-    value = power.alone(few.config, few.column(np.arange(len(data), dtype=float), False), few.y, False)
-    limit = 0.55 + 3 * power.null_deviation(few.config, few.y)
+    few = predictive_power.sample_of(config, data)
+    value = predictive_power.alone(few.config, few.column(np.arange(len(data), dtype=float), False), few.y, False)
+    limit = 0.55 + 3 * predictive_power.null_deviation(few.config, few.y)
     ordered = independence.in_order(config, data)
-    return finding(
+    return check_result(
         "row number as feature",
         f"{', '.join(counters) or 'no column'} counts rows; the row number predicts {data.target} with {value:.3f} (0.5 = chance)"
         + (f"; the rows are sorted by {data.target}" if ordered else ""),

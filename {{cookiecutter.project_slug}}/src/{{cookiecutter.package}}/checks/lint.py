@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.optim import make_optimiser
+from ..engine.optim import make_optimizer
 from ..task import Batch
-from .bench import Bench, has_batch_norm, map_inputs
-from .finding import Finding, finding, not_applicable
+from .context import Context, has_batch_norm, map_inputs
+from .check_result import CheckResult, check_result, not_applicable
 
 LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
 TRANSPARENT = (
@@ -29,7 +29,7 @@ CURVED = 0.0017
 SMALL_BATCH = 16  # under this BatchNorm's statistics are too noisy (Wu and He 2018, figure 1)
 
 
-def activations(bench: Bench) -> Finding:
+def activations(context: Context) -> CheckResult:
     """Two linear layers with nothing but norm, dropout, reshape or an activation that is a straight line between them are
     one linear layer; and so is a network of several layers whose output is straight along every line between two inputs.
 
@@ -37,25 +37,25 @@ def activations(bench: Bench) -> Finding:
     count too. A narrow middle is a deliberate low-rank factor (LoRA, the bottleneck of an inverted residual) and is let
     pass.
     """
-    model = bench.fresh().eval()
-    pairs, narrow = _linear_pairs(bench, model)
+    model = context.fresh().eval()
+    pairs, narrow = _linear_pairs(context, model)
     several = sum(isinstance(m, LINEAR) for m in model.modules()) > 1
-    whole = several and not pairs and not narrow and all(_straight_network(bench, model, far) for far in (1.0, 100.0))
-    saw = "every hidden layer is followed by a non-linearity"
+    whole = several and not pairs and not narrow and all(_straight_network(context, model, far) for far in (1.0, 100.0))
+    observed = "every hidden layer is followed by a non-linearity"
     if pairs:
-        saw = f"{pairs[0][0]} feeds {pairs[0][1]} with no activation between, or one that is a straight line"
+        observed = f"{pairs[0][0]} feeds {pairs[0][1]} with no activation between, or one that is a straight line"
     elif whole:
-        saw = "halfway between any two inputs the output is halfway too: all layers together are one linear layer"
-    return finding(
+        observed = "halfway between any two inputs the output is halfway too: all layers together are one linear layer"
+    return check_result(
         "activations",
-        saw,
+        observed,
         fail=bool(pairs) or whole,
         evidence={"pairs": pairs, "straight": whole},
         first=pairs[0][0] if pairs else "each hidden layer",
     )
 
 
-def _linear_pairs(bench: Bench, model: nn.Module) -> tuple[list[tuple[str, str]], bool]:
+def _linear_pairs(context: Context, model: nn.Module) -> tuple[list[tuple[str, str]], bool]:
     """Names of linear layers of which the second gets what the first gives, with nothing curved between; and whether
     some were let pass for their narrow middle."""
     names = {module: name for name, module in model.named_modules()}
@@ -84,7 +84,7 @@ def _linear_pairs(bench: Bench, model: nn.Module) -> tuple[list[tuple[str, str]]
     straight = {m for m in leaves if not isinstance(m, (*LINEAR, *TRANSPARENT)) and is_straight(m)}
     hooks = [m.register_forward_hook(hook) for m in leaves]
     with torch.no_grad():
-        model(bench.batch(bench.rows(4)).x)
+        model(context.batch(context.rows(4)).x)
     for handle in hooks:
         handle.remove()
     return pairs, bool(narrow)
@@ -113,12 +113,12 @@ def _curvature(module: nn.Module, scale: float) -> float:
 
 
 @torch.no_grad()
-def _straight_network(bench: Bench, model: nn.Module, far: float) -> bool:
+def _straight_network(context: Context, model: nn.Module, far: float) -> bool:
     """Whether outputs halfway between two examples are halfway, up to rounding; inputs that are no decimals are all alike.
 
     far: what the inputs are multiplied by. Close to zero a tanh is straight for all that rounding shows.
     """
-    some = bench.batch(bench.rows(64)).x
+    some = context.batch(context.rows(64)).x
     if not any(t.is_floating_point() for t in (some.values() if isinstance(some, dict) else [some])):
         return False
     start = map_inputs(some, lambda t: far * t if t.is_floating_point() else t[:1].expand_as(t))
@@ -138,20 +138,20 @@ def _bottleneck(first: nn.Module, second: nn.Module) -> bool:
     return middle < _width(first, "in") and middle < _width(second, "out")
 
 
-def parameters_stepped(bench: Bench) -> Finding:
-    """Every trainable tensor behind the loss is a registered parameter, and the optimiser holds all of them."""
-    model = bench.fresh()
-    held = {id(p) for group in make_optimiser(bench.config, bench.task, model).param_groups for p in group["params"]}
+def parameters_stepped(context: Context) -> CheckResult:
+    """Every trainable tensor behind the loss is a registered parameter, and the optimizer holds all of them."""
+    model = context.fresh()
+    held = {id(p) for group in make_optimizer(context.config, context.task, model).param_groups for p in group["params"]}
     known = {id(p) for p in model.parameters()}
     missing = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
-    batch = bench.batch(bench.rows(8))
-    stray = [t for t in _leaves(bench.loss(model(batch.x).float(), batch).sum()) if id(t) not in known]
-    saw = f"{len(known)} tensors registered, all held by the optimiser"
+    batch = context.batch(context.rows(8))
+    stray = [t for t in _leaves(context.loss(model(batch.x).float(), batch).sum()) if id(t) not in known]
+    observed = f"{len(known)} tensors registered, all held by the optimizer"
     if missing:
-        saw = f"the optimiser does not hold {', '.join(missing[:4])}"
+        observed = f"the optimizer does not hold {', '.join(missing[:4])}"
     elif stray:
-        saw = f"{len(stray)} trainable tensors are no parameters of the model (shapes {', '.join(str(tuple(t.shape)) for t in stray[:3])})"
-    return finding("parameters stepped", saw, fail=bool(missing or stray), why="missing" if missing else "stray")
+        observed = f"{len(stray)} trainable tensors are no parameters of the model (shapes {', '.join(str(tuple(t.shape)) for t in stray[:3])})"
+    return check_result("parameters stepped", observed, fail=bool(missing or stray), why="missing" if missing else "stray")
 
 
 def _leaves(loss: Tensor) -> list[Tensor]:
@@ -168,23 +168,23 @@ def _leaves(loss: Tensor) -> list[Tensor]:
     return leaves
 
 
-def output_kind(bench: Bench) -> Finding:
+def output_kind(context: Context) -> CheckResult:
     """Outputs are logits or values of the right shape: [b, k], finite, not already probabilities, not bounded away."""
-    model = bench.fresh().eval()
-    batch = bench.batch(bench.rows(64))
+    model = context.fresh().eval()
+    batch = context.batch(context.rows(64))
     with torch.no_grad():
         output = model(batch.x).float()
-    shape = (len(batch.y), bench.prep["outputs"])
+    shape = (len(batch.y), context.prep["outputs"])
     problem, why = "", ""
     if tuple(output.shape) != shape:
         problem, why = f"output of shape {tuple(output.shape)}", "shape"
     elif not bool(output.isfinite().all()):
         problem, why = "outputs that are not finite", "infinite"
-    elif bench.prep["classes"] and _probabilities(model, batch, output):
+    elif context.prep["classes"] and _probabilities(model, batch, output):
         problem, why = "outputs that are probabilities already", "probabilities"
-    elif bench.config.task == "regression" and _bounded(model):
+    elif context.config.task == "regression" and _bounded(model):
         problem, why = "a last activation that bounds a regression output", "bounded"
-    return finding(
+    return check_result(
         "output kind",
         problem or f"logits or values of shape {shape}, finite",
         fail=bool(problem),
@@ -197,7 +197,7 @@ def output_kind(bench: Bench) -> Finding:
 def _probabilities(model: nn.Module, batch: Batch, output: Tensor) -> bool:
     """Outputs that sum to one; a single output from 0 to 1 that stays there when the last bias grows by 100.
 
-    A single fresh logit lies between 0 and 1 by chance where the prior does: healthy, so the range alone tells nothing.
+    A single fresh logit lies between 0 and 1 by chance where the prior does: sound, so the range alone tells nothing.
     """
     inside = bool(((output >= 0) & (output <= 1)).all())
     if not inside or output.shape[1] > 1:
@@ -219,15 +219,15 @@ def _bounded(model: nn.Module) -> bool:
     return bool(last) and isinstance(last[-1], nn.Sigmoid | nn.Tanh | nn.Softmax | nn.ReLU)
 
 
-def normalisation(bench: Bench) -> Finding:
+def normalization(context: Context) -> CheckResult:
     """BatchNorm wants batches of 16 and more; a bias before it is dead weight; dropout before it shifts its statistics."""
-    model = bench.fresh()
+    model = context.fresh()
     layers = [m for m in model.modules() if not list(m.children())]
     before = list(pairwise(layers))
     norms = [m for m in layers if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
-        return not_applicable("normalisation", "the network has no BatchNorm")
-    small = has_batch_norm(model) and bench.config.batch_size < SMALL_BATCH
+        return not_applicable("normalization", "the network has no BatchNorm")
+    small = has_batch_norm(model) and context.config.batch_size < SMALL_BATCH
     bias = [
         b
         for a, b in before
@@ -241,16 +241,16 @@ def normalisation(bench: Bench) -> Finding:
     problems = [
         text
         for bad, text in (
-            (small, f"BatchNorm with batch_size = {bench.config.batch_size}"),
+            (small, f"BatchNorm with batch_size = {context.config.batch_size}"),
             (bias, f"{len(bias)} layers with a bias before BatchNorm"),
             (dropout, f"{len(dropout)} dropouts right before BatchNorm"),
         )
         if bad
     ]
-    return finding(
-        "normalisation",
-        "; ".join(problems) or f"{len(norms)} BatchNorm layers, batches of {bench.config.batch_size}",
-        fail=has_batch_norm(model) and bench.config.batch_size == 1,
+    return check_result(
+        "normalization",
+        "; ".join(problems) or f"{len(norms)} BatchNorm layers, batches of {context.config.batch_size}",
+        fail=has_batch_norm(model) and context.config.batch_size == 1,
         warn=bool(problems),
         why="small" if small else "order",
         least=SMALL_BATCH,

@@ -9,32 +9,32 @@ from torch import Tensor
 
 from ..engine.loop import step
 from ..engine.losses import class_weights
-from ..engine.optim import make_optimiser
+from ..engine.optim import make_optimizer
 from ..task import Batch
-from .bench import Bench, has_batch_norm, quiet
-from .finding import Finding, finding, not_applicable
+from .context import Context, has_batch_norm, quiet
+from .check_result import CheckResult, check_result, not_applicable
 
 
-def known_outputs(bench: Bench) -> Finding:
+def known_outputs(context: Context) -> CheckResult:
     """The loss of outputs that are right, wrong and undecided, for every class; one value per example.
 
     Right and sure is near the smoothed minimum, wrong and sure is large, all-equal logits give ln k (focal: times
     (1 - 1/k)^gamma), a perfect regression gives 0 and an error of 2 its square, absolute or Huber value.
     """
-    if not bench.prep["classes"]:
-        return _known_values(bench)
-    k, config = max(bench.prep["outputs"], 2), bench.config
+    if not context.prep["classes"]:
+        return _known_values(context)
+    k, config = max(context.prep["outputs"], 2), context.config
     y = torch.arange(k)
-    one = bench.prep["outputs"] == 1
+    one = context.prep["outputs"] == 1
     sure = torch.where(y[:, None] == 1, 12.0, -12.0) if one else torch.eye(k) * 24.0
-    plain = bench.loss
-    weights = class_weights(bench.prep["prior"]) if config.class_weights == "balanced" else torch.ones(k)
+    plain = context.loss
+    weights = class_weights(context.prep["prior"]) if config.class_weights == "balanced" else torch.ones(k)
     batch = Batch(None, y.float() if one else y, y)
     gamma = config.focal_gamma if config.resolved_loss == "focal" else 0.0
     even = math.log(k) * (1 - 1 / k) ** gamma * weights
     problems = _problems(
         {
-            "undecided outputs": (plain(torch.zeros(k, bench.prep["outputs"]), batch), even),
+            "undecided outputs": (plain(torch.zeros(k, context.prep["outputs"]), batch), even),
             "right and sure outputs": (plain(sure, batch), weights * 24 * config.label_smoothing * (k - 1) / k),
         }
     )
@@ -44,21 +44,21 @@ def known_outputs(bench: Bench) -> Finding:
     return _finding(problems, f"undecided {float(even.mean()):.4f}, right ~0, wrong large, for each of {k} classes")
 
 
-def _known_values(bench: Bench) -> Finding:
+def _known_values(context: Context) -> CheckResult:
     y = torch.tensor([2.0, 1.0, 0.0, 3.0])
     query = torch.zeros(4, dtype=torch.int64)
     batch = Batch(None, y, torch.arange(4), query)
-    name = bench.config.resolved_loss
+    name = context.config.resolved_loss
     if name == "pairwise":
         cases = {
-            "equal scores": (bench.loss(torch.zeros(4, 1), batch), torch.full((4,), math.log(2))),
-            "right order": (bench.loss(20 * y[:, None], batch), torch.zeros(4)),
+            "equal scores": (context.loss(torch.zeros(4, 1), batch), torch.full((4,), math.log(2))),
+            "right order": (context.loss(20 * y[:, None], batch), torch.zeros(4)),
         }
     else:
         off = {"mse": 4.0, "mae": 2.0, "huber": 1.5}[name]
         cases = {
-            "perfect outputs": (bench.loss(y[:, None], batch), torch.zeros(4)),
-            "outputs off by 2": (bench.loss(y[:, None] + 2, batch), torch.full((4,), off)),
+            "perfect outputs": (context.loss(y[:, None], batch), torch.zeros(4)),
+            "outputs off by 2": (context.loss(y[:, None] + 2, batch), torch.full((4,), off)),
         }
     return _finding(_problems(cases), "0 when right, the known value when off by 2 (pairs: ln 2 for equal scores)")
 
@@ -75,18 +75,18 @@ def _problems(cases: dict[str, tuple[Tensor, Tensor]]) -> list[str]:
     return problems
 
 
-def _finding(problems: list[str], expected: str) -> Finding:
-    return finding(
+def _finding(problems: list[str], expected: str) -> CheckResult:
+    return check_result(
         "loss of known outputs", "; ".join(problems) or "as computed by hand", fail=bool(problems), known=expected
     )
 
 
-def mean_not_sum(bench: Bench) -> Finding:
+def mean_not_sum(context: Context) -> CheckResult:
     """Every example twice must give the gradient of every example once: a mean does, a sum gives twice as much."""
-    rows = bench.rows(16)
-    once, twice = (_gradient(bench, [part]) for part in (rows, rows.repeat(2)))
+    rows = context.rows(16)
+    once, twice = (_gradient(context, [part]) for part in (rows, rows.repeat(2)))
     ratio = float(twice.norm() / once.norm().clamp(min=1e-12))
-    return finding(
+    return check_result(
         "mean, not sum",
         f"doubling the batch multiplies the gradient by {ratio:.3f}",
         fail=not 0.9 < ratio < 1.1,
@@ -94,16 +94,16 @@ def mean_not_sum(bench: Bench) -> Finding:
     )
 
 
-def accumulation(bench: Bench) -> Finding:
+def accumulation(context: Context) -> CheckResult:
     """Two uneven micro-batches accumulated must give the gradient of both together."""
-    if has_batch_norm(bench.fresh()):
+    if has_batch_norm(context.fresh()):
         return not_applicable("accumulation", "BatchNorm sees each micro-batch by itself")
-    rows = bench.rows(15)
-    cut = _cut(bench, rows)
-    whole, parts = _gradient(bench, [rows]), _gradient(bench, [rows[:cut], rows[cut:]])
+    rows = context.rows(15)
+    cut = _cut(context, rows)
+    whole, parts = _gradient(context, [rows]), _gradient(context, [rows[:cut], rows[cut:]])
     apart = float((whole - parts).norm() / whole.norm().clamp(min=1e-12))
-    limit = 0.05 if bench.config.precision == "bf16" else 1e-3
-    return finding(
+    limit = 0.05 if context.config.precision == "bf16" else 1e-3
+    return check_result(
         "accumulation",
         f"gradients differ by {apart:.1e} of their size",
         fail=apart > limit,
@@ -112,34 +112,34 @@ def accumulation(bench: Bench) -> Finding:
     )
 
 
-def fresh_gradients(bench: Bench) -> Finding:
+def fresh_gradients(context: Context) -> CheckResult:
     """Gradients are cleared before each step: the same step eight times at rate zero gives the same gradient, and in
     each step of the short training the gradient is what the backward passes of that step brought, no more.
 
     The second half sees what is cleared only now and then: to miss one step in p costs (1 - p) to the power of 60.
     """
-    first, *others = _gradients(bench, [bench.rows(min(16, bench.few))], times=8)
+    first, *others = _gradients(context, [context.rows(min(16, context.few))], times=8)
     ratios = [float(other.norm() / first.norm().clamp(min=1e-12)) for other in others]
     ratio = max(ratios, key=lambda value: abs(value - 1))
-    stale = bench.short.stale
-    return finding(
+    stale = context.short.stale
+    return check_result(
         "fresh gradients",
         f"of eight equal steps, the one most unlike the first has {ratio:.3f} times its gradient; {len(stale)} of"
-        f" {len(bench.short.losses)} real steps hold gradients of a step before",
+        f" {len(context.short.losses)} real steps hold gradients of a step before",
         fail=not 0.9 < ratio < 1.1 or bool(stale),
         evidence={"ratio": ratio, "stale": stale},
     )
 
 
-def downhill(bench: Bench) -> Finding:
+def downhill(context: Context) -> CheckResult:
     """A few very small steps on one batch must lower its loss: the gradient is followed down, not up."""
-    config = bench.config.model_copy(update={"lr": bench.config.lr / 10, "weight_decay": 0.0})
-    model = quiet(bench.fresh())
-    optimiser = make_optimiser(config, bench.task, model)
-    batch = bench.batch(bench.rows(min(16, bench.few)))
-    values = [float(step(model, [batch], bench.loss, optimiser, config)) / len(batch.y) for _ in range(11)]
+    config = context.config.model_copy(update={"lr": context.config.lr / 10, "weight_decay": 0.0})
+    model = quiet(context.fresh())
+    optimizer = make_optimizer(config, context.task, model)
+    batch = context.batch(context.rows(min(16, context.few)))
+    values = [float(step(model, [batch], context.loss, optimizer, config)) / len(batch.y) for _ in range(11)]
     rise = values[-1] - values[0]
-    return finding(
+    return check_result(
         "downhill",
         f"ten steps at a tenth of lr change the loss of their own batch from {values[0]:.5f} to {values[-1]:.5f}",
         fail=rise > 1e-6 * max(abs(values[0]), 1.0),
@@ -147,25 +147,25 @@ def downhill(bench: Bench) -> Finding:
     )
 
 
-def _cut(bench: Bench, rows: Tensor) -> int:
+def _cut(context: Context, rows: Tensor) -> int:
     """Where to cut rows in two uneven parts without cutting a query."""
-    if bench.train.query is None:
+    if context.train.query is None:
         return len(rows) // 3
-    query = bench.train.query.cpu()[rows]
+    query = context.train.query.cpu()[rows]
     return int((query == query[0]).sum())
 
 
-def _gradient(bench: Bench, parts: list[Tensor]) -> Tensor:
+def _gradient(context: Context, parts: list[Tensor]) -> Tensor:
     """The gradient that `loop.step` computes, before clipping, as one vector."""
-    return _gradients(bench, parts, 1)[0]
+    return _gradients(context, parts, 1)[0]
 
 
-def _gradients(bench: Bench, parts: list[Tensor], times: int) -> list[Tensor]:
+def _gradients(context: Context, parts: list[Tensor], times: int) -> list[Tensor]:
     """The gradients of `times` equal steps at rate zero."""
-    config = bench.config.model_copy(update={"weight_decay": 0.0, "clip": 0.0})
-    model = quiet(bench.fresh())
-    optimiser = make_optimiser(config, bench.task, model)
-    for group in optimiser.param_groups:
+    config = context.config.model_copy(update={"weight_decay": 0.0, "clip": 0.0})
+    model = quiet(context.fresh())
+    optimizer = make_optimizer(config, context.task, model)
+    for group in optimizer.param_groups:
         group["lr"] = 0.0
     seen: list[Tensor] = []
 
@@ -173,5 +173,5 @@ def _gradients(bench: Bench, parts: list[Tensor], times: int) -> list[Tensor]:
         seen.append(torch.cat([p.grad.flatten().clone() for p in model.parameters() if p.grad is not None]))
 
     for _ in range(times):
-        step(model, [bench.batch(rows) for rows in parts], bench.loss, optimiser, config, observe)
+        step(model, [context.batch(rows) for rows in parts], context.loss, optimizer, config, observe)
     return seen

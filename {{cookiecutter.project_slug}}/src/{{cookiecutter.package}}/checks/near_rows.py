@@ -10,10 +10,10 @@ from ..task import Data
 
 FINE = 20  # values above which a column of numbers is measured; with fewer it must be equal, as categories must
 OWN = 0.95  # share of rows with a whole number of their own from which it names the row
-ROWS, BLOCK = 4_000, 500  # rows that are compared, and rows of a stretch that keeps neighbours together
+ROWS, BLOCK = 4_000, 500  # rows that are compared, and rows of a stretch that keeps neighbors together
 LEAST = 30  # rows that have another one to be compared with
-KTH = (2, 8)  # neighbours that a distance is held against: copies come in pairs, or several at a time
-NEARER = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # of the distance to that neighbour
+KTH = (2, 8)  # neighbors that a distance is held against: copies come in pairs, or several at a time
+NEARER = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # of the distance to that neighbor
 BY_CHANCE = 0.1  # share of the rows that may come so near by chance; what more rows do says nothing
 SURE = 1e-4  # chance of a false alarm at one of these distances, and 1e-3 over all of them
 
@@ -32,7 +32,7 @@ def near_rows(config: Config, data: Data) -> tuple[np.ndarray, int, str]:
     random = np.random.default_rng(0)
     z, cell = measured(data, fine, random), _cells(data, fine, equal)
     order = _stretches(z, cell, random)
-    nearest, distances = _neighbours(z[order], cell[order], random)
+    nearest, distances = _neighbors(z[order], cell[order], random)
     compared = np.isfinite(distances[:, 0])
     if compared.sum() < LEAST:
         return _none(), 0, f"only {compared.sum()} rows have the categories of another, {LEAST} are needed"
@@ -88,7 +88,7 @@ def _stretches(z: np.ndarray, cell: np.ndarray, random: np.random.Generator) -> 
     return np.concatenate([blocks[i] for i in np.sort(random.permutation(len(blocks))[: ROWS // BLOCK])])
 
 
-def _neighbours(z: np.ndarray, cell: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _neighbors(z: np.ndarray, cell: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(nearest row of the same cell [n], distances to the nearest ones [n, k]): infinite where a row is alone, and as far as
     random rows are where a cell holds fewer than k others. cell: sorted."""
     from scipy.spatial.distance import cdist

@@ -8,13 +8,13 @@ from ..config import Config
 from ..engine.notes import Note
 from ..task import Data
 from .data import listed
-from .finding import Finding, finding, not_applicable
+from .check_result import CheckResult, check_result, not_applicable
 
 FEW = 20  # different values up to which a column of numbers is as well read as categories
 NAMED = 4  # columns that a sentence names
 
 
-def numbers_as_text(config: Config, data: Data) -> Finding:
+def numbers_as_text(config: Config, data: Data) -> CheckResult:
     """Columns most of whose values are numbers but for a sign, a separator, a unit or a few words: read as texts."""
     decided = {*getattr(config, "categorical", []), *config.drop, config.group, config.query, config.time}
     read = [note for note in _notes(data, "numbers") if data.roles.get(note.column) != "drop"]
@@ -23,7 +23,7 @@ def numbers_as_text(config: Config, data: Data) -> Finding:
     words = [word for note in many for word in note.facts["words"] if note.facts["spellings"] <= NAMED]
     numeric = listed([*getattr(config, "numeric", []), *(note.column for note in many or found)])
     more = f", also_missing = {listed([*config.also_missing, *words])}" if words else ""
-    return finding(
+    return check_result(
         "numbers written as text",
         "; ".join(map(_numbers, found[:NAMED])) or "every column of numbers is read as numbers",
         warn=bool(many),
@@ -45,7 +45,7 @@ def _numbers(note: Note) -> str:
     return f"{note.column}: {some:,} of {facts['values']:,} values are numbers{written}{example}{others}"
 
 
-def dates_two_ways(config: Config, data: Data) -> Finding:
+def dates_two_ways(config: Config, data: Data) -> CheckResult:
     """Dates that are read day first, or month first, where no value decides; and texts most of which are dates."""
     order, texts = _notes(data, "order"), _notes(data, "dates")
     said = [
@@ -63,7 +63,7 @@ def dates_two_ways(config: Config, data: Data) -> Finding:
     other += [n.column for n in order if n.facts["order"] == "dmy"]
     edits = [f"month_first = {listed(other)}"] if order else []
     edits += [f"also_missing = {listed([*config.also_missing, *words])}"] if words else []
-    return finding(
+    return check_result(
         "dates read one way of two",
         "; ".join(said[:NAMED]) or "every date says what is its day",
         warn=bool(used or texts),
@@ -73,11 +73,11 @@ def dates_two_ways(config: Config, data: Data) -> Finding:
     )
 
 
-def target_gaps(config: Config, data: Data) -> Finding:
+def target_gaps(config: Config, data: Data) -> CheckResult:
     """Rows without a target, and how the gap is written: a word may be a class."""
     notes = _notes(data, "target")
     if not notes:
-        return finding("rows without a target", "every row has one")
+        return check_result("rows without a target", "every row has one")
     facts, rows = notes[0].facts, len(data) + notes[0].facts["rows"]
     words = [word for word in facts["spelled"] if word]
     shown = ", ".join(
@@ -85,7 +85,7 @@ def target_gaps(config: Config, data: Data) -> Finding:
     )
     classes = config.task in ("binary", "multiclass")
     kept = [*config.not_missing, *(f"{data.target}: {word}" for word in words)]
-    return finding(
+    return check_result(
         "rows without a target",
         f"{facts['rows']:,} of {rows:,} rows have no {data.target} and are set aside"
         + (f"; written {shown}" if shown else ""),
@@ -100,15 +100,15 @@ def target_gaps(config: Config, data: Data) -> Finding:
     )
 
 
-def empty_keys(config: Config, data: Data) -> Finding:
+def empty_keys(config: Config, data: Data) -> CheckResult:
     """Rows whose group, query or moment is not known: all of one column count as one."""
     named = {"group": config.group, "query": config.query, "time": config.time}
-    declared = {knob: name for knob, name in named.items() if name}
+    declared = {setting: name for setting, name in named.items() if name}
     if not declared:
         return not_applicable("empty group cells", "no group, query or time is declared")
     empty = {name: data.frame[name].null_count() for name in declared.values()}
     found = {name: n for name, n in empty.items() if n}
-    return finding(
+    return check_result(
         "empty group cells",
         "; ".join(f"{n:,} of {len(data):,} rows have no {name}" for name, n in found.items()) or "none",
         warn=bool(found),
@@ -118,7 +118,7 @@ def empty_keys(config: Config, data: Data) -> Finding:
     )
 
 
-def otherwise(config: Config, data: Data) -> Finding:
+def otherwise(config: Config, data: Data) -> CheckResult:
     """What was left out or converted: an index without a name, the header inside the file, empty columns, durations."""
     said, told = [], {note.about: note for note in data.notes}
     if "index" in told:
@@ -141,7 +141,7 @@ def otherwise(config: Config, data: Data) -> Finding:
     ]
     names: dict[str, Any] = {"zeros": [note.column for note in _notes(data, "zeros")]}
     edit = f"in recipe.toml: categorical = {listed([*getattr(config, 'categorical', []), *names['zeros']])} if they name something"
-    return finding(
+    return check_result(
         "read otherwise than written",
         "; ".join(said) or "nothing was left out or converted",
         warn="header" in told,

@@ -16,7 +16,7 @@ from ..engine.files import IMAGES
 from ..engine.metrics import wilson
 from ..errors import UserError
 from ..task import Data
-from .finding import Finding, finding
+from .check_result import CheckResult, check_result
 
 OK, RIGHT = "label_ok_yes_no", "correct_label_if_wrong"
 ANSWERS = {"yes": 0, "y": 0, "no": 1, "n": 1}
@@ -77,12 +77,12 @@ def _thumbnail(path: str) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def read_sheet(config: Config, path: Path) -> Finding:
+def read_sheet(config: Config, path: Path) -> CheckResult:
     """The label-error rate of a reviewed sheet with its 95 % Wilson interval (Wilson 1927)."""
     answers = _answers(path)
     wrong, n = sum(answers), len(answers)
     low, high = wilson(wrong, n)
-    return finding(
+    return check_result(
         "label review",
         f"{wrong} of {n} reviewed labels are wrong: {wrong / n:.1%} [{low:.1%}, {high:.1%}]",
         fail=low > BAD,

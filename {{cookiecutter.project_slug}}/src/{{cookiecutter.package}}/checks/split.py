@@ -10,18 +10,18 @@ import polars as pl
 
 from ..config import Config
 from ..engine.metrics import wilson
-from ..engine.parts import PARTS, shares
+from ..engine.splits import PARTS, shares
 from ..task import Data
-from . import power
+from . import predictive_power
 from .duplicates import near_pairs
-from .finding import Finding, finding, not_applicable
+from .check_result import CheckResult, check_result, not_applicable
 from .independence import moments
 from .repeats import FEATURES, known_again
 
 SAME = 0.9  # share of near copies with the same target from which they are copies of one thing
 
 
-def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
+def complete(config: Config, data: Data, part: np.ndarray) -> CheckResult:
     """Every row in exactly one part, no part empty, sizes near what was asked for."""
     counts = [int((part == i).sum()) for i in range(3)]
     val, test = shares(config, len(data))
@@ -35,7 +35,7 @@ def complete(config: Config, data: Data, part: np.ndarray) -> Finding:
     ]
     uneven = bool(off) and len(data) >= 100 and config.split_kind != "given"
     words = ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True))
-    return finding(
+    return check_result(
         "every row in one part",
         words + (_largest(config, data) if uneven else ""),
         fail=lost,
@@ -59,7 +59,7 @@ def _largest(config: Config, data: Data) -> str:
     return f"; {column} = {str(value)[:40]!r} alone holds {count / len(data):.0%} of the rows, which stay together"
 
 
-def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
+def classes(config: Config, data: Data, part: np.ndarray) -> CheckResult:
     """Every class in every part. One that training never saw cannot be predicted, nor even scored; one with fewer rows, or
     groups, than there are parts cannot be everywhere."""
     check = "classes in every part"
@@ -78,7 +78,7 @@ def classes(config: Config, data: Data, part: np.ndarray) -> Finding:
     words += f" ({', '.join(f'{name} has {held[name]}' for name in names[:5])})" if names else ""
     must = bool(unseen or alone)
     accepted = check in config.acknowledge and not must
-    return finding(
+    return check_result(
         check,
         ("acknowledged in recipe.toml: " if accepted else "")
         + (words or f"all {len(everywhere)} classes in each of the three parts"),
@@ -113,7 +113,7 @@ def _way_on(config: Config, names: list[str], must: bool) -> str:
     return " or ".join(lines) + (order if config.split_kind == "time" else "")
 
 
-def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
+def duplicates(config: Config, data: Data, part: np.ndarray) -> CheckResult:
     """Rows with equal features and target in train and in another part: the answer was seen in training."""
     check = "duplicates across parts"
     if not data.columns(*FEATURES):
@@ -122,7 +122,7 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     found = {p: known_again(config, data.take(np.flatnonzero(part == i)), train) for i, p in enumerate(PARTS) if i}
     sizes = {p: int((part == i).sum()) for i, p in enumerate(PARTS)}
     share = {p: max(n - chance, 0) / sizes[p] for p, (n, chance, _) in found.items()}
-    return finding(
+    return check_result(
         check,
         " and ".join(f"{n:,} of {p} ({n / sizes[p]:.2%})" for p, (n, _, _) in found.items()) + " are rows of train too",
         fail=any(surely for _, _, surely in found.values()),
@@ -133,7 +133,7 @@ def duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
     )
 
 
-def near_duplicates(config: Config, data: Data, part: np.ndarray) -> Finding:
+def near_duplicates(config: Config, data: Data, part: np.ndarray) -> CheckResult:
     """Rows, texts or images nearly the same as one in train. Sure only where they have the same target as well."""
     check = "near duplicates across parts"
     found = near_pairs(config, data)
@@ -160,7 +160,7 @@ def same_target(config: Config, data: Data, pairs: np.ndarray) -> float:
 
 def _across(
     check: str, words: str, copied: np.ndarray, part: np.ndarray, looked: float = 1.0, sure: bool = True
-) -> Finding:
+) -> CheckResult:
     """Verdict on rows [n] of validation and test that repeat a training row; `looked` is the share of rows compared."""
     found = {
         p: (int(copied[part == i].sum()), max(round(looked * int((part == i).sum())), 1))
@@ -170,7 +170,7 @@ def _across(
     share = {p: n / of for p, (n, of) in found.items()}
     surely = any(wilson(n, max(n, of))[0] > 0.01 for n, of in found.values())
     some = any(n > max(1, 0.001 * of) for n, of in found.values())
-    return finding(
+    return check_result(
         check,
         " and ".join(f"{found[p][0]:,} of {p} ({s:.2%})" for p, s in share.items()) + f" {words}",
         fail=surely and some and sure,
@@ -180,7 +180,7 @@ def _across(
     )
 
 
-def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
+def groups(config: Config, data: Data, part: np.ndarray) -> CheckResult:
     """No value of the group (or query) column in two parts."""
     columns = [c for c in dict.fromkeys((config.group, config.query)) if c]
     if not columns:
@@ -190,7 +190,7 @@ def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
         sides = pl.DataFrame({"value": data.frame[name], "part": part}).group_by("value").agg(pl.col("part").n_unique())
         shared, whole = shared + int((sides["part"] > 1).sum()), whole + sides.height
     by_time = config.split_kind == "time" and not config.query
-    return finding(
+    return check_result(
         "groups apart",
         f"{shared:,} of {whole:,} values of {' and '.join(columns)} lie in two parts",
         fail=shared > 0 and not by_time,
@@ -206,7 +206,7 @@ def groups(config: Config, data: Data, part: np.ndarray) -> Finding:
     )
 
 
-def time_order(config: Config, data: Data, part: np.ndarray) -> Finding:
+def time_order(config: Config, data: Data, part: np.ndarray) -> CheckResult:
     """Train before validation before test, with no moment in two parts."""
     if not config.time:
         return not_applicable("time in order", "no time is declared")
@@ -217,14 +217,14 @@ def time_order(config: Config, data: Data, part: np.ndarray) -> Finding:
     ]
     late = any(moment[ends[i][1]] >= moment[ends[i + 1][0]] for i in range(2))
     times = data.frame[config.time]
-    return finding(
+    return check_result(
         "time in order",
         ", ".join(f"{name} {times[first]} to {times[last]}" for name, (first, last) in zip(PARTS, ends, strict=True)),
         fail=late,
     )
 
 
-def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
+def likeness(config: Config, data: Data, part: np.ndarray) -> CheckResult:
     """Can a model tell training rows from validation rows? Under a random split it must not, beyond chance.
 
     Under the null the AUC has standard deviation sqrt((n1 + n2 + 1) / (12 n1 n2)); the alarm is three of them above a
@@ -234,17 +234,17 @@ def likeness(config: Config, data: Data, part: np.ndarray) -> Finding:
     if not columns:
         return not_applicable("parts alike", "no table columns to compare")
     random = np.random.default_rng(0)
-    val = random.permutation(np.flatnonzero(part == 1))[: power.SAMPLE // 2]
-    train = random.permutation(np.flatnonzero(part == 0))[: 2 * len(val)][: power.SAMPLE // 2]
+    val = random.permutation(np.flatnonzero(part == 1))[: predictive_power.SAMPLE // 2]
+    train = random.permutation(np.flatnonzero(part == 0))[: 2 * len(val)][: predictive_power.SAMPLE // 2]
     rows, side = np.concatenate([train, val]), np.repeat([0, 1], [len(train), len(val)])
     frame = data.take(rows).read().frame
-    x = np.stack([power.column_numbers(frame[name]) for name in columns], axis=1)
+    x = np.stack([predictive_power.column_numbers(frame[name]) for name in columns], axis=1)
     n1, n2 = len(train), len(val)
     limit = 0.5 + 3 * math.sqrt((n1 + n2 + 1) / (12 * n1 * n2))
-    chance = power.out_of_fold(config.model_copy(update={"task": "binary"}), x, side)
-    value = power.skill(config.model_copy(update={"task": "binary"}), chance, side)
+    probability = predictive_power.out_of_fold(config.model_copy(update={"task": "binary"}), x, side)
+    value = predictive_power.skill(config.model_copy(update={"task": "binary"}), probability, side)
     informs = config.split_kind in ("time", "group")
-    return finding(
+    return check_result(
         "parts alike",
         f"a model tells train from validation with AUC {value:.3f}",
         warn=value > limit and not informs,

@@ -10,7 +10,7 @@ import polars as pl
 from ..config import Config
 from ..engine.target import counted
 from ..task import Data
-from .finding import Finding, finding
+from .check_result import CheckResult, check_result
 
 # Factors between units that people use for one thing: powers of ten (metric prefixes, per cent, cents), minutes and
 # hours, days, dozens, inches, feet, yards, miles, pounds, ounces, gallons, horsepower, calories, pascals, glucose.
@@ -25,7 +25,7 @@ FEW = 10  # rows that a hump has at least, or a value of a column that tells hum
 TENTHS = 10
 
 
-def mixed_units(config: Config, data: Data) -> Finding:
+def mixed_units(config: Config, data: Data) -> CheckResult:
     """Numeric columns in two humps of one shape, a known factor apart on the logarithmic scale, or as degrees C and F are,
     and no other column that tells the humps apart, the target included: those would be two kinds of things.
 
@@ -44,7 +44,7 @@ def mixed_units(config: Config, data: Data) -> Finding:
         words, cut = _two_units(x)
         if words and not _told(data.frame.drop(name).filter(pl.Series(there)), x > cut):
             found[name] = words
-    return finding(
+    return check_result(
         "mixed units",
         "; ".join(f"{c}: {words}" for c, words in found.items()) or "no column in two humps a known factor apart",
         warn=bool(found),
@@ -123,7 +123,7 @@ def _alike(low: np.ndarray, high: np.ndarray, shifted: bool = True) -> bool:
     return bool(ks_2samp(low, high).pvalue > SHAPE)
 
 
-def spellings(config: Config, data: Data) -> Finding:
+def spellings(config: Config, data: Data) -> CheckResult:
     """Categories that are one once capitals, accents, blanks and punctuation are set aside: "New York", "new-york "."""
     found: dict[str, list[str]] = {}
     rows = 0
@@ -137,7 +137,7 @@ def spellings(config: Config, data: Data) -> Finding:
             found[name] = [" = ".join(map(repr, way)) for way in several]
             rows += sum(sum(way.values()) - max(way.values()) for way in several)
     shown = "; ".join(f"{c}: {', '.join(ways[:2])}" for c, ways in found.items())
-    return finding(
+    return check_result(
         "spellings",
         shown or "every category is written in one way",
         warn=bool(found),

@@ -9,10 +9,10 @@ import polars as pl
 
 from ..config import Config
 from ..task import Data
-from .finding import Finding, finding
+from .check_result import CheckResult, check_result
 
 
-def sentinels(config: Config, data: Data) -> Finding:
+def sentinels(config: Config, data: Data) -> CheckResult:
     """A number that stands for missing: far too frequent in a continuous column, or repeated and far from the rest."""
     found: dict[str, tuple[float, float]] = {}
     for name in data.columns("numeric"):
@@ -24,7 +24,7 @@ def sentinels(config: Config, data: Data) -> Finding:
         at = _lonely(values, counts) if at is None else at
         if at is not None:
             found[name] = (float(values[at]), float(counts[at] / len(x)))
-    return finding(
+    return check_result(
         "values that mean missing",
         "; ".join(f"{c} is {v:g} in {s:.1%} of rows" for c, (v, s) in found.items()) or "no suspicious spike",
         warn=bool(found),
@@ -59,7 +59,7 @@ def _lonely(values: np.ndarray, counts: np.ndarray) -> int | None:
     return None
 
 
-def distributions(config: Config, data: Data) -> Finding:
+def distributions(config: Config, data: Data) -> CheckResult:
     """Heavy tails, two humps and far outliers in numeric columns; described, and a warning only for absurd values."""
     described: dict[str, dict[str, float]] = {}
     absurd: dict[str, float] = {}
@@ -74,7 +74,7 @@ def distributions(config: Config, data: Data) -> Finding:
     humps = [c for c, d in described.items() if d["bimodality"] > 5 / 9 and d["kurtosis"] < 3]
     words = f"heavy tails: {', '.join(heavy[:6]) or 'none'}; two humps: {', '.join(humps[:6]) or 'none'}"
     next(iter(absurd), "")
-    return finding(
+    return check_result(
         "distributions",
         words + "".join(f"; {c} holds {v:g}" for c, v in absurd.items()),
         warn=bool(absurd),

@@ -1,6 +1,6 @@
 """Checkpoints: whole or absent, hashed, and loaded without ever unpickling code.
 
-A checkpoint is a folder <kind>-<step>/ holding weights.safetensors, progress.json, optionally state.pt (optimiser and
+A checkpoint is a folder <kind>-<step>/ holding weights.safetensors, progress.json, optionally state.pt (optimizer and
 random generators, read with weights_only=True) and manifest.json with the sha256 of each. It is written under another
 name, synced, and renamed: a crash at any byte leaves the earlier ones untouched. One process writes to a folder at a
 time; steps/train.py holds the lock.
@@ -31,7 +31,7 @@ FILES = {"weights.safetensors", "progress.json", "state.pt"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """weights: name -> tensor. progress: where training stands (JSON). state: optimiser and generators, or None."""
+    """weights: name -> tensor. progress: where training stands (JSON). state: optimizer and generators, or None."""
 
     folder: Path
     weights: dict[str, Tensor]
@@ -63,7 +63,7 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
             f"checkpoint {final} cannot be written: {_first_line(error)} ({_free(folder)}); earlier checkpoints are"
-            " intact: mend that and go on with: recipe train --resume"
+            " intact: fix that and go on with: recipe train --resume"
         ) from None
     for old in [path for path in _of_kind(folder, kind) if path not in _kept(folder, kind, final)]:
         shutil.rmtree(old, ignore_errors=True)

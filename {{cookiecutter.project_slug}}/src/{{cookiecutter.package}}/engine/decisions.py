@@ -40,7 +40,7 @@ def threshold(config: Config, positive: np.ndarray, truth: np.ndarray) -> float:
     best = int(np.where(allowed, _loss(config, misses, alarms, t), np.inf).argmin())
     low, high = (p[best - 1] if best else 0.0), (p[best] if best < len(p) else np.nextafter(1.0, 2.0))
     middle = (low + high) / 2
-    return float(middle if middle > low else high)  # between neighbouring numbers, or above a row said to be certain
+    return float(middle if middle > low else high)  # between neighboring numbers, or above a row said to be certain
 
 
 def _loss(config: Config, misses: np.ndarray, alarms: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -56,13 +56,13 @@ def _loss(config: Config, misses: np.ndarray, alarms: np.ndarray, truth: np.ndar
     return misses + alarms
 
 
-def decide(chance: np.ndarray, cut: float | None) -> np.ndarray:
+def decide(probability: np.ndarray, cut: float | None) -> np.ndarray:
     """The called class [n] of each row of probabilities [n, c]; `cut` is the threshold of two classes."""
-    return chance.argmax(axis=1) if cut is None else (chance[:, 1] >= cut).astype(int)
+    return probability.argmax(axis=1) if cut is None else (probability[:, 1] >= cut).astype(int)
 
 
 def on_own_rows(
-    config: Config, chance: np.ndarray, truth: np.ndarray, together: np.ndarray | None = None
+    config: Config, probability: np.ndarray, truth: np.ndarray, together: np.ndarray | None = None
 ) -> np.ndarray:
     """Decisions [n] on the rows that choose the threshold themselves, as on validation: each fifth of them by the threshold that
     the other four choose. One threshold for all would look too good by about a standard error on the rows that chose it.
@@ -70,7 +70,7 @@ def on_own_rows(
     together: rows with one number lie in one fifth; else every class is spread over all five.
     """
     if config.task != "binary":
-        return decide(chance, None)
+        return decide(probability, None)
     if together is None:
         fifth = np.empty(len(truth), dtype=np.int64)
         for value in (0, 1):
@@ -81,5 +81,5 @@ def on_own_rows(
     for fold in np.unique(fifth):
         here = fifth == fold
         others = ~here if not here.all() else here
-        called[here] = decide(chance[here], threshold(config, chance[others, 1], truth[others]))
+        called[here] = decide(probability[here], threshold(config, probability[others, 1], truth[others]))
     return called

@@ -1,8 +1,8 @@
 """Training runs as experiments: what changed against which parent, what was predicted, what came of it.
 
-A run's parent is the finished run on the same data and split that differs in the fewest knobs. Runs that differ only
+A run's parent is the finished run on the same data and split that differs in the fewest settings. Runs that differ only
 in their seed are repeats of one experiment. A verdict takes paired seeds: the noise between seeds is often larger than
-what a knob buys (Bouthillier et al. 2021).
+what a setting buys (Bouthillier et al. 2021).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import UserError
 from . import metrics
 from .project import Project
 
-# Knobs that are no change to what is learned: where and how fast it runs, and how it is reported.
+# Settings that are no change to what is learned: where and how fast it runs, and how it is reported.
 NO_CHANGE = frozenset(
     {"seed", "device", "workers", "compile", "deterministic", "tracker", "bootstrap", "slices", "human_score"}
 )
@@ -25,14 +25,14 @@ SEEDS = 3  # paired seeds behind a verdict
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
-    """Knobs that differ between two configs, as knob -> [old, new]; NO_CHANGE left out."""
-    knobs = [name for name in {**old, **new} if name not in NO_CHANGE]
-    return {name: [old.get(name), new.get(name)] for name in knobs if old.get(name) != new.get(name)}
+    """Settings that differ between two configs, as setting -> [old, new]; NO_CHANGE left out."""
+    settings = [name for name in {**old, **new} if name not in NO_CHANGE]
+    return {name: [old.get(name), new.get(name)] for name in settings if old.get(name) != new.get(name)}
 
 
-def words(knobs: dict[str, Any]) -> str:
-    """Knobs as one would type them, numbers to four digits."""
-    return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in knobs.items())
+def words(settings: dict[str, Any]) -> str:
+    """Settings as one would type them, numbers to four digits."""
+    return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items())
 
 
 def finished(project: Project) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def finished(project: Project) -> list[dict[str, Any]]:
 
 
 def find_parent(project: Project, wanted: str = "") -> dict[str, Any] | None:
-    """The run to compare with: the one named, else the nearest in knobs (the newest of equals); None for a first run.
+    """The run to compare with: the one named, else the nearest in settings (the newest of equals); None for a first run.
 
     A repeat of an experiment under another seed has the parent of that experiment.
     """
@@ -70,21 +70,21 @@ def find_parent(project: Project, wanted: str = "") -> dict[str, Any] | None:
     return next((record for record in runs if record["id"] == grandparent), None)
 
 
-def begin(project: Project, wanted: str = "", predict: str = "", bundle: str = "") -> dict[str, Any]:
-    """What a new run is about: its parent, the knobs it changes and the prediction.
+def begin(project: Project, wanted: str = "", hypothesis: str = "", allow_multiple: str = "") -> dict[str, Any]:
+    """What a new run is about: its parent, the settings it changes and the hypothesis.
 
-    Raises UserError when it changes several knobs at once and `bundle` does not say why: what came of it could then not
+    Raises UserError when it changes several settings at once and `allow_multiple` does not say why: what came of it could then not
     be put down to any of them.
     """
     parent = find_parent(project, wanted)
     changed = changes(parent["config"], project.config.model_dump()) if parent else {}
-    if parent and len(changed) > 1 and not bundle:
+    if parent and len(changed) > 1 and not allow_multiple:
         words = ", ".join(f"{name} ({old!r} -> {new!r})" for name, (old, new) in changed.items())
         project.overrule(
-            f"this run changes {len(changed)} knobs against {parent['id']}: {words}",
-            '; change one at a time, or say why they belong together: --bundle "why"',
+            f"this run changes {len(changed)} settings against {parent['id']}: {words}",
+            '; change one at a time, or say why they belong together: --allow-multiple "why"',
         )
-    return {"parent": parent["id"] if parent else "", "changed": changed, "prediction": predict, "bundle": bundle}
+    return {"parent": parent["id"] if parent else "", "changed": changed, "hypothesis": hypothesis, "allow_multiple": allow_multiple}
 
 
 def repeats(runs: list[dict[str, Any]], config: dict[str, Any]) -> dict[int, dict[str, Any]]:
@@ -150,8 +150,8 @@ def saved_truth(folder: Path) -> metrics.Truth:
 def sentence(experiment: dict[str, Any], metric: str) -> str:
     """An experiment in one line."""
     if not experiment["parent"]:
-        return "no run with other knobs yet: nothing to compare with"
-    changed = ", ".join(f"{k} {old!r} -> {new!r}" for k, (old, new) in experiment["changed"].items()) or "no knob"
+        return "no run with other settings yet: nothing to compare with"
+    changed = ", ".join(f"{k} {old!r} -> {new!r}" for k, (old, new) in experiment["changed"].items()) or "no setting"
     found = experiment["difference"]
     n = len(found["seeds"])
     note = "" if n >= SEEDS else f" ({n} paired seed{'s' * (n != 1)} of the {SEEDS} a verdict takes)"

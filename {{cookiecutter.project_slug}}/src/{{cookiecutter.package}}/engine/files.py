@@ -22,7 +22,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the s
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write to a temporary neighbour, fsync, rename, fsync the folder: a crash leaves the old file or the new one."""
+    """Write to a temporary neighbor, fsync, rename, fsync the folder: a crash leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -33,7 +33,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(
-            f"{path} cannot be written: {error.strerror}; free some space or mend the permissions"
+            f"{path} cannot be written: {error.strerror}; free some space or fix the permissions"
         ) from None
     sync_folder(path.parent)
 
@@ -68,14 +68,14 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def read_json(path: Path, what: str, mend: str) -> Any:
-    """The JSON in `path`, or a UserError that says what the file is for and how to mend it."""
+def read_json(path: Path, what: str, fix: str) -> Any:
+    """The JSON in `path`, or a UserError that says what the file is for and how to fix it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} ({what}) does not exist; {mend}") from None
+        raise UserError(f"{path} ({what}) does not exist; {fix}") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} ({what}) cannot be read: {error}; {mend}") from None
+        raise UserError(f"{path} ({what}) cannot be read: {error}; {fix}") from None
 
 
 def safe_cell(value: Any) -> Any:

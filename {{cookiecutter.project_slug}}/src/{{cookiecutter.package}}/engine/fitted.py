@@ -22,7 +22,7 @@ MODEL = "model"  # folder of a saved plain model inside its run folder
 
 @dataclass
 class Fitted:
-    """name: "network" or the baseline's name. prep: the preprocessing it was trained with. config: its knobs."""
+    """name: "network" or the baseline's name. prep: the preprocessing it was trained with. config: its settings."""
 
     name: str
     task: Task
@@ -50,8 +50,8 @@ def load_fitted(project: Project, record: dict[str, Any]) -> Fitted:
     return Fitted(name, task, config, prep, model=model.to(find_device(config)))
 
 
-def load_rival(project: Project, record: dict[str, Any], train: Data) -> Fitted | None:
-    """The best simple model of a baseline record: from its files, else fitted again with the knobs of that record.
+def load_competitor(project: Project, record: dict[str, Any], train: Data) -> Fitted | None:
+    """The best simple model of a baseline record: from its files, else fitted again with the settings of that record.
 
     None when the best one ignores the input: no `Baseline` stands behind it.
     """
@@ -59,16 +59,16 @@ def load_rival(project: Project, record: dict[str, Any], train: Data) -> Fitted 
     if (folder / MODEL).is_dir():
         folder, config, prep = _origin(project, record)
         return Fitted(name, task, config, prep, baseline=task.load_baseline(config, prep, folder / MODEL))
-    config = make_config(task.knobs, record["config"], f"the config of {record['id']}")
+    config = make_config(task.settings, record["config"], f"the config of {record['id']}")
     prep = task.prepare(config, train)
     fitted = task.baselines(config, prep, train, only=name)
     return Fitted(name, task, config, prep, baseline=fitted[name]) if name in fitted else None
 
 
 def _origin(project: Project, record: dict[str, Any]) -> tuple[Path, Config, dict[str, Any]]:
-    """Folder, knobs and preprocessing of a finished run."""
+    """Folder, settings and preprocessing of a finished run."""
     folder = project.root / "runs" / record["id"]
-    config = make_config(project.task.knobs, record["config"], f"the config of {record['id']}")
+    config = make_config(project.task.settings, record["config"], f"the config of {record['id']}")
     again = f"put them back, or run it again: recipe {record['step'].replace('_', '-')}"
     prep = read_json(folder / "prep.json", "the preprocessing of a run", again)
     if record["result"].get("weights") not in (None, weights_hash(folder)):

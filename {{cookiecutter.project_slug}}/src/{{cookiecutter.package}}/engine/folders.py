@@ -1,4 +1,4 @@
-"""The files of a folder of images, the same for training, `predict` and `new-data`. Links are followed or refused."""
+"""The files of a folder of images, the same for training, `predict` and `init`. Links are followed or refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _walk(folder: Path, around: tuple[tuple[int, int], ...]) -> Iterator[Path]:
         status = folder.stat()
         entries = list(os.scandir(folder))
     except OSError as error:
-        raise UserError(f"folder {folder} cannot be listed: {error.strerror}; mend its permissions") from None
+        raise UserError(f"folder {folder} cannot be listed: {error.strerror}; fix its permissions") from None
     here = (status.st_dev, status.st_ino)
     if here in around:
         raise UserError(f"{folder} is a link to {folder.resolve()}, which it lies in: it never ends; remove the link")

@@ -19,7 +19,7 @@ GATES: dict[str, tuple[str, ...]] = {
     "split": ("audit",),
     "baseline": ("audit", "split"),
     "check": ("audit", "split"),
-    "lr-range": ("audit", "split", "check"),
+    "lr-find": ("audit", "split", "check"),
     "train": ("audit", "split", "baseline", "check"),
     "learning-curve": ("audit", "split", "check"),
     "ablate": ("audit", "split", "baseline", "check"),
@@ -71,7 +71,7 @@ def _steps(project: Project, step: str, model: Record | None) -> list[str]:
 
 
 def standing(project: Project, step: str, model: Record | None = None) -> list[Record]:
-    """The records of a step that count now, none where it was not done for this data and these knobs.
+    """The records of a step that count now, none where it was not done for this data and these settings.
 
     An audit is its newest record and the newest reviewed sheet; training and evaluation are those of the model.
     """
@@ -109,7 +109,7 @@ def _problem(project: Project, step: str, records: list[Record], model: Record |
 
 
 def _command(project: Project, step: str) -> str:
-    """What to type to do a step, with the knobs of the command line that it depends on."""
+    """What to type to do a step, with the settings of the command line that it depends on."""
     fields = type(project.config).model_fields
     touching = [
         name

@@ -123,8 +123,8 @@ def _stacked(config: Config, frame: pl.DataFrame, test: pl.DataFrame) -> pl.Data
 def _refuse_empty(config: Config, frame: pl.DataFrame, path: Path) -> None:
     """Raise UserError where there is no train, nothing but train, or a part without a single target."""
     name = column(config)
-    counts = pl.DataFrame({"part": frame[name], "labelled": frame[config.target].is_not_null()})
-    known = dict(counts.group_by("part").agg(pl.col("labelled").sum()).rows())
+    counts = pl.DataFrame({"part": frame[name], "labeled": frame[config.target].is_not_null()})
+    known = dict(counts.group_by("part").agg(pl.col("labeled").sum()).rows())
     if "train" not in known or len(known) == 1:
         raise UserError(
             f"the split given by {path} has {' and '.join(sorted(known))} rows alone; it needs train rows, and val or test rows"

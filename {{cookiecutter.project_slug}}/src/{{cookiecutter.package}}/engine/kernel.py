@@ -58,7 +58,7 @@ class Kernel:
 
 def fit_kernel(config: Config, x: np.ndarray, y: np.ndarray, c: float = 1.0) -> dict[str, np.ndarray]:
     """The arrays of a Kernel for features x [n, d] and classes y [n], all of 0..k-1 present; scikit-learn's usual gamma,
-    inverse regularisation c: its usual 1 on standardised features, more where they are taken as they are."""
+    inverse regularization c: its usual 1 on standardized features, more where they are taken as they are."""
     from sklearn.svm import SVC
 
     svc = SVC(C=c, class_weight="balanced" if config.class_weights == "balanced" else None).fit(x, y)

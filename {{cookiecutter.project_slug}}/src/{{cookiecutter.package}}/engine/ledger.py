@@ -91,8 +91,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'run':<20} {'status':<6} {'result':<36} {'against its parent':<44} changed; predicted; why"]
     for row in rows:
         result = f"{row['metric']} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}]" if "metric" in row else ""
-        changed = " ".join(f"{knob}={value}" for knob, value in row["overrides"].items())
-        notes = [changed, row.get("prediction", ""), row.get("bundle", ""), row["force"]]
+        changed = " ".join(f"{setting}={value}" for setting, value in row["overrides"].items())
+        notes = [changed, row.get("hypothesis", ""), row.get("allow_multiple", ""), row["force"]]
         words = "; ".join(" ".join(note.split()) for note in notes if note)
         lines.append(f"{row['id']:<20} {row['status']:<6} {result:<36} {_against(row):<44} {words}".rstrip())
     return "\n".join([*lines, *_progress(rows)])

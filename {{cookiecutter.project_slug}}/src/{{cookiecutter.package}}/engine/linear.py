@@ -13,27 +13,27 @@ import numpy as np
 from ..config import Config
 from ..task import Data
 
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularisation tried on an inner part of the training rows
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularization tried on an inner part of the training rows
 
 
 @dataclass
 class Linear:
-    """Linear in features(data) [n, d], centred and scaled -> outputs [n, k]. centre [d], scale [d] or [], weights [d, k],
+    """Linear in features(data) [n, d], centered and scaled -> outputs [n, k]. center [d], scale [d] or [], weights [d, k],
     bias [k]; these arrays are what `file` holds."""
 
     file: str
     features: Callable[[Data], np.ndarray]
-    centre: np.ndarray
+    center: np.ndarray
     scale: np.ndarray
     weights: np.ndarray
     bias: np.ndarray
 
     def predict(self, data: Data) -> np.ndarray:
-        x = (self.features(data) - self.centre) / self.scale
+        x = (self.features(data) - self.center) / self.scale
         return np.asarray(x @ self.weights + self.bias, dtype=np.float32)
 
     def save(self, folder: Path) -> None:
-        np.savez(folder / self.file, centre=self.centre, scale=self.scale, weights=self.weights, bias=self.bias)
+        np.savez(folder / self.file, center=self.center, scale=self.scale, weights=self.weights, bias=self.bias)
 
 
 def fit_linear(config: Config, prep: dict[str, Any], x: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

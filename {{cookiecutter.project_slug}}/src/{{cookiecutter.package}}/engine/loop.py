@@ -21,15 +21,15 @@ from . import checkpoint, metrics, stop
 from .losses import Loss, make_loss
 from .memory import freed_kept
 from .nonfinite import NonFinite, tolerated
-from .optim import make_optimiser, rate_factor, set_rate
-from .parts import together
+from .optim import make_optimizer, lr_factor, set_lr
+from .splits import together
 from .project import Project, Run
 from .resume import STARTED, Progress, restore, save_best, save_last, started
 from .seed import generator, seed_everything
 from .terminal import Bar
 from .track import make_tracker
-from .watch import Watch
-from .world import ALONE, World
+from .step_monitor import StepMonitor
+from .distributed import SINGLE, Distributed
 
 CURVED = 2_000  # validation examples whose loss is kept for every epoch
 SAVE_SECONDS = 600.0  # `last` is also saved this often inside an epoch: what a crash can cost
@@ -75,7 +75,7 @@ def plan(examples: Examples, batch_size: int, seed: int | None = None, epoch: in
 
 
 def shuffled(n: int, random: torch.Generator, stretch: int = 1) -> Tensor:
-    """A random order of n examples. Where they lie on disk, `stretch` > 1 neighbours are read together: stretches come in
+    """A random order of n examples. Where they lie on disk, `stretch` > 1 neighbors are read together: stretches come in
     random order, and so do the examples of STRETCHES of them, which are as many places of the file as a batch mixes."""
     if stretch == 1 or n <= stretch * STRETCHES:
         return torch.randperm(n, generator=random)
@@ -115,59 +115,59 @@ def step(
     model: nn.Module,
     batches: list[Batch],
     loss: Loss,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     config: Config,
     observe: Callable[[], None] = lambda: None,
-    world: World = ALONE,
+    distributed: Distributed = SINGLE,
     examples: int = 0,
 ) -> float:
-    """One optimiser step over all examples of `batches` together; returns their summed loss.
+    """One optimizer step over all examples of `batches` together; returns their summed loss.
 
     The gradient is that of the mean over all examples, however they are cut into batches. Of several processes each has
     its own share as `batches`; `examples` is then the number in all of them, and their gradients are averaged on the
-    way back. `observe` sees the gradients before they are clipped. Raises NonFinite, with weights and optimiser
+    way back. `observe` sees the gradients before they are clipped. Raises NonFinite, with weights and optimizer
     untouched, when loss or gradient is not finite, in every process alike.
     """
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]  # model.parameters() takes 40 us
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]  # model.parameters() takes 40 us
     device = parameters[0].device
     examples = examples or sum(len(batch.y) for batch in batches)
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     parts = []
     for number, batch in enumerate(batches, start=1):
         batch = batch.to(device)
-        with world.holding(model, number < len(batches)):
+        with distributed.no_sync(model, number < len(batches)):
             with autocast(config, device):
                 output = model(batch.x)
             part = loss(output.float(), batch).sum()
-            (part / (examples / world.size)).backward()  # processes average their gradients
+            (part / (examples / distributed.size)).backward()  # processes average their gradients
         parts.append(part.detach())
     observe()
     total_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    *sums, norm = torch.stack([*world.sums(parts), world.whole(total_norm)]).tolist()  # the one wait for the device
+    *sums, norm = torch.stack([*distributed.all_reduce(parts), distributed.full_tensor(total_norm)]).tolist()  # the one wait for the device
     if not math.isfinite(sum(sums) + norm):
         what = f"the gradient norm is {norm} and the loss {sum(sums) / examples}"
-        raise NonFinite(what, world.everyone(batches))
+        raise NonFinite(what, distributed.all_gather(batches))
     if 0 < config.clip < norm:
         nn.utils.clip_grads_with_norm_(parameters, config.clip, total_norm)
-    optimiser.step()
+    optimizer.step()
     return sum(sums)
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, examples: Examples, config: Config, world: World = ALONE) -> np.ndarray:
+def predict(model: nn.Module, examples: Examples, config: Config, distributed: Distributed = SINGLE) -> np.ndarray:
     """Outputs [n, k] float32 for all examples, in their own order, in evaluation mode and in the training precision."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     batches = plan(examples, 4 * config.batch_size)
     parts, rows = [], []
-    for batch, _ in world.shares(examples, batches):
+    for batch, _ in distributed.shares(examples, batches):
         with autocast(config, device):
             parts.append(model(batch.to(device).x).float())
         rows.append(batch.index)
     outputs = torch.cat(parts).cpu()  # once, so that no batch waits for the device
     model.train(was_training)
-    return world.assembled(outputs, torch.cat(rows), len(examples)).numpy()
+    return distributed.assembled(outputs, torch.cat(rows), len(examples)).numpy()
 
 
 def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray:
@@ -183,7 +183,7 @@ def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray
 
 
 def planned_steps(config: Config, train: Examples) -> int:
-    """Optimiser steps the schedule reckons with. For ranking an estimate: whole queries are packed anew in each epoch."""
+    """Optimizer steps the schedule reckons with. For ranking an estimate: whole queries are packed anew in each epoch."""
     return config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
 
 
@@ -204,58 +204,58 @@ def fit(
     passed over; the next one raises NonFinite. Raises Stopped (after saving) on a signal. `each_epoch` may end the run
     by raising. Of several processes each calls this; the first alone writes, and returns with the best weights.
     """
-    config, task, world = project.config, project.task, project.world
+    config, task, distributed = project.config, project.task, project.distributed
     track = make_tracker(run)  # before seeding: it may draw random numbers of its own
     seed_everything(config.seed, config.deterministic)
     device = find_device(config)
-    model = world.shard(config, task, task.model(config, prep).to(device))
-    loss, optimiser = make_loss(config, prep), make_optimiser(config, task, model)
+    model = distributed.shard(config, task, task.model(config, prep).to(device))
+    loss, optimizer = make_loss(config, prep), make_optimizer(config, task, model)
     compiled: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
     steps = planned_steps(config, train)
-    watch, bar = Watch(run, model, steps), Bar(steps, project.quiet, most=bool(config.patience))
+    monitor, bar = StepMonitor(run, model, steps), Bar(steps, project.quiet, most=bool(config.patience))
     if not resume:
         run.save(STARTED, started(project))
-    progress = restore(project, run, model, optimiser, watch) if resume else Progress()
+    progress = restore(project, run, model, optimizer, monitor) if resume else Progress()
 
-    with freed_kept(), stop.on_signals(relayed=world.size > 1) as signals:
+    with freed_kept(), stop.on_signals(relayed=distributed.size > 1) as signals:
         saved = time.monotonic()
         while progress.epoch < config.epochs and not progress.stopped:
             began, waited = time.perf_counter(), 0.0
             task.set_trainable(config, model, progress.epoch)
             model.train()
-            forward = world.wrap(compiled)
+            forward = distributed.wrap(compiled)
             todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]
-            batches = world.shares(train, todo, progress.epoch, augment=True)
+            batches = distributed.shares(train, todo, progress.epoch, augment=True)
             while group := take(batches, config.accumulate):
                 waited += group.seconds
-                set_rate(optimiser, config.lr * progress.plateau * rate_factor(config, progress.step, steps))
-                world.seed(config.seed, progress.step)
-                observe = watch.observer(progress.step)
+                set_lr(optimizer, config.lr * progress.plateau * lr_factor(config, progress.step, steps))
+                distributed.seed(config.seed, progress.step)
+                observe = monitor.observer(progress.step)
                 with tolerated(run, model, loss, progress, skip):
                     progress.loss_sum += step(
-                        forward, group.batches, loss, optimiser, config, observe, world, group.examples
+                        forward, group.batches, loss, optimizer, config, observe, distributed, group.examples
                     )
                     progress.seen += group.examples
-                    watch.after(progress.step)
+                    monitor.after(progress.step)
                 progress.step += 1
                 bar.at(progress.step)
                 progress.batches += len(group.batches)
-                signal, due = world.agree(signals.received, time.monotonic() - saved > SAVE_SECONDS)
+                signal, due = distributed.agree(signals.received, time.monotonic() - saved > SAVE_SECONDS)
                 if signal or due:
                     saved = time.monotonic()
-                    save_last(project, run, model, optimiser, progress, watch)
+                    save_last(project, run, model, optimizer, progress, monitor)
                 if signal:
                     raise Stopped(signal)
-            outputs = predict(model, val, config, world)
+            outputs = predict(model, val, config, distributed)
             each = losses_of(loss, outputs, val)
-            row = world.same(
+            row = distributed.broadcast(
                 {
                     "epoch": progress.epoch,
                     "train_loss": progress.loss_sum / max(progress.seen, 1),
                     "val_loss": float(each.mean(dtype=np.float64)),
                     "val_metric": metrics.score(config, prep, outputs, val.y.cpu().numpy(), query_of(val)),
-                    "lr": optimiser.param_groups[0]["lr"] / optimiser.param_groups[0]["scale"],
-                    "grad_norm": watch.norm,
+                    "lr": optimizer.param_groups[0]["lr"] / optimizer.param_groups[0]["scale"],
+                    "grad_norm": monitor.norm,
                     "seen": progress.seen,
                     "seconds": time.perf_counter() - began,
                     "loader_seconds": waited,
@@ -266,28 +266,28 @@ def fit(
             improved = close_epoch(config, progress)
             if improved:
                 save_best(project, run, model, progress)
-            save_last(project, run, model, optimiser, progress, watch)
+            save_last(project, run, model, optimizer, progress, monitor)
             saved = time.monotonic()
             report_epoch(project, progress, improved)
             each_epoch(progress)
             track.log(progress.curves[-1], progress.step)
-            if signal := world.agree(signals.received, False)[0]:
+            if signal := distributed.agree(signals.received, False)[0]:
                 raise Stopped(signal)
     if progress.best_epoch < 0:
         raise UserError(f"{progress.stopped}, in every epoch: there is no best model; try lr={config.lr / 10:g}")
-    if not world.first:
+    if not distributed.first:
         return model, progress
-    model = world.plain(model, lambda: task.model(config, prep).to(device))
+    model = distributed.unwrapped(model, lambda: task.model(config, prep).to(device))
     best = checkpoint.load(run.folder / "checkpoints", "best", project.say, progress.best_step)
     task.load_state(model, best.weights)
-    watch.save()
+    monitor.save()
     track.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best})
     return model, progress
 
 
 @dataclass
 class Taken:
-    """Micro-batches of one optimiser step, the examples that all processes have in them, and the seconds spent waiting."""
+    """Micro-batches of one optimizer step, the examples that all processes have in them, and the seconds spent waiting."""
 
     batches: list[Batch]
     examples: int
@@ -298,7 +298,7 @@ class Taken:
 
 
 def take(batches: Iterator[tuple[Batch, int]], count: int) -> Taken:
-    """The next `count` of what `World.shares` yields, fewer at the end, with the time the loader took."""
+    """The next `count` of what `Distributed.shares` yields, fewer at the end, with the time the loader took."""
     before = time.perf_counter()
     taken = list(islice(batches, count))
     seconds = time.perf_counter() - before

@@ -19,7 +19,7 @@ def make_loss(config: Config, prep: dict[str, Any]) -> Loss:
     """The configured loss: (output [b, k], batch) -> loss per example [b].
 
     Accumulation is equal to the large batch because the loop divides the sum by the number of examples in the whole
-    optimiser step; class weights have mean one over the training part for the same reason.
+    optimizer step; class weights have mean one over the training part for the same reason.
     """
     name, outputs = config.resolved_loss, prep["outputs"]
     weights = class_weights(prep["prior"]) if config.class_weights == "balanced" and prep["prior"] else None
@@ -69,7 +69,7 @@ def classification(output: Tensor, y: Tensor, smoothing: float, gamma: float) ->
 
 
 def pairwise(score: Tensor, relevance: Tensor, query: Tensor) -> Tensor:
-    """Bayesian personalised ranking (Rendle et al. 2009) over every pair of one query with unequal relevance.
+    """Bayesian personalized ranking (Rendle et al. 2009) over every pair of one query with unequal relevance.
 
     score, relevance, query: [b]. Each example carries the mean pair loss of its query, so long queries do not weigh
     more per row. Cost grows with b squared; a batch holds whole queries.
@@ -92,7 +92,7 @@ def expected_initial_loss(config: Config, prep: dict[str, Any], y: Tensor | None
     """The loss of a model that knows the class prior and nothing else; None where the loss has no such constant.
 
     Entropy of the prior for cross-entropy (ln k when balanced, 0.693 for two equal classes), variance 1 for squared
-    error on a standardised target, ln 2 for a pair. `y`: the classes [n] that it is expected on, where they are few and
+    error on a standardized target, ln 2 for a pair. `y`: the classes [n] that it is expected on, where they are few and
     chance moves their shares; with balanced weights one rare example more or less is a good part of the loss.
     """
     name, prior = config.resolved_loss, torch.tensor(prep["prior"], dtype=torch.float64)

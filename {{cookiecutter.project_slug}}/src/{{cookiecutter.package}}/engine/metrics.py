@@ -1,6 +1,6 @@
 """Metrics over whole splits, each with a bootstrap interval. Outputs are [n, k] as the network gives them.
 
-y is numpy [n]: class numbers, 0/1 for binary, standardised values, or relevance; regression metrics are in target units.
+y is numpy [n]: class numbers, 0/1 for binary, standardized values, or relevance; regression metrics are in target units.
 Every metric is a function of row weights W [b, n]: all ones give its value, multinomial counts give b resamples at
 once (Efron 1979). For ranking a row of W weighs queries. Rows that belong together (a group) are drawn together.
 """
@@ -41,7 +41,7 @@ class Measure(NamedTuple):
     of: Weighted
     n: int
     together: np.ndarray | None
-    chances: int
+    trials: int
 
 
 def probabilities(config: Config, prep: dict[str, Any], outputs: np.ndarray) -> np.ndarray:
@@ -132,7 +132,7 @@ def estimate(
     measured = measure(config, prep, name, outputs, Truth(y, query, together), decided)
     found = _with_interval(config, measured)
     if found["low"] == found["high"] and found["value"] in (0.0, 1.0) and name not in UNBOUNDED:
-        low, high = wilson(round(found["value"] * measured.chances), measured.chances)
+        low, high = wilson(round(found["value"] * measured.trials), measured.trials)
         scale = max(config.cost_false_positive, config.cost_false_negative) if name == "cost" else 1.0
         return {"value": found["value"], "low": scale * low, "high": scale * high}
     return found
@@ -141,8 +141,8 @@ def estimate(
 def wilson(hits: float, n: float) -> tuple[float, float]:
     """95 % score interval of a share (Wilson 1927). For n of n it starts at n / (n + 3.84), near the rule of three."""
     z2 = 1.959964**2
-    centre, spread = hits + z2 / 2, math.sqrt(z2 * (max(hits * (n - hits), 0.0) / n + z2 / 4))
-    low, high = (centre - spread) / (n + z2), (centre + spread) / (n + z2)
+    center, spread = hits + z2 / 2, math.sqrt(z2 * (max(hits * (n - hits), 0.0) / n + z2 / 4))
+    low, high = (center - spread) / (n + z2), (center + spread) / (n + z2)
     return (0.0 if hits == 0 else low), (1.0 if hits == n else high)
 
 
@@ -230,30 +230,30 @@ def measure(
         real = truth.y * prep["target_scale"] + prep["target_mean"]
         return Measure(_regression(metric, values(prep, outputs), real), n, together, n)
     y = truth.y.astype(int)
-    chance = probabilities(config, prep, outputs)
-    guess = on_own_rows(config, chance, y, together) if decided is None else decided
+    probability = probabilities(config, prep, outputs)
+    prediction = on_own_rows(config, probability, y, together) if decided is None else decided
     groups = n if together is None else len(np.unique(together))
-    chances = min(_chances(metric, guess, y), groups)
-    return Measure(_of_classes(config, metric, (outputs, chance), y, guess), n, together, chances)
+    trials = min(_trials(metric, prediction, y), groups)
+    return Measure(_of_classes(config, metric, (outputs, probability), y, prediction), n, together, trials)
 
 
 def _of_classes(
-    config: Config, metric: str, outputs: tuple[np.ndarray, np.ndarray], truth: np.ndarray, guess: np.ndarray
+    config: Config, metric: str, outputs: tuple[np.ndarray, np.ndarray], truth: np.ndarray, prediction: np.ndarray
 ) -> Weighted:
     """A metric of classification. outputs: as the network gives them [n, k], and as probabilities [n, c]."""
-    raw, chance = outputs
+    raw, probability = outputs
     if metric in ("auc", "average_precision"):
         if config.task == "binary":
             curve = auc if metric == "auc" else average_precision
             return curve(raw[:, 0], truth)
-        return order.over_classes(metric, chance, truth)
+        return order.over_classes(metric, probability, truth)
     if metric == "log_loss":
-        return _mean(-np.log(np.clip(chance[np.arange(len(truth)), truth], 1e-15, None)))
+        return _mean(-np.log(np.clip(probability[np.arange(len(truth)), truth], 1e-15, None)))
     if metric == "cost":
-        return _mean(costs(config, guess, truth))
+        return _mean(costs(config, prediction, truth))
     if metric == "accuracy":
-        return _mean((guess == truth).astype(float))
-    return _by_class(metric, guess, truth, chance.shape[1])
+        return _mean((prediction == truth).astype(float))
+    return _by_class(metric, prediction, truth, probability.shape[1])
 
 
 def _ranking(outputs: np.ndarray, truth: Truth) -> Measure:
@@ -269,41 +269,41 @@ def _ranking(outputs: np.ndarray, truth: Truth) -> Measure:
     )
 
 
-def _chances(metric: str, guess: np.ndarray, y: np.ndarray) -> int:
+def _trials(metric: str, prediction: np.ndarray, y: np.ndarray) -> int:
     """How many rows could each have spoilt a perfect score: those of the rarest class where the metric looks at classes one
     by one, of the positive class for f1, recall and average precision, those that were called positive for precision."""
     if metric in ("accuracy", "cost"):
         return len(y)
     if metric in ("f1", "average_precision", "recall") and int(y.max()) < 2:
         return max(int((y == 1).sum()), 1)
-    return max(int((guess == 1).sum()), 1) if metric == "precision" else int(np.unique(y, return_counts=True)[1].min())
+    return max(int((prediction == 1).sum()), 1) if metric == "precision" else int(np.unique(y, return_counts=True)[1].min())
 
 
-def costs(config: Config, guess: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def costs(config: Config, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Declared cost of each decision [n]."""
-    return np.where(guess > truth, config.cost_false_positive, np.where(guess < truth, config.cost_false_negative, 0.0))
+    return np.where(prediction > truth, config.cost_false_positive, np.where(prediction < truth, config.cost_false_negative, 0.0))
 
 
 def _mean(each: np.ndarray) -> Weighted:
     return lambda w: (w @ each) / w.sum(1)
 
 
-def _regression(metric: str, guess: np.ndarray, truth: np.ndarray) -> Weighted:
-    square = (guess - truth) ** 2
+def _regression(metric: str, prediction: np.ndarray, truth: np.ndarray) -> Weighted:
+    square = (prediction - truth) ** 2
     if metric == "rmse":
         return lambda w: np.sqrt(_mean(square)(w))
     if metric == "mae":
-        return _mean(np.abs(guess - truth))
+        return _mean(np.abs(prediction - truth))
     truth = truth - truth.mean()  # the variance of large values with a small spread would cancel to nothing
     return lambda w: 1 - _mean(square)(w) / np.maximum(_mean(truth**2)(w) - _mean(truth)(w) ** 2, 1e-300)
 
 
-def _by_class(metric: str, guess: np.ndarray, truth: np.ndarray, k: int) -> Weighted:
+def _by_class(metric: str, prediction: np.ndarray, truth: np.ndarray, k: int) -> Weighted:
     """balanced_accuracy, macro_f1 over the classes that occur; or f1, precision, recall of the positive class."""
-    is_true, is_guess = np.eye(k)[truth], np.eye(k)[guess]
+    is_true, is_predicted = np.eye(k)[truth], np.eye(k)[prediction]
 
     def weighted(w: np.ndarray) -> np.ndarray:
-        hit, support, called = w @ (is_true * is_guess), w @ is_true, w @ is_guess
+        hit, support, called = w @ (is_true * is_predicted), w @ is_true, w @ is_predicted
         of = {"balanced_accuracy": support, "recall": support, "precision": called}.get(metric, (support + called) / 2)
         with np.errstate(invalid="ignore", divide="ignore"):
             each = hit / of

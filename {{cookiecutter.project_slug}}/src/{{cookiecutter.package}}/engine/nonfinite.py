@@ -21,7 +21,7 @@ BATCH = "broken_batch.safetensors"
 
 
 class NonFinite(Exception):
-    """The loss or a gradient is not a number; raised before the optimiser could spread it into the weights.
+    """The loss or a gradient is not a number; raised before the optimizer could spread it into the weights.
 
     batches: the micro-batches of the step, of all processes. where: the first layer that broke, once `explain` has found it.
     """
@@ -45,7 +45,7 @@ def explain(broken: NonFinite, run: Run, model: nn.Module, loss: Loss, step: int
         buffer.copy_(old)
     broken.where = f"{found or 'nothing when the batch was run again'} (step {step}, see {run.id}/{BATCH})"
     tensors = {f"{i}.{name}": tensor for i, b in enumerate(broken.batches) for name, tensor in _tensors(b).items()}
-    if not run.project.world.first:
+    if not run.project.distributed.first:
         return
     temporary = run.folder / f".{BATCH}.tmp"
     try:

@@ -1,4 +1,4 @@
-"""The optimiser with its parameter groups, and the learning rate as a function of the step."""
+"""The optimizer with its parameter groups, and the learning rate as a function of the step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..config import Config
 from ..task import Task
 
 
-def make_optimiser(config: Config, task: Task, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(config: Config, task: Task, model: nn.Module) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019) or SGD with Nesterov momentum over every parameter of the model.
 
     Weight decay is decoupled and spares biases, norms and embeddings. Frozen parameters are included: they get no
@@ -23,7 +23,7 @@ def make_optimiser(config: Config, task: Task, model: nn.Module) -> torch.optim.
         decay = 0.0 if parameter.ndim < 2 or id(parameter) in spared else config.weight_decay
         groups.setdefault((decay, task.rate_scale(config, name)), []).append(parameter)
     param_groups = [{"params": p, "weight_decay": d, "scale": s, "lr": config.lr * s} for (d, s), p in groups.items()]
-    if config.optimiser == "sgd":
+    if config.optimizer == "sgd":
         return torch.optim.SGD(param_groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     return torch.optim.AdamW(param_groups, lr=config.lr, fused=can_fuse(model))
 
@@ -33,7 +33,7 @@ def can_fuse(model: nn.Module) -> bool:
     return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters())
 
 
-def rate_factor(config: Config, step: int, steps: int) -> float:
+def lr_factor(config: Config, step: int, steps: int) -> float:
     """Learning rate at `step` (0-based) of `steps`, as a share of config.lr.
 
     Linear warm-up over the first `warmup` share, reaching 1; then cosine or linear to 0, or constant. one_cycle
@@ -49,7 +49,7 @@ def rate_factor(config: Config, step: int, steps: int) -> float:
     return max(1.0 - progress, 0.0) if config.schedule == "linear" else 1.0
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set every group's learning rate to `rate` times the group's own factor."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group["scale"]
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["scale"]

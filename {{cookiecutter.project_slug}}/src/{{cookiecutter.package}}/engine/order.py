@@ -48,17 +48,17 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> Weighted:
     return weighted
 
 
-def over_classes(metric: str, chance: np.ndarray, truth: np.ndarray) -> Weighted:
+def over_classes(metric: str, probability: np.ndarray, truth: np.ndarray) -> Weighted:
     """AUC or average precision of each class against the rest, averaged over the classes that occur. chance: [n, c].
 
     With weights it is its tangent at equal weights (the infinitesimal jackknife, Efron 1982): exact resamples of all classes
     would take minutes where this takes one product of matrices.
     """
     tangent = _auc_tangent if metric == "auc" else _precision_tangent
-    there = [c for c in range(chance.shape[1]) if 0 < (truth == c).sum() < len(truth)]
+    there = [c for c in range(probability.shape[1]) if 0 < (truth == c).sum() < len(truth)]
     if not there:
         return lambda w: np.full(len(w), np.nan)
-    found = [tangent(chance[:, c], truth == c) for c in there]
+    found = [tangent(probability[:, c], truth == c) for c in there]
     value, slope = float(np.mean([v for v, _ in found])), np.mean([g for _, g in found], axis=0)
     return lambda w: np.clip(value + (w - 1) @ slope, 0.0, 1.0)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.finding import Finding
+from ..checks.check_result import CheckResult
 from ..config import GROUPS, Config, make_config
 from ..errors import UserError
 from ..task import Data, Task
@@ -33,7 +33,7 @@ from . import ledger
 from .files import read_json, to_json, write_atomic
 from .target import without_classes
 from .terminal import say
-from .world import ALONE, World
+from .distributed import SINGLE, Distributed
 
 LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", "scikit-learn", "lightgbm", "pydantic")
 
@@ -42,7 +42,7 @@ DEPENDS = {
     "audit": ("data",),
     "split": ("data", "split"),
     "baseline": ("data", "split", "preprocessing", "evaluation"),
-    "check": ("data", "split", "preprocessing", "model", "loss", "optimiser", "code"),
+    "check": ("data", "split", "preprocessing", "model", "loss", "optimizer", "code"),
     "train": ("data", "split"),
 }
 SCHEMA = 1
@@ -51,8 +51,8 @@ TAME = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.pager=cat"
 
 @dataclass
 class Project:
-    """root: folder of recipe.toml. overrides: the knobs given on the command line. force: why a gate is passed all the same.
-    world: the processes that train together. forced: what was gone past so far, here and in the runs this one rests on."""
+    """root: folder of recipe.toml. overrides: the settings given on the command line. force: why a gate is passed all the same.
+    distributed: the processes that train together. forced: what was gone past so far, here and in the runs this one rests on."""
 
     root: Path
     config: Config
@@ -60,8 +60,9 @@ class Project:
     overrides: dict[str, Any] = field(default_factory=dict)
     force: str = ""
     quiet: bool = False
-    world: World = ALONE
+    distributed: Distributed = SINGLE
     forced: list[str] = field(default_factory=list)
+    verbose: bool = False
 
     @property
     def ledger(self) -> Path:
@@ -69,7 +70,7 @@ class Project:
 
     @cached_property
     def data(self) -> Data:
-        """The labelled data as the config asks for it (exact duplicates dropped when `duplicates = "drop"`)."""
+        """The labeled data as the config asks for it (exact duplicates dropped when `duplicates = "drop"`)."""
         data = self.task.load(self.config, self.root)
         if self.config.duplicates == "drop":
             told = [name for name in data.frame.columns if data.roles.get(name) != "part"]
@@ -78,7 +79,7 @@ class Project:
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
-        """Hash of each thing a result depends on: the knobs by group, the bytes of the data, the source code."""
+        """Hash of each thing a result depends on: the settings by group, the bytes of the data, the source code."""
         parts = {group: self.config.fingerprint(group) for group in GROUPS if group != "tracking"}
         parts["data"] = hashlib.sha256((parts["data"] + self.data.sha256).encode()).hexdigest()[:16]
         parts["code"] = code_hash(self.config.modality)
@@ -89,10 +90,10 @@ class Project:
         if not self.quiet:
             say(text)
 
-    def variant(self, **knobs: Any) -> Project:
-        """The same project with other knobs; what was read from disk is kept where they do not touch it."""
-        config = make_config(type(self.config), {**self.config.model_dump(), **knobs}, "a variant of this project")
-        other = replace(self, config=config, overrides={**self.overrides, **knobs}, forced=[*self.forced])
+    def variant(self, **settings: Any) -> Project:
+        """The same project with other settings; what was read from disk is kept where they do not touch it."""
+        config = make_config(type(self.config), {**self.config.model_dump(), **settings}, "a variant of this project")
+        other = replace(self, config=config, overrides={**self.overrides, **settings}, forced=[*self.forced])
         same = config.fingerprint("data") == self.config.fingerprint("data") and config.split == self.config.split
         if "data" in self.__dict__ and same:
             other.__dict__["data"] = self.data
@@ -139,7 +140,7 @@ class Project:
                 number += 1
         except OSError as error:
             raise UserError(
-                f"{runs} cannot be written: {error.strerror}; mend its permissions or free some space"
+                f"{runs} cannot be written: {error.strerror}; fix its permissions or free some space"
             ) from None
         return Run(self, step, folder)
 
@@ -151,7 +152,7 @@ class Run:
     project: Project
     step: str
     folder: Path
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CheckResult] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.monotonic)  # the clock on the wall may be set back
@@ -163,12 +164,19 @@ class Run:
     def id(self) -> str:
         return self.folder.name
 
-    def add(self, finding: Finding) -> None:
-        """Keep a finding and show it."""
+    def add(self, finding: CheckResult) -> None:
+        """Keep a finding; show it if it asks for something, or under --verbose."""
         self.findings.append(finding)
-        self.project.say(describe(finding))
+        if self.project.verbose or finding.causes:
+            self.project.say(describe(finding))
 
-    def timed(self, check: Callable[..., Finding | list[Finding]], *args: Any) -> None:
+    def count(self) -> str:
+        """How many checks ended how, as in "34 passed, 2 not applicable"; '' where there was none."""
+        words = {"FAIL": "failed", "WARN": "warned", "PASS": "passed", "NOT APPLICABLE": "not applicable"}
+        verdicts: list[str] = [finding.verdict for finding in self.findings]
+        return ", ".join(f"{n} {word}" for verdict, word in words.items() if (n := verdicts.count(verdict)))
+
+    def timed(self, check: Callable[..., CheckResult | list[CheckResult]], *args: Any) -> None:
         """Run a check, note what it cost, keep and show what it found."""
         before = time.perf_counter()
         found = check(*args)
@@ -178,7 +186,7 @@ class Run:
 
     def save(self, name: str, value: Any) -> None:
         """Write `value` as JSON beside the record; of several processes the first does."""
-        if self.project.world.first:
+        if self.project.distributed.first:
             write_atomic(self.folder / name, to_json(value))
 
     def save_array(self, name: str, array: np.ndarray) -> None:
@@ -227,8 +235,8 @@ class Run:
 
 def read_record(path: Path) -> dict[str, Any]:
     """A finished run's record. Raises UserError when it is not one that `Run.finish` wrote there."""
-    mend = "restore it, or delete that run's folder"
-    record = read_json(path, "a run's record", mend)
+    fix = "restore it, or delete that run's folder"
+    record = read_json(path, "a run's record", fix)
     kinds = {
         "id": str,
         "step": str,
@@ -242,7 +250,7 @@ def read_record(path: Path) -> dict[str, Any]:
     }
     odd = [k for k, kind in kinds.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
     if odd or record["id"] != path.parent.name:
-        raise UserError(f"{path} is no record of {path.parent.name}: look at its {odd[0] if odd else 'id'}; {mend}")
+        raise UserError(f"{path} is no record of {path.parent.name}: look at its {odd[0] if odd else 'id'}; {fix}")
     return record
 
 
@@ -268,10 +276,10 @@ def _made(folder: Path) -> bool:
     return True
 
 
-def describe(finding: Finding) -> str:
+def describe(finding: CheckResult) -> str:
     """A finding as terminal text: one line when it passed, with causes and the next command when it has some."""
     label = "NOTE" if finding.causes and finding.verdict == "PASS" else finding.verdict
-    lines = [f"  {label:<14} {finding.check}: {finding.saw}"]
+    lines = [f"  {label:<14} {finding.check}: {finding.observed}"]
     if finding.causes:
         lines.append(f"{'':17}expected: {finding.expected}")
         lines += [f"{'':17}likely {i}: ({c.group}) {c.sentence}" for i, c in enumerate(finding.causes, start=1)]

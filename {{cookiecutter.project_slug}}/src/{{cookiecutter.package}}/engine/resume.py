@@ -18,14 +18,14 @@ from . import checkpoint
 from .files import read_json
 from .project import LIBRARIES, Project, Run, code_files, library_version
 from .seed import rng_state, set_rng_state
-from .watch import Watch
+from .step_monitor import StepMonitor
 
 STARTED = "started.json"  # what a run was started with, so that resuming can tell what changed
 
 
 @dataclass
 class Progress:
-    """Where training stands: enough, with weights, optimiser and generators, to go on bit for bit.
+    """Where training stands: enough, with weights, optimizer and generators, to go on bit for bit.
 
     batches: micro-batches of this epoch already used. loss_sum, seen: running sum of this epoch's training loss.
     plateau: factor of the plateau schedule. skipped: steps whose gradient was not finite and that were passed over.
@@ -49,39 +49,39 @@ class Progress:
 
 
 def save_last(
-    project: Project, run: Run, model: nn.Module, optimiser: Optimizer, progress: Progress, watch: Watch
+    project: Project, run: Run, model: nn.Module, optimizer: Optimizer, progress: Progress, monitor: StepMonitor
 ) -> None:
     """Write everything needed to go on from here, with any number of processes."""
-    world = project.world
-    weights, adapted = world.whole(project.task.state(model)), world.whole(optimiser.state_dict())
-    if world.first:
+    distributed = project.distributed
+    weights, adapted = distributed.full_tensor(project.task.state(model)), distributed.full_tensor(optimizer.state_dict())
+    if distributed.first:
         losses = torch.stack(progress.losses) if progress.losses else torch.empty(0)
-        state = {"optimiser": adapted, "rng": rng_state(), "watch": watch.state(), "losses": losses}
+        state = {"optimizer": adapted, "rng": rng_state(), "monitor": monitor.state(), "losses": losses}
         known = {name: value for name, value in vars(progress).items() if name != "losses"}
         checkpoint.save(run.folder / "checkpoints", "last", progress.step, weights, known, state)
 
 
 def save_best(project: Project, run: Run, model: nn.Module, progress: Progress) -> None:
     """Write the weights, the best so far."""
-    weights = project.world.whole(project.task.state(model))
-    if project.world.first:
+    weights = project.distributed.full_tensor(project.task.state(model))
+    if project.distributed.first:
         epoch = {"epoch": progress.best_epoch}
         checkpoint.save(run.folder / "checkpoints", "best", progress.step, weights, epoch)
 
 
-def restore(project: Project, run: Run, model: nn.Module, optimiser: Optimizer, watch: Watch) -> Progress:
-    """Put the newest whole `last` checkpoint of this run back into model, optimiser, generators and watch."""
-    task, world = project.task, project.world
-    saved = world.same(_newest(project, run) if world.first else None)
+def restore(project: Project, run: Run, model: nn.Module, optimizer: Optimizer, monitor: StepMonitor) -> Progress:
+    """Put the newest whole `last` checkpoint of this run back into model, optimizer, generators and watch."""
+    task, distributed = project.task, project.distributed
+    saved = distributed.broadcast(_newest(project, run) if distributed.first else None)
     try:
-        assert saved.state is not None, "it holds no optimiser state"
+        assert saved.state is not None, "it holds no optimizer state"
         progress = _progress({**saved.progress, "losses": list(saved.state["losses"].unbind())})
-        task.load_state(model, world.placed(saved.weights, task.state(model)))
-        adapted = saved.state["optimiser"]
-        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-        adapted["state"] = world.placed(adapted["state"], dict(enumerate(parameters)))
-        optimiser.load_state_dict(adapted)
-        watch.load_state(saved.state["watch"])
+        task.load_state(model, distributed.distribute_tensor(saved.weights, task.state(model)))
+        adapted = saved.state["optimizer"]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        adapted["state"] = distributed.distribute_tensor(adapted["state"], dict(enumerate(parameters)))
+        optimizer.load_state_dict(adapted)
+        monitor.load_state(saved.state["monitor"])
         set_rng_state(saved.state["rng"])
     except Exception as error:  # whole, but not of this model, or written by somebody else
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -130,7 +130,7 @@ def stopped(project: Project, step: str) -> list[Path]:
 
 def reopen(project: Project, step: str, wanted: str = "", auto: bool = False) -> Run | None:
     """The stopped run to go on with: the one called `wanted`, else the newest. With `auto` the newest that was started
-    with the same data, knobs and code, or None where there is none.
+    with the same data, settings and code, or None where there is none.
 
     Raises UserError when there is none, or when something it depends on has changed since, with the difference.
     """
@@ -147,9 +147,9 @@ def reopen(project: Project, step: str, wanted: str = "", auto: bool = False) ->
             _say_libraries(project, before)
             return Run(project, step, folder, resumed=True)
         if not auto:
-            knobs = "".join(f" {shlex.quote(f'{k}={v}')}" for k, v in _overrides(before).items())
+            settings = "".join(f" {shlex.quote(f'{k}={v}')}" for k, v in _overrides(before).items())
             raise UserError(
-                f"{folder.name} cannot go on: {'; '.join(changed)}; put that back (recipe {step}{knobs} --resume), or"
+                f"{folder.name} cannot go on: {'; '.join(changed)}; put that back (recipe {step}{settings} --resume), or"
                 f" start again: recipe {step}"
             )
         project.say(f"  {folder.name} was stopped too, but {'; '.join(changed)}: it is left alone")
@@ -162,8 +162,8 @@ def difference(before: Any, now: dict[str, Any]) -> list[str]:
         groups = [name for name, value in now["fingerprint"].items() if before["fingerprint"].get(name) != value]
         if not groups:
             return []
-        knobs = now["config"].keys() | before["config"].keys()
-        pairs = [(k, before["config"].get(k), now["config"].get(k)) for k in sorted(knobs) if k != "tracker"]
+        settings = now["config"].keys() | before["config"].keys()
+        pairs = [(k, before["config"].get(k), now["config"].get(k)) for k in sorted(settings) if k != "tracker"]
         words = [f"{name} was {old!r} and is {new!r}" for name, old, new in pairs if old != new]
         if before["data"] != now["data"]:
             rows = f"{before['data']['rows']:,} rows, now {now['data']['rows']:,}"

@@ -1,4 +1,4 @@
-"""Secrets stay in the environment: every knob and reason is written to records, so what is a secret is refused there."""
+"""Secrets stay in the environment: every setting and reason is written to records, so what is a secret is refused there."""
 
 from __future__ import annotations
 

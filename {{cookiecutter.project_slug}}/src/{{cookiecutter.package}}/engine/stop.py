@@ -64,7 +64,7 @@ def alone(folder: Path, wait: bool = False) -> Iterator[None]:
         raise UserError(f"{folder.name} is being written by another process; wait for it, or stop it first") from None
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}; mend its permissions or free some space"
+            f"{folder} cannot be written: {error.strerror}; fix its permissions or free some space"
         ) from None
     try:
         yield

@@ -203,12 +203,12 @@ def noted(config: Config, path: Path, table: Table) -> tuple[Note, ...]:
 
 
 def require_columns(named: dict[str, list[str]], frame: pl.DataFrame, path: Path) -> None:
-    """Refuse a file without rows, and a knob that names a column the file does not have. named: knob -> columns."""
+    """Refuse a file without rows, and a setting that names a column the file does not have. named: setting -> columns."""
     if not frame.height:
         raise UserError(f"{path} has a header but no rows")
-    for knob, names in named.items():
+    for setting, names in named.items():
         for name in names:
             if name and name not in frame.columns:
                 close = difflib.get_close_matches(name, frame.columns, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(frame.columns[:8])}"
-                raise UserError(f"{knob} names column {name!r}, which {path} does not have; {hint}")
+                raise UserError(f"{setting} names column {name!r}, which {path} does not have; {hint}")

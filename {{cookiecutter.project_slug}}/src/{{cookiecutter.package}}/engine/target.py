@@ -105,7 +105,7 @@ def fit_target(config: Config, train: Data) -> dict[str, Any]:
 
 
 def targets(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
-    """Encoded targets [n]: float32 0/1, int64 class numbers, float32 standardised values, or float32 relevance."""
+    """Encoded targets [n]: float32 0/1, int64 class numbers, float32 standardized values, or float32 relevance."""
     column = data.frame[data.target]
     if not prep["classes"]:
         return ((column.cast(pl.Float64).to_numpy() - prep["target_mean"]) / prep["target_scale"]).astype(np.float32)

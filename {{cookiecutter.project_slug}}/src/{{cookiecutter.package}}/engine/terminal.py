@@ -1,6 +1,6 @@
 """Printing that never stops a run: a closed pipe, a lost terminal or a full disk behind stdout ends the printing alone.
 
-Colours and the progress bar are for a person at a terminal: a file or a pipe gets plain lines.
+Colors and the progress bar are for a person at a terminal: a file or a pipe gets plain lines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TextIO
 # Control characters, shown as what they are: a class name or a file name must not steer the terminal.
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 CONTROL |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029)}  # separators of lines and paragraphs
-COLOURS = {"PASS": 32, "NOTE": 36, "WARN": 33, "FAIL": 31, "NOT APPLICABLE": 90}  # ANSI numbers
+COLORS = {"PASS": 32, "NOTE": 36, "WARN": 33, "FAIL": 31, "NOT APPLICABLE": 90}  # ANSI numbers
 VERDICT = re.compile(r"(?m)^(  |[a-z-]+: )(PASS|NOTE|WARN|FAIL|NOT APPLICABLE)(?= )")
 EVERY = 0.2  # seconds between two drawings of the progress bar
 BLOCKS = 24  # its width
@@ -26,8 +26,8 @@ def say(text: str = "", error: bool = False) -> None:
     """Print one line to stdout, or to stderr. When nobody can read it any more, this and all later lines go nowhere."""
     stream = sys.stderr if error else sys.stdout
     text = text.translate(CONTROL)
-    if coloured(stream):
-        text = VERDICT.sub(lambda found: f"{found[1]}\x1b[{COLOURS[found[2]]}m{found[2]}\x1b[0m", text)
+    if colored(stream):
+        text = VERDICT.sub(lambda found: f"{found[1]}\x1b[{COLORS[found[2]]}m{found[2]}\x1b[0m", text)
     Bar.clear()
     try:
         try:
@@ -54,8 +54,8 @@ def interactive(stream: TextIO) -> bool:
         return False
 
 
-def coloured(stream: TextIO) -> bool:
-    """Whether verdicts are coloured: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
+def colored(stream: TextIO) -> bool:
+    """Whether verdicts are colored: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
     return not os.environ.get("NO_COLOR") and interactive(stream)
 
 

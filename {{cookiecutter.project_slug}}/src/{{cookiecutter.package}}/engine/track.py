@@ -75,7 +75,7 @@ class MLflow:
     """MLflow (`pip install mlflow`): into runs/mlflow.db, or where MLFLOW_TRACKING_URI says. Look at it with
     `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
 
-    def __init__(self, knobs: dict[str, Any], folder: Path) -> None:
+    def __init__(self, settings: dict[str, Any], folder: Path) -> None:
         import mlflow
 
         self.mlflow = mlflow
@@ -87,7 +87,7 @@ class MLflow:
             mlflow.create_experiment(name, artifact_location=(folder.parent / "mlflow").as_uri())
         mlflow.set_experiment(name)
         mlflow.start_run(run_name=folder.name)
-        mlflow.log_params(knobs)
+        mlflow.log_params(settings)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Send one row of a curve."""
@@ -103,11 +103,11 @@ class TensorBoard:
     """TensorBoard (`pip install tensorboard`): event files in the run's folder. Look at them with
     `tensorboard --logdir runs`."""
 
-    def __init__(self, knobs: dict[str, Any], folder: Path) -> None:
+    def __init__(self, settings: dict[str, Any], folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
-        self.writer.add_text("knobs", "  \n".join(f"{name} = {value!r}" for name, value in knobs.items()))  # type: ignore[no-untyped-call]
+        self.writer.add_text("settings", "  \n".join(f"{name} = {value!r}" for name, value in settings.items()))  # type: ignore[no-untyped-call]
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Write one row of a curve."""
@@ -148,15 +148,15 @@ class Careful:
 
 
 def make_tracker(run: Run) -> Tracker:
-    """The configured tracker of a run; fingerprint, commit and versions are logged beside the knobs."""
+    """The configured tracker of a run; fingerprint, commit and versions are logged beside the settings."""
     project = run.project
-    if project.config.tracker == "none" or not project.world.first:
+    if project.config.tracker == "none" or not project.distributed.first:
         return Nothing()
     made = environment(project.root)
     facts = {"run": run.id, **{f"hash_{k}": v for k, v in project.fingerprint.items()}, "commit": made["commit"]}
     versions = {f"version_{name}": version for name, version in made["libraries"].items() if version}
-    knobs = {**project.config.model_dump(), **facts, **versions}
-    return Careful(lambda: TRACKERS[project.config.tracker](knobs, run.folder))
+    settings = {**project.config.model_dump(), **facts, **versions}
+    return Careful(lambda: TRACKERS[project.config.tracker](settings, run.folder))
 
 
 def publish(run: Run, page: Path) -> None:

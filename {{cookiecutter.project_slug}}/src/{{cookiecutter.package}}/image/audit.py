@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ..checks import power
-from ..checks.finding import Finding, finding
+from ..checks import predictive_power
+from ..checks.check_result import CheckResult, check_result
 from ..task import Data
 from .listing import OTHER
 from .picture import all_pixels
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 LOOKED = 500  # images that are decoded for a judgement on all
 NAMED = 5  # files that are named in a sentence; the evidence names up to a thousand
-PHOTO = 64  # shorter side from which a colour picture counts as a photograph
+PHOTO = 64  # shorter side from which a color picture counts as a photograph
 FEW = 50  # examples a class under which moving millions of weights is not safe
 
 
-def audit(config: Config, data: Data) -> list[Finding]:
+def audit(config: Config, data: Data) -> list[CheckResult]:
     """Checks on the files as they are, and advice on how to adapt the weights to this many of them."""
-    whole = data.frame if data.unlabelled is None else pl.concat([data.frame, data.unlabelled], how="vertical_relaxed")
+    whole = data.frame if data.unlabeled is None else pl.concat([data.frame, data.unlabeled], how="vertical_relaxed")
     return [
         readable_images(config, whole),
         blank_images(config, data.frame),
@@ -36,7 +36,7 @@ def audit(config: Config, data: Data) -> list[Finding]:
     ]
 
 
-def readable_images(config: Config, frame: pl.DataFrame) -> Finding:
+def readable_images(config: Config, frame: pl.DataFrame) -> CheckResult:
     """Files that cannot be decoded: missing, empty, truncated, foreign, too large. Counted by kind, and named."""
     others = frame.filter(pl.col("file_problem") == OTHER)
     frame = frame.filter(pl.col("file_problem") != OTHER)
@@ -44,15 +44,15 @@ def readable_images(config: Config, frame: pl.DataFrame) -> Finding:
     share = bad.height / frame.height
     kinds = bad["file_problem"].str.split(":").list.first().value_counts(sort=True).rows()
     names = [f"{_name(path)}: {why}" for path, why in bad[[config.image, "file_problem"]].rows()]
-    saw = f"{bad.height:,} of {frame.height:,} images cannot be used"
+    observed = f"{bad.height:,} of {frame.height:,} images cannot be used"
     if bad.height:
         left_out = ", left out" if config.corrupt == "drop" else ""
-        saw += f"{left_out} ({', '.join(f'{n:,} {kind}' for kind, n in kinds)}): {'; '.join(names[:NAMED])}{' ...' if len(names) > NAMED else ''}"
+        observed += f"{left_out} ({', '.join(f'{n:,} {kind}' for kind, n in kinds)}): {'; '.join(names[:NAMED])}{' ...' if len(names) > NAMED else ''}"
     if others.height:
-        saw += f"; {others.height:,} files are of another kind and passed over, {_name(others[config.image][0])} among them"
-    return finding(
+        observed += f"; {others.height:,} files are of another kind and passed over, {_name(others[config.image][0])} among them"
+    return check_result(
         "readable images",
-        saw,
+        observed,
         fail=share > 0.1 or (config.corrupt == "stop" and bad.height > 0),
         warn=share > 0.01,
         share=share,
@@ -66,14 +66,14 @@ def _name(path: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def blank_images(config: Config, frame: pl.DataFrame) -> Finding:
-    """Images of one colour everywhere: there is nothing in them to learn from."""
+def blank_images(config: Config, frame: pl.DataFrame) -> CheckResult:
+    """Images of one color everywhere: there is nothing in them to learn from."""
     blank = frame.filter("file_blank")
     share = blank.height / frame.height
     names = [Path(path).name for path in blank[config.image].head(1000)]
-    return finding(
+    return check_result(
         "blank images",
-        f"{blank.height:,} of {frame.height:,} are of one colour" + (f": {', '.join(names[:NAMED])}" if names else ""),
+        f"{blank.height:,} of {frame.height:,} are of one color" + (f": {', '.join(names[:NAMED])}" if names else ""),
         fail=share > 0.1,
         warn=share > 0.001,
         share=share,
@@ -81,8 +81,8 @@ def blank_images(config: Config, frame: pl.DataFrame) -> Finding:
     )
 
 
-def format_tells(config: Config, data: Data) -> Finding:
-    """Which kinds and colour modes there are, what becomes of them, and whether they or the size alone predict the label."""
+def format_tells(config: Config, data: Data) -> CheckResult:
+    """Which kinds and color modes there are, what becomes of them, and whether they or the size alone predict the label."""
     frame = data.frame
     counts = (
         frame.group_by("file_kind", "file_mode")
@@ -94,14 +94,14 @@ def format_tells(config: Config, data: Data) -> Finding:
         " ..." if len(counts) > 8 else ""
     )
     told = [note for marks, note in MODES if any(any(mark in mode for mark in marks) for _, mode, _ in counts)]
-    rows = power.sample(data)
+    rows = predictive_power.sample(data)
     columns = ("file_kind", "file_mode", "file_width", "file_height")
-    x = np.stack([power.column_numbers(frame[name][rows]) for name in columns], axis=1)
-    y = power.target_numbers(config, data, rows)
-    value, limit = power.best_class(config, x, y)  # one class from another source is enough
+    x = np.stack([predictive_power.column_numbers(frame[name][rows]) for name in columns], axis=1)
+    y = predictive_power.target_numbers(config, data, rows)
+    value, limit = predictive_power.best_class(config, x, y)  # one class from another source is enough
     what = data.target if config.task == "regression" else f"a class of {data.target}"
-    return finding(
-        "file format tells",
+    return check_result(
+        "informative file format",
         f"{profile}{'; ' if told else ''}{', '.join(told)}; kind, mode and size predict {what} with {value:.3f} (0.5 = chance)",
         warn=value > limit,
         evidence={"counts": [list(row) for row in counts], "score": value, "limit": limit},
@@ -117,7 +117,7 @@ MODES = (
 )
 
 
-def image_sizes(config: Config, frame: pl.DataFrame) -> Finding:
+def image_sizes(config: Config, frame: pl.DataFrame) -> CheckResult:
     """Width and height, what the middle square loses, and how far small pictures are enlarged."""
     sound = frame.filter(pl.col("file_problem") == "")
     width, height = (sound[f"file_{name}"].to_numpy() for name in ("width", "height"))
@@ -125,7 +125,7 @@ def image_sizes(config: Config, frame: pl.DataFrame) -> Finding:
     kept, side = float((shorter / longer).mean()), float(np.median(shorter))
     size = config.size or own_size(config)
     cropped, enlarged = kept < 0.75, size > 4 * side
-    return finding(
+    return check_result(
         "image sizes",
         f"shorter side {shorter.min():,} to {shorter.max():,} pixels (median {side:.0f}), read at {size}; the middle square keeps {kept:.0%} of a picture",
         warn=cropped or enlarged,
@@ -147,7 +147,7 @@ def own_size(config: Config) -> int:
         return 224
 
 
-def advice(config: Config, data: Data) -> Finding:
+def advice(config: Config, data: Data) -> CheckResult:
     """Frozen, head first or full, from the number of examples and how far they are from photographs; and what would change it."""
     classes = data.frame[data.target].n_unique() if config.task in ("binary", "multiclass") else 1
     photos = photographs(config, data)
@@ -156,10 +156,10 @@ def advice(config: Config, data: Data) -> Finding:
         if config.weights != "none"
         else ("full", "there are no pretrained weights to keep")
     )
-    rival = {"frozen": "head_first", "head_first": "full", "full": "head_first"}[adapt]
-    test = f"; to test it: recipe train adapt={adapt}, then adapt={rival}, over 3 seeds; {rival} if it is better in all"
+    competitor = {"frozen": "head_first", "head_first": "full", "full": "head_first"}[adapt]
+    test = f"; to test it: recipe train adapt={adapt}, then adapt={competitor}, over 3 seeds; {competitor} if it is better in all"
     same = "as configured" if config.adapt == adapt else f"configured is {config.adapt}"
-    return finding(
+    return check_result(
         "how to adapt",
         f"{len(data):,} images, {photos:.0%} of them like photographs: {adapt} ({same}), because {reason}{test if config.weights != 'none' else ''}",
         evidence={"advice": adapt, "photographs": photos, "rows": len(data)},
@@ -167,7 +167,7 @@ def advice(config: Config, data: Data) -> Finding:
 
 
 def photographs(config: Config, data: Data) -> float:
-    """Share of images in colour and of 64 pixels and more: what the hub's weights were trained on."""
+    """Share of images in color and of 64 pixels and more: what the hub's weights were trained on."""
     rows = np.sort(np.random.default_rng(0).permutation(len(data))[:LOOKED])
     some = data.frame[rows].filter(
         (pl.col("file_problem") == "") & (pl.min_horizontal("file_width", "file_height") >= PHOTO)
@@ -175,8 +175,8 @@ def photographs(config: Config, data: Data) -> float:
     if not some.height:
         return 0.0
     tiny = all_pixels(some[config.image], 16).astype(float)
-    colour = (tiny.max(axis=1) - tiny.min(axis=1)).mean(axis=(1, 2)) > 8  # of 255
-    return float(colour.sum() / len(rows))
+    color = (tiny.max(axis=1) - tiny.min(axis=1)).mean(axis=(1, 2)) > 8  # of 255
+    return float(color.sum() / len(rows))
 
 
 def recommend(rows: int, classes: int, photos: float) -> tuple[str, str]:

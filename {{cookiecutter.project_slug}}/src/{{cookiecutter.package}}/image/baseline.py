@@ -63,10 +63,10 @@ def pixel_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> L
 def fit_pixels(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> Linear:
     """Logistic or ridge regression. One scale for all pixels: dividing each by its own would blow up a quiet border."""
     x = small(prep, train)
-    centre = x.mean(axis=0)
-    scale = np.array((x - centre).std() + 1e-6, dtype=np.float32)
-    weights, bias = fit_linear(config, prep, (x - centre) / scale, y)
-    return pixel_model(config, prep, centre=centre, scale=scale, weights=weights, bias=bias)
+    center = x.mean(axis=0)
+    scale = np.array((x - center).std() + 1e-6, dtype=np.float32)
+    weights, bias = fit_linear(config, prep, (x - center) / scale, y)
+    return pixel_model(config, prep, center=center, scale=scale, weights=weights, bias=bias)
 
 
 def kernel_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> Kernel:
@@ -88,9 +88,9 @@ def fit_probe(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) 
     """Logistic or ridge regression on the features of the pretrained backbone."""
     rows = np.random.default_rng(0).permutation(len(train))[:PROBED]
     x, y = features(config, prep, train.take(rows)), y[rows]
-    centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
-    weights, bias = fit_linear(config, prep, (x - centre) / scale, y)
-    return probe_model(config, prep, centre=centre, scale=scale, weights=weights, bias=bias)
+    center, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
+    weights, bias = fit_linear(config, prep, (x - center) / scale, y)
+    return probe_model(config, prep, center=center, scale=scale, weights=weights, bias=bias)
 
 
 def features(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..checks.finding import Finding, finding, not_applicable
+from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..task import Batch, Data
 from .augment import augmented, plain
 from .baseline import SIDE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOOKED = 500  # images of each part that are looked at
 
 
-def checks(config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+def checks(config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[CheckResult]:
     """Before training: the pixels of both parts, what is trained, what stays frozen, and whether labels survive augmentation."""
     some = {name: first(examples(config, prep, part), LOOKED) for name, part in (("train", train), ("val", val))}
     return [
@@ -38,7 +38,7 @@ def seen(prep: dict[str, Any], images: Images) -> Tensor:
     return plain(prep, torch.stack([images.picture(i) for i in range(len(images))]))
 
 
-def pixels_fit(prep: dict[str, Any], some: dict[str, Images]) -> Finding:
+def pixels_fit(prep: dict[str, Any], some: dict[str, Images]) -> CheckResult:
     """What enters the network: does it read back as the picture on disk, do pictures differ, is their brightness alike?
 
     Brightness is compared between the parts, and between training with augmentation and without.
@@ -51,7 +51,7 @@ def pixels_fit(prep: dict[str, Any], some: dict[str, Images]) -> Finding:
     spread = float(x["train"].std())
     dark, error = _brightness_apart(x["train"], x["val"])
     moved, wide = _brightness_apart(x["train"], shown.flatten(1))
-    return finding(
+    return check_result(
         "pixels",
         "; ".join(
             f"{name}: mean {float(v.mean()):+.2f}, spread {float(v.std()):.2f}, {alike[name]:.1%} repeated, {changed[name]:.0%} read otherwise"
@@ -79,7 +79,7 @@ def _read_otherwise(prep: dict[str, Any], images: Images, batch: Batch) -> float
     return sum(int((a - b).abs().max()) > 2 for a, b in zip(stored, back, strict=True)) / len(rows)
 
 
-def trained_share(config: Config, prep: dict[str, Any], rows: int) -> Finding:
+def trained_share(config: Config, prep: dict[str, Any], rows: int) -> CheckResult:
     """How many parameters are trained, against how many examples there are to train them."""
     model = make_model(config, prep)
     total = sum(p.numel() for p in model.parameters())
@@ -91,7 +91,7 @@ def trained_share(config: Config, prep: dict[str, Any], rows: int) -> Finding:
         "frozen": 0,
     }
     needed = max(len(prep["classes"]), 1) * parts[config.adapt]
-    return finding(
+    return check_result(
         "what is trained",
         f"adapt = {config.adapt!r} trains {trained:,} of {total:,} parameters ({trained / total:.1%}) on {rows:,} examples",
         warn=rows < needed,
@@ -99,7 +99,7 @@ def trained_share(config: Config, prep: dict[str, Any], rows: int) -> Finding:
     )
 
 
-def frozen_statistics(config: Config, prep: dict[str, Any], images: Images) -> Finding:
+def frozen_statistics(config: Config, prep: dict[str, Any], images: Images) -> CheckResult:
     """Run training batches through a fresh model and compare the statistics of its frozen BatchNorm layers bit by bit."""
     model = make_model(config, prep).train()
     before = _frozen_statistics(model)
@@ -109,7 +109,7 @@ def frozen_statistics(config: Config, prep: dict[str, Any], images: Images) -> F
         model(seen(prep, first(images, 8)))
     after = _frozen_statistics(model)
     moved = [name for name in before if not torch.equal(before[name], after[name])]
-    return finding(
+    return check_result(
         "frozen statistics",
         f"{len(before)} statistics of frozen BatchNorm layers"
         + (f"; moved: {', '.join(moved[:3])}" if moved else ", none moved"),
@@ -123,10 +123,10 @@ def _frozen_statistics(model: nn.Module) -> dict[str, Tensor]:
     return {f"{n}.{name}": value.clone() for n, m in layers.items() for name, value in m.named_buffers()}
 
 
-def labels_survive(config: Config, prep: dict[str, Any], images: Images) -> Finding:
+def labels_survive(config: Config, prep: dict[str, Any], images: Images) -> CheckResult:
     """Whether augmented pictures come to lie among those of another class.
 
-    A picture does when its nearest plain neighbour is of another class and no further than neighbours usually are.
+    A picture does when its nearest plain neighbor is of another class and no further than neighbors usually are.
     """
     names = tuple(name for name in config.augment if name in CHANGES)
     if not names or not prep["classes"]:
@@ -141,7 +141,7 @@ def labels_survive(config: Config, prep: dict[str, Any], images: Images) -> Find
     lost = (images.y[nearest.indices] != images.y) & (nearest.values <= nearest.values[0].median())
     was, now = lost.float().mean(dim=1).tolist()
     error = (max(now, 1 / n) / n) ** 0.5
-    return finding(
+    return check_result(
         "labels survive augmentation",
         f"{', '.join(names)} at strength {config.strength:g}: {now:.1%} look like another class, plain {was:.1%}; declared: {config.label_preserving}",
         warn=now - was > 0.05 + 3 * error,

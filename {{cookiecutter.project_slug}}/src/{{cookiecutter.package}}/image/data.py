@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Wanted = tuple[list[int], int, bool]  # the rows of a batch, the epoch, whether to augment
 MEMORY = 2 << 30  # bytes of decoded images of one part that are kept in memory; more are decoded batch by batch
 WATCHED = 32  # pixels a side at which brightness and contrast are measured
-FITTED = 1_000  # training images that colour mean and spread are measured on where no weights bring theirs
+FITTED = 1_000  # training images that color mean and spread are measured on where no weights bring theirs
 
 
 def load(config: Config, root: Path) -> Data:
@@ -52,19 +52,19 @@ def load(config: Config, root: Path) -> Data:
     problem = frame["file_problem"]
     unusable = problem != "" if config.corrupt == "drop" else problem == OTHER
     aside = frame[config.target].is_null() | unusable
-    labelled, unlabelled = frame.filter(~aside), frame.filter(aside)
+    labeled, unlabeled = frame.filter(~aside), frame.filter(aside)
     if path.is_dir():
-        refuse_lost(config, frame, labelled)
+        refuse_lost(config, frame, labeled)
     if config.duplicates == "drop":
-        labelled = labelled.filter(labelled[["file_sha256", config.target]].to_struct("").is_first_distinct())
-    check_target(config, labelled, path)
+        labeled = labeled.filter(labeled[["file_sha256", config.target]].to_struct("").is_first_distinct())
+    check_target(config, labeled, path)
     digest = _digest(config, frame, [root / name for name in (config.data, config.test_data) if name])
-    roles = infer_roles(config, labelled)
-    return Data(labelled, config.target, roles, digest, unlabelled if unlabelled.height else None, table.kinds, notes)
+    roles = infer_roles(config, labeled)
+    return Data(labeled, config.target, roles, digest, unlabeled if unlabeled.height else None, table.kinds, notes)
 
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
-    """What the knobs name has that role; every other column is dropped: the network sees pictures alone."""
+    """What the settings name has that role; every other column is dropped: the network sees pictures alone."""
     special = {
         config.group: "group", config.time: "time", config.query: "query", config.image: "image",
         "file_sha256": "content", given.column(config): "part", config.target: "target",
@@ -91,7 +91,7 @@ def refuse_broken(config: Config, data: Data) -> None:
             for name, why in bad[[config.image, "file_problem"]].head(3).rows()
         )
         raise UserError(
-            f"{bad.height:,} of {len(data):,} images cannot be used: {named}{' ...' if bad.height > 3 else ''}; mend or delete them, "
+            f"{bad.height:,} of {len(data):,} images cannot be used: {named}{' ...' if bad.height > 3 else ''}; fix or delete them, "
             f'or set corrupt = "drop" in recipe.toml (recipe audit names them all)'
         )
 
@@ -261,22 +261,22 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
     return {"image": back.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()}
 
 
-def accept(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+def validate_rows(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Images to predict: every file is looked at, as before training."""
     facts = look_at(frame[prep["image"]].fill_null(""))
     named = [column.alias(FILE + column.name) for column in facts.drop("path")]
     return frame.hstack(named), [f"is {why}" if why else "" for why in facts["problem"]]
 
 
-def watch(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+def monitored_features(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
     """What can be said of a picture without a network: its size and mode, its brightness and contrast."""
     small = all_pixels(frame[prep["image"]], WATCHED) / 255  # [n, 3, h, w]
-    colours = small.mean(axis=(2, 3))
+    colors = small.mean(axis=(2, 3))
     return frame.select(
         pl.col(FILE + "width").cast(pl.Float64).alias("width"),
         pl.col(FILE + "height").cast(pl.Float64).alias("height"),
         pl.col(FILE + "mode").alias("mode"),
         pl.Series("brightness", small.mean(axis=(1, 2, 3))),
         pl.Series("contrast", small.std(axis=(1, 2, 3))),
-        pl.Series("redness", colours[:, 0] - colours[:, 2]),
+        pl.Series("redness", colors[:, 0] - colors[:, 2]),
     )

@@ -48,13 +48,13 @@ class Classifier(nn.Module):
 
 def channels_last(x: Tensor) -> Tensor:
     """The channels of a pixel side by side in memory, a layout that the network's outputs take on: convolutions are faster in
-    it, depthwise ones most of all. Not the weights: FSDP refuses them so, and a fused optimiser pairs a weight with its
+    it, depthwise ones most of all. Not the weights: FSDP refuses them so, and a fused optimizer pairs a weight with its
     moments as they lie in memory, whatever their strides say."""
     return x if x.device.type == "mps" else x.contiguous(memory_format=torch.channels_last)
 
 
 def make_model(config: Config, prep: dict[str, Any]) -> Classifier:
-    """Backbone and new head, frozen as the knobs say; the head's bias starts at the class shares."""
+    """Backbone and new head, frozen as the settings say; the head's bias starts at the class shares."""
     if prep["weights"] != weights_hash(config.backbone, config.weights):
         raise UserError(
             f"weights = {config.weights!r} are other weights than when this was prepared; put the old ones back, or train again"
@@ -102,7 +102,7 @@ def rate_scale(config: Config, name: str) -> float:
 def explain(prep: dict[str, Any], model: Classifier, batch: Batch, row: int) -> dict[str, Any]:
     """Where a small change of the picture moves the called class most: "saliency" [h][w] from 0 to 1, at most 32 a side.
 
-    SmoothGrad (Smilkov et al. 2017): the gradient's size, largest over the colours, averaged over noisy copies. It shows
+    SmoothGrad (Smilkov et al. 2017): the gradient's size, largest over the colors, averaged over noisy copies. It shows
     what the output reacts to, not why.
     """
     device, was_training = next(model.parameters()).device, model.training

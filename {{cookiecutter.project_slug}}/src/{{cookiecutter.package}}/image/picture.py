@@ -28,7 +28,7 @@ TOGETHER = 16  # files that a thread takes at a time: each turn costs 50 microse
 class Facts(NamedTuple):
     """What one file is. mode and kind as Pillow names them; problem: why it cannot be used, '' when it can.
 
-    bytes: of the file. width, height: pixels. blank: one colour everywhere.
+    bytes: of the file. width, height: pixels. blank: one color everywhere.
     """
 
     path: str

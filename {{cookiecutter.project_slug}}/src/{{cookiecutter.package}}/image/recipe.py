@@ -1,4 +1,4 @@
-"""The image recipe: its knobs and its Task. Edit here first."""
+"""The image recipe: its settings and its Task. Edit here first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from .. import config as shared
-from ..checks.finding import Finding
-from ..config import knob
+from ..checks.check_result import CheckResult
+from ..config import setting
 from ..errors import UserError
 from ..task import Baseline, Batch, Data, Examples, Task
 
@@ -35,54 +35,54 @@ Backbone = Literal[
 
 
 class Config(shared.Config):
-    """Knobs of image projects, beside the shared ones. The first six are shared knobs with the defaults of fine-tuning."""
+    """Settings of image projects, beside the shared ones. The first six are shared settings with the defaults of fine-tuning."""
 
-    modality: str = knob("image", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
-    data: str = knob(
+    modality: str = setting("image", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
+    data: str = setting(
         "data/images", "data", "A folder with one folder a class, or a table of paths and labels", min_length=1
     )
-    lr: float = knob(
-        1e-4, "optimiser", "Peak learning rate; a new head on pretrained weights learns ten times as fast", gt=0, le=10
+    lr: float = setting(
+        1e-4, "optimizer", "Peak learning rate; a new head on pretrained weights learns ten times as fast", gt=0, le=10
     )
-    epochs: int = knob(20, "loop", "Most passes over the training part", ge=1, le=100_000)
-    batch_size: int = knob(32, "loop", "Examples per forward pass; BatchNorm needs 16 and more", ge=1)
-    patience: int = knob(5, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
+    epochs: int = setting(20, "loop", "Most passes over the training part", ge=1, le=100_000)
+    batch_size: int = setting(32, "loop", "Examples per forward pass; BatchNorm needs 16 and more", ge=1)
+    patience: int = setting(5, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
 
-    image: str = knob("path", "data", "Table of paths: the column that holds them, relative to the table", min_length=1)
-    corrupt: Literal["stop", "drop"] = knob(
+    image: str = setting("path", "data", "Table of paths: the column that holds them, relative to the table", min_length=1)
+    corrupt: Literal["stop", "drop"] = setting(
         "stop", "data", "Images that cannot be decoded: stop before training, or leave those rows out"
     )
-    size: int = knob(
+    size: int = setting(
         0,
         "preprocessing",
         "Side in pixels of what the network sees; 0 = as its weights were trained (224 without any)",
         ge=0,
         le=2048,
     )
-    backbone: Backbone = knob("resnet18", "model", "Any ResNet or EfficientNet of torchvision")
-    weights: str = knob(
+    backbone: Backbone = setting("resnet18", "model", "Any ResNet or EfficientNet of torchvision")
+    weights: str = setting(
         "pretrained",
         "model",
         "pretrained = the hub's best; or IMAGENET1K_V1, a file, a run's folder; none = random",
         min_length=1,
     )
-    adapt: Literal["full", "head_first", "early", "frozen"] = knob(
+    adapt: Literal["full", "head_first", "early", "frozen"] = setting(
         "full", "model", "full = train all; head_first = the head for a fifth of the epochs, then all; early = freeze the first half; frozen = the head only"
     )  # fmt: skip
-    layer_decay: float = knob(
-        1.0, "optimiser", "Factor on the learning rate from each stage to the one below it", off=1.0, gt=0, le=1
+    layer_decay: float = setting(
+        1.0, "optimizer", "Factor on the learning rate from each stage to the one below it", off=1.0, gt=0, le=1
     )
-    norm: Literal["batch", "group"] = knob(
+    norm: Literal["batch", "group"] = setting(
         "batch", "model", "group = GroupNorm in place of BatchNorm, for batches under 16"
     )
-    dropout: float = knob(
+    dropout: float = setting(
         0.0, "model", "Dropout before the head; only against overfitting (0.1-0.5)", off=0.0, ge=0, le=0.9
     )
-    augment: list[str] = knob(
+    augment: list[str] = setting(
         [], "preprocessing", "Training only: any of crop, flip, jitter, randaugment, and one of mixup, cutmix", off=[]
     )
-    strength: float = knob(0.5, "preprocessing", "How far augmentation goes, from 0 to 1", ge=0, le=1)
-    label_preserving: str = knob(
+    strength: float = setting(0.5, "preprocessing", "How far augmentation goes, from 0 to 1", ge=0, le=1)
+    label_preserving: str = setting(
         "", "preprocessing", "Why crop, flip, jitter or randaugment leave every label as it is; needed to use them"
     )
 
@@ -120,7 +120,7 @@ class Config(shared.Config):
 class Image(Task):
     """Images in class folders, or listed with their labels in a CSV, JSONL or Parquet file."""
 
-    knobs = Config
+    settings = Config
 
     def load(self, config: Config, root: Path) -> Data:
         from .data import load
@@ -173,12 +173,12 @@ class Image(Task):
 
         return simple_features(config, data)
 
-    def audit(self, config: Config, data: Data) -> list[Finding]:
+    def audit(self, config: Config, data: Data) -> list[CheckResult]:
         from .audit import audit
 
         return audit(config, data)
 
-    def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+    def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[CheckResult]:
         from .checks import checks
 
         return checks(config, prep, train, val)
@@ -193,17 +193,17 @@ class Image(Task):
 
         return explain(prep, model, batch, row)
 
-    def accept(self, config: Config, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-        from .data import accept
+    def validate_rows(self, config: Config, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        from .data import validate_rows
 
-        return accept(prep, frame)
+        return validate_rows(prep, frame)
 
-    def watch(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
-        from .data import watch
+    def monitored_features(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+        from .data import monitored_features
 
-        return watch(prep, frame)
+        return monitored_features(prep, frame)
 
-    def pack(self, config: Config, prep: dict[str, Any], model: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+    def prepare_export(self, config: Config, prep: dict[str, Any], model: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
         if model is None and config.weights != "none":
             raise UserError(
                 "a linear model on frozen features needs the hub's weights and cannot be packed; export a network"

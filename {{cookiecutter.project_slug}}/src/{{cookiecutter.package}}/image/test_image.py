@@ -21,14 +21,14 @@ import torch
 from PIL import Image as Picture
 from torch import nn
 
-from ..checks import bench
+from ..checks import context
 from ..checks import loss as loss_checks
-from ..checks.bench import Bench
+from ..checks.context import Context
 from ..cli import main
 from ..config import make_config
 from ..engine.loop import plan, step
 from ..engine.losses import make_loss
-from ..engine.optim import make_optimiser
+from ..engine.optim import make_optimizer
 from ..errors import UserError
 from ..task import Data
 from . import audit, augment, checks, data, picture
@@ -93,9 +93,9 @@ BROKEN = {
 def project(tmp_path: Path) -> Path:
     """A project folder with sixty images in two class folders and a recipe for them."""
     write_images(tmp_path)
-    knobs = {"modality": "image", "task": "binary", "target": "label", "iid": "drawn one by one", "tracker": "none"}
+    settings = {"modality": "image", "task": "binary", "target": "label", "iid": "drawn one by one", "tracker": "none"}
     sizes = {"device": "cpu", "size": SIDE, "batch_size": 8, "lr": 1e-3, "weights": "none"}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in {**knobs, **sizes}.items()]
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {**settings, **sizes}.items()]
     (tmp_path / "recipe.toml").write_text("\n".join(lines) + "\n")
     return tmp_path
 
@@ -114,19 +114,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def config_of(root: Path, **knobs: Any) -> Config:
-    return make_config(Config, {**tomllib.loads((root / "recipe.toml").read_text()), **knobs}, "test")  # type: ignore[return-value]
+def config_of(root: Path, **settings: Any) -> Config:
+    return make_config(Config, {**tomllib.loads((root / "recipe.toml").read_text()), **settings}, "test")  # type: ignore[return-value]
 
 
-def prepared(root: Path, **knobs: Any) -> tuple[Config, dict[str, Any], Data]:
-    config = config_of(root, **knobs)
+def prepared(root: Path, **settings: Any) -> tuple[Config, dict[str, Any], Data]:
+    config = config_of(root, **settings)
     loaded = TASK.load(config, root)
     return config, TASK.prepare(config, loaded), loaded
 
 
-def found(root: Path, **knobs: Any) -> dict[str, Any]:
+def found(root: Path, **settings: Any) -> dict[str, Any]:
     """The audit's findings by name."""
-    config = config_of(root, **knobs)
+    config = config_of(root, **settings)
     return {f.check: f for f in TASK.audit(config, TASK.load(config, root))}
 
 
@@ -200,8 +200,8 @@ def test_every_kind_of_pixel_becomes_8_bit_rgb(tmp_path: Path) -> None:
     clear.putpalette([9, 9, 9] + [0] * 765)
     cases: dict[str, tuple[Any, dict[str, Any], Any]] = {
         "rgb.png": (red, {}, [200, 40, 40]), "alpha.png": (ghost, {}, [255, 255, 255]), "palette.png": (red.convert("P"), {}, None),
-        "cmyk.tif": (red.convert("CMYK"), {}, [200, 40, 40]), "grey.png": (red.convert("L"), {}, None), "clear.png": (clear, {"transparency": 0}, [255] * 3),
-        "grey_alpha.png": (ghost.convert("LA"), {}, [255, 255, 255]), "bit.png": (Picture.new("1", (4, 4), 1), {}, [255] * 3),
+        "cmyk.tif": (red.convert("CMYK"), {}, [200, 40, 40]), "gray.png": (red.convert("L"), {}, None), "clear.png": (clear, {"transparency": 0}, [255] * 3),
+        "gray_alpha.png": (ghost.convert("LA"), {}, [255, 255, 255]), "bit.png": (Picture.new("1", (4, 4), 1), {}, [255] * 3),
     }  # fmt: skip
     for name, (image, settings, wanted) in cases.items():
         image.save(tmp_path / name, **settings)
@@ -222,17 +222,17 @@ def test_every_kind_of_pixel_becomes_8_bit_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("problem", BROKEN)
 def test_a_broken_file_is_named_before_training_or_left_out(project: Path, problem: str) -> None:
-    """One broken file among sixty: the audit is red and names it, training is refused, and corrupt = "drop" leaves it out."""
+    """One broken file among sixty: the audit fails and names it, training is refused, and corrupt = "drop" leaves it out."""
     (project / "data" / "images" / "lies" / "bad.jpg").write_bytes(BROKEN[problem])
     finding = found(project)["readable images"]
-    assert finding.verdict == "FAIL" and f"(1 {problem})" in finding.saw and "lies/bad.jpg" in finding.saw
+    assert finding.verdict == "FAIL" and f"(1 {problem})" in finding.observed and "lies/bad.jpg" in finding.observed
     with pytest.raises(UserError, match=r'1 of 61 images cannot be used: bad.jpg .*corrupt = "drop"') as error:
         prepared(project)
     assert "\n" not in str(error.value)
     config, prep, loaded = prepared(project, corrupt="drop")
     assert len(loaded) == len(TASK.examples(config, prep, loaded)) == 60
     finding = found(project, corrupt="drop")["readable images"]
-    assert finding.verdict == "WARN" and "1 of 61" in finding.saw and "left out" in finding.saw
+    assert finding.verdict == "WARN" and "1 of 61" in finding.observed and "left out" in finding.observed
 
 
 def test_sound_files_are_green_and_decoded_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,26 +330,26 @@ def test_copies_are_told_by_their_bytes(
 
 def test_blank_images_formats_and_shapes(project: Path) -> None:
     folder = project / "data" / "images"
-    Picture.new("RGB", (SIDE, SIDE), "grey").save(folder / "lies" / "blank.png")
-    assert (blank := found(project)["blank images"]).verdict == "WARN" and "blank.png" in blank.saw
+    Picture.new("RGB", (SIDE, SIDE), "gray").save(folder / "lies" / "blank.png")
+    assert (blank := found(project)["blank images"]).verdict == "WARN" and "blank.png" in blank.observed
     (folder / "lies" / "blank.png").unlink()
     for file in sorted((folder / "stands").iterdir()):  # one class was saved by another program
         Picture.open(file).convert("CMYK").save(file.with_suffix(".jpg"))
         file.unlink()
-    told = found(project)["file format tells"]
-    assert told.verdict == "WARN" and "30 JPEG CMYK" in told.saw and "CMYK and the like are converted" in told.saw
+    told = found(project)["informative file format"]
+    assert told.verdict == "WARN" and "30 JPEG CMYK" in told.observed and "CMYK and the like are converted" in told.observed
     for file in sorted(folder.rglob("*.*")):
         wide = Picture.open(file).convert("RGB").resize((80, 20))
         file.unlink()
         wide.save(file.with_suffix(".png"))
     sizes = found(project)["image sizes"]
-    assert sizes.verdict == "WARN" and "keeps 25%" in sizes.saw and "loses its ends" in sizes.causes[0].sentence
+    assert sizes.verdict == "WARN" and "keeps 25%" in sizes.observed and "loses its ends" in sizes.causes[0].sentence
     write_images(project)
-    assert found(project)["file format tells"].verdict == "PASS"
+    assert found(project)["informative file format"].verdict == "PASS"
     for file in sorted((folder / "stands").iterdir())[:24]:  # most of one class came from elsewhere
         Picture.open(file).save(file.with_suffix(".jpg"))
         file.unlink()
-    assert found(project)["file format tells"].verdict == "WARN"
+    assert found(project)["informative file format"].verdict == "WARN"
     sizes = found(project, size=224)["image sizes"]
     assert sizes.verdict == "WARN" and "enlarges pictures of 16 pixels" in sizes.causes[0].sentence
 
@@ -416,10 +416,10 @@ def test_workers_live_on_from_epoch_to_epoch_also_when_one_is_left_early(project
 
 @pytest.mark.parametrize("name", ["crop", "flip", "jitter", "randaugment", "mixup", "cutmix"])
 def test_each_augmentation_changes_some_pictures_and_grows_with_strength(project: Path, name: str) -> None:
-    knobs: dict[str, Any] = {"augment": [name], "label_preserving": "bars stay bars", "task": "multiclass"}
+    settings: dict[str, Any] = {"augment": [name], "label_preserving": "bars stay bars", "task": "multiclass"}
     far = []
     for strength in (0.2, 1.0):
-        config, prep, loaded = prepared(project, strength=strength, **knobs)
+        config, prep, loaded = prepared(project, strength=strength, **settings)
         examples = TASK.examples(config, prep, loaded)
         plain, changed = (next(iter(examples.batches([torch.arange(60)], 0, augment))) for augment in (False, True))
         far.append(float((plain.x - changed.x).abs().mean()))
@@ -430,7 +430,7 @@ def test_each_augmentation_changes_some_pictures_and_grows_with_strength(project
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"augment": ["flip"]}, "changes the pictures; say in label_preserving"),
         ({"augment": ["rotate"]}, "augment holds 'rotate'; it may hold crop, flip"),
@@ -445,9 +445,9 @@ def test_each_augmentation_changes_some_pictures_and_grows_with_strength(project
         ({"weights": "IMAGENET1K_V9"}, "is not there for resnet18; the hub has IMAGENET1K_V1"),
     ],
 )
-def test_wrong_knobs_get_one_sentence(project: Path, knobs: dict[str, Any], message: str) -> None:
+def test_wrong_settings_get_one_sentence(project: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        prepared(project, **knobs)
+        prepared(project, **settings)
     assert "\n" not in str(error.value)
 
 
@@ -464,8 +464,8 @@ def test_a_flip_that_swaps_the_classes_is_seen(tmp_path: Path, project: Path) ->
     for kind, verdict in (("flip", "WARN"), ("jitter", "PASS")):
         config, prep, loaded = prepared(project, data="data/sides", augment=[kind], label_preserving="so I say")
         finding = TASK.checks(config, prep, loaded, loaded)[-1]
-        assert (finding.check, finding.verdict) == ("labels survive augmentation", verdict), finding.saw
-        assert "so I say" in finding.saw
+        assert (finding.check, finding.verdict) == ("labels survive augmentation", verdict), finding.observed
+        assert "so I say" in finding.observed
 
 
 # ---- weights and networks ---------------------------------------------------------------------------------------
@@ -477,13 +477,13 @@ def test_what_is_frozen_stays_to_the_last_bit(project: Path, trained: Path, adap
     examples, network = TASK.examples(config, prep, loaded), TASK.model(config, prep)
     TASK.set_trainable(config, network, 0)
     network.train()
-    optimiser, loss = make_optimiser(config, TASK, network), make_loss(config, prep)
+    optimizer, loss = make_optimizer(config, TASK, network), make_loss(config, prep)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     batches = list(examples.batches(plan(examples, 16, 0), 0, augment=True))
-    first = float(step(network, [batches[0]], loss, optimiser, config)) / len(batches[0].y)
+    first = float(step(network, [batches[0]], loss, optimizer, config)) / len(batches[0].y)
     assert first == pytest.approx(np.log(2), rel=0.5)  # the head starts at the prior
     for batch in batches[1:]:
-        step(network, [batch], loss, optimiser, config)
+        step(network, [batch], loss, optimizer, config)
     moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert "head.weight" in moved
     backbone = {name for name in moved if name.startswith("backbone.")}
@@ -505,12 +505,12 @@ def test_other_families_train_and_freeze(project: Path, backbone: str) -> None:
     config, prep, loaded = prepared(project, backbone=backbone)
     network = TASK.model(config, prep).train()
     batch = next(iter(TASK.examples(config, prep, loaded).batches([torch.arange(8)])))
-    optimiser, loss = make_optimiser(config, TASK, network), make_loss(config, prep)
-    losses = [float(step(network, [batch], loss, optimiser, config)) / 8 for _ in range(4)]
+    optimizer, loss = make_optimizer(config, TASK, network), make_loss(config, prep)
+    losses = [float(step(network, [batch], loss, optimizer, config)) / 8 for _ in range(4)]
     assert losses[0] == pytest.approx(np.log(2), rel=0.3) and min(losses[1:]) < losses[0]
     if backbone == "efficientnet_b0":  # whole branches are dropped at random in training: no sum, no stale gradient
-        bench = Bench(config, TASK, prep, {}, *[TASK.examples(config, prep, loaded)] * 2)
-        assert [check(bench).verdict for check in (loss_checks.mean_not_sum, loss_checks.fresh_gradients)] == [
+        context = Context(config, TASK, prep, {}, *[TASK.examples(config, prep, loaded)] * 2)
+        assert [check(context).verdict for check in (loss_checks.mean_not_sum, loss_checks.fresh_gradients)] == [
             "PASS"
         ] * 2
     partly = config.model_copy(update={"adapt": "early"})
@@ -688,15 +688,15 @@ def test_checks_before_training_green_and_red(project: Path, trained: Path, monk
     with monkeypatch.context() as patch:
         patch.setattr(Classifier, "train", nn.Module.train)  # the usual bug: model.train() wakes frozen BatchNorm
         frozen = {f.check: f for f in TASK.checks(config, prep, train, val)}["frozen statistics"]
-    assert frozen.verdict == "FAIL" and "backbone.bn1.running_mean" in frozen.saw
+    assert frozen.verdict == "FAIL" and "backbone.bn1.running_mean" in frozen.observed
     part = data.first(TASK.examples(config, prep, val), 20)
     bright = replace(part, stored=part.stored // 4 + 190)  # type: ignore[operator]
     assert checks.pixels_fit(prep, {"train": part, "val": bright}).verdict == "FAIL"
     assert checks.pixels_fit(prep, {"train": part, "val": part}).verdict == "PASS"
-    with monkeypatch.context() as patch:  # outside training the loader gives other colours
+    with monkeypatch.context() as patch:  # outside training the loader gives other colors
         patch.setattr(augment, "plain", dimmed)
         other = checks.pixels_fit(prep, {"train": part, "val": part})
-    assert other.verdict == "FAIL" and other.causes[0].group == "preprocessing" and "100% read otherwise" in other.saw
+    assert other.verdict == "FAIL" and other.causes[0].group == "preprocessing" and "100% read otherwise" in other.observed
     same = replace(part, stored=part.stored[:1].repeat(20, 1, 1, 1))  # type: ignore[index]
     assert checks.pixels_fit(prep, {"train": part, "val": same}).verdict == "FAIL"
     full = config_of(project)
@@ -710,8 +710,8 @@ def test_checks_before_training_green_and_red(project: Path, trained: Path, monk
 def test_advice_follows_the_number_and_the_likeness_of_the_images(project: Path, trained: Path) -> None:
     cases = ((80, 2, 1.0), (80, 2, 0.0), (5_000, 2, 1.0), (5_000, 2, 0.0), (50_000, 2, 1.0))
     assert [audit.recommend(*case)[0] for case in cases] == ["frozen", "head_first", "head_first", "full", "full"]
-    assert "no pretrained weights" in found(project)["how to adapt"].saw
-    assert "head_first (configured is full)" in found(project, weights=str(trained))["how to adapt"].saw
+    assert "no pretrained weights" in found(project)["how to adapt"].observed
+    assert "head_first (configured is full)" in found(project, weights=str(trained))["how to adapt"].observed
     assert TASK.larger(config_of(project)) == {"backbone": "resnet34"}
 
 
@@ -725,16 +725,16 @@ def test_the_steps_run_end_to_end(
     monkeypatch.chdir(project)
     write_images(project, 160)
     (project / "data" / "images" / "lies" / "bad.jpg").write_bytes(JPEG[:300])
-    knobs = ["corrupt=drop", "epochs=3"]
+    settings = ["corrupt=drop", "epochs=3"]
     for name in ("audit", "split", "baseline", "train"):
-        assert main([name, *knobs, "--force", "the checks have their own test"]) == 0, capsys.readouterr().out
+        assert main([name, *settings, "--force", "the checks have their own test"]) == 0, capsys.readouterr().out
     run = next((project / "runs").glob("*-train"))
     record = json.loads((run / "record.json").read_text())
     assert record["result"]["metrics"]["auc"]["value"] > 0.8 and record["result"]["parameters"] > 11e6
     worst = json.loads((run / "worst.json").read_text())
     assert np.array(worst[0]["shown"]["image"]).shape == (SIDE, SIDE, 3)
     assert np.array(worst[0]["explained"]["saliency"]).shape == (SIDE, SIDE)
-    assert main(["evaluate", *knobs, "--force", "the checks have their own test"]) == 0 and main(["report", *knobs]) == 0
+    assert main(["evaluate", *settings, "--force", "the checks have their own test"]) == 0 and main(["report", *settings]) == 0
     assert "data:image/png" in (project / "report.html").read_text()
     config, prep, _ = prepared(project, corrupt="drop", weights=str(run), size=0, adapt="frozen")
     learned = backbone_of(read_tensors(max(run.glob("checkpoints/best-*")) / "weights.safetensors"))
@@ -746,24 +746,24 @@ def test_trials_that_would_take_too_long_see_smaller_pictures(project: Path, mon
     """At 96 pixels the first step says that the checks take minutes: that is said, and the trials see fewer pixels."""
     config, prep, loaded = prepared(project, size=96)
     examples = TASK.examples(config, prep, loaded)
-    whole, said = Bench(config, TASK, prep, {}, examples, examples), list[str]()
-    monkeypatch.setattr(bench, "PATIENCE", whole.seconds / 2)
-    other = bench.affordable(whole, said.append)
+    whole, said = Context(config, TASK, prep, {}, examples, examples), list[str]()
+    monkeypatch.setattr(context, "PATIENCE", whole.seconds / 2)
+    other = context.affordable(whole, said.append)
     assert other.inputs == "pictures of 64 pixels" and "trials see pictures of 64 pixels instead: about" in said[-1]
     batch, plan = next(iter(other.train.batches([torch.arange(4)]))), [torch.arange(4)]
     assert batch.x.shape == (4, 3, 64, 64) and torch.equal(batch.y, next(iter(examples.batches(plan))).y)
     assert whole.train is examples and len(other.val) == 60
-    monkeypatch.setattr(bench, "PATIENCE", 0.0)
-    small = Bench(*prepared(project)[:1], TASK, {**prep, "size": SIDE, "side": SIDE}, {}, examples, examples)  # type: ignore[arg-type]
-    assert bench.affordable(small, said.append) is small and "instead" not in said[-1]
+    monkeypatch.setattr(context, "PATIENCE", 0.0)
+    small = Context(*prepared(project)[:1], TASK, {**prep, "size": SIDE, "side": SIDE}, {}, examples, examples)  # type: ignore[arg-type]
+    assert context.affordable(small, said.append) is small and "instead" not in said[-1]
 
 
 def test_a_network_that_takes_one_size_alone_is_tried_on_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, prep, loaded = prepared(project, size=96)
     examples = TASK.examples(config, prep, loaded)
-    whole, said = Bench(config, TASK, prep, {}, examples, examples), list[str]()
+    whole, said = Context(config, TASK, prep, {}, examples, examples), list[str]()
     monkeypatch.setattr(TASK, "model", lambda config, prep: nn.Sequential(nn.Flatten(), nn.Linear(3 * 96 * 96, 1)))
-    monkeypatch.setattr(bench, "PATIENCE", 0.0)
-    assert bench.affordable(whole, said.append) is whole and "minutes on this cpu" in said[0]
+    monkeypatch.setattr(context, "PATIENCE", 0.0)
+    assert context.affordable(whole, said.append) is whole and "minutes on this cpu" in said[0]
     monkeypatch.setattr(TASK, "model", lambda config, prep: nn.Linear(5, 1))
-    assert bench.affordable(replace(whole), said.append).train is examples  # it takes no step at all: the checks say so
+    assert context.affordable(replace(whole), said.append).train is examples  # it takes no step at all: the checks say so

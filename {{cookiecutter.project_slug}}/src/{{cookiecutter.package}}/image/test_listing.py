@@ -14,7 +14,7 @@ from PIL import Image as Picture
 from ..checks.duplicates import exact
 from ..checks.split import duplicates
 from ..engine.folders import class_folders, files_below
-from ..engine.parts import assign
+from ..engine.splits import assign
 from ..errors import UserError
 from ..production.rows import read_rows
 from . import picture
@@ -25,8 +25,8 @@ from .test_image import PNG, config_of, found, project, write_images  # noqa: F4
 COLUMN = {"name": "path", "kind": "image"}
 
 
-def paths(root: Path, **knobs: object) -> list[str]:
-    return TASK.load(config_of(root, **knobs), root).frame["path"].to_list()
+def paths(root: Path, **settings: object) -> list[str]:
+    return TASK.load(config_of(root, **settings), root).frame["path"].to_list()
 
 
 def to_predict(folder: Path) -> list[str]:
@@ -34,9 +34,9 @@ def to_predict(folder: Path) -> list[str]:
     return [str(folder / row.values["path"]) for row in rows if row.values is not None]
 
 
-def refused(root: Path, words: str, **knobs: object) -> None:
+def refused(root: Path, words: str, **settings: object) -> None:
     with pytest.raises(UserError, match=words) as error:
-        TASK.load(config_of(root, **knobs), root)
+        TASK.load(config_of(root, **settings), root)
     assert "\n" not in str(error.value)
 
 
@@ -81,16 +81,16 @@ def test_a_link_to_nothing_a_pipe_and_a_device_are_named(project: Path) -> None:
     os.mkfifo(folder / "pipe.png")
     (folder / "zeros.png").symlink_to("/dev/zero")
     said = found(project)["readable images"]
-    assert said.verdict == "FAIL" and "4 of 64 images cannot be used" in said.saw
+    assert said.verdict == "FAIL" and "4 of 64 images cannot be used" in said.observed
     for words in (
         "lies/gone.png: missing: a link to nothing",
         "lies/pipe.png: no plain file",
         "lies/zeros.png: no plain file",
     ):
-        assert words in said.saw
+        assert words in said.observed
     assert len(to_predict(folder)) == 34  # set aside when they are looked at, each with its reason
     frame = pl.DataFrame({"path": [str(folder / "gone.png"), str(folder / "pipe.png")]})
-    assert TASK.accept(config_of(project), {"image": "path"}, frame)[1] == [
+    assert TASK.validate_rows(config_of(project), {"image": "path"}, frame)[1] == [
         "is missing: a link to nothing",
         "is no plain file",
     ]
@@ -133,7 +133,7 @@ def test_odd_names_are_names(project: Path) -> None:  # noqa: F811
     assert data.frame["path"].to_list() == to_predict(folder)
     assert found(project)["readable images"].verdict == "PASS"
     (folder / "lies" / "two\nlines.png").write_bytes(b"")
-    assert "\n" not in found(project)["readable images"].saw
+    assert "\n" not in found(project)["readable images"].observed
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
@@ -156,16 +156,16 @@ def test_litter_is_passed_over_and_other_files_are_counted_and_named(project: Pa
         (folder / "lies" / f"{i:03d}.xml").write_text("<annotation/>")
     (folder / "stands" / "README.TXT").write_text("about them")
     data = TASK.load(config_of(project), project)
-    assert len(data) == 60 and data.unlabelled is not None
-    assert data.unlabelled["file_problem"].to_list() == [OTHER] * 31
+    assert len(data) == 60 and data.unlabeled is not None
+    assert data.unlabeled["file_problem"].to_list() == [OTHER] * 31
     said = found(project)["readable images"]
     assert (
-        said.verdict == "PASS" and "31 files are of another kind and passed over, lies/000.xml among them" in said.saw
+        said.verdict == "PASS" and "31 files are of another kind and passed over, lies/000.xml among them" in said.observed
     )
     (folder / "stands" / "README.TXT").write_bytes(PNG)  # whatever it is called, it is a picture
     assert len(paths(project)) == 61
     (folder / "stands" / "bad.png").write_text("<html>not found</html>")
-    assert "1 of 62 images cannot be used" in found(project)["readable images"].saw
+    assert "1 of 62 images cannot be used" in found(project)["readable images"].observed
 
 
 def test_a_class_without_a_picture_is_refused(project: Path) -> None:  # noqa: F811
@@ -184,7 +184,7 @@ def test_a_class_without_a_picture_is_refused(project: Path) -> None:  # noqa: F
 
 
 def test_an_animated_gif_is_its_first_frame(tmp_path: Path) -> None:
-    frames = [Picture.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Picture.new("RGB", (8, 8), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:], duration=100)
     assert picture.look(str(tmp_path / "moves.gif")).problem == ""
     assert picture.pixels(str(tmp_path / "moves.gif"), 4)[:, 0, 0].tolist() == [255, 0, 0]

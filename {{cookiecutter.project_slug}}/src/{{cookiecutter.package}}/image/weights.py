@@ -82,7 +82,7 @@ def _from_hub(entry: Any, weights: str) -> Path:
         raise UserError(
             f"weights = {weights!r}: {name} is not in the cache and the hub cannot be reached ({type(error).__name__}); three ways on: "
             f"(1) download {entry.url} where there is a connection, copy it here and set weights to that file; "
-            f'(2) set weights = "none" to train from random weights; (3) mend the connection or the proxy and run this again'
+            f'(2) set weights = "none" to train from random weights; (3) fix the connection or the proxy and run this again'
         ) from None
     finally:
         socket.setdefaulttimeout(usual)

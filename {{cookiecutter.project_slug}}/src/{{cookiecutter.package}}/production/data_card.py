@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.parts import read_manifest
+from ..engine.splits import read_manifest
 from ..engine.project import Project
-from .card import plain
+from .model_card import plain
 
 Record = dict[str, Any]
 COLUMNS = 60  # listed by name; the rest are counted
@@ -29,8 +29,8 @@ def data_card(project: Project) -> str:
 
 def _what(project: Project) -> str:
     data = project.data
-    unlabelled = 0 if data.unlabelled is None else len(data.unlabelled)
-    aside = f"; {unlabelled:,} more have no target and were set aside" if unlabelled else ""
+    unlabeled = 0 if data.unlabeled is None else len(data.unlabeled)
+    aside = f"; {unlabeled:,} more have no target and were set aside" if unlabeled else ""
     return (
         f"`{project.config.data}`, sha256 {data.sha256}: {len(data):,} rows with the target `{data.target}`"
         f" (task: {project.config.task}){aside}."
@@ -71,10 +71,10 @@ def _audit(audits: list[Record]) -> str:
     newest = whole[-1]
     loud = [f for f in newest["findings"] if f["verdict"] in ("WARN", "FAIL")]
     green = [f["check"] for f in newest["findings"] if f["verdict"] == "PASS"]
-    lines = [f"- {f['verdict']} {f['check']}: {f['saw']}" for f in loud]
-    reviewed = [f["saw"] for r in audits for f in r["findings"] if f["check"] == "label review"]
+    lines = [f"- {f['verdict']} {f['check']}: {f['observed']}" for f in loud]
+    reviewed = [f["observed"] for r in audits for f in r["findings"] if f["check"] == "label review"]
     lines.append(f"- labels reviewed by hand: {reviewed[-1] if reviewed else 'not yet'}")
     lines += [f"- gone on past a FAIL: {line}" for line in newest["forced"]]
     if green:
-        lines.append(f"- green: {', '.join(green)}")
+        lines.append(f"- passed: {', '.join(green)}")
     return "\n".join([*lines, "", f"From {newest['id']} of {newest['started'][:10]}."])

@@ -111,8 +111,8 @@ def psi(then: np.ndarray, now: np.ndarray) -> Measured:
     n, m, cells = then.sum(), now.sum(), len(then)
     a, b = (then + 0.5) / (n + 0.5 * cells), (now + 0.5) / (m + 0.5 * cells)
     index = float(((b - a) * np.log(b / a)).sum())
-    chance = (cells - 1) * (1 / n + 1 / m)
-    return {"psi": index, "chance": chance, "excess": index - chance, "kl": float((b * np.log(b / a)).sum())}
+    probability = (cells - 1) * (1 / n + 1 / m)
+    return {"psi": index, "chance": probability, "excess": index - probability, "kl": float((b * np.log(b / a)).sum())}
 
 
 def _missing(name: str, reference: dict[str, Any], now: pl.Series) -> Measured:
@@ -124,7 +124,7 @@ def _missing(name: str, reference: dict[str, Any], now: pl.Series) -> Measured:
 
 
 def _unseen(name: str, reference: dict[str, Any], now: pl.Series) -> Measured:
-    """Values that training never saw, against how often validation had such."""
+    """Values that training never observed, against how often validation had such."""
     fresh = now.filter(~now.is_in(reference["known"]))
     common = list(counted(fresh))[:5]
     return {

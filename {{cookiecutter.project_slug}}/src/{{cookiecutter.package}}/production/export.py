@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.finding import Finding, finding
+from ..checks.check_result import CheckResult, check_result
 from ..engine import calibration, decisions, metrics
 from ..engine.files import sha256, sync_folder, to_json, write_atomic
-from ..engine.fitted import Fitted, load_fitted, load_rival
-from ..engine.parts import MANIFEST as SPLIT
-from ..engine.parts import parts, read_manifest, split_hash
+from ..engine.fitted import Fitted, load_fitted, load_competitor
+from ..engine.splits import MANIFEST as SPLIT
+from ..engine.splits import splits, read_manifest, split_hash
 from ..engine.project import Project, Run, environment
 from ..engine.target import any_null
 from ..errors import UserError
 from ..steps.evaluate import choose
 from ..task import Data
-from . import card, data_card, model, reference, registry, schema
+from . import model_card, data_card, model, reference, registry, schema
 
 GOLDEN = 16  # validation rows whose outputs are pinned; half of them with missing values where there are such
 
@@ -49,7 +49,7 @@ def chosen(project: Project, args: argparse.Namespace) -> dict[str, Any]:
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Write the package under another name, load it as a server would, and only then give it its name."""
-    data = parts(project)
+    data = splits(project)
     source = find_source(project, args.run, data)
     folder = project.root / registry.FOLDER
     folder.mkdir(exist_ok=True)
@@ -76,9 +76,9 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     project.say(f"  next: recipe promote {version}, then recipe serve")
 
 
-def agreement(apart: float) -> Finding:
+def agreement(apart: float) -> CheckResult:
     """The golden examples, answered by the exported package as a client's rows are. A larger difference stops the export."""
-    return finding(
+    return check_result(
         "golden examples",
         f"validation rows answered by the package as a client would ask: largest difference {apart:.1e}",
         evidence={"difference": apart, "allowed": model.AGREE},
@@ -90,7 +90,7 @@ def find_source(project: Project, wanted: str, data: dict[str, Data]) -> Source:
     wanted, tested = _wanted(project, wanted)
     baselines = {r["id"]: r for r in project.records("baseline")}
     if wanted in baselines:
-        record, fitted = baselines[wanted], load_rival(project, baselines[wanted], data["train"])
+        record, fitted = baselines[wanted], load_competitor(project, baselines[wanted], data["train"])
         if fitted is None or not (project.root / "runs" / wanted / "model").is_dir():
             raise UserError(
                 f"the best baseline of {wanted} cannot be saved as a model of its own; export a training run"
@@ -135,7 +135,7 @@ def write(project: Project, source: Source, data: dict[str, Data], folder: Path)
     told = model.Package(folder, manifest, fitted, columns)
     statistics = reference.of_training(told, data["train"], data["val"], source.outputs)
     write_atomic(folder / "reference.json", to_json(statistics, indent=None))
-    write_atomic(folder / "MODEL_CARD.md", card.card(project, source.record, source.tested, manifest))
+    write_atomic(folder / "MODEL_CARD.md", model_card.card(project, source.record, source.tested, manifest))
     write_atomic(folder / "DATA_CARD.md", data_card.data_card(project))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
@@ -144,8 +144,8 @@ def write(project: Project, source: Source, data: dict[str, Data], folder: Path)
 
 
 def save_model(fitted: Fitted, folder: Path) -> dict[str, Any]:
-    """Weights in safetensors or the baseline's own files, and what else it needs; returns the knobs that change."""
-    packed, changed = fitted.task.pack(fitted.config, fitted.prep, fitted.model, folder)
+    """Weights in safetensors or the baseline's own files, and what else it needs; returns the settings that change."""
+    packed, changed = fitted.task.prepare_export(fitted.config, fitted.prep, fitted.model, folder)
     if fitted.baseline is not None:
         (folder / "model").mkdir()
         fitted.baseline.save(folder / "model")
@@ -160,7 +160,7 @@ def save_model(fitted: Fitted, folder: Path) -> dict[str, Any]:
 def describe(project: Project, source: Source, columns: list[schema.Column], changed: dict[str, Any]) -> dict[str, Any]:
     """package.json without its hashes: where the model comes from, how it is to be read, and what it was worth."""
     config, prep, result = source.fitted.config, source.fitted.prep, source.record["result"]
-    heat, cut = temperature_and_threshold(source)
+    temperature, cut = temperature_and_threshold(source)
     metric = project.config.resolved_metric
     own = result.get("metrics") or result["baselines"][source.fitted.name]["metrics"]
     plain = {name: value for name, value in changed.items() if not isinstance(value, Path)}
@@ -173,7 +173,7 @@ def describe(project: Project, source: Source, columns: list[schema.Column], cha
         "task": config.task,
         "target": config.target,
         "classes": prep["classes"],
-        "temperature": heat,
+        "temperature": temperature,
         "threshold": cut,
         "chosen_for": decisions.in_words(config) if cut is not None else None,
         "metric": metric,
@@ -202,10 +202,10 @@ def temperature_and_threshold(source: Source) -> tuple[float, float | None]:
         found = source.tested["result"]
         return float(found["temperature"]), found["threshold"]["value"] if "threshold" in found else None
     truth = source.truth.astype(int)
-    heat = calibration.temperature(config, prep, source.outputs, truth)
+    temperature = calibration.temperature(config, prep, source.outputs, truth)
     if config.task != "binary":
-        return heat, None
-    return heat, decisions.threshold(config, metrics.class_probabilities(source.outputs / heat)[:, 1], truth)
+        return temperature, None
+    return temperature, decisions.threshold(config, metrics.class_probabilities(source.outputs / temperature)[:, 1], truth)
 
 
 def golden(fitted: Fitted, columns: list[schema.Column], val: Data, folder: Path) -> dict[str, Any]:

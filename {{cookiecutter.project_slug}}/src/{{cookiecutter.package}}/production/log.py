@@ -79,7 +79,7 @@ class Log:
             connect(path).close()
         except sqlite3.Error as error:
             raise UserError(
-                f"the prediction log {path} cannot be opened: {error}; mend it, move it away, or use --log"
+                f"the prediction log {path} cannot be opened: {error}; fix it, move it away, or use --log"
             ) from None
         self.thread = threading.Thread(target=self._write, daemon=True, name="prediction-log")
         self.thread.start()

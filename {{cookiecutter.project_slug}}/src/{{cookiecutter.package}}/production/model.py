@@ -55,7 +55,7 @@ class Package:
         good = np.flatnonzero([not why for why in reasons])
         if not len(good):
             return frame[good], reasons
-        accepted, more = self.fitted.task.accept(self.fitted.config, self.fitted.prep, frame[good])
+        accepted, more = self.fitted.task.validate_rows(self.fitted.config, self.fitted.prep, frame[good])
         for row, why in zip(good, more, strict=True):
             reasons[row] = why
         return accepted.filter(pl.Series([not why for why in more], dtype=pl.Boolean)), reasons
@@ -90,26 +90,26 @@ class Package:
         """What is told of each row: the class and all probabilities, tempered; or the value in units of the target."""
         if not (classes := self.manifest["classes"]):
             return [{"prediction": float(value)} for value in values(self.fitted.prep, outputs)]
-        chance = class_probabilities(outputs / self.manifest["temperature"])
-        called = chance.argmax(axis=1)
+        probability = class_probabilities(outputs / self.manifest["temperature"])
+        called = probability.argmax(axis=1)
         if self.manifest["threshold"] is not None:
-            called = (chance[:, 1] >= self.manifest["threshold"]).astype(int)
+            called = (probability[:, 1] >= self.manifest["threshold"]).astype(int)
         return [
             {"prediction": classes[c], "probabilities": dict(zip(classes, map(float, p), strict=True))}
-            for c, p in zip(called, chance, strict=True)
+            for c, p in zip(called, probability, strict=True)
         ]
 
     def watched(self, frame: pl.DataFrame) -> pl.DataFrame:
         """What the monitor compares of these rows (see Task.watch)."""
-        return self.fitted.task.watch(self.fitted.prep, frame)
+        return self.fitted.task.monitored_features(self.fitted.prep, frame)
 
 
 def score(answer: Answer) -> float:
     """One number of an answer: the value; the probability of the positive class; or of the likeliest."""
-    chances = list(answer.get("probabilities", {}).values())
-    if not chances:
+    probabilities = list(answer.get("probabilities", {}).values())
+    if not probabilities:
         return float(answer["prediction"])
-    return float(chances[1] if len(chances) == 2 else max(chances))
+    return float(probabilities[1] if len(probabilities) == 2 else max(probabilities))
 
 
 def load(task: Task, folder: Path, device: str = "cpu") -> Package:
@@ -135,7 +135,7 @@ def _load(task: Task, folder: Path, manifest: dict[str, Any], device: str) -> Pa
     for name, path in manifest["paths"].items():
         given[name] = str(folder / path)
     prep |= {name: given[name] for name in manifest["replaced"] if name in prep}
-    config = make_config(task.knobs, {**given, "device": "cpu"}, f"the config of {folder.name}")
+    config = make_config(task.settings, {**given, "device": "cpu"}, f"the config of {folder.name}")
     fitted = Fitted(manifest["name"], task, config, prep)
     if manifest["name"] == "network":
         fitted.model = _network(task, fitted, folder)
@@ -144,7 +144,7 @@ def _load(task: Task, folder: Path, manifest: dict[str, Any], device: str) -> Pa
     package = Package(folder, manifest, fitted, manifest["columns"])
     replay(package)
     if fitted.model is not None:
-        fitted.config = make_config(task.knobs, {**given, "device": device}, "the device to serve on")
+        fitted.config = make_config(task.settings, {**given, "device": device}, "the device to serve on")
         fitted.model = fitted.model.to(find_device(fitted.config))
     return package
 

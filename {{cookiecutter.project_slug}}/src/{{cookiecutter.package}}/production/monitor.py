@@ -22,11 +22,11 @@ from typing import Any
 
 import polars as pl
 
-from ..checks.finding import Finding
+from ..checks.check_result import CheckResult
 from ..engine.files import read_json, to_json, write_atomic
 from ..engine.project import Project, describe
 from ..errors import UserError
-from . import alarms, drift, log
+from . import alerts, drift, log
 from .model import Package, load
 from .monitor_page import page
 from .predict import answer_chunk
@@ -50,11 +50,11 @@ class Thresholds:
 
 @dataclass
 class Window:
-    """What is looked at: watched quantities and answers, a row each; labelled rows; and what could not be read."""
+    """What is looked at: watched quantities and answers, a row each; labeled rows; and what could not be read."""
 
     watched: pl.DataFrame
     answers: pl.DataFrame  # prediction and, for classes, probability; or the value
-    labelled: pl.DataFrame | None = None  # columns answer (JSON) and label
+    labeled: pl.DataFrame | None = None  # columns answer (JSON) and label
     aside: tuple[int, int] = (0, 0)  # rows that could not be read, of how many
     examples: tuple[str, ...] = ()  # why
 
@@ -108,26 +108,26 @@ def log_path(project: Project, args: argparse.Namespace) -> Path:
 
 def measure(
     project: Project, package: Package, args: argparse.Namespace, limits: Thresholds
-) -> tuple[list[Finding], list[dict[str, Any]]]:
+) -> tuple[list[CheckResult], list[dict[str, Any]]]:
     """All findings, and the tests behind them."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     if args.of:
         source = Path(args.of)
         lacking = missing(package.columns, names(source)) if source.is_file() and names(source) else []
-        found.append(alarms.columns(lacking, len(package.columns)))
+        found.append(alerts.columns(lacking, len(package.columns)))
         if lacking:
             return found, []
         window = of_file(package, source)
-        found.append(alarms.set_aside(*window.aside, window.examples))
+        found.append(alerts.set_aside(*window.aside, window.examples))
     else:
         path = log_path(project, args)
         now = time.time()
-        found.append(alarms.silence(log.moments(path, now - 8 * 3600 * limits.hours), now, limits.hours))
+        found.append(alerts.silence(log.moments(path, now - 8 * 3600 * limits.hours), now, limits.hours))
         window = of_log(package, path, limits, args.labels)
     reference = read_json(package.folder / "reference.json", "what the monitor compares with", "export again")
     tests = compare(window, reference, limits) if len(window.watched) >= ENOUGH else []
-    found += alarms.of_tests(tests, len(window.watched), ENOUGH, limits.rate, limits.floor)
-    found.append(alarms.performance(package, window.labelled, limits.mature))
+    found += alerts.of_tests(tests, len(window.watched), ENOUGH, limits.rate, limits.floor)
+    found.append(alerts.performance(package, window.labeled, limits.mature))
     return found, tests
 
 
@@ -158,8 +158,8 @@ def of_file(package: Package, source: Path) -> Window:
         labels += [(row.values or {}).get(target) for row, answer, _ in told if answer is not None]
     if not total:
         raise UserError(f"{source} holds no rows")
-    labelled = pl.DataFrame({"answer": [json.dumps(a) for a in answers], "label": alarms.label_texts(package, labels)})
-    known = labelled.filter(pl.col("label").is_not_null()) if answers else None
+    labeled = pl.DataFrame({"answer": [json.dumps(a) for a in answers], "label": alerts.label_texts(package, labels)})
+    known = labeled.filter(pl.col("label").is_not_null()) if answers else None
     everything = pl.concat(watched, how="vertical_relaxed") if watched else pl.DataFrame()
     return Window(everything, predicted(answers), known, (len(reasons), total), tuple(dict.fromkeys(reasons))[:3])
 
@@ -171,7 +171,7 @@ def of_log(package: Package, path: Path, limits: Thresholds, labels: str) -> Win
     window = Window(log.watched(rows), predicted([json.loads(text) for text in rows["answer"]]))
     if labels:
         ripe = now - 86400 * limits.mature
-        window.labelled = alarms.with_labels(package, log.read(path, ripe - long, ripe, package.version), Path(labels))
+        window.labeled = alerts.with_labels(package, log.read(path, ripe - long, ripe, package.version), Path(labels))
     return window
 
 

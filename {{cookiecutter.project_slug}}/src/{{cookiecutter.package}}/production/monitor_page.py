@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from ..checks.finding import Finding
+from ..checks.check_result import CheckResult
 from ..report.axes import Axes
 from ..report.page import Section, render, section, table
 from ..report.plots import lines
@@ -15,7 +15,7 @@ DRAWN = 12  # quantities that are drawn, the most drifted first
 SHOWN = 10  # values of a category that are listed
 
 
-def page(content: dict[str, Any], found: Sequence[Finding]) -> str:
+def page(content: dict[str, Any], found: Sequence[CheckResult]) -> str:
     """The whole page as HTML."""
     order = {"FAIL": 0, "WARN": 1, "PASS": 2, "NOT APPLICABLE": 3}
     red = f"Alarm: {', '.join(content['red'])}" if content["alarm"] else "Quiet: nothing beyond the declared thresholds"

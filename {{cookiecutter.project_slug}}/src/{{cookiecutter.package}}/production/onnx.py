@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checks.finding import Finding, finding, not_applicable
+from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..engine.loop import plan
 from ..errors import UserError
 from ..task import Batch, Data
@@ -26,7 +26,7 @@ AGREE = 1e-4  # largest difference of an output, in units of the outputs' own si
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
-def export(package: Package, val: Data, path: Path) -> Finding:
+def export(package: Package, val: Data, path: Path) -> CheckResult:
     """Write `path`, then answer batches of two sizes with it. Raises UserError when the libraries are not installed."""
     if package.fitted.model is None:
         return not_applicable("onnx", f"{package.fitted.name} is no network; its own files are in the package")
@@ -54,7 +54,7 @@ def export(package: Package, val: Data, path: Path) -> Finding:
     agrees = apart <= AGREE
     if not agrees:
         path.unlink(missing_ok=True)
-    return finding(
+    return check_result(
         "onnx",
         f"{path.name}: largest difference from PyTorch {apart:.1e} on batches of {len(batches[0].y)}, {len(batches[-1].y)} and 1",
         fail=not agrees,

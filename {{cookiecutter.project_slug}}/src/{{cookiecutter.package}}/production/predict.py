@@ -139,8 +139,8 @@ def answer_chunk(
 
 def flat(package: Package, answer: Answer) -> dict[str, Any]:
     """An answer as columns."""
-    chances = {f"probability of {name}": p for name, p in answer.get("probabilities", {}).items()}
-    return {"prediction": answer["prediction"], **chances, "model_version": package.version}
+    probabilities = {f"probability of {name}": p for name, p in answer.get("probabilities", {}).items()}
+    return {"prediction": answer["prediction"], **probabilities, "model_version": package.version}
 
 
 def types(source: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Axes of the small plots: from values to pixels, ticks that can be read, and the frame around each plot.
 
 A plot is 360 units wide and shown 340 to 460 pixels wide, so its 12-unit text is 11 pixels and more on a phone.
-Colours come from the page, which knows about dark mode.
+Colors come from the page, which knows about dark mode.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 26, 36
-COLOURS = 8
+COLORS = 8
 POINTS = 400  # of one curve: more than the pixels it is drawn on
 
 Points = tuple[Sequence[float | None], Sequence[float | None]]
@@ -122,7 +122,7 @@ def x_axis(name: str, to_x: Scale, height: float, left: float) -> str:
 
 def figure(title: str, parts: list[str], names: Sequence[str] = (), height: float = HEIGHT, note: str = "") -> str:
     """The frame of the page around a plot: caption, picture, legend where there are several things, and a remark."""
-    keys = "".join(f"<span class='key'><i class='b{i % COLOURS}'></i>{escape(n)}</span>" for i, n in enumerate(names))
+    keys = "".join(f"<span class='key'><i class='b{i % COLORS}'></i>{escape(n)}</span>" for i, n in enumerate(names))
     legend = f"<div class='legend'>{keys}</div>" if len(names) > 1 else ""
     body = f"<svg viewBox='0 0 {WIDTH} {height:.0f}' role='img' aria-label='{escape(title, quote=True)}'>{''.join(parts)}</svg>"
     remark = f"<p class='note'>{escape(note)}</p>" if note else ""

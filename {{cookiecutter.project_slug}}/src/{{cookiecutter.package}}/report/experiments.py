@@ -84,17 +84,17 @@ def _table(runs: list[Record], metric: str) -> Table | None:
         baseline = f"{fixed(interval(against, '+'))} to {against['name']}" if against else ""
         sharp = number(result["sharpness"]) if result.get("sharpness") is not None else ""
         score = fixed(interval(result["metrics"][metric]))
-        predicted = experiment.get("prediction", "")
+        predicted = experiment.get("hypothesis", "")
         rows.append([link, result["model"], changed(record), predicted, score, beside, baseline, sharp])
     head = ["run", "model", "changed", "predicted", metric, "against its parent", "against the baseline", "sharpness"]
     return table("Runs on this data and split", head, rows)
 
 
 def changed(record: Record) -> str:
-    """The knobs a run changed against its parent, else those given on the command line."""
+    """The settings a run changed against its parent, else those given on the command line."""
     experiment = record["result"].get("experiment") or {}
-    knobs = {name: new for name, (_, new) in experiment.get("changed", {}).items()} or record["overrides"]
-    return words(knobs)
+    settings = {name: new for name, (_, new) in experiment.get("changed", {}).items()} or record["overrides"]
+    return words(settings)
 
 
 def studies_section(records: dict[str, Record | None]) -> Section | None:
@@ -106,7 +106,7 @@ def studies_section(records: dict[str, Record | None]) -> Section | None:
     if tuned:
         drawn += tuning_plots(tuned["result"])
     if ablated:
-        removed = {f"without {row['knob']}": row for row in ablated["result"]["removed"]}
+        removed = {f"without {row['setting']}": row for row in ablated["result"]["removed"]}
         metric = ablated["result"]["metric"]
         note = (
             f"Difference to the base run over {len(ablated['result']['seeds'])} paired seeds; the dashed line is none."
@@ -132,22 +132,22 @@ def learning_curve_plot(result: dict[str, Any]) -> str:
 
 
 def tuning_plots(result: dict[str, Any]) -> list[str]:
-    """The trials of each stage over the knob it searched, and the finalists under paired seeds."""
+    """The trials of each stage over the setting it searched, and the finalists under paired seeds."""
     metric, drawn = result["metric"], []
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     for stage, trials in result.get("stages", {}).items():
         ended = [t for t in trials if t["state"] == "COMPLETE" and t["value"] is not None]
-        for knob in dict.fromkeys(name for trial in ended for name in trial["params"]):
-            tried = [t for t in ended if isinstance(t["params"].get(knob), int | float)]
-            cloud = ([t["params"][knob] for t in tried], [sign * t["value"] for t in tried])
-            axes = Axes(knob, metric, log_x=all(x > 0 for x in cloud[0]))
-            drawn.append(plots.points(f"Tuning: {stage}, {knob}", cloud, axes))
+        for setting in dict.fromkeys(name for trial in ended for name in trial["params"]):
+            tried = [t for t in ended if isinstance(t["params"].get(setting), int | float)]
+            cloud = ([t["params"][setting] for t in tried], [sign * t["value"] for t in tried])
+            axes = Axes(setting, metric, log_x=all(x > 0 for x in cloud[0]))
+            drawn.append(plots.points(f"Tuning: {stage}, {setting}", cloud, axes))
     finalists = {f"run {row['run'][:4]}": row for row in result["finalists"]}
-    note = f"Difference to the knobs it started from over {len(result['seeds'])} paired seeds; the dashed line is none."
+    note = f"Difference to the settings it started from over {len(result['seeds'])} paired seeds; the dashed line is none."
     return [*drawn, grids.intervals("Tuning: the finalists", finalists, metric, line=0.0, note=note)]
 
 
 def finalists_table(result: dict[str, Any]) -> Table | None:
-    """The knobs of each finalist, and what they gained under paired seeds."""
-    rows = [[row["run"], words(row["knobs"]), fixed(interval(row, "+")), row["verdict"]] for row in result["finalists"]]
-    return table("Finalists of the tuning", ["run", "knobs", f"{result['metric']} gained", "verdict"], rows)
+    """The settings of each finalist, and what they gained under paired seeds."""
+    rows = [[row["run"], words(row["settings"]), fixed(interval(row, "+")), row["verdict"]] for row in result["finalists"]]
+    return table("Finalists of the tuning", ["run", "settings", f"{result['metric']} gained", "verdict"], rows)

@@ -18,7 +18,7 @@ def intervals(
 ) -> str:
     """A forest plot: name -> value, low, high; the name and the numbers stand above each interval.
 
-    mark: the name drawn in another colour. line: a value to compare all with. Rows without bounds are drawn as a dot.
+    mark: the name drawn in another color. line: a value to compare all with. Rows without bounds are drawn as a dot.
     """
     drawn = {n: r for n, r in rows.items() if usable(r.get("value"))}
     if not drawn:
@@ -34,11 +34,11 @@ def intervals(
 
 
 def _interval(top: float, name: str, row: Mapping[str, Any], to_x: Scale, marked: bool) -> str:
-    colour, at = int(marked), top + 23
+    color, at = int(marked), top + 23
     bounded = usable(row.get("low")) and usable(row.get("high"))
     numbers = f"{row['value']:.4g}" + (f" [{row['low']:.4g}, {row['high']:.4g}]" if bounded else "")
-    line = f"<path class='s{colour}' d='M{to_x(row['low']):.1f} {at}H{to_x(row['high']):.1f}'/>" if bounded else ""
-    dot = f"<circle class='f{colour}' cx='{to_x(row['value']):.1f}' cy='{at}' r='5'/>"
+    line = f"<path class='s{color}' d='M{to_x(row['low']):.1f} {at}H{to_x(row['high']):.1f}'/>" if bounded else ""
+    dot = f"<circle class='f{color}' cx='{to_x(row['value']):.1f}' cy='{at}' r='5'/>"
     room = WIDTH - RIGHT - 16 - LETTER * len(numbers)
     names = text(8, top + 11, _short(name, room), kind="t name over")
     return line + dot + names + text(WIDTH - RIGHT, top + 11, numbers, "end", "t over")

@@ -7,7 +7,7 @@ from html import escape
 
 from .axes import (
     BOTTOM,
-    COLOURS,
+    COLORS,
     HEIGHT,
     LEFT,
     RIGHT,
@@ -44,14 +44,14 @@ def lines(
     to_y = Scale([p[1] for p in every], HEIGHT - BOTTOM, TOP, axes.log_y)
     shade = _band(band, to_x, axes) if band else ""
     paths = [_path(i, name, points, to_x, to_y) for i, (name, points) in enumerate(drawn.items())]
-    names = list(drawn) if len(drawn) <= COLOURS else []
+    names = list(drawn) if len(drawn) <= COLORS else []
     return figure(title, [shade, frame(axes, to_x, to_y), *paths, *_marks(marks or {}, to_x, axes)], names, note=note)
 
 
 def _path(i: int, name: str, points: list[tuple[float, float]], to_x: Scale, to_y: Scale) -> str:
-    way = " ".join(f"{'ML'[j > 0]}{to_x(a):.1f} {to_y(b):.1f}" for j, (a, b) in enumerate(points))
-    dot = f"<circle class='f{i % COLOURS}' cx='{to_x(points[0][0]):.1f}' cy='{to_y(points[0][1]):.1f}' r='3'/>"
-    line = f"<path class='s{i % COLOURS}' d='{way}'><title>{escape(name)}</title></path>"
+    outline = " ".join(f"{'ML'[j > 0]}{to_x(a):.1f} {to_y(b):.1f}" for j, (a, b) in enumerate(points))
+    dot = f"<circle class='f{i % COLORS}' cx='{to_x(points[0][0]):.1f}' cy='{to_y(points[0][1]):.1f}' r='3'/>"
+    line = f"<path class='s{i % COLORS}' d='{outline}'><title>{escape(name)}</title></path>"
     return line + (dot if len(points) == 1 else "")
 
 

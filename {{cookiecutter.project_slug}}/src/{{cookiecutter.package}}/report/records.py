@@ -9,17 +9,17 @@ from ..engine.project import DEPENDS, Project
 from ..errors import UserError
 
 Record = dict[str, Any]
-STEPS = ("audit", "split", "baseline", "check", "lr_range", "learning_curve", "tune", "ablate", "evaluate")
-LEARNS = ("data", "split", "preprocessing", "model", "loss", "optimiser", "schedule", "loop")
+STEPS = ("audit", "split", "baseline", "check", "lr_find", "learning_curve", "tune", "ablate", "evaluate")
+LEARNS = ("data", "split", "preprocessing", "model", "loss", "optimizer", "schedule", "loop")
 
-# What a step's record depends on beside what the gates ask for (DEPENDS): the knobs and data that change what it says.
+# What a step's record depends on beside what the gates ask for (DEPENDS): the settings and data that change what it says.
 RELEVANT = {
     **DEPENDS,
     "audit": ("data",),
     "learning_curve": LEARNS,
     "tune": ("data", "split"),
     "ablate": ("data", "split"),
-    "lr_range": ("data", "split", "preprocessing", "model", "loss", "optimiser"),
+    "lr_find": ("data", "split", "preprocessing", "model", "loss", "optimizer"),
     "evaluate": ("data", "split", "evaluation"),
 }
 
@@ -57,7 +57,7 @@ def comparable(one: Record, other: Record) -> bool:
 
 
 def notices(project: Project, records: dict[str, Record | None]) -> list[str]:
-    """Sentences on what is out of date: made before the data, the knobs or the code changed."""
+    """Sentences on what is out of date: made before the data, the settings or the code changed."""
     try:
         now = project.fingerprint
     except UserError as error:
@@ -73,12 +73,12 @@ def notices(project: Project, records: dict[str, Record | None]) -> list[str]:
         if record["fingerprint"].get("code") != now["code"]:
             older.append(record["id"])
     if records.get("train"):
-        found += _other_knobs(project, records["train"])  # type: ignore[arg-type]
+        found += _other_settings(project, records["train"])  # type: ignore[arg-type]
     return found + ([f"The code has changed since {_words(older)}."] if older else [])
 
 
-def _other_knobs(project: Project, record: Record) -> list[str]:
-    """The knobs of the shown run that recipe.toml sets otherwise by now."""
+def _other_settings(project: Project, record: Record) -> list[str]:
+    """The settings of the shown run that recipe.toml sets otherwise by now."""
     now = project.config.model_dump()
     other = [f"{k} = {v!r} (now {now[k]!r})" for k, v in record["config"].items() if k in now and now[k] != v]
     return [f"{record['id']} was trained with {_words(other)}."] if other else []

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..config import Config
 from ..engine import calibration, decisions, metrics
-from ..engine.breakdown import confusion, per_class
+from ..engine.slices import confusion, per_class
 from ..engine.experiments import saved_truth
 from . import grids, plots
 from .page import Section, Table, fixed, interval, number, section, table
@@ -54,14 +54,14 @@ def validation_section(config: Config, folder: Path, classes: list[str]) -> Sect
     kept = np.isfinite(outputs).all(axis=1)
     if not kept.any():
         return None
-    chance, y = metrics.class_probabilities(outputs[kept]), truth.y[kept].astype(int)
+    probability, y = metrics.class_probabilities(outputs[kept]), truth.y[kept].astype(int)
     together = None if truth.together is None else truth.together[kept]
-    guess = decisions.on_own_rows(config, chance, y, together)
+    prediction = decisions.on_own_rows(config, probability, y, together)
     result = {
         "classes": classes,
-        "confusion": confusion(guess, y, len(classes)).tolist(),
-        "per_class": per_class(guess, y, classes, together),
-        "calibration": {"before": calibration.describe(config, chance, y, together)},
+        "confusion": confusion(prediction, y, len(classes)).tolist(),
+        "per_class": per_class(prediction, y, classes, together),
+        "calibration": {"before": calibration.describe(config, probability, y, together)},
     }
     text = ""
     if config.task == "binary":

@@ -19,17 +19,17 @@ LAYERS = 6  # drawn of a deep network: spread evenly from the input to the outpu
 FOLLOWED = 4  # single examples drawn: the worst at the end, and those that rose most from their best
 
 
-def training_section(folder: Path, record: Record, lr_range: Record | None, diagnoses: list[dict[str, Any]]) -> Section:
+def training_section(folder: Path, record: Record, lr_find: Record | None, diagnoses: list[dict[str, Any]]) -> Section:
     """Everything that was seen of a run while it trained. folder: its run folder. diagnoses: findings on its curves."""
     result, drawn = record["result"], []
     prep = read_json(folder / "prep.json", "the preprocessing of a run", "train again: recipe train")
     if (folder / "curves.json").exists():
         curves = read_json(folder / "curves.json", "a run's curves", "train again: recipe train")
-        said = " ".join(f"{f['check'].capitalize()}: {f['saw']}." for f in diagnoses)
+        said = " ".join(f"{f['check'].capitalize()}: {f['observed']}." for f in diagnoses)
         drawn += curve_plots(curves, result["metric"], result["best_epoch"], said)
         drawn += loss_plots(folder / "losses.npy", [row["epoch"] for row in curves], result["best_epoch"])
-    if lr_range:
-        drawn.append(range_plot(lr_range["result"], record["config"]["lr"]))
+    if lr_find:
+        drawn.append(range_plot(lr_find["result"], record["config"]["lr"]))
     if (folder / "gradients.json").exists():
         drawn += gradient_plots(read_json(folder / "gradients.json", "a run's gradients", "train again: recipe train"))
     drawn += prediction_plots(folder, record["config"]["task"], prep)
@@ -141,7 +141,7 @@ def gradient_plots(gradients: dict[str, Any]) -> list[str]:
             "Update size by layer",
             drawn["update"],
             Axes("step", "size of the update, as a share of the weights", log_y=True),
-            note="About 1e-3 is healthy; a layer far below the others hardly learns, one far above is unstable.",
+            note="About 1e-3 is sound; a layer far below the others hardly learns, one far above is unstable.",
         ),
     ]
 
@@ -175,18 +175,18 @@ def prediction_plots(folder: Path, task: str, prep: dict[str, Any]) -> list[str]
 
 def confidence_plot(outputs: np.ndarray, truth: np.ndarray) -> str:
     """Histogram of the probability of the called class, right and wrong calls apart."""
-    chance = metrics.class_probabilities(outputs)
-    right, sure = chance.argmax(axis=1) == truth, chance.max(axis=1)
-    edges = np.linspace(1 / chance.shape[1], 1, 21)
+    probability = metrics.class_probabilities(outputs)
+    right, sure = probability.argmax(axis=1) == truth, probability.max(axis=1)
+    edges = np.linspace(1 / probability.shape[1], 1, 21)
     counts = {n: np.histogram(sure[k], edges)[0].tolist() for n, k in (("right", right), ("wrong", ~right))}
     axes = Axes("probability of the called class", "examples")
     return plots.bars("Confidence on validation", edges.tolist(), counts, axes)
 
 
-def error_plots(guess: np.ndarray, truth: np.ndarray) -> list[str]:
+def error_plots(prediction: np.ndarray, truth: np.ndarray) -> list[str]:
     """Predicted against true, and the histogram of the errors, in the units of the target."""
-    counts, edges = np.histogram(guess - truth, bins=min(30, max(int(math.sqrt(len(guess))), 5)))
-    cloud = (truth.tolist(), guess.tolist())
+    counts, edges = np.histogram(prediction - truth, bins=min(30, max(int(math.sqrt(len(prediction))), 5)))
+    cloud = (truth.tolist(), prediction.tolist())
     return [
         plots.points("Predicted against true, validation", cloud, Axes("true", "predicted"), diagonal=True),
         plots.bars("Errors on validation", edges.tolist(), {"rows": counts.tolist()}, Axes("predicted - true", "rows")),

@@ -1,4 +1,4 @@
-"""What the page says first, in plain words: is the model worth having, what did the test say, what is red."""
+"""What the page says first, in plain words: is the model worth having, what did the test say, what failed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tested(train: Record | None, evaluated: Record | None) -> list[str]:
     if evaluated is None:
         return ["The test part is still shut."]
     result = evaluated["result"]
-    looks = [f for f in evaluated["findings"] if f["check"] == "test opened once"]
+    looks = [f for f in evaluated["findings"] if f["check"] == "test access"]
     times = looks[0]["evidence"].get("openings", 1) if looks else len(result["openings"])
     clean = "opened once" if times == 1 else f"opened {times} times, so this is no clean test"
     other = "" if train and train["id"] == result["run"] else f" It was another run, {result['run']}."

@@ -17,7 +17,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Repeat the base run under every seed, then once more under every seed without each part; a table of differences."""
     parts = removable(project.config)
     if not parts:
-        raise UserError("nothing can be taken away: no knob with an `off` value is switched on")
+        raise UserError("nothing can be taken away: no setting with an `off` value is switched on")
     seeds = range(project.config.seed, project.config.seed + (args.seeds or experiments.SEEDS))
     project.say(f"  {len(parts)} parts ({', '.join(parts)}), {len(seeds)} seeds each, the base run included")
     base = train.repeat(project, args, run, seeds)
@@ -26,14 +26,14 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     for name, off in parts.items():
         record = train.repeat(project, args, run, seeds, **{name: off})
         difference = experiments.compare(project, record, base, prep)
-        rows.append({"knob": name, "from": getattr(project.config, name), "to": off, "run": record["id"], **difference})
+        rows.append({"setting": name, "from": getattr(project.config, name), "to": off, "run": record["id"], **difference})
     metric = project.config.resolved_metric
     run.result |= {"metric": metric, "base": base["id"], "seeds": list(seeds), "removed": rows}
     project.say(table(metric, rows))
 
 
 def removable(config: Config) -> dict[str, Any]:
-    """Knobs that are switched on and have an `off` value: knob -> that value."""
+    """Settings that are switched on and have an `off` value: setting -> that value."""
     fields = type(config).model_fields.items()
     off = {name: field.json_schema_extra.get("off") for name, field in fields}  # type: ignore[union-attr]
     return {name: value for name, value in off.items() if value is not None and getattr(config, name) != value}
@@ -44,7 +44,7 @@ def table(metric: str, rows: list[dict[str, Any]]) -> str:
     meaning = {"adopt": "better without it", "reject": "needed", "undecided": "no difference beyond the noise"}
     lines = [f"  {'without':<32} {metric} against the base run [95 %]"]
     for row in rows:
-        change = f"{row['knob']} {row['from']!r} -> {row['to']!r}"
+        change = f"{row['setting']} {row['from']!r} -> {row['to']!r}"
         interval = f"{row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
         lines.append(f"  {change:<32} {interval}  {meaning[row['verdict']]}")
     return "\n".join(lines)

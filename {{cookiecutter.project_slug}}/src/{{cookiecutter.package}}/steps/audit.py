@@ -1,4 +1,4 @@
-"""Look at the data before modelling: labels, balance, leaks, duplicates, odd values. Nothing is changed."""
+"""Look at the data before modeling: labels, balance, leaks, duplicates, odd values. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..checks import data as columns
-from ..checks import duplicates, identifiers, labels, leakage, reading, review, traces, units, values
-from ..checks.finding import Finding, finding
+from ..checks import duplicates, identifiers, labels, leakage, reading, review, target_leaks, units, values
+from ..checks.check_result import CheckResult, check_result
 from ..checks.independence import undeclared_parts, who_and_when
-from ..engine.parts import MANIFEST, outside_test
+from ..engine.splits import MANIFEST, outside_test
 from ..engine.project import Project, Run
 from ..errors import UserError
 from ..task import Data
 
 CHECKS = (
     *reading.CHECKS, *columns.CHECKS, *values.CHECKS, *units.CHECKS, *duplicates.CHECKS, who_and_when,
-    undeclared_parts, identifiers.identifiers, *leakage.CHECKS, traces.made_from_target,
+    undeclared_parts, identifiers.identifiers, *leakage.CHECKS, target_leaks.made_from_target,
 )  # fmt: skip
 # Those that see every row also where the rows are larger than memory, and the others see a sample.
 OF_EVERY_ROW = (columns.balance, columns.cardinality, duplicates.exact)
@@ -40,23 +40,23 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         run.timed(accepting(config.acknowledge, check), config, whole if check in OF_EVERY_ROW else data)
     judged = labels.judge(config, data, project.task.simple_features)
     run.timed(accepting(config.acknowledge, labels.learnable), config, data, judged)
-    run.timed(accepting(config.acknowledge, labels.neighbours), config, data, judged)
+    run.timed(accepting(config.acknowledge, labels.neighbors), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.suspects), config, data, judged, run.folder / "suspects.csv")
     for found in project.task.audit(config, data):
-        run.add(accept(config.acknowledge, found))
-    run.add(accept(config.acknowledge, columns.one_percent(run.findings)))
+        run.add(acknowledge(config.acknowledge, found))
+    run.add(acknowledge(config.acknowledge, columns.one_percent(run.findings)))
     sheet = run.folder / "review.csv"
     n = review.write_sheet(config, data, sheet)
     name = sheet.relative_to(project.root)
     project.say(f"  {n} rows to review by hand: fill in {name}, then: recipe audit --review {name}")
-    unlabelled = whole.unlabelled.height if whole.unlabelled is not None else 0
-    run.result |= {"rows": len(whole), "unlabelled": unlabelled, "roles": data.roles, "review": n}
+    unlabeled = whole.unlabeled.height if whole.unlabeled is not None else 0
+    run.result |= {"rows": len(whole), "unlabeled": unlabeled, "roles": data.roles, "review": n}
 
 
-def sampled(data: Data, whole: Data) -> Finding:
+def sampled(data: Data, whole: Data) -> CheckResult:
     """That most rows were not looked at, and how rare a thing may be to stay unseen: at 3 / n, one chance in twenty."""
     rare = 3 / len(data)
-    return finding(
+    return check_result(
         "rows looked at",
         f"{len(data):,} random ones of {len(whole):,}; every row for class balance, high cardinality and duplicate rows",
         advise=True,
@@ -72,17 +72,17 @@ def rows_to_look_at(project: Project) -> Data:
         return project.data
     try:
         return outside_test(project)
-    except UserError:  # a split made for other data or knobs is void, and a new one will be drawn from all rows
+    except UserError:  # a split made for other data or settings is void, and a new one will be drawn from all rows
         return project.data
 
 
-def accepting(accepted: list[str], check: Callable[..., Finding]) -> Callable[..., Finding]:
+def accepting(accepted: list[str], check: Callable[..., CheckResult]) -> Callable[..., CheckResult]:
     """The check, with its finding accepted when the config acknowledges it by name."""
-    return lambda *args: accept(accepted, check(*args))
+    return lambda *args: acknowledge(accepted, check(*args))
 
 
-def accept(accepted: list[str], finding: Finding) -> Finding:
-    """A red finding that the config acknowledges by name passes, and says so."""
+def acknowledge(accepted: list[str], finding: CheckResult) -> CheckResult:
+    """A failed check that the config acknowledges by name passes, and says so."""
     if finding.verdict in ("WARN", "FAIL") and finding.check in accepted:
-        return replace(finding, verdict="PASS", saw=f"acknowledged in recipe.toml: {finding.saw}", share=0.0)
+        return replace(finding, verdict="PASS", observed=f"acknowledged in recipe.toml: {finding.observed}", share=0.0)
     return finding

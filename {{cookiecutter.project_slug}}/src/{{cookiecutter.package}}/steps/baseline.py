@@ -1,4 +1,4 @@
-"""What the dumb and the simple models reach, on the same split and metric as the network: the numbers to beat."""
+"""What the trivial and the simple models reach, on the same split and metric as the network: the numbers to beat."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.finding import Finding, finding
+from ..checks.check_result import CheckResult, check_result
 from ..config import Config
 from ..engine import metrics
 from ..engine.fitted import MODEL, weights_hash
 from ..engine.loop import truth_of
-from ..engine.parts import parts
+from ..engine.splits import splits
 from ..engine.project import Project, Run
 from ..errors import UserError
 from ..task import Baseline
@@ -23,7 +23,7 @@ from ..task import Baseline
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Fit the trivial and the simple models on train, score them on validation, and name the best."""
     config = project.config
-    data = parts(project)
+    data = splits(project)
     prep = project.task.prepare(config, data["train"])
     val = project.task.examples(config, prep, data["val"])
     truth = truth_of(config, data["val"], val)
@@ -99,14 +99,14 @@ def signal(
     outputs: dict[str, np.ndarray],
     truth: metrics.Truth,
     best: str,
-) -> Finding:
+) -> CheckResult:
     """Whether the best simple model is better than the best that ignores the input, by a paired interval."""
-    dumb = next(iter(outputs))
-    difference = metrics.difference(config, prep, outputs[best], outputs[dumb], *truth)
-    return finding(
+    trivial = next(iter(outputs))
+    difference = metrics.difference(config, prep, outputs[best], outputs[trivial], *truth)
+    return check_result(
         "signal",
-        f"the best simple model is {best}: {config.resolved_metric} {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against {dumb}",
-        warn=best == dumb or not metrics.gain(config.resolved_metric, difference)["low"] > 0,  # NaN is no gain
+        f"the best simple model is {best}: {config.resolved_metric} {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against {trivial}",
+        warn=best == trivial or not metrics.gain(config.resolved_metric, difference)["low"] > 0,  # NaN is no gain
         evidence=difference,
     )
 

@@ -7,29 +7,29 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..checks import canaries, gradients, inputs, lint, loader, loop, loss, network, short_runs, wiring
-from ..checks.bench import Bench, affordable
-from ..checks.finding import Finding, finding
-from ..engine.parts import parts
+from ..checks import leak_probes, gradients, inputs, lint, loader, loop, loss, network, trial_runs, pipeline
+from ..checks.context import Context, affordable
+from ..checks.check_result import CheckResult, check_result
+from ..engine.splits import splits
 from ..engine.project import Project, Run
 from ..task import Batch
 
-CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
+CHECKS: tuple[Callable[[Context], CheckResult | list[CheckResult]], ...] = (
     network.init_loss,
     network.overfit,
     gradients.gradient_flow,
     lint.output_kind,
     lint.activations,
     lint.parameters_stepped,
-    lint.normalisation,
+    lint.normalization,
     loss.known_outputs,
     loss.mean_not_sum,
     loss.accumulation,
     loss.fresh_gradients,
     loss.downhill,
-    wiring.rows_and_labels,
-    wiring.decoded,
-    wiring.metric_of_known_outputs,
+    pipeline.rows_and_labels,
+    pipeline.decoded,
+    pipeline.metric_of_known_outputs,
     network.no_mixing,
     inputs.input_matters,
     inputs.train_against_eval,
@@ -42,27 +42,27 @@ CHECKS: tuple[Callable[[Bench], Finding | list[Finding]], ...] = (
 )
 
 # These look at the inputs as training will; the others at cheaper ones where a step would take too long.
-OF_INPUTS = (wiring.rows_and_labels, wiring.decoded, loop.augmentation, loader.loader)
+OF_INPUTS = (pipeline.rows_and_labels, pipeline.decoded, loop.augmentation, loader.loader)
 
 # These also read or run the project itself.
-ON_DISK: tuple[Callable[[Bench, Project], Finding | list[Finding]], ...] = (
-    wiring.parts_as_pinned,
-    canaries.refit,
-    canaries.permuted_labels,
-    short_runs.short_runs,
+ON_DISK: tuple[Callable[[Context, Project], CheckResult | list[CheckResult]], ...] = (
+    pipeline.parts_as_pinned,
+    leak_probes.refit,
+    leak_probes.permuted_labels,
+    trial_runs.short_runs,
 )
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Build the bench and run every check; a check that crashes is a red check, with the error as what it saw."""
-    data = parts(project)
+    """Build the context and run every check; a check that crashes is a FAIL, with the error as what it saw."""
+    data = splits(project)
     prep = project.task.prepare(project.config, data["train"])
     train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
-    bench = Bench(project.config, project.task, prep, data, train, val)
-    run.save("batch.json", look(bench))
-    trials = affordable(bench, project.say)
+    context = Context(project.config, project.task, prep, data, train, val)
+    run.save("batch.json", look(context))
+    trials = affordable(context, project.say)
     for check in CHECKS:
-        run.timed(guarded(check), bench if check in OF_INPUTS else trials)
+        run.timed(guarded(check), context if check in OF_INPUTS else trials)
         if check is gradients.gradient_flow:  # the fourth of the four that come first
             run.add(clean_split(project.current("split")))
     for with_project in ON_DISK:
@@ -73,12 +73,12 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.result["checks"] = {found.check: found.verdict for found in run.findings}
 
 
-def clean_split(record: dict[str, Any] | None) -> Finding:
+def clean_split(record: dict[str, Any] | None) -> CheckResult:
     """What `recipe split` found of the parts: a fault there makes every score of this model wrong."""
     found = record["findings"] if record else []
     loud = {verdict: [f["check"] for f in found if f["verdict"] == verdict] for verdict in ("FAIL", "WARN")}
     words = "; ".join(f"{verdict} {', '.join(names)}" for verdict, names in loud.items() if names)
-    return finding(
+    return check_result(
         "clean split",
         f"{record['id']}: {words or f'{len(found)} checks passed'}" if record else "the split was not checked",
         fail=bool(loud["FAIL"]) or not record,
@@ -86,22 +86,22 @@ def clean_split(record: dict[str, Any] | None) -> Finding:
     )
 
 
-def guarded(check: Callable[..., Finding | list[Finding]]) -> Callable[..., Finding | list[Finding]]:
+def guarded(check: Callable[..., CheckResult | list[CheckResult]]) -> Callable[..., CheckResult | list[CheckResult]]:
     """The check, with any exception turned into a FAIL: broken project code must not hide the other checks."""
 
-    def call(*args: Any) -> Finding | list[Finding]:
+    def call(*args: Any) -> CheckResult | list[CheckResult]:
         try:
             return check(*args)
         except Exception as error:
             return replace(
-                finding("it runs", f"it could not run: {type(error).__name__}: {error}", fail=True),
+                check_result("it runs", f"it could not run: {type(error).__name__}: {error}", fail=True),
                 check=check.__name__.replace("_", " "),
             )
 
     return call
 
 
-def look(bench: Bench, rows: int = 8) -> list[dict[str, Any]]:
+def look(context: Context, rows: int = 8) -> list[dict[str, Any]]:
     """What the network sees: training examples of all classes, augmented as in training, decoded back from their tensors."""
-    batch: Batch = next(iter(bench.train.batches([bench.rows(rows)], 0, augment=True)))
-    return [{"y": batch.y[i].tolist(), **bench.task.show(bench.prep, batch, i)} for i in range(min(rows, len(batch.y)))]
+    batch: Batch = next(iter(context.train.batches([context.rows(rows)], 0, augment=True)))
+    return [{"y": batch.y[i].tolist(), **context.task.show(context.prep, batch, i)} for i in range(min(rows, len(batch.y)))]

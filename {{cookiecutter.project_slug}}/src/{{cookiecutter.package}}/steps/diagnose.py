@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..checks.diagnosis import Evidence, diagnose
-from ..checks.finding import Finding
+from ..checks.check_result import CheckResult
 from ..config import make_config
 from ..engine import calibration, experiments, metrics
 from ..engine.files import read_json
@@ -47,7 +47,7 @@ def choose(project: Project, wanted: str) -> dict[str, Any]:
 
 def findings(
     project: Project, folder: Path, config: dict[str, Any], result: dict[str, Any]
-) -> tuple[list[Finding], Evidence]:
+) -> tuple[list[CheckResult], Evidence]:
     """The diagnoses of a run from its folder, its config and its result, with the evidence they rest on."""
     evidence = gather(project, folder, config, result)
     return diagnose(evidence, experiments_to_try(project, config)), evidence
@@ -55,7 +55,7 @@ def findings(
 
 def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[str, Any]) -> Evidence:
     """Everything the rules look at, as plain numbers."""
-    typed = make_config(project.task.knobs, config, f"the config of {folder.name}")
+    typed = make_config(project.task.settings, config, f"the config of {folder.name}")
     prep = read_json(folder / "prep.json", "the preprocessing of a run", AGAIN)
     start = expected_initial_loss(typed, prep)
     curves = read_json(folder / "curves.json", "the curves of a run", AGAIN) if result.get("metrics") else []
@@ -113,12 +113,12 @@ def _calibration(project: Project, config: Any, prep: dict[str, Any], folder: Pa
     if not prep["classes"]:
         return {}
     outputs, y = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("outputs", "y"))
-    chance, y = metrics.probabilities(config, prep, outputs), y.astype(int)
+    probability, y = metrics.probabilities(config, prep, outputs), y.astype(int)
     return {
-        "confidence": float(chance.max(axis=1).mean()),
-        "right": float((chance.argmax(axis=1) == y).mean()),
-        "ece": calibration.ece(chance, y),
-        "ece_null": calibration.ece_null(chance),
+        "confidence": float(probability.max(axis=1).mean()),
+        "right": float((probability.argmax(axis=1) == y).mean()),
+        "ece": calibration.ece(probability, y),
+        "ece_null": calibration.ece_null(probability),
     }
 
 
@@ -131,7 +131,7 @@ def _signal(project: Project) -> bool | None:
 
 def _bigger(project: Project, config: dict[str, Any], prep: dict[str, Any]) -> list[float] | None:
     """What the larger model gained, when a run with just that change is there."""
-    larger = project.task.larger(make_config(project.task.knobs, config, "the config of this run"))
+    larger = project.task.larger(make_config(project.task.settings, config, "the config of this run"))
     runs = experiments.finished(project)
     mine = [r for r in runs if not experiments.changes(r["config"], config)]
     theirs = [r for r in runs if larger and not experiments.changes(r["config"], {**config, **larger})]
@@ -148,10 +148,10 @@ def _more_data(project: Project) -> list[float] | None:
 
 
 def experiments_to_try(project: Project, config: dict[str, Any]) -> dict[str, Any]:
-    """What the `next` sentences of the diagnoses are filled in with: knobs of this modality, changed one at a time."""
-    typed = make_config(project.task.knobs, config, "the config of this run")
+    """What the `next` sentences of the diagnoses are filled in with: settings of this modality, changed one at a time."""
+    typed = make_config(project.task.settings, config, "the config of this run")
     bigger = experiments.words(project.task.larger(typed))
-    regularise = (
+    regularize = (
         {"dropout": 0.3} if config.get("dropout") == 0 else {"weight_decay": min(10 * typed.weight_decay or 1e-2, 0.3)}
     )
     return {
@@ -166,5 +166,5 @@ def experiments_to_try(project: Project, config: dict[str, Any]) -> dict[str, An
         "more_workers": max(2, 2 * typed.workers),
         "anneal": "schedule=cosine" if typed.schedule == "constant" else f"lr={typed.lr / 3:g}",
         "try_bigger": f"recipe check {bigger} && recipe train {bigger}" if bigger else LARGER,
-        "regularise": experiments.words(regularise),
+        "regularize": experiments.words(regularize),
     }

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from ..checks.finding import Finding, finding
-from ..checks.wiring import test_apart
+from ..checks.check_result import CheckResult, check_result
+from ..checks.pipeline import test_apart
 from ..config import Config
-from ..engine import calibration, decisions, lock, metrics
-from ..engine.breakdown import confusion, per_class, slices
-from ..engine.fitted import Fitted, load_fitted, load_rival, weights_hash
+from ..engine import calibration, decisions, access, metrics
+from ..engine.slices import confusion, per_class, slices
+from ..engine.fitted import Fitted, load_fitted, load_competitor, weights_hash
 from ..engine.loop import truth_of
-from ..engine.parts import PARTS, hidden, open_test, parts, read_manifest
+from ..engine.splits import PARTS, hidden, open_test, splits, read_manifest
 from ..engine.project import Project, Run
 from ..errors import UserError
 from ..task import Data
@@ -38,7 +38,7 @@ class Judged:
     name: str
     val: np.ndarray
     test: np.ndarray
-    heat: float = 1.0
+    temperature: float = 1.0
     cut: float | None = None
     decided: np.ndarray | None = None
 
@@ -59,18 +59,18 @@ class Prepared:
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Prepare and verify, write the opening down, then look."""
-    run.held.enter_context(lock.alone(project))
-    pending = lock.interrupted(project)  # refuses, before any work
+    run.held.enter_context(access.alone(project))
+    pending = access.interrupted(project)  # refuses, before any work
     ready = prepare(project, args.run or (pending["model"] if pending else ""))
     verify(project, run, ready)
     weights = weights_hash(project.root / "runs" / ready.record["id"])
-    opened = lock.open_once(project, run.id, ready.record["id"], weights)
+    opened = access.open_once(project, run.id, ready.record["id"], weights)
     score(project, run, ready, opened)
 
 
 def chosen(project: Project, args: argparse.Namespace) -> dict[str, Any]:
     """The training run that `run` is going to evaluate."""
-    pending = lock.interrupted(project)
+    pending = access.interrupted(project)
     return choose(project, args.run or (pending["model"] if pending else ""))[0]
 
 
@@ -78,13 +78,13 @@ def prepare(project: Project, wanted: str) -> Prepared:
     """Choose the run, load its model and the best baseline, and predict validation and the test part, whose labels are hidden."""
     record, compared = choose(project, wanted)
     project.say(f"  {record['id']}{'' if wanted else f' is the best of {compared} on validation'}")
-    data, model = parts(project), load_fitted(project, record)
+    data, model = splits(project), load_fitted(project, record)
     test = hidden(open_test(project), data["train"])
     outputs, examples = model.outputs(data["val"])
     val = truth_of(project.config, data["val"], examples)
     ours = judged(project.config, model, (outputs, model.outputs(test)[0]), val)
     baseline = project.current("baseline")
-    theirs = rival(project, baseline, model, data, (val, test)) if baseline else None
+    theirs = competitor(project, baseline, model, data, (val, test)) if baseline else None
     return Prepared(record, compared, model, data, test, val, ours, theirs)
 
 
@@ -93,14 +93,14 @@ def judged(config: Config, model: Fitted, outputs: tuple[np.ndarray, np.ndarray]
     prep, found = model.prep, Judged(model.name, *outputs)
     if prep["classes"]:
         val = (found.val, truth.y.astype(int))
-        found.heat = calibration.temperature(config, prep, *val)
-        chance, on_test = (metrics.probabilities(config, prep, part / found.heat) for part in outputs)
-        found.cut = decisions.threshold(config, chance[:, 1], val[1]) if config.task == "binary" else None
+        found.temperature = calibration.temperature(config, prep, *val)
+        probability, on_test = (metrics.probabilities(config, prep, part / found.temperature) for part in outputs)
+        found.cut = decisions.threshold(config, probability[:, 1], val[1]) if config.task == "binary" else None
         found.decided = decisions.decide(on_test, found.cut)
     return found
 
 
-def rival(
+def competitor(
     project: Project,
     baseline: dict[str, Any],
     model: Fitted,
@@ -109,7 +109,7 @@ def rival(
 ) -> Judged:
     """The best baseline, judged as the model is. known: truth of validation, and the test part without labels."""
     val, test = known
-    simple = load_rival(project, baseline, data["train"])
+    simple = load_competitor(project, baseline, data["train"])
     if simple:
         outputs = simple.outputs(data["val"])[0], simple.outputs(test)[0]
         return judged(project.config, simple, outputs, val)
@@ -162,7 +162,7 @@ def score(project: Project, run: Run, ready: Prepared, opened: list[dict[str, An
     run.result |= {"run": ready.record["id"], "model": ours.name, "openings": opened, "compared": ready.compared}
     own(project, run, ready, truth)
     run.result["ledger"]["opening"] = opened[-1]["id"]
-    run.add(opened_once(lock.of_this_data(project, opened)))
+    run.add(opened_once(access.of_this_data(project, opened)))
     if ready.theirs:
         against(project, run, prep, (ours, ready.theirs), truth)
     metric = config.resolved_metric
@@ -174,12 +174,12 @@ def score(project: Project, run: Run, ready: Prepared, opened: list[dict[str, An
     run.result["slices"] = slices(config, prep, test, ours.test, truth, ours.decided)
 
 
-def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> Finding:
+def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> CheckResult:
     """The stored model must say of the validation rows what it said when it was trained: one batch, from end to end."""
     before = np.load(project.root / "runs" / record["id"] / "outputs.npy", allow_pickle=False)
     same = before.shape == outputs.shape
     apart = float(np.abs(before - outputs).max() / max(np.abs(before).max(), 1e-3)) if same else math.inf
-    return finding(
+    return check_result(
         "same outputs as in training",
         f"outputs on validation differ by {apart:.1e} of their size from those that training wrote down",
         fail=apart > (1e-2 if project.config.precision == "bf16" else 1e-3),
@@ -187,17 +187,17 @@ def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> F
     )
 
 
-def temperature_of_validation(project: Project, record: dict[str, Any], prep: dict[str, Any], heat: float) -> Finding:
+def temperature_of_validation(project: Project, record: dict[str, Any], prep: dict[str, Any], temperature: float) -> CheckResult:
     """The temperature in use against one fitted on the validation outputs that training wrote down: never on the test part."""
     outputs, y = (
         np.load(project.root / "runs" / record["id"] / f"{n}.npy", allow_pickle=False) for n in ("outputs", "y")
     )
     own = calibration.temperature(project.config, prep, outputs, y.astype(int))
-    return finding(
+    return check_result(
         "temperature of validation",
-        f"temperature {heat:.4f}, on the validation outputs of the training run {own:.4f}",
-        fail=not math.isclose(heat, own, rel_tol=0.01),
-        evidence={"used": heat, "validation": own},
+        f"temperature {temperature:.4f}, on the validation outputs of the training run {own:.4f}",
+        fail=not math.isclose(temperature, own, rel_tol=0.01),
+        evidence={"used": temperature, "validation": own},
     )
 
 
@@ -245,7 +245,7 @@ def _named(project: Project, records: list[dict[str, Any]], wanted: str) -> dict
     if other:
         raise UserError(
             f"--run {wanted!r} was trained on other {' and '.join(other)}, so it may have seen rows of this test part;"
-            " put its knobs back, or run: recipe train"
+            " put its settings back, or run: recipe train"
         )
     return found[0]
 
@@ -281,17 +281,17 @@ def against(
 
 def classification(config: Config, prep: dict[str, Any], ours: Judged, truth: metrics.Truth) -> dict[str, Any]:
     """Per-class table and confusion of the decisions, calibration before and after the temperature, and the threshold."""
-    y, guess, heat = truth.y.astype(int), ours.decided, ours.heat
-    assert guess is not None, "classes are decided on"
-    before, after = (metrics.probabilities(config, prep, ours.test / t) for t in (1.0, heat))
+    y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature
+    assert prediction is not None, "classes are decided on"
+    before, after = (metrics.probabilities(config, prep, ours.test / t) for t in (1.0, temperature))
     result: dict[str, Any] = {
         "classes": prep["classes"],
-        "confusion": confusion(guess, y, len(prep["classes"])).tolist(),
-        "per_class": per_class(guess, y, prep["classes"], truth.together),
-        "temperature": heat,
+        "confusion": confusion(prediction, y, len(prep["classes"])).tolist(),
+        "per_class": per_class(prediction, y, prep["classes"], truth.together),
+        "temperature": temperature,
         "calibration": {
-            name: calibration.describe(config, chance, y, truth.together)
-            for name, chance in (("before", before), ("after", after))
+            name: calibration.describe(config, probability, y, truth.together)
+            for name, probability in (("before", before), ("after", after))
         },
     }
     if ours.cut is not None:
@@ -315,19 +315,19 @@ def threshold(config: Config, cut: float, positive: np.ndarray, truth: metrics.T
     }
 
 
-def opened_once(opened: list[dict[str, Any]]) -> Finding:
+def opened_once(opened: list[dict[str, Any]]) -> CheckResult:
     """Whether this is the first look at the test part of this data. opened: its openings."""
     again = len(opened) > 1
     earlier = f"; earlier: {', '.join(o['id'] for o in opened[:-1])}" if again else ""
-    return finding(
-        "test opened once",
+    return check_result(
+        "test access",
         f"opening number {len(opened)} of this data{earlier}",
         warn=again,
         evidence={"openings": len(opened)},
     )
 
 
-def val_to_test(config: Config, val: dict[str, float], test: dict[str, float], compared: int = 1) -> Finding:
+def val_to_test(config: Config, val: dict[str, float], test: dict[str, float], compared: int = 1) -> CheckResult:
     """The drop from validation to test against what chance and choosing the best of `compared` runs allow.
 
     Chance: 2.6 standard errors. Choosing: the best of m equally good runs lies above their mean by the expected maximum
@@ -343,7 +343,7 @@ def val_to_test(config: Config, val: dict[str, float], test: dict[str, float], c
     chosen = float(norm.ppf((m - 0.375) / (m + 0.25))) * error(val)
     allowed = chosen + 2.6 * math.hypot(error(val), error(test))
     of_choice = f"; the best of {m} runs is expected to look up to {chosen:.4f} too good on validation" if m > 1 else ""
-    return finding(
+    return check_result(
         "validation to test",
         f"{metric} {val['value']:.4f} on validation, {test['value']:.4f} on test: a drop of {drop:.4f}{of_choice}",
         warn=not drop <= allowed + 1e-9,  # a score that is not a number agrees with nothing

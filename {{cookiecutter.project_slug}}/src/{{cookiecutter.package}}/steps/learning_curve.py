@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks.bench import Rows
-from ..checks.finding import Finding, finding
+from ..checks.context import Rows
+from ..checks.check_result import CheckResult, check_result
 from ..config import LOWER_IS_BETTER, Config
 from ..engine import experiments, metrics
 from ..engine.nonfinite import NonFinite
-from ..engine.parts import parts
+from ..engine.splits import splits
 from ..engine.project import Project, Run
 from ..engine.seed import generator
 from ..errors import UserError
@@ -28,7 +28,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Three seeds at each share, the rows of a smaller share inside those of a larger one, the same validation rows."""
     if project.task.final_baseline(project.config):
         raise UserError(f"learning-curve trains the network, and model = {project.config.model!r} is none")  # type: ignore[attr-defined]
-    data = parts(project)
+    data = splits(project)
     prep = project.task.prepare(project.config, data["train"])
     train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
     scores: dict[float, list[float]] = {share: [] for share in SHARES}
@@ -39,7 +39,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
                 score = score_of(project, run, prep, (Rows(train, rows), val), seed=seed)
             except NonFinite as broken:
                 raise UserError(
-                    f"training on {share:.0%} of the rows with seed {seed} broke down: {broken}; mend that first: recipe train"
+                    f"training on {share:.0%} of the rows with seed {seed} broke down: {broken}; fix that first: recipe train"
                     f" lr={project.config.lr / 10:g}"
                 ) from None
             scores[share].append(score)
@@ -85,11 +85,11 @@ def scaling(metric: str, scores: np.ndarray) -> dict[str, float] | None:
     }
 
 
-def more_data(config: Config, doubling: list[float]) -> Finding:
+def more_data(config: Config, doubling: list[float]) -> CheckResult:
     """Whether the last doubling of the rows still helped, by its t interval over the seeds."""
     value, low, high = doubling
     words = "still helped" if low > 0 else "did not help beyond the noise between seeds"
-    return finding(
+    return check_result(
         "learning curve",
         f"from 50 to 100 % of the rows {config.resolved_metric} gained {value:+.4f} [{low:+.4f}, {high:+.4f}]: more data {words}",
         advise=True,

@@ -1,4 +1,4 @@
-"""What `recipe new-data` proposes: settings with their reasons, and the questions that only the owner can answer."""
+"""What `recipe init` proposes: settings with their reasons, and the questions that only the owner can answer."""
 
 from __future__ import annotations
 

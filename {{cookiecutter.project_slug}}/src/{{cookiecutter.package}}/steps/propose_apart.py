@@ -1,4 +1,4 @@
-"""Which column of a table says when, who or which query: rules of `recipe new-data`."""
+"""Which column of a table says when, who or which query: rules of `recipe init`."""
 
 from __future__ import annotations
 

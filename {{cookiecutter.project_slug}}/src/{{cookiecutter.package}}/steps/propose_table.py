@@ -1,4 +1,4 @@
-"""What `recipe new-data` says of a table: one rule a setting, each with the reason it gives."""
+"""What `recipe init` says of a table: one rule a setting, each with the reason it gives."""
 
 from __future__ import annotations
 

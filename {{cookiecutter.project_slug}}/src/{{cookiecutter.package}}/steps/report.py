@@ -11,7 +11,7 @@ from ..engine.files import read_json, write_atomic
 from ..engine.project import Project, Run
 from ..engine.track import publish
 from ..errors import UserError
-from ..report.book import environment_section, findings_sections, ledger_section
+from ..report.run_tables import environment_section, findings_sections, ledger_section
 from ..report.examples import seen_section, worst_section
 from ..report.experiments import runs_section, studies_section
 from ..report.page import Section, render
@@ -101,7 +101,7 @@ def run_sections(project: Project, record: Record, records: dict[str, Record | N
     folder: Path = project.root / "runs" / record["id"]
     evaluated = records.get("evaluate")
     diagnosed = diagnoses(project, record)
-    found: list[Section | None] = [training_section(folder, record, records.get("lr_range"), diagnosed)]
+    found: list[Section | None] = [training_section(folder, record, records.get("lr_find"), diagnosed)]
     if not evaluated or evaluated["result"]["run"] != record["id"]:
         prep = read_json(folder / "prep.json", "the preprocessing of a run", "train again: recipe train")
         found.append(validation_section(_config_of(project, record), folder, prep["classes"]))
@@ -109,7 +109,7 @@ def run_sections(project: Project, record: Record, records: dict[str, Record | N
 
 
 def _config_of(project: Project, record: Record) -> Config:
-    return make_config(project.task.knobs, record["config"], f"the config of {record['id']}")
+    return make_config(project.task.settings, record["config"], f"the config of {record['id']}")
 
 
 def _page(

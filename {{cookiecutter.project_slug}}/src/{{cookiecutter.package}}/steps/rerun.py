@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.finding import Finding, finding
+from ..checks.check_result import CheckResult, check_result
 from ..config import make_config
 from ..engine.project import Project, Run, environment
 from ..errors import UserError
@@ -17,13 +17,13 @@ MACHINE = ("commit", "python", "platform", "instructions", "threads", "gpu")
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Train with the recorded knobs and seed on the same data and split, then compare outputs row by row."""
+    """Train with the recorded settings and seed on the same data and split, then compare outputs row by row."""
     old = choose(project, args.run)
-    config = make_config(project.task.knobs, old["config"], f"the config of {old['id']}").model_dump()
-    moved = {knob: value for knob, value in config.items() if value != getattr(project.config, knob)}
+    config = make_config(project.task.settings, old["config"], f"the config of {old['id']}").model_dump()
+    moved = {setting: value for setting, value in config.items() if value != getattr(project.config, setting)}
     same = project.variant(**moved)
     different = differences(same, old)
-    new = train.again(same, argparse.Namespace(**{**vars(args), "bundle": f"rerun of {old['id']}"}))
+    new = train.again(same, argparse.Namespace(**{**vars(args), "allow_multiple": f"rerun of {old['id']}"}))
     run.result |= {"run": old["id"], "again": new["id"], "different": different}
     run.add(agreement(project, old, new, different))
 
@@ -54,8 +54,8 @@ def differences(project: Project, old: dict[str, Any]) -> list[str]:
     return found + [name for name, v in here["libraries"].items() if v != there["libraries"].get(name)]
 
 
-def agreement(project: Project, old: dict[str, Any], new: dict[str, Any], different: list[str]) -> Finding:
-    """Equal to the last bit; else within the interval of the old run; else red."""
+def agreement(project: Project, old: dict[str, Any], new: dict[str, Any], different: list[str]) -> CheckResult:
+    """Equal to the last bit; else within the interval of the old run; else FAIL."""
     folders = [project.root / "runs" / record["id"] for record in (old, new)]
     one, other = (np.load(folder / "outputs.npy", allow_pickle=False) for folder in folders)
     exact = one.shape == other.shape and bool((one == other).all())
@@ -64,7 +64,7 @@ def agreement(project: Project, old: dict[str, Any], new: dict[str, Any], differ
     inside = was["low"] <= now["value"] <= was["high"]
     how = "the same to the last bit" if exact else f"{now['value']:.6f} instead of {was['value']:.6f}"
     changed = f"; not as it was: {', '.join(different)}" if different else ""
-    return finding(
+    return check_result(
         "rerun agrees",
         f"{metric} of {new['id']} is {how}{changed}",
         fail=not inside,

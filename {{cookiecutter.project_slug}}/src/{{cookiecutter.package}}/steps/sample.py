@@ -10,7 +10,7 @@ import polars as pl
 
 from ..config import Config
 from ..engine.files import write_atomic
-from ..engine.parts import parts
+from ..engine.splits import splits
 from ..engine.project import Project
 from ..engine.recipe_file import to_toml
 from ..errors import UserError
@@ -27,7 +27,7 @@ ROLES = ("numeric", "categorical", "ordinal", "text", "image", "query", "target"
 
 def write(project: Project) -> str:
     """Write rows.csv, sample.toml and the images to tests/sample; what to know of it, in words."""
-    config, data = project.config, parts(project)["train"]  # never a row of the test part
+    config, data = project.config, splits(project)["train"]  # never a row of the test part
     data = data.take(chosen(config, data)).read()
     frame = data.frame.select(data.columns(*ROLES))
     if len(frame) < 10:

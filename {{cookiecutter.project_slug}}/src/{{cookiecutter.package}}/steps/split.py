@@ -7,10 +7,10 @@ from typing import Any
 
 from ..checks import split as checks
 from ..checks.independence import independence
-from ..engine.parts import MANIFEST, PARTS, assign, manifest, read_manifest, split_hash, write_manifest
+from ..engine.splits import MANIFEST, PARTS, assign, manifest, read_manifest, split_hash, write_manifest
 from ..engine.project import Project, Run
 
-OPENED = "TEST_OPENED.json"
+OPENED = "TEST_ACCESS.json"
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
@@ -49,7 +49,7 @@ def _warn(project: Project, run: Run) -> None:
     """Say how many earlier runs no longer count. Raises UserError when the test part was opened, unless --force."""
     if (project.root / OPENED).exists():
         project.overrule(f"the test part was opened already ({OPENED}), and this is another split")
-    ran = {step: len(project.records(step)) for step in ("baseline", "check", "lr_range", "train")}
+    ran = {step: len(project.records(step)) for step in ("baseline", "check", "lr_find", "train")}
     words = ", ".join(f"{n} {step.replace('_', '-')}" for step, n in ran.items() if n) or "none yet"
     project.say(f"  the split changed: {sum(ran.values())} earlier runs no longer count ({words})")
     run.result["voided"] = ran

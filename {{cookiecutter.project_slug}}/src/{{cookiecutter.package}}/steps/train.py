@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import short_runs
-from ..checks.finding import Finding, finding, not_applicable
+from ..checks import trial_runs
+from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..checks.gradients import dead_shares
 from ..config import Config
 from ..engine import experiments, metrics
 from ..engine.fitted import Fitted, weights_hash
 from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of, truth_of
 from ..engine.losses import make_loss
-from ..engine.parts import parts
+from ..engine.splits import splits
 from ..engine.project import Project, Run, git
 from ..engine.resume import difference, started
 from ..engine.sharpness import sharpness
@@ -38,11 +38,11 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Fit, evaluate the best on validation and record; what it rests on is looked at before (engine/gates.py)."""
     config, task = project.config, project.task
     run.held.enter_context(alone(run.folder))
-    project.world.refuse(config, task)
+    project.distributed.refuse(config, task)
     baseline = project.current("baseline")
-    experiment = experiments.begin(project, args.parent, args.predict, args.bundle)
+    experiment = experiments.begin(project, args.parent, args.hypothesis, args.allow_multiple)
     run.add(committed(project))
-    data = parts(project)
+    data = splits(project)
     prep = task.prepare(config, data["train"])
     run.save("prep.json", prep)
     train, val = (task.examples(config, prep, data[name]) for name in ("train", "val"))
@@ -67,10 +67,10 @@ def follow(project: Project, args: argparse.Namespace) -> int:
     Raises UserError for what the first has not met, such as other data on this machine.
     """
     try:
-        with project.world.together(None) as told:
+        with project.distributed.together(None) as told:
             if changed := difference(told["started"], started(project)):
                 raise UserError(f"it was started with something else than process 0: {'; '.join(changed)}")
-            data = parts(project)
+            data = splits(project)
             train, val = (project.task.examples(project.config, told["prep"], data[name]) for name in ("train", "val"))
             run = Run(project, "train", project.root / "runs" / told["run"], resumed=told["resumed"])
             fit(project, run, told["prep"], train, val, resume=run.resumed, skip=args.skip)
@@ -78,11 +78,11 @@ def follow(project: Project, args: argparse.Namespace) -> int:
         pass
     except UserError as error:
         time.sleep(FIRST)  # torchrun ends this process when the first refuses the same
-        raise UserError(f"process {project.world.rank}: {error}") from None
+        raise UserError(f"process {project.distributed.rank}: {error}") from None
     return 0
 
 
-def committed(project: Project) -> Finding:
+def committed(project: Project) -> CheckResult:
     """Whether the code and the recipe of this run are those of a commit, so that the run can be found again."""
     commit = git(project.root, "rev-parse", "HEAD")
     if not commit:
@@ -91,7 +91,7 @@ def committed(project: Project) -> Finding:
         project.root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=no", "--", "src", "recipe.toml"
     )
     changed = [entry.strip()[2:].strip() for entry in status.split("\0") if entry]
-    return finding(
+    return check_result(
         "committed code",
         f"{', '.join(changed[:4])} changed since commit {commit[:8]}" if changed else f"as in commit {commit[:8]}",
         warn=bool(changed),
@@ -99,17 +99,17 @@ def committed(project: Project) -> Finding:
     )
 
 
-def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, **knobs: Any) -> dict[str, Any]:
-    """Train with these knobs once under each seed, where no such run is there yet; the record of the first seed."""
-    args = argparse.Namespace(**{**vars(args), "bundle": args.bundle or f"part of {run.id}"})
-    there = experiments.repeats(experiments.finished(project), {**project.config.model_dump(), **knobs})
+def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, **settings: Any) -> dict[str, Any]:
+    """Train with these settings once under each seed, where no such run is there yet; the record of the first seed."""
+    args = argparse.Namespace(**{**vars(args), "allow_multiple": args.allow_multiple or f"part of {run.id}"})
+    there = experiments.repeats(experiments.finished(project), {**project.config.model_dump(), **settings})
     for seed in [seed for seed in seeds if seed not in there]:
-        quiet = project.variant(seed=seed, **knobs)
+        quiet = project.variant(seed=seed, **settings)
         quiet.quiet = True
         record = there[seed] = again(quiet, args)
         metric = record["result"]["metric"]
         project.say(
-            f"  {record['id']} {experiments.words(knobs) or 'as it is'}, seed {seed}: {metric} {record['result']['metrics'][metric]['value']:.4f}"
+            f"  {record['id']} {experiments.words(settings) or 'as it is'}, seed {seed}: {metric} {record['result']['metrics'][metric]['value']:.4f}"
         )
     return there[seeds[0]]
 
@@ -137,13 +137,13 @@ def score_of(
     prep: dict[str, Any],
     examples: tuple[Examples, Examples],
     each_epoch: Callable[[Progress], None] = lambda progress: None,
-    **knobs: Any,
+    **settings: Any,
 ) -> float:
-    """Train with these knobs, leaving no record, and return the main metric on validation of the best weights.
+    """Train with these settings, leaving no record, and return the main metric on validation of the best weights.
 
     Raises NonFinite when the training breaks down.
     """
-    other = project.variant(**knobs, tracker="none")
+    other = project.variant(**settings, tracker="none")
     other.quiet = True
     with tempfile.TemporaryDirectory(dir=run.folder) as folder:
         model, _ = fit(other, Run(other, run.step, Path(folder)), prep, *examples, each_epoch=each_epoch)
@@ -155,12 +155,12 @@ def _fit_network(
     project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples], args: argparse.Namespace
 ) -> tuple[np.ndarray, dict[str, Any]]:
     said = {"run": run.id, "resumed": run.resumed, "prep": prep, "started": started(project)}
-    with project.world.together(said):
+    with project.distributed.together(said):
         model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
     outputs = predict(model, examples[1], project.config)
     run.add(best_restored(project, prep, examples[1], outputs, progress))
-    run.add(short_runs.rates(project.config, progress, planned_steps(project.config, examples[0])))
-    run.add(short_runs.seen(len(examples[0]), progress))
+    run.add(trial_runs.lr_as_planned(project.config, progress, planned_steps(project.config, examples[0])))
+    run.add(trial_runs.seen(len(examples[0]), progress))
     device, loss = next(model.parameters()).device, make_loss(project.config, prep)
     probe = next(iter(examples[0].batches(plan(examples[0], PROBE)[:1]))).to(device)
     run.save("curves.json", progress.curves)
@@ -223,8 +223,8 @@ def _record(
     run.result |= {
         "metric": metric,
         **summary,
-        "processes": project.world.size,
-        "parallel": project.world.way,
+        "processes": project.distributed.size,
+        "parallel": project.distributed.strategy,
         "metrics": scores,
         "weights": weights_hash(run.folder),
     }
@@ -254,7 +254,7 @@ def against_baseline(
     outputs: np.ndarray,
     truth: metrics.Truth,
     baseline: dict[str, Any],
-) -> Finding:
+) -> CheckResult:
     """Whether the model is worth having over the best simple one: paired difference on the same validation rows.
 
     A WARN also where the interval holds 0: what is not shown to be better is no PASS.
@@ -268,11 +268,11 @@ def against_baseline(
     return beats(config.resolved_metric, best, difference, "validation")
 
 
-def beats(metric: str, best: str, difference: dict[str, float], part: str) -> Finding:
+def beats(metric: str, best: str, difference: dict[str, float], part: str) -> CheckResult:
     """The verdict on a paired difference from the best simple model on a part of the data."""
     gain = metrics.gain(metric, difference)
     better, worse = gain["low"] > 0, gain["high"] < 0
-    return finding(
+    return check_result(
         "beats the baseline",
         f"{'better' if better else 'worse' if worse else 'not shown to be better'} than {best} on {part}: {metric} difference {_interval(difference)}",
         warn=not better,
@@ -284,12 +284,12 @@ def beats(metric: str, best: str, difference: dict[str, float], part: str) -> Fi
 
 def best_restored(
     project: Project, prep: dict[str, Any], val: Examples, outputs: np.ndarray, progress: Progress
-) -> Finding:
+) -> CheckResult:
     """Replay of the best checkpoint: its validation loss must be the lowest of the curve."""
     losses = [row["val_loss"] for row in progress.curves]
     now = float(losses_of(make_loss(project.config, prep), outputs, val).mean(dtype=np.float64))
     low = min((value for value in losses if math.isfinite(value)), default=math.nan)
-    return finding(
+    return check_result(
         "best restored",
         f"validation loss {now:.5f} from the restored weights, lowest of the curve {low:.5f} (epoch {progress.best_epoch})",
         fail=not math.isclose(now, low, rel_tol=1e-4, abs_tol=1e-6),
@@ -297,11 +297,11 @@ def best_restored(
     )
 
 
-def non_finite(config: Config, broken: NonFinite) -> Finding:
+def non_finite(config: Config, broken: NonFinite) -> CheckResult:
     """The finding for a run that was stopped before a non-finite step."""
     inputs = [x for batch in broken.batches for x in (batch.x.values() if isinstance(batch.x, dict) else [batch.x])]
     clean = all(bool(x.isfinite().all()) for x in inputs if x.is_floating_point())
-    return finding(
+    return check_result(
         "finite training",
         f"{broken}; the step was not taken; the inputs of the batch are {'finite' if clean else 'NOT finite'}",
         fail=True,

@@ -1,4 +1,4 @@
-"""Tuning comes last: search learning rate, then batch size, then regularisation, and hold the winner against noise.
+"""Tuning comes last: search learning rate, then batch size, then regularization, and hold the winner against noise.
 
 Each stage is an Optuna study: random draws first, then TPE (Bergstra et al. 2011). Start the same command again to add
 a worker, on another machine with --storage; a worker that dies loses nothing but its own trial, which is queued again.
@@ -16,13 +16,13 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from ..checks.finding import Finding, finding
+from ..checks.check_result import CheckResult, check_result
 from ..config import LOWER_IS_BETTER, Config
 from ..engine import experiments
 from ..engine.files import read_json
 from ..engine.metrics import gain
 from ..engine.nonfinite import NonFinite
-from ..engine.parts import parts
+from ..engine.splits import splits
 from ..engine.project import Project, Run
 from ..engine.resume import Progress
 from ..engine.secret import hidden
@@ -33,15 +33,15 @@ from . import train
 TRIALS = 12  # in each stage; the first half are random draws
 HEARTBEAT = 10  # seconds between signs of life of a worker
 GRACE = 40  # seconds of silence after which its trial is queued again
-FINALISTS = 2  # that run against the present knobs under paired seeds
+FINALISTS = 2  # that run against the present settings under paired seeds
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Three stages of trials on train and validation, then the finalists against the present knobs; never the test part."""
+    """Three stages of trials on train and validation, then the finalists against the present settings; never the test part."""
     if project.task.final_baseline(project.config):
-        raise UserError("tune searches the knobs of the network, and the final model is none; set model to a network")
-    data = parts(project)
+        raise UserError("tune searches the settings of the network, and the final model is none; set model to a network")
+    data = splits(project)
     prep = project.task.prepare(project.config, data["train"])
     examples = tuple(project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
     best: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             search(project, study, space, best, (run, prep, examples), args.trials or TRIALS)
             finalists = [{**best, **params} for params in ranked(study)[:FINALISTS]]
             if not finalists:
-                raise UserError(f"no trial of the stage {stage!r} came to an end; look at lr with: recipe lr-range")
+                raise UserError(f"no trial of the stage {stage!r} came to an end; look at lr with: recipe lr-find")
             best = finalists[0]
             project.say(f"  {stage}: {len(study.trials)} trials, best {experiments.words(best)}")
             run.result.setdefault("stages", {})[stage] = describe(study)
@@ -63,30 +63,30 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
 
 
 def ranked(study: optuna.Study) -> list[dict[str, Any]]:
-    """Knobs of the trials that came to their end, best first."""
+    """Settings of the trials that came to their end, best first."""
     ended = [t for t in study.trials if t.state == TrialState.COMPLETE]  # a pruned one has a value too: its last report
     return [t.params for t in sorted(ended, key=lambda t: (-(t.value or 0.0), t.number))]
 
 
 def stages(config: Config, rows: int) -> dict[str, dict[str, Any]]:
-    """What is searched, in this order: stage -> knob -> its range, or a list of values."""
+    """What is searched, in this order: stage -> setting -> its range, or a list of values."""
     sizes = {max(8, int(config.batch_size * factor)) for factor in (0.25, 0.5, 1, 2, 4)}
     sizes = {size for size in sizes if size <= max(rows // 4, config.batch_size)}
     dropout = {"dropout": {"low": 0.0, "high": 0.5, "step": 0.05}} if hasattr(config, "dropout") else {}
     return {
         "learning rate": {"lr": {"low": config.lr / 30, "high": min(30 * config.lr, 10.0), "log": True}},
         "batch size": {"batch_size": sorted(sizes | {config.batch_size})},
-        "regularisation": {"weight_decay": {"low": 1e-4, "high": 0.3, "log": True}, **dropout},
+        "regularization": {"weight_decay": {"low": 1e-4, "high": 0.3, "log": True}, **dropout},
     }
 
 
 def inside(value: Any, choice: Any) -> bool:
-    """Whether a present value of a knob is one that the search could draw."""
+    """Whether a present value of a setting is one that the search could draw."""
     return value in choice if isinstance(choice, list) else choice["low"] <= value <= choice["high"]
 
 
 def open_study(project: Project, stage: str, fixed: dict[str, Any], url: str) -> optuna.Study:
-    """The study of a stage for this data, code and these knobs; the same one for every worker that asks for it."""
+    """The study of a stage for this data, code and these settings; the same one for every worker that asks for it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name = "-".join([stage, *(value[:8] for value in project.fingerprint.values()), experiments.words(fixed)])
     try:
@@ -109,10 +109,10 @@ def search(
     study: optuna.Study,
     space: dict[str, Any],
     fixed: dict[str, Any],
-    bench: tuple[Any, ...],
+    context: tuple[Any, ...],
     trials: int,
 ) -> None:
-    """Run trials until `trials` are done, by this worker and others; the present knobs are the first of them."""
+    """Run trials until `trials` are done, by this worker and others; the present settings are the first of them."""
     present = {name: getattr(project.config, name) for name in space}
     if all(inside(value, space[name]) for name, value in present.items()):
         study.enqueue_trial(present, skip_if_exists=True)
@@ -130,7 +130,7 @@ def search(
         seed = int(np.random.default_rng([project.config.seed, len(states), apart]).integers(2**31))
         study.sampler = optuna.samplers.TPESampler(n_startup_trials=trials // 2, seed=seed)
         try:
-            study.optimize(lambda trial: _trial(project, trial, space, fixed, bench), n_trials=1)
+            study.optimize(lambda trial: _trial(project, trial, space, fixed, context), n_trials=1)
         except ValueError as error:
             if not str(error).startswith("Cannot tell a FAIL trial"):
                 raise
@@ -149,11 +149,11 @@ def reap(study: optuna.Study, known: set[int]) -> None:
 
 
 def _trial(
-    project: Project, trial: optuna.Trial, space: dict[str, Any], fixed: dict[str, Any], bench: tuple[Any, ...]
+    project: Project, trial: optuna.Trial, space: dict[str, Any], fixed: dict[str, Any], context: tuple[Any, ...]
 ) -> float:
-    """The main metric on validation with these knobs, turned so that more is better. Raises TrialPruned when hopeless."""
-    run, prep, examples = bench
-    knobs = {
+    """The main metric on validation with these settings, turned so that more is better. Raises TrialPruned when hopeless."""
+    run, prep, examples = context
+    settings = {
         name: trial.suggest_categorical(name, choice)
         if isinstance(choice, list)
         else trial.suggest_float(name, **choice)
@@ -168,10 +168,10 @@ def _trial(
             raise optuna.TrialPruned
 
     try:
-        value = train.score_of(project, run, prep, examples, watch, **fixed, **knobs)
+        value = train.score_of(project, run, prep, examples, watch, **fixed, **settings)
     except NonFinite:
         raise optuna.TrialPruned from None
-    project.say(f"    trial {trial.number}: {experiments.words(knobs)} -> {metric} {value:.4f}")
+    project.say(f"    trial {trial.number}: {experiments.words(settings)} -> {metric} {value:.4f}")
     return sign * value
 
 
@@ -181,25 +181,25 @@ def describe(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 def _final(project: Project, run: Run, args: argparse.Namespace, finalists: list[dict[str, Any]]) -> None:
-    """The finalists and the present knobs under the same seeds, each a training run with its own record."""
+    """The finalists and the present settings under the same seeds, each a training run with its own record."""
     seeds = range(project.config.seed, project.config.seed + (args.seeds or experiments.SEEDS))
     base = train.repeat(project, args, run, seeds)
     prep = read_json(project.root / "runs" / base["id"] / "prep.json", "the preprocessing of a run", "recipe tune")
     found = []
-    for knobs in finalists:
-        record = train.repeat(project, args, run, seeds, **knobs)
-        found.append({"knobs": knobs, "run": record["id"], **experiments.compare(project, record, base, prep)})
+    for settings in finalists:
+        record = train.repeat(project, args, run, seeds, **settings)
+        found.append({"settings": settings, "run": record["id"], **experiments.compare(project, record, base, prep)})
     metric = project.config.resolved_metric
     best = max(found, key=lambda row: gain(metric, row)["value"])
     run.result |= {"metric": metric, "base": base["id"], "seeds": list(seeds), "finalists": found, "best": best}
     run.add(bought(metric, best))
 
 
-def bought(metric: str, best: dict[str, Any]) -> Finding:
-    """What tuning gained over the knobs it started from, against the noise between seeds."""
-    return finding(
+def bought(metric: str, best: dict[str, Any]) -> CheckResult:
+    """What tuning gained over the settings it started from, against the noise between seeds."""
+    return check_result(
         "what tuning bought",
-        f"{experiments.words(best['knobs'])}: {metric} {best['value']:+.4f} [{best['low']:+.4f}, {best['high']:+.4f}] over"
+        f"{experiments.words(best['settings'])}: {metric} {best['value']:+.4f} [{best['low']:+.4f}, {best['high']:+.4f}] over"
         f" {len(best['seeds'])} paired seeds: {best['verdict']}",
         warn=best["verdict"] != "adopt",
         evidence={key: best[key] for key in ("value", "low", "high")},

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..engine.files import read_json, to_json
 from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
-from ..engine.parts import assign
+from ..engine.splits import assign
 from ..errors import UserError
 from ..task import Baseline, Data
 from .data import Rows, encode, examples
@@ -115,7 +115,7 @@ class Linear:
 
 
 def fit_linear(config: Config, prep: dict[str, Any], part: Rows) -> Linear:
-    """L2-regularised, its strength chosen by cross-validation inside the training part."""
+    """L2-regularized, its strength chosen by cross-validation inside the training part."""
     from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 
     x, y = flat_onehot(part.x, prep)[:LINEAR_ROWS], part.y.numpy()[:LINEAR_ROWS]
@@ -231,7 +231,7 @@ def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows, rows: Data) -
 def inner_split(config: Config, rows: Data) -> np.ndarray:
     """Which training rows decide the number of trees, bool [n]: what a split as the project's own would make their test part.
 
-    At random where that is by time, the trees are judged by neighbours of the rows that they were fitted on, and there
+    At random where that is by time, the trees are judged by neighbors of the rows that they were fitted on, and there
     are far too many of them.
     """
     try:

@@ -44,15 +44,15 @@ def load(config: Config, root: Path) -> Data:
     settings = declared(config, numeric=config.numeric)
     table = given.read(config, root, lambda file: read_table(file, declared=settings))
     require_named(config, table.frame, path)
-    labelled, unlabelled = with_target(table.frame, config.target)
-    check_target(config, labelled, path)
-    roles = infer_roles(config, labelled)
+    labeled, unlabeled = with_target(table.frame, config.target)
+    check_target(config, labeled, path)
+    roles = infer_roles(config, labeled)
     notes = noted(config, path, table)
-    return Data(labelled, config.target, roles, given.sources_hash(config, root), unlabelled, table.kinds, notes)
+    return Data(labeled, config.target, roles, given.sources_hash(config, root), unlabeled, table.kinds, notes)
 
 
 def require_named(config: Config, frame: pl.DataFrame, path: Path) -> None:
-    """Refuse a knob that names a column the file does not have."""
+    """Refuse a setting that names a column the file does not have."""
     named = {
         "target": [config.target],
         "group": [config.group],
@@ -81,7 +81,7 @@ def parse_ordinal(text: str) -> tuple[str, list[str]]:
 
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
-    """Role of every column: what the knobs say, else numbers are numeric; texts, booleans and dates by their use.
+    """Role of every column: what the settings say, else numbers are numeric; texts, booleans and dates by their use.
 
     A text column with a value of its own in nearly every row is an id. Dates that are no declared time are dropped
     from the features: a network cannot extrapolate them, and the audit asks about them.
@@ -147,14 +147,14 @@ def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
     fill = {"median": float(np.median(known)), "mean": float(known.mean()), "zero": 0.0}[config.missing]
     filled = x.fill_null(fill).to_numpy()
     if config.scaling == "standard":
-        centre, scale = float(filled.mean()), float(filled.std()) if np.ptp(filled) else 0.0  # rounding gives 1e-17
+        center, scale = float(filled.mean()), float(filled.std()) if np.ptp(filled) else 0.0  # rounding gives 1e-17
     elif config.scaling == "minmax":
-        centre, scale = float(filled.min()), float(filled.max() - filled.min())
+        center, scale = float(filled.min()), float(filled.max() - filled.min())
     else:
-        centre, scale = 0.0, 1.0
-    edges = np.unique(np.quantile((filled - centre) / (scale or 1.0), np.linspace(0, 1, BINS + 1))).tolist()
+        center, scale = 0.0, 1.0
+    edges = np.unique(np.quantile((filled - center) / (scale or 1.0), np.linspace(0, 1, BINS + 1))).tolist()
     # A constant column has scale 0; dividing by 1 keeps it at 0 everywhere.
-    return {"fill": fill, "centre": centre, "scale": scale or 1.0, "missing": bool(x.null_count()), "edges": edges}
+    return {"fill": fill, "center": center, "scale": scale or 1.0, "missing": bool(x.null_count()), "edges": edges}
 
 
 def _ordinal(column: pl.Series, levels: list[str]) -> pl.Series:
@@ -203,7 +203,7 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
             if "levels" in fitted
             else frame[name].cast(pl.Float64, strict=False)
         )
-        scaled = (raw.fill_null(fitted["fill"]).to_numpy() - fitted["centre"]) / fitted["scale"]
+        scaled = (raw.fill_null(fitted["fill"]).to_numpy() - fitted["center"]) / fitted["scale"]
         columns.append(np.clip(scaled, -1e6, 1e6).astype(np.float32))
         if fitted["missing"]:
             columns.append(raw.is_null().to_numpy().astype(np.float32))
@@ -242,7 +242,7 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
     numbers = batch.x["numeric"][row].cpu().numpy() if "numeric" in batch.x else np.zeros(0)
     at = 0
     for name, fitted in prep["numeric"].items():
-        value = float(numbers[at]) * fitted["scale"] + fitted["centre"]
+        value = float(numbers[at]) * fitted["scale"] + fitted["center"]
         missing = fitted["missing"] and numbers[at + 1] > 0
         shown[name] = "missing" if missing else _shown(fitted, value)
         at += 1 + fitted["missing"]

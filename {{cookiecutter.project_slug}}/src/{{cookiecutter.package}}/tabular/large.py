@@ -77,7 +77,7 @@ class Large(Data):
     @cached_property
     def _sample(self) -> Data:
         aside = pl.concat(pieces(self.path, self.kinds, drawn(self.aside, self))) if len(self.aside) else None
-        return replace(self.take(drawn(np.arange(len(self)), self)).read(), unlabelled=aside)
+        return replace(self.take(drawn(np.arange(len(self)), self)).read(), unlabeled=aside)
 
 
 def drawn(rows: np.ndarray, data: Large) -> np.ndarray:
@@ -126,7 +126,7 @@ def load(config: Config, root: Path) -> Large:
 
     part = given.read(config, root, part_of).frame
     known = part[config.target].is_not_null()
-    frame, unlabelled = with_target(part, config.target)
+    frame, unlabeled = with_target(part, config.target)
     check_target(config, frame, path)
     width = np.int32 if part.height < 2**31 else np.int64
     rows, aside = (np.flatnonzero(mask.to_numpy()).astype(width) for mask in (known, ~known))
@@ -135,7 +135,7 @@ def load(config: Config, root: Path) -> Large:
         config.target,
         {},
         sha256(path),
-        unlabelled,
+        unlabeled,
         kinds,
         path=path,
         rows=rows,

@@ -1,4 +1,4 @@
-"""The tabular recipe: its knobs and its Task. Edit here first."""
+"""The tabular recipe: its settings and its Task. Edit here first."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from .. import config as shared
-from ..config import knob
+from ..config import setting
 from ..task import Baseline, Batch, Data, Examples, Task
 
 
 class Config(shared.Config):
-    """Knobs of tabular projects, beside the shared ones."""
+    """Settings of tabular projects, beside the shared ones."""
 
-    epochs: int = knob(
+    epochs: int = setting(
         100, "loop", "Most passes over the training part; patience usually stops earlier", ge=1, le=100_000
     )
-    model: Literal["mlp", "lightgbm"] = knob(
+    model: Literal["mlp", "lightgbm"] = setting(
         "mlp", "model", "Final model: a network, or LightGBM through the same steps"
     )
-    hidden: int = knob(128, "model", "Width of the hidden layers", ge=1, le=8192)
-    layers: int = knob(3, "model", "Linear layers, the last one included; beyond 5 rarely earns its keep", ge=2, le=5)
-    dropout: float = knob(
+    hidden: int = setting(128, "model", "Width of the hidden layers", ge=1, le=8192)
+    layers: int = setting(3, "model", "Linear layers, the last one included; beyond 5 rarely earns its keep", ge=2, le=5)
+    dropout: float = setting(
         0.0, "model", "Dropout after each activation; only against overfitting (0.1-0.5)", off=0.0, ge=0, le=0.9
     )
-    norm: Literal["none", "layer", "batch"] = knob("none", "model", "Normalisation before each activation", off="none")
-    numeric_embedding: Literal["none", "piecewise"] = knob(
+    norm: Literal["none", "layer", "batch"] = setting("none", "model", "Normalization before each activation", off="none")
+    numeric_embedding: Literal["none", "piecewise"] = setting(
         "none", "model", "piecewise = each number as its position among quantile bins of the training part", off="none"
     )
-    scaling: Literal["standard", "minmax", "none"] = knob(
+    scaling: Literal["standard", "minmax", "none"] = setting(
         "standard", "preprocessing", "Scaling of numbers, fitted on train"
     )
-    missing: Literal["median", "mean", "zero"] = knob(
+    missing: Literal["median", "mean", "zero"] = setting(
         "median", "preprocessing", "What fills a missing number; a 0/1 indicator is added"
     )
-    onehot_max: int = knob(
+    onehot_max: int = setting(
         20, "preprocessing", "Categories up to which a column is one-hot; above, an embedding", ge=0, le=1000
     )
-    unknown_share: float = knob(
+    unknown_share: float = setting(
         0.05,
         "model",
         "Training only: share of embedded categories read as unknown, which trains the vector of new ones",
         ge=0,
         le=0.5,
     )
-    sample_rows: int = knob(
+    sample_rows: int = setting(
         0,
         "preprocessing",
         "For Parquet larger than memory: rows that audit, scales and baselines look at; 0 = read the whole file",
         ge=0,
     )
-    numeric: list[str] = knob([], "data", "Columns to read as numbers whatever they look like")
-    categorical: list[str] = knob([], "data", "Columns to read as categories whatever they look like")
-    ordinal: list[str] = knob([], "data", 'Ordered categories, as in "size: small < medium < large"')
-    id: list[str] = knob([], "data", "Columns that name a row; never a feature")
+    numeric: list[str] = setting([], "data", "Columns to read as numbers whatever they look like")
+    categorical: list[str] = setting([], "data", "Columns to read as categories whatever they look like")
+    ordinal: list[str] = setting([], "data", 'Ordered categories, as in "size: small < medium < large"')
+    id: list[str] = setting([], "data", "Columns that name a row; never a feature")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Config:
@@ -69,7 +69,7 @@ class Config(shared.Config):
 class Tabular(Task):
     """Rows of a CSV or Parquet file."""
 
-    knobs = Config
+    settings = Config
 
     def load(self, config: Config, root: Path) -> Data:
         from . import data, large

@@ -67,8 +67,8 @@ def test_trees_are_counted_on_rows_that_a_split_of_the_same_kind_keeps_apart(tmp
     )
     frame.sample(fraction=1, shuffle=True, seed=0).write_csv(tmp_path / "train.csv")
 
-    def inner(**knobs: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
-        config = Config(data=str(tmp_path / "train.csv"), target="target", task="binary", **knobs)
+    def inner(**settings: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+        config = Config(data=str(tmp_path / "train.csv"), target="target", task="binary", **settings)
         data = TASK.load(config, tmp_path)
         chosen = pl.Series(inner_split(config, data))
         assert 20 <= chosen.sum() <= 100

@@ -24,11 +24,11 @@ from ..engine import loop
 from ..engine.files import read_json
 from ..engine.loop import fit, plan, predict
 from ..engine.overlap import row_hashes
-from ..engine.parts import assign, parts, write_manifest
+from ..engine.splits import assign, splits, write_manifest
 from ..engine.project import Project
 from ..engine.table import larger_than_memory
 from ..errors import Stopped, UserError
-from ..steps import audit, baseline, new_data
+from ..steps import audit, baseline, init
 from ..task import Batch
 from . import large
 from .recipe import TASK, Config
@@ -52,12 +52,12 @@ def table(n: int = 5_000) -> pl.DataFrame:
     return frame.with_columns(pl.col("target").fill_nan(None).cast(pl.Int64))[[*range(n), 7, 7, 11]]
 
 
-def project(root: Path, frame: pl.DataFrame | None = None, **knobs: Any) -> Project:
+def project(root: Path, frame: pl.DataFrame | None = None, **settings: Any) -> Project:
     (root / "data").mkdir(parents=True, exist_ok=True)
     (table() if frame is None else frame).write_parquet(root / "data" / "train.parquet", row_group_size=900)
     (root / "recipe.toml").write_text("")
     values = {"data": "data/train.parquet", "iid": "drawn independently", "tracker": "none", "device": "cpu"}
-    return Project(root, Config(**{**values, "epochs": 2, "bootstrap": 100, **knobs}), TASK, quiet=True)
+    return Project(root, Config(**{**values, "epochs": 2, "bootstrap": 100, **settings}), TASK, quiet=True)
 
 
 @pytest.fixture(autouse=True)
@@ -81,19 +81,19 @@ def test_the_same_rows_parts_and_preprocessing(both: tuple[Project, Project]) ->
     assert (keys(memory.config, memory.data) == keys(pieces.config, pieces.data)).all()
     assert (row_hashes(memory.data) == row_hashes(pieces.data)).all()
     assert len(pieces.data.frame.columns) == 1
-    for name, part in parts(memory).items():
-        other = parts(pieces)[name]
+    for name, part in splits(memory).items():
+        other = splits(pieces)[name]
         assert other.read().frame.equals(part.frame) and other.sample().frame.equals(part.frame)
         odd = np.array([9, 2, 400, 2])
         assert other.take(odd).read().frame.equals(part.take(odd).frame)
         assert TASK.prepare(pieces.config, other) == TASK.prepare(memory.config, part)
-    aside = pieces.data.sample().unlabelled
-    assert aside is not None and memory.data.unlabelled is not None and aside.equals(memory.data.unlabelled)
+    aside = pieces.data.sample().unlabeled
+    assert aside is not None and memory.data.unlabeled is not None and aside.equals(memory.data.unlabeled)
 
 
 def trained(one: Project, resume: str = "") -> tuple[dict[str, torch.Tensor], np.ndarray]:
     """Weights and validation outputs after two epochs; `resume`: stopped by a signal in the second, and gone on with."""
-    data = parts(one)
+    data = splits(one)
     prep = TASK.prepare(one.config, data["train"])
     train, val = (TASK.examples(one.config, prep, data[name]) for name in ("train", "val"))
     run = one.begin("train")
@@ -155,11 +155,11 @@ def test_a_sample_says_that_it_is_one_and_what_it_can_miss(tmp_path: Path) -> No
     audit.run(one, run, WORDS)
     found = {finding.check: finding for finding in run.findings}
     n = len(one.data)
-    assert found["rows looked at"].saw.startswith(f"600 random ones of {n:,}")
+    assert found["rows looked at"].observed.startswith(f"600 random ones of {n:,}")
     assert f"fewer than {3 / 600 * n:.0f} rows" in found["rows looked at"].causes[0].sentence
     assert found["duplicate rows"].evidence["copies"] == 3  # two copies of one row, one of another: of every row
     assert sum(found["class balance"].evidence["counts"].values()) == n == run.result["rows"]
-    assert run.result["unlabelled"] == table()["target"].null_count()
+    assert run.result["unlabeled"] == table()["target"].null_count()
 
 
 def test_what_sees_every_row_sees_it_in_pieces_too(both: tuple[Project, Project]) -> None:
@@ -205,14 +205,14 @@ def test_encoded_once_whole_and_anew_for_another_preprocessing(tmp_path: Path, m
 
 
 def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for knobs, words in (
+    for settings, words in (
         ({"data": "data/train.csv"}, "sink_parquet"),
         ({"duplicates": "drop"}, "drop them from the file"),
         ({"target": "tarket"}, "did you mean 'target'"),
         ({"data": "data/none.parquet"}, "is not a file"),
     ):
         with pytest.raises(UserError, match=words):
-            _ = project(tmp_path, sample_rows=500, **knobs).data
+            _ = project(tmp_path, sample_rows=500, **settings).data
     one = project(tmp_path, table().with_columns(pl.lit(float("inf")).alias("x3")), sample_rows=500)
     with pytest.raises(UserError, match=r"infinite values in column 'x3'"):
         one.data.sample()
@@ -231,7 +231,7 @@ def test_what_does_not_fit_is_refused_before_it_is_read(tmp_path: Path, monkeypa
     assert "5,003 rows of 10 columns" in larger_than_memory(path)
     with pytest.raises(UserError, match="sample_rows = 200_000"):
         _ = one.data
-    assert "sample_rows = 200_000  # 5,003 rows" in new_data.describe(one, new_data.propose(one, path))
+    assert "sample_rows = 200_000  # 5,003 rows" in init.describe(one, init.propose(one, path))
 
 
 SCRIPT = """
@@ -240,7 +240,7 @@ from pathlib import Path
 from {package}.checks.duplicates import keys
 from {package}.engine import loop
 from {package}.engine.loop import plan
-from {package}.engine.parts import assign
+from {package}.engine.splits import assign
 from {package}.tabular import large
 from {package}.tabular.recipe import TASK, Config
 large.PIECE, loop.STRETCHES = 10_000, 64

@@ -1,4 +1,4 @@
-"""A category that training never saw: its vector is trained, and what trains it is drawn from (seed, epoch, row) alone."""
+"""A category that training never observed: its vector is trained, and what trains it is drawn from (seed, epoch, row) alone."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import pytest
 import torch
 
 from ..checks import loop
-from ..checks.bench import Bench
-from ..checks.wiring import rows_and_labels
+from ..checks.context import Context
+from ..checks.pipeline import rows_and_labels
 from ..engine.project import Project
 from .data import Rows
 from .recipe import TASK, Config
 from .unknown import UNKNOWN
 
 
-def project(root: Path, n: int = 2_000, values: int = 200, **knobs: Any) -> Project:
+def project(root: Path, n: int = 2_000, values: int = 200, **settings: Any) -> Project:
     random = np.random.default_rng(0)
     user = random.integers(0, values, n)
     (root / "data").mkdir(parents=True)
     frame = pl.DataFrame({"user": [f"u{u}" for u in user], "x": random.normal(size=n), "target": user % 2})
     frame.write_csv(root / "data" / "train.csv")
-    return Project(root, Config(**{"iid": "drawn", "tracker": "none", "device": "cpu", **knobs}), TASK, quiet=True)
+    return Project(root, Config(**{"iid": "drawn", "tracker": "none", "device": "cpu", **settings}), TASK, quiet=True)
 
 
-def bench(one: Project) -> Bench:
+def context(one: Project) -> Context:
     data = {"train": one.data.take(np.arange(0, 1_600)), "val": one.data.take(np.arange(1_600, 2_000))}
     prep = TASK.prepare(one.config, data["train"])
-    return Bench(one.config, TASK, prep, data, *(TASK.examples(one.config, prep, d) for d in data.values()))
+    return Context(one.config, TASK, prep, data, *(TASK.examples(one.config, prep, d) for d in data.values()))
 
 
 def codes(examples: Any, rows: torch.Tensor, epoch: int = 0, augment: bool = True) -> torch.Tensor:
@@ -40,7 +40,7 @@ def codes(examples: Any, rows: torch.Tensor, epoch: int = 0, augment: bool = Tru
 
 
 def test_a_share_of_the_codes_is_unknown_in_training_alone(tmp_path: Path) -> None:
-    made = bench(project(tmp_path, unknown_share=0.05))
+    made = context(project(tmp_path, unknown_share=0.05))
     every = torch.arange(1_600)
     filed = codes(made.train, every, augment=False)
     assert (filed != UNKNOWN).all()
@@ -53,18 +53,18 @@ def test_a_share_of_the_codes_is_unknown_in_training_alone(tmp_path: Path) -> No
 
 
 def test_the_draw_depends_on_seed_epoch_and_row_alone(tmp_path: Path) -> None:
-    made = bench(project(tmp_path, unknown_share=0.3))
+    made = context(project(tmp_path, unknown_share=0.3))
     every = torch.arange(1_600)
     some = torch.randperm(1_600)[:100]
     assert torch.equal(codes(made.train, every, 3)[some], codes(made.train, some, 3))
     assert not torch.equal(codes(made.train, every, 3), codes(made.train, every, 4))
-    other = bench(project(tmp_path / "other", unknown_share=0.3, seed=1))
+    other = context(project(tmp_path / "other", unknown_share=0.3, seed=1))
     assert not torch.equal(codes(made.train, every, 3), codes(other.train, every, 3))
 
 
-@pytest.mark.parametrize("knobs", [{"unknown_share": 0.0}, {"onehot_max": 300}])
-def test_without_embeddings_nothing_is_drawn(tmp_path: Path, knobs: dict[str, Any]) -> None:
-    made = bench(project(tmp_path, **knobs))
+@pytest.mark.parametrize("settings", [{"unknown_share": 0.0}, {"onehot_max": 300}])
+def test_without_embeddings_nothing_is_drawn(tmp_path: Path, settings: dict[str, Any]) -> None:
+    made = context(project(tmp_path, **settings))
     assert isinstance(made.train, Rows) and made.train.forget is None
     plain, trained = (next(iter(made.train.batches([torch.arange(9)], 0, augment))) for augment in (False, True))
     assert all(torch.equal(plain.x[name], trained.x[name]) for name in plain.x)
@@ -72,7 +72,7 @@ def test_without_embeddings_nothing_is_drawn(tmp_path: Path, knobs: dict[str, An
 
 def test_the_checks_of_batches_pass(tmp_path: Path) -> None:
     """Few of the examples that a check looks at are touched, and in some epochs none."""
-    made = bench(project(tmp_path))
+    made = context(project(tmp_path))
     assert rows_and_labels(made).verdict == "PASS"
     found = set()
     for seed in range(60):

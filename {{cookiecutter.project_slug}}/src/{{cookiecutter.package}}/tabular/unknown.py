@@ -1,4 +1,4 @@
-"""A category that training never saw: how its vector is trained all the same."""
+"""A category that training never observed: how its vector is trained all the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .recipe import Config
 
-UNKNOWN = 0  # slot of a category that training never saw, and of a missing one
+UNKNOWN = 0  # slot of a category that training never observed, and of a missing one
 
 
 @dataclass(frozen=True)

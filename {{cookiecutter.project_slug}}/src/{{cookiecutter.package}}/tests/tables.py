@@ -21,15 +21,15 @@ def table(n: int = 600, seed: int = 0) -> pl.DataFrame:
     )
 
 
-def data_of(frame: pl.DataFrame, unlabelled: pl.DataFrame | None = None, **roles: str) -> Data:
+def data_of(frame: pl.DataFrame, unlabeled: pl.DataFrame | None = None, **roles: str) -> Data:
     """A Data whose numbers are numeric and texts categorical, where `roles` says nothing else."""
     guessed = {
         c: "numeric" if frame[c].dtype.is_numeric() else "drop" if frame[c].dtype.is_temporal() else "categorical"
         for c in frame.columns
     }
-    return Data(frame, "target", {**guessed, "target": "target", **roles}, "0" * 64, unlabelled)
+    return Data(frame, "target", {**guessed, "target": "target", **roles}, "0" * 64, unlabeled)
 
 
-def config_of(**knobs: Any) -> Config:
+def config_of(**settings: Any) -> Config:
     """A binary config with a reason why rows are independent."""
-    return Config(**{"iid": "drawn independently", **knobs})
+    return Config(**{"iid": "drawn independently", **settings})

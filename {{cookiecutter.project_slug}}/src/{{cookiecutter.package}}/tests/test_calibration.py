@@ -19,8 +19,8 @@ def honest(n: int, seed: int = 0, k: int = 2, sharp: float = 2.0) -> tuple[np.nd
     """Logits of a perfectly calibrated model and targets drawn from its probabilities."""
     random = np.random.default_rng(seed)
     outputs = sharp * random.normal(size=(n, 1 if k == 2 else k))
-    chance = metrics.probabilities(CONFIG, {}, outputs)
-    return outputs, (random.random((n, 1)) > chance.cumsum(axis=1)).sum(axis=1).clip(max=chance.shape[1] - 1)
+    probability = metrics.probabilities(CONFIG, {}, outputs)
+    return outputs, (random.random((n, 1)) > probability.cumsum(axis=1)).sum(axis=1).clip(max=probability.shape[1] - 1)
 
 
 @pytest.mark.parametrize("k", [2, 4])
@@ -29,23 +29,23 @@ def test_an_honest_model_stays_under_its_null(k: int) -> None:
     over = 0
     for seed in range(40):
         outputs, truth = honest(300, seed, k)
-        chance = metrics.probabilities(CONFIG, {}, outputs)
-        over += calibration.ece(chance, truth) > calibration.ece_null(chance, draws=100)
+        probability = metrics.probabilities(CONFIG, {}, outputs)
+        over += calibration.ece(probability, truth) > calibration.ece_null(probability, draws=100)
     assert over <= 6, over  # 2 expected; 7 and more come once in 250
 
 
 @pytest.mark.parametrize("k", [2, 4])
 def test_an_overconfident_model_is_over_it(k: int) -> None:
     outputs, truth = honest(600, k=k)
-    chance = metrics.probabilities(CONFIG, {}, 3 * outputs)
-    assert calibration.ece(chance, truth) > 2 * calibration.ece_null(chance)
+    probability = metrics.probabilities(CONFIG, {}, 3 * outputs)
+    assert calibration.ece(probability, truth) > 2 * calibration.ece_null(probability)
 
 
 @pytest.mark.parametrize("heat", [0.4, 1.0, 3.0])
 @pytest.mark.parametrize("k", [2, 4])
-def test_the_temperature_is_found(heat: float, k: int) -> None:
+def test_the_temperature_is_found(temperature: float, k: int) -> None:
     outputs, truth = honest(5000, k=k)
-    assert calibration.temperature(CONFIG, {}, heat * outputs, truth) == pytest.approx(heat, rel=0.1)
+    assert calibration.temperature(CONFIG, {}, temperature * outputs, truth) == pytest.approx(temperature, rel=0.1)
 
 
 @pytest.mark.parametrize("n", [20, 80])
@@ -59,14 +59,14 @@ def test_a_faultless_validation_part_does_not_ask_for_certainty(n: int) -> None:
 
 def test_temperature_keeps_the_called_class() -> None:
     outputs, truth = honest(500, k=4)
-    heat = calibration.temperature(CONFIG, {}, 5 * outputs, truth)
-    assert (outputs.argmax(axis=1) == (5 * outputs / heat).argmax(axis=1)).all()
+    temperature = calibration.temperature(CONFIG, {}, 5 * outputs, truth)
+    assert (outputs.argmax(axis=1) == (5 * outputs / temperature).argmax(axis=1)).all()
 
 
 def test_brier_agrees_with_scikit_learn() -> None:
     outputs, truth = honest(300)
-    chance = metrics.probabilities(CONFIG, {}, outputs)
-    assert calibration.distances(chance, truth).mean() == pytest.approx(
+    probability = metrics.probabilities(CONFIG, {}, outputs)
+    assert calibration.distances(probability, truth).mean() == pytest.approx(
         2 * brier_score_loss(truth, expit(outputs[:, 0]))
     )
 
@@ -77,11 +77,11 @@ def test_the_bins_hold_every_row_once_in_any_order(seed: int, n: int, levels: in
     """Few levels: ties share a bin, so the order of the rows cannot matter."""
     random = np.random.default_rng(seed)
     positive = random.integers(0, levels, n) / levels
-    chance, truth = np.stack([1 - positive, positive], axis=1), random.integers(0, 2, n)
+    probability, truth = np.stack([1 - positive, positive], axis=1), random.integers(0, 2, n)
     order = random.permutation(n)
-    bins = calibration.reliability(chance, truth)
+    bins = calibration.reliability(probability, truth)
     assert sum(b["n"] for b in bins) == n and len(bins) <= calibration.BINS
-    shuffled = calibration.reliability(chance[order], truth[order])
+    shuffled = calibration.reliability(probability[order], truth[order])
     assert [b["n"] for b in bins] == [b["n"] for b in shuffled]
     assert [b["right"] for b in bins] == pytest.approx([b["right"] for b in shuffled])
 

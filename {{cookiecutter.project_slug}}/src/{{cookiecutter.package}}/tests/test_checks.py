@@ -1,4 +1,4 @@
-"""Every check before training, seen green on a healthy toy project and red on the fault it exists for."""
+"""Every check before training, seen to pass on a sound toy project and to fail on the fault it exists for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import gradients, inputs, lint, loader, loop, loss, network, short_runs
-from ..checks.bench import Bench
-from ..checks.finding import Finding
+from ..checks import gradients, inputs, lint, loader, loop, loss, network, trial_runs
+from ..checks.context import Context
+from ..checks.check_result import CheckResult
 from ..engine import loop as engine_loop
 from ..engine import losses, optim
 from ..engine.project import Project
@@ -23,16 +23,16 @@ from ..steps.check import CHECKS, guarded
 from .toy import Toy, toy_project
 
 
-def make_bench(project: Project) -> Bench:
+def make_bench(project: Project) -> Context:
     data = project.task.load(project.config, project.root)
     rows, cut = np.arange(len(data)), int(0.7 * len(data))
     parts = {"train": data.take(rows[:cut]), "val": data.take(rows[cut:])}
     prep = project.task.prepare(project.config, parts["train"])
     train, val = (project.task.examples(project.config, prep, parts[name]) for name in ("train", "val"))
-    return Bench(project.config, project.task, prep, parts, train, val)
+    return Context(project.config, project.task, prep, parts, train, val)
 
 
-def verdicts(found: Finding | list[Finding]) -> dict[str, str]:
+def verdicts(found: CheckResult | list[CheckResult]) -> dict[str, str]:
     return {f.check: f.verdict for f in (found if isinstance(found, list) else [found])}
 
 
@@ -44,7 +44,7 @@ def with_model(build: Callable[[], nn.Module]) -> Toy:
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "settings",
     [
         {"k": 2},
         {"k": 3},
@@ -54,7 +54,7 @@ def with_model(build: Callable[[], nn.Module]) -> Toy:
         {"k": 3, "loss": "focal"},
         {"k": 2, "loss": "focal"},
         {"k": 3, "class_weights": "balanced", "label_smoothing": 0.1},
-        {"k": 2, "optimiser": "sgd", "lr": 0.1},
+        {"k": 2, "optimizer": "sgd", "lr": 0.1},
         {"k": 2, "schedule": "plateau"},
         {"k": 2, "schedule": "one_cycle"},
         {"k": 3, "accumulate": 3, "batch_size": 16},
@@ -62,24 +62,24 @@ def with_model(build: Callable[[], nn.Module]) -> Toy:
     ],
     ids=str,
 )
-def test_healthy_projects_are_all_green(tmp_path: Path, knobs: dict[str, Any]) -> None:
-    project = toy_project(tmp_path, **knobs)
-    bench = make_bench(project)
-    found = [f for check in CHECKS for f in _list(check(bench))] + short_runs.short_runs(bench, project)
-    assert [f"{f.check}: {f.saw}" for f in found if f.verdict in ("WARN", "FAIL")] == []
+def test_healthy_projects_are_all_green(tmp_path: Path, settings: dict[str, Any]) -> None:
+    project = toy_project(tmp_path, **settings)
+    context = make_bench(project)
+    found = [f for check in CHECKS for f in _list(check(context))] + trial_runs.short_runs(context, project)
+    assert [f"{f.check}: {f.observed}" for f in found if f.verdict in ("WARN", "FAIL")] == []
 
 
 @pytest.mark.parametrize("rare", [0, 1, 4])
 def test_the_first_loss_is_expected_of_the_rows_at_hand(tmp_path: Path, rare: int) -> None:
     """With balanced weights one rare row among 32 is worth half of the loss: how many there are is chance, no fault."""
-    bench = make_bench(toy_project(tmp_path, batch_size=8, class_weights="balanced"))
-    bench.prep["prior"] = [0.98, 0.02]
-    bench.train.y[:32] = 0
-    bench.train.y[:rare] = 1
-    assert verdicts(network.init_loss(bench)) == {"init loss": "PASS"}
+    context = make_bench(toy_project(tmp_path, batch_size=8, class_weights="balanced"))
+    context.prep["prior"] = [0.98, 0.02]
+    context.train.y[:32] = 0
+    context.train.y[:rare] = 1
+    assert verdicts(network.init_loss(context)) == {"init loss": "PASS"}
 
 
-def _list(found: Finding | list[Finding]) -> list[Finding]:
+def _list(found: CheckResult | list[CheckResult]) -> list[CheckResult]:
     return found if isinstance(found, list) else [found]
 
 
@@ -106,7 +106,7 @@ class Deaf(nn.Module):
 
 
 class Hidden(nn.Module):
-    """Keeps a layer in a plain list, where no optimiser finds it."""
+    """Keeps a layer in a plain list, where no optimizer finds it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,8 +191,8 @@ NETWORK_FAULTS = [
     ("activations", lint.activations, lambda: Unbent(), "FAIL"),
     ("parameters stepped", lint.parameters_stepped, Hidden, "FAIL"),
     (
-        "normalisation",
-        lint.normalisation,
+        "normalization",
+        lint.normalization,
         lambda: nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 1)),
         "WARN",
     ),
@@ -251,7 +251,7 @@ def test_straight_activations_are_seen(module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "check", "knobs", "expected"),
+    ("name", "check", "settings", "expected"),
     [
         ("update size", gradients.gradient_flow, {"lr": 1e-9}, "FAIL"),
         ("update size", gradients.gradient_flow, {"lr": 10.0, "clip": 0.0}, "FAIL"),
@@ -262,18 +262,18 @@ def test_straight_activations_are_seen(module: nn.Module) -> None:
     ],
     ids=str,
 )
-def test_knob_faults_are_red(tmp_path: Path, name: str, check: Any, knobs: dict[str, Any], expected: str) -> None:
-    found = verdicts(check(make_bench(toy_project(tmp_path, **knobs))))
+def test_setting_faults_are_red(tmp_path: Path, name: str, check: Any, settings: dict[str, Any], expected: str) -> None:
+    found = verdicts(check(make_bench(toy_project(tmp_path, **settings))))
     assert found[name] == expected
 
 
 def faulty_step(fault: str) -> Callable[..., Tensor]:
     """engine.loop.step with one line wrong."""
 
-    def step(model, batches, loss, optimiser, config, observe=lambda: None):  # type: ignore[no-untyped-def]
+    def step(model, batches, loss, optimizer, config, observe=lambda: None):  # type: ignore[no-untyped-def]
         examples = sum(len(b.y) for b in batches)
         if fault != "no zero_grad":
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64)
         for batch in batches:
             part = loss(model(batch.x).float(), batch)
@@ -283,7 +283,7 @@ def faulty_step(fault: str) -> Callable[..., Tensor]:
             scale.backward()
             total += part.sum().detach()
         observe()
-        optimiser.step()
+        optimizer.step()
         return total
 
     return step
@@ -301,28 +301,28 @@ def faulty_step(fault: str) -> Callable[..., Tensor]:
 def test_step_faults_are_red(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, check: Any, fault: str
 ) -> None:
-    bench = make_bench(toy_project(tmp_path))
+    context = make_bench(toy_project(tmp_path))
     monkeypatch.setattr(loss, "step", faulty_step("none"))
-    assert verdicts(check(bench))[name] == "PASS"
+    assert verdicts(check(context))[name] == "PASS"
     monkeypatch.setattr(loss, "step", faulty_step(fault))
-    assert verdicts(check(bench))[name] == "FAIL"
+    assert verdicts(check(context))[name] == "FAIL"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.3])
 def test_gradients_left_over_now_and_then_are_red(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
-    bench, lazy = make_bench(toy_project(tmp_path)), np.random.default_rng(0)
+    context, lazy = make_bench(toy_project(tmp_path)), np.random.default_rng(0)
     real = torch.optim.AdamW.zero_grad
     forget = lambda self, set_to_none=True: None if lazy.random() < share else real(self, set_to_none)  # noqa: E731
     monkeypatch.setattr(torch.optim.AdamW, "zero_grad", forget)
-    found = loss.fresh_gradients(bench)
-    assert found.verdict == ("FAIL" if share else "PASS"), found.saw
+    found = loss.fresh_gradients(context)
+    assert found.verdict == ("FAIL" if share else "PASS"), found.observed
     assert bool(found.evidence["stale"]) is bool(share)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "name", "wrong"),
+    ("settings", "name", "wrong"),
     [
         (
             {"k": 3},
@@ -334,22 +334,22 @@ def test_gradients_left_over_now_and_then_are_red(
     ],
 )
 def test_wrong_losses_are_red(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], name: str, wrong: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], name: str, wrong: Any
 ) -> None:
-    bench = make_bench(toy_project(tmp_path, **knobs))
+    context = make_bench(toy_project(tmp_path, **settings))
     monkeypatch.setattr(losses, name, wrong)
-    assert verdicts(guarded(loss.known_outputs)(bench)) == {"loss of known outputs": "FAIL"}
+    assert verdicts(guarded(loss.known_outputs)(context)) == {"loss of known outputs": "FAIL"}
 
 
 def test_broadcast_regression_loss_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = make_bench(toy_project(tmp_path, k=1))
+    context = make_bench(toy_project(tmp_path, k=1))
     monkeypatch.setitem(losses.REGRESSION, "mse", lambda output, y: (output[:, None] - y[None, :]) ** 2)
-    assert verdicts(loss.known_outputs(bench)) == {"loss of known outputs": "FAIL"}
+    assert verdicts(loss.known_outputs(context)) == {"loss of known outputs": "FAIL"}
 
 
 @pytest.mark.parametrize("fault", ["same order", "half", "sorted"])
 def test_order_faults_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    bench = make_bench(toy_project(tmp_path, batch_size=16))
+    context = make_bench(toy_project(tmp_path, batch_size=16))
     real = engine_loop.plan
 
     def wrong(examples: Any, size: int, seed: int | None = None, epoch: int = 0) -> list[Tensor]:
@@ -361,11 +361,11 @@ def test_order_faults_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
         return list(examples.y.argsort().roll(epoch).split(size))
 
     monkeypatch.setattr(loop, "plan", wrong)
-    assert verdicts(loop.order(bench)) == {"order of examples": "FAIL"}
+    assert verdicts(loop.order(context)) == {"order of examples": "FAIL"}
 
 
 def run_short(project: Project) -> dict[str, str]:
-    return verdicts(short_runs.short_runs(make_bench(project), project))
+    return verdicts(trial_runs.short_runs(make_bench(project), project))
 
 
 def test_unseeded_model_is_not_repeatable(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_unseeded_model_is_not_repeatable(tmp_path: Path) -> None:
     assert run_short(project)["repeatable"] == "FAIL"
 
 
-def test_lost_optimiser_state_breaks_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_optimizer_state_breaks_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = toy_project(tmp_path)
     monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", lambda self, state: None)
     assert run_short(project)["resume"] == "FAIL"
@@ -383,9 +383,9 @@ def test_lost_optimiser_state_breaks_resume(tmp_path: Path, monkeypatch: pytest.
 
 def test_rate_stepped_per_epoch_is_not_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        engine_loop, "rate_factor", lambda config, step, steps: optim.rate_factor(config, step // 4, steps)
+        engine_loop, "lr_factor", lambda config, step, steps: optim.lr_factor(config, step // 4, steps)
     )
-    assert run_short(toy_project(tmp_path))["rate as planned"] == "FAIL"
+    assert run_short(toy_project(tmp_path))["lr as planned"] == "FAIL"
 
 
 def test_skipped_batches_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,8 +413,8 @@ def test_evaluation_in_training_mode_is_red(tmp_path: Path) -> None:
 def test_slow_loader_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleep: float, limit: str, verdict: str
 ) -> None:
-    bench = make_bench(toy_project(tmp_path, epochs=300, batch_size=16))
-    real = bench.train.batches
+    context = make_bench(toy_project(tmp_path, epochs=300, batch_size=16))
+    real = context.train.batches
 
     def slow(plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Any:
         for batch in real(plan, epoch, augment):
@@ -422,10 +422,10 @@ def test_slow_loader_is_a_warning(
                 time.sleep(sleep)
             yield batch
 
-    monkeypatch.setattr(bench.train, "batches", slow)
-    found = loader.loader(bench)
-    assert found.verdict == verdict, found.saw
-    assert f"The limit is {limit}" in found.saw
+    monkeypatch.setattr(context.train, "batches", slow)
+    found = loader.loader(context)
+    assert found.verdict == verdict, found.observed
+    assert f"The limit is {limit}" in found.observed
     assert found.evidence["wait"] >= sleep
     assert not sleep or found.evidence["ideal"] < found.evidence["wait"] + found.evidence["compute"]
 
@@ -436,8 +436,8 @@ def test_slow_loader_is_a_warning(
 def test_augmentation_is_a_function_of_epoch_and_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeding: str, expected: str
 ) -> None:
-    bench = make_bench(toy_project(tmp_path))
-    real = bench.train.batches
+    context = make_bench(toy_project(tmp_path))
+    real = context.train.batches
 
     def noisy(plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Any:
         for batch in real(plan, epoch):
@@ -453,5 +453,5 @@ def test_augmentation_is_a_function_of_epoch_and_index(
             )
             yield batch._replace(x=batch.x + torch.tensor(noise, dtype=torch.float32)) if augment else batch
 
-    monkeypatch.setattr(bench.train, "batches", noisy)
-    assert verdicts(loop.augmentation(bench)) == {"augmentation": expected}
+    monkeypatch.setattr(context.train, "batches", noisy)
+    assert verdicts(loop.augmentation(context)) == {"augmentation": expected}

@@ -1,4 +1,4 @@
-"""Checks on the data, each green on a healthy table and red on its fault; at mild, medium and extreme strength."""
+"""Checks on the data, each passing on a sound table and failing on its fault; at mild, medium and extreme strength."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from ..checks import data as columns
 from ..checks import duplicates, units, values
-from ..checks.finding import Cause, Finding
+from ..checks.check_result import Cause, CheckResult
 from ..checks.independence import who_and_when
 from ..config import Config
 from ..engine import source
@@ -30,7 +30,7 @@ def regression(seed: int) -> tuple[Config, Data]:
     return config_of(task="regression"), data_of(frame.with_columns(pl.Series("target", heavy)))
 
 
-def healthy(seed: int) -> list[tuple[Config, Data]]:
+def sound(seed: int) -> list[tuple[Config, Data]]:
     """Tables that are awkward and yet fine: heavy tails, amounts piled up at zero, a declared 1:50, gaps, sorted rows."""
     random, frame = np.random.default_rng(seed), table(seed=seed)
     signal = (frame["x0"] + frame["x1"] - frame["x2"]).to_numpy()
@@ -56,8 +56,8 @@ def healthy(seed: int) -> list[tuple[Config, Data]]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_healthy_tables_are_green(seed: int) -> None:
-    found = [check(config, data) for config, data in healthy(seed) for check in CHECKS]
-    assert [f"{f.check}: {f.saw}" for f in found if f.verdict in ("WARN", "FAIL")] == []
+    found = [check(config, data) for config, data in sound(seed) for check in CHECKS]
+    assert [f"{f.check}: {f.observed}" for f in found if f.verdict in ("WARN", "FAIL")] == []
 
 
 def keep(frame: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
@@ -139,7 +139,7 @@ def fahrenheit(frame: pl.DataFrame, share: float, random: np.random.Generator) -
     )
 
 
-def spelt(frame: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
+def spelled(frame: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
     """This share of a category in capitals with a blank."""
     hit = pl.Series(random.random(len(frame)) < share)
     return frame.with_columns(
@@ -158,7 +158,7 @@ FAULTS: list[tuple[Any, str, Any, tuple[float, float, float]]] = [
     (units.mixed_units, "WARN", other_unit(1000), (0.05, 0.3, 0.6)),
     (units.mixed_units, "WARN", other_unit(25.4), (0.05, 0.3, 0.6)),
     (units.mixed_units, "WARN", fahrenheit, (0.1, 0.3, 0.6)),
-    (units.spellings, "WARN", spelt, (0.02, 0.1, 0.5)),
+    (units.spellings, "WARN", spelled, (0.02, 0.1, 0.5)),
     (values.distributions, "WARN", scale, (1e4, 1e6, 1e9)),
     (duplicates.exact, "WARN", contradict, (0.003, 0.01, 0.04)),
     (duplicates.exact, "WARN", repeat, (0.015, 0.03, 0.045)),
@@ -177,7 +177,7 @@ def test_faults_are_red(
 ) -> None:
     frame = fault(table(seed=seed), strengths[strength], np.random.default_rng(seed))
     found = check(config_of(), data_of(frame))
-    assert found.verdict == verdict, found.saw
+    assert found.verdict == verdict, found.observed
     assert len(found.causes) >= 2 and found.next
 
 
@@ -213,9 +213,9 @@ def test_a_class_far_rarer_than_others_that_are_alike(counts: list[int], lost: b
     assert columns.outlying(np.array(counts)) is lost
     frame = pl.DataFrame({"target": np.repeat([f"c{i}" for i in range(len(counts))], counts)})
     found = columns.balance(config_of(task="multiclass"), data_of(frame))
-    assert ("far from the others" in found.saw) is lost
+    assert ("far from the others" in found.observed) is lost
     declared = columns.balance(config_of(task="multiclass", class_weights="balanced"), data_of(frame))
-    assert "far from the others" not in declared.saw
+    assert "far from the others" not in declared.observed
 
 
 def test_class_sizes_drawn_alike_seldom_look_lost() -> None:
@@ -231,7 +231,7 @@ def test_one_class_is_red() -> None:
 def test_rare_class_is_named_even_when_weighed() -> None:
     frame = keep(table(), 0.01, np.random.default_rng(0))
     found = columns.balance(config_of(class_weights="balanced"), data_of(frame))
-    assert found.verdict == "WARN" and "rarest is yes" in found.saw
+    assert found.verdict == "WARN" and "rarest is yes" in found.observed
 
 
 def test_few_possible_rows_are_no_copies() -> None:
@@ -271,18 +271,18 @@ def test_near_copies_need_measured_columns_and_equal_categories() -> None:
     frame = nearly(table(), 0.1, np.random.default_rng(0))
     assert duplicates.near(config_of(), data_of(frame.drop("x0", "x1"))).verdict == "WARN"
     without = duplicates.near(config_of(), data_of(frame.select("kind", pl.col("x0") > 0, "target")))
-    assert without.verdict == "NOT APPLICABLE" and "no column of numbers" in without.saw
+    assert without.verdict == "NOT APPLICABLE" and "no column of numbers" in without.observed
     other = frame.with_columns(pl.Series("kind", ["a"] * 600 + ["b"] * 60))
     assert duplicates.near(config_of(), data_of(other)).verdict == "PASS"
 
 
 def test_one_percent_rule_adds_up_what_is_red() -> None:
     causes = (Cause("data", "one"), Cause("data", "two"))
-    red = [Finding(name, "WARN", "saw", "expected", causes, share=0.006) for name in ("first", "second")]
-    green = Finding("third", "PASS", "saw", "expected", share=0.5)
+    red = [CheckResult(name, "WARN", "observed", "expected", causes, share=0.006) for name in ("first", "second")]
+    green = CheckResult("third", "PASS", "observed", "expected", share=0.5)
     assert columns.one_percent([red[0], green]).verdict == "PASS"
     found = columns.one_percent([*red, green])
-    assert found.verdict == "WARN" and "1.2%" in found.saw and "third" not in found.saw
+    assert found.verdict == "WARN" and "1.2%" in found.observed and "third" not in found.observed
 
 
 def test_who_and_when_is_part_of_the_audit() -> None:

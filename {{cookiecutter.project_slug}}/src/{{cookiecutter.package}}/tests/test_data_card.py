@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..checks.finding import Finding
-from ..engine.parts import read_manifest
+from ..checks.check_result import CheckResult
+from ..engine.splits import read_manifest
 from ..production.data_card import data_card
 from .test_evaluate import do
 from .toy import toy_project
@@ -20,7 +20,7 @@ def test_the_card_is_filled_from_split_and_audit(tmp_path: Path) -> None:
     record.result |= {"rows": 300}
     record.finish()
     reviewed = project.begin("audit")  # a sheet that was read back: no audit of its own
-    reviewed.add(Finding("label review", "WARN", "3 of 200 reviewed labels are wrong"))
+    reviewed.add(CheckResult("label review", "WARN", "3 of 200 reviewed labels are wrong"))
     reviewed.finish()
     card = data_card(project)
     assert f"sha256 {project.data.sha256}: 300 rows with the target `target` (task: binary)" in card

@@ -1,4 +1,4 @@
-"""The rules that read curves: each diagnosis on curves made for it, and quiet on healthy ones."""
+"""The rules that read curves: each diagnosis on curves made for it, and quiet on sound ones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ..checks.diagnosis import Evidence, diagnose
-from ..checks.finding import sentences
+from ..checks.check_result import sentences
 
-KNOBS = {
+SETTINGS = {
     "lr": 1e-3,
     "lower": 1e-4,
     "third": 3e-4,
@@ -23,7 +23,7 @@ KNOBS = {
     "more_workers": 2,
     "anneal": "lr=0.0003",
     "try_bigger": "recipe check hidden=512 && recipe train hidden=512",
-    "regularise": "dropout=0.3",
+    "regularize": "dropout=0.3",
 }
 EPOCHS = 30
 
@@ -35,8 +35,8 @@ def fall(start: float, end: float, speed: float = 5.0) -> list[float]:
 
 
 def evidence(**changed: Any) -> Evidence:
-    """A healthy classification run, with some of its evidence changed."""
-    healthy = Evidence(
+    """A sound classification run, with some of its evidence changed."""
+    sound = Evidence(
         start=1.0,
         train_loss=fall(1.0, 0.05),
         val_loss=fall(1.0, 0.15),
@@ -54,11 +54,11 @@ def evidence(**changed: Any) -> Evidence:
         baseline={"value": 0.01, "low": 0.0, "high": 0.02},
         signal=True,
     )
-    return replace(healthy, **changed)
+    return replace(sound, **changed)
 
 
 def names(**changed: Any) -> list[str]:
-    return [found.check for found in diagnose(evidence(**changed), KNOBS)]
+    return [found.check for found in diagnose(evidence(**changed), SETTINGS)]
 
 
 spiked = fall(1.0, 0.05)
@@ -66,7 +66,7 @@ spiked[20] += 0.5
 restless = [value + (0.1 if i % 3 == 0 else 0.0) for i, value in enumerate(fall(1.0, 0.2))]
 high = {"train_loss": fall(1.0, 0.6), "val_loss": fall(1.0, 0.62)}
 CASES: list[tuple[str, dict[str, Any]]] = [
-    ("healthy curves", {}),
+    ("sound curves", {}),
     ("diverged", {"finite": False}),
     ("diverged", {"train_loss": [1.0, 1.2, 4.0]}),
     ("not learning", {"train_loss": [1.0] * EPOCHS, "val_loss": [1.0] * EPOCHS, "updates": 1e-9, "worth": (0.0, 0.01)}),
@@ -104,22 +104,22 @@ def test_each_diagnosis_on_its_curves(expected: str, changed: dict[str, Any]) ->
 def test_every_rule_has_a_case() -> None:
     words = sentences()
     told = {name for name, _ in CASES}
-    after = list(words)[list(words).index("healthy curves") :]
+    after = list(words)[list(words).index("sound curves") :]
     rules = after[: after.index("learning curve")]
     assert told == set(rules)
 
 
 @pytest.mark.parametrize(("expected", "changed"), CASES[1:])
 def test_a_diagnosis_comes_with_evidence_causes_and_one_command(expected: str, changed: dict[str, Any]) -> None:
-    (found,) = diagnose(evidence(**changed), KNOBS)
-    assert any(letter.isdigit() for letter in found.saw) or not evidence(**changed).finite
+    (found,) = diagnose(evidence(**changed), SETTINGS)
+    assert any(letter.isdigit() for letter in found.observed) or not evidence(**changed).finite
     assert len(found.causes) >= 2 or expected == "underfitting"
     assert found.next.startswith("recipe ")
-    assert "{" not in found.next + found.saw + "".join(cause.sentence for cause in found.causes)
+    assert "{" not in found.next + found.observed + "".join(cause.sentence for cause in found.causes)
 
 
-def test_regularisation_is_offered_on_overfitting_only() -> None:
-    offered = [name for name, changed in CASES for f in diagnose(evidence(**changed), KNOBS) if "dropout" in f.next]
+def test_regularization_is_offered_on_overfitting_only() -> None:
+    offered = [name for name, changed in CASES for f in diagnose(evidence(**changed), SETTINGS) if "dropout" in f.next]
     assert offered == ["overfitting"]
 
 
@@ -131,5 +131,5 @@ def test_a_weak_signal_is_not_taken_for_none() -> None:
 
 
 def test_an_early_stopped_run_that_lost_little_is_healthy() -> None:
-    assert names(rise=(0.02, 0.002)) == ["healthy curves"]
-    assert names(rise=(0.3, 0.2)) == ["healthy curves"]  # large, but within the noise of the rows
+    assert names(rise=(0.02, 0.002)) == ["sound curves"]
+    assert names(rise=(0.3, 0.2)) == ["sound curves"]  # large, but within the noise of the rows

@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from ..cli import parser
+from ..commands import parse
 from ..engine.project import Project
 from ..errors import UserError
-from ..production import alarms, drift, log, model, monitor, reference, registry
+from ..production import alerts, drift, log, model, monitor, reference, registry
 from .test_evaluate import trained
 from .test_production import exported
 
@@ -72,7 +72,7 @@ def test_small_drift_of_many_rows_is_no_alarm(statistics: dict[str, Any]) -> Non
 
 
 def test_values_that_repeat_are_compared_to_the_last_digit() -> None:
-    """A number of two long values, as standardised tables have, is no drift against itself."""
+    """A number of two long values, as standardized tables have, is no drift against itself."""
     train = pl.Series("sex", np.where(np.arange(3000) % 2, 0.05068011873981862, -0.044641636506989144))
     found = drift.compare("sex", json.loads(json.dumps(reference.describe(train))), train[:400])
     assert not any(one["alarm"] for one in drift.judge(found, RATE, FLOOR)) and found[1]["psi"] < 0.01
@@ -100,7 +100,7 @@ def test_shares_that_grew_are_an_alarm(
     kind: str, check: str, then: float, now: float, alarm: bool, verdict: str
 ) -> None:
     one = {"test": kind, "name": "a", "alarm": alarm, "excess": now - then, "then": then, "now": now, "values": ["new"]}
-    found = {f.check: f.verdict for f in alarms.of_tests([one], 100, monitor.ENOUGH, RATE, FLOOR)}
+    found = {f.check: f.verdict for f in alerts.of_tests([one], 100, monitor.ENOUGH, RATE, FLOOR)}
     assert found[check] == verdict
     assert {v for name, v in found.items() if name != check} == {"PASS"}
 
@@ -132,8 +132,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def watch(project: Project, *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Exit status and findings by name."""
-    args = parser().parse_args(["monitor", *words])
-    args.of = args.overrides.pop() if args.overrides else ""
+    args = parse(["monitor", *words])
     status = monitor.command(project, args)
     content = json.loads((project.root / "monitor" / "monitor.json").read_text())
     page = (project.root / "monitor" / "monitor.html").read_text()
@@ -228,9 +227,9 @@ def test_the_log_is_watched(project: Project, tmp_path: Path) -> None:
 def test_nearly_silent_is_silent() -> None:
     hour, now = 3600.0, 1e9
     steady = now - np.linspace(8 * 24 * hour, 24 * hour, 1400)
-    assert alarms.silence(np.r_[steady, now - hour], now, 24).verdict == "FAIL"
-    assert alarms.silence(np.r_[steady, now - np.linspace(23 * hour, hour, 120)], now, 24).verdict == "PASS"
-    assert alarms.silence(np.array([now - hour]), now, 24).verdict == "PASS", "the first day has no day before"
+    assert alerts.silence(np.r_[steady, now - hour], now, 24).verdict == "FAIL"
+    assert alerts.silence(np.r_[steady, now - np.linspace(23 * hour, hour, 120)], now, 24).verdict == "PASS"
+    assert alerts.silence(np.array([now - hour]), now, 24).verdict == "PASS", "the first day has no day before"
 
 
 def test_an_alarm_is_posted(project: Project, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ..config import Config, make_config, parse_override, read_toml
 from ..engine import checkpoint, ledger, losses
 from ..engine.kernel import Kernel, fit_kernel
 from ..engine.loop import NonFinite, fit, plan, predict, step
-from ..engine.optim import make_optimiser, rate_factor
+from ..engine.optim import make_optimizer, lr_factor
 from ..errors import UserError
 from ..task import Batch
 from .test_checks import make_bench
@@ -45,7 +45,7 @@ from .toy import toy_project
     ],
     ids=str,
 )
-def test_bad_knobs_are_one_sentence(values: dict[str, Any], words: str) -> None:
+def test_bad_settings_are_one_sentence(values: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError) as caught:
         make_config(Config, values, "recipe.toml")
     assert words in str(caught.value) and "\n" not in str(caught.value)
@@ -68,7 +68,7 @@ def test_overrides_are_toml_or_text() -> None:
 
 def test_fingerprint_follows_its_group_only() -> None:
     one, other = Config(lr=0.1), Config(lr=0.2)
-    assert one.fingerprint("optimiser") != other.fingerprint("optimiser")
+    assert one.fingerprint("optimizer") != other.fingerprint("optimizer")
     assert one.fingerprint("model", "loss", "data") == other.fingerprint("model", "loss", "data")
 
 
@@ -145,9 +145,9 @@ def test_a_pickle_in_place_of_the_state_does_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize(
-    "knobs", [{}, {"label_smoothing": 0.1}, {"loss": "focal", "focal_gamma": 2.0}, {"class_weights": "balanced"}]
+    "settings", [{}, {"label_smoothing": 0.1}, {"loss": "focal", "focal_gamma": 2.0}, {"class_weights": "balanced"}]
 )
-def test_losses_of_classes_agree_with_their_formulas(k: int, mixed: bool, knobs: dict[str, Any]) -> None:
+def test_losses_of_classes_agree_with_their_formulas(k: int, mixed: bool, settings: dict[str, Any]) -> None:
     """Against the sum over classes written out, for class numbers and for mixed shares."""
     torch.manual_seed(0)
     classes, n = max(k, 2), 50
@@ -156,15 +156,15 @@ def test_losses_of_classes_agree_with_their_formulas(k: int, mixed: bool, knobs:
     output, numbers = 3 * torch.randn(n, k), torch.randint(0, classes, (n,))
     shares = torch.rand(n, classes).softmax(1) if mixed else torch.eye(classes)[numbers]
     y = shares if mixed else numbers.float() if k == 1 else numbers
-    config = Config(task="binary" if k == 1 else "multiclass", **knobs)
+    config = Config(task="binary" if k == 1 else "multiclass", **settings)
     got = losses.make_loss(config, prep)(output, Batch(None, y, numbers))
 
     exact = output.double()  # the formula itself rounds too much in single precision
     p = torch.cat([(-exact).sigmoid(), exact.sigmoid()], dim=1) if k == 1 else exact.softmax(1)
     smoothed = shares * (1 - config.label_smoothing) + config.label_smoothing / classes
-    hard = (1 - p) ** 2 if knobs.get("loss") == "focal" else torch.ones_like(p)
+    hard = (1 - p) ** 2 if settings.get("loss") == "focal" else torch.ones_like(p)
     expected = -(smoothed * hard * p.log()).sum(1)
-    if "class_weights" in knobs:
+    if "class_weights" in settings:
         expected *= shares @ (1 / (prior * classes))
     torch.testing.assert_close(got, expected.float())
 
@@ -178,45 +178,45 @@ def test_pairwise_loss_counts_pairs_of_one_query_only() -> None:
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "one_cycle", "constant", "plateau"])
 def test_the_rate_reaches_its_peak_and_its_end(schedule: str) -> None:
     config = Config(schedule=schedule, warmup=0.1)
-    rates = [rate_factor(config, s, 100) for s in range(100)]
+    rates = [lr_factor(config, s, 100) for s in range(100)]
     assert max(rates) == pytest.approx(1.0) and all(0 <= r <= 1 for r in rates)
     assert rates[0] < 0.2
     assert rates[-1] == pytest.approx(1.0 if schedule in ("constant", "plateau") else 0.0, abs=1e-6)
 
 
 def test_decay_spares_biases_and_norms(tmp_path: Path) -> None:
-    bench = make_bench(toy_project(tmp_path))
-    groups = make_optimiser(bench.config, bench.task, bench.fresh()).param_groups
+    context = make_bench(toy_project(tmp_path))
+    groups = make_optimizer(context.config, context.task, context.fresh()).param_groups
     assert {g["weight_decay"]: len(g["params"]) for g in groups} == {0.01: 2, 0.0: 2}
 
 
 def test_accumulation_equals_the_large_batch(tmp_path: Path) -> None:
-    bench = make_bench(toy_project(tmp_path, k=3))
-    rows = bench.rows(30)
+    context = make_bench(toy_project(tmp_path, k=3))
+    rows = context.rows(30)
     weights = []
     for parts in ([rows], [rows[:7], rows[7:19], rows[19:]]):
-        model = bench.fresh()
-        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-        step(model, [bench.batch(part) for part in parts], bench.loss, optimiser, bench.config)
+        model = context.fresh()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        step(model, [context.batch(part) for part in parts], context.loss, optimizer, context.config)
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     torch.testing.assert_close(*weights)
 
 
 def test_a_non_finite_step_changes_nothing(tmp_path: Path) -> None:
-    bench = make_bench(toy_project(tmp_path))
-    model = bench.fresh()
-    optimiser = make_optimiser(bench.config, bench.task, model)
-    batch = bench.batch(bench.rows(8))
-    step(model, [batch], bench.loss, optimiser, bench.config)
+    context = make_bench(toy_project(tmp_path))
+    model = context.fresh()
+    optimizer = make_optimizer(context.config, context.task, model)
+    batch = context.batch(context.rows(8))
+    step(model, [batch], context.loss, optimizer, context.config)
     before = [p.detach().clone() for p in model.parameters()]
-    moments = [v.clone() for s in optimiser.state.values() for v in s.values()]
+    moments = [v.clone() for s in optimizer.state.values() for v in s.values()]
     broken = batch._replace(x=batch.x.clone().index_fill_(0, torch.tensor([0]), float("nan")))
     with pytest.raises(NonFinite):
-        step(model, [broken], bench.loss, optimiser, bench.config)
+        step(model, [broken], context.loss, optimizer, context.config)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert all(
         torch.equal(a, b)
-        for a, b in zip(moments, [v for s in optimiser.state.values() for v in s.values()], strict=True)
+        for a, b in zip(moments, [v for s in optimizer.state.values() for v in s.values()], strict=True)
     )
 
 
@@ -229,14 +229,14 @@ from {__package__}.toy import toy_project
 from {__package__}.test_checks import make_bench
 from {__package__.rpartition(".")[0]}.engine import loop
 project = toy_project(pathlib.Path({str(tmp_path)!r}), k=2, epochs=1)
-bench = make_bench(project)
+context = make_bench(project)
 def look(progress=None):
     for number in range(3):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.ones(16 << 20).sum()
     print("pages", resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 look()
-loop.fit(project, project.begin("train"), bench.prep, bench.train, bench.val, each_epoch=look)
+loop.fit(project, project.begin("train"), context.prep, context.train, context.val, each_epoch=look)
 look()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
@@ -251,12 +251,12 @@ look()
 def test_fit_gives_the_weights_of_a_loop_written_by_hand(tmp_path: Path, k: int) -> None:
     """Same order, AdamW, clipping and rates, in the plainest PyTorch: nothing else may touch the weights."""
     project = toy_project(tmp_path, k=k, epochs=1, batch_size=16, clip=0.5, lr=0.01)
-    config, bench = project.config, make_bench(project)
-    model, _ = fit(project, project.begin("train"), bench.prep, bench.train, bench.val)
-    hand = bench.fresh()
+    config, context = project.config, make_bench(project)
+    model, _ = fit(project, project.begin("train"), context.prep, context.train, context.val)
+    hand = context.fresh()
     biases = {n: p for n, p in hand.named_parameters() if p.ndim == 1}
     weights = {n: p for n, p in hand.named_parameters() if n not in biases}
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [
             {"params": weights.values(), "weight_decay": config.weight_decay},
             {"params": biases.values(), "weight_decay": 0},
@@ -264,32 +264,32 @@ def test_fit_gives_the_weights_of_a_loop_written_by_hand(tmp_path: Path, k: int)
         lr=config.lr,
     )
     loss = {1: F.mse_loss, 2: F.binary_cross_entropy_with_logits, 3: F.cross_entropy}[k]
-    todo = plan(bench.train, 16, config.seed, 0)
+    todo = plan(context.train, 16, config.seed, 0)
     for number, rows in enumerate(todo):
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * rate_factor(config, number, len(todo))
-        optimiser.zero_grad()
-        output = hand(bench.train.x[rows])  # type: ignore[attr-defined]
-        loss(output if k == 3 else output.squeeze(1), bench.train.y[rows]).backward()
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * lr_factor(config, number, len(todo))
+        optimizer.zero_grad()
+        output = hand(context.train.x[rows])  # type: ignore[attr-defined]
+        loss(output if k == 3 else output.squeeze(1), context.train.y[rows]).backward()
         torch.nn.utils.clip_grad_norm_(hand.parameters(), config.clip)
-        optimiser.step()
+        optimizer.step()
     for ours, expected in zip(model.parameters(), hand.parameters(), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_predictions_keep_the_order_of_the_examples(tmp_path: Path) -> None:
-    bench = make_bench(toy_project(tmp_path))
-    model = bench.fresh()
-    expected = model.eval()(bench.val.x).detach().numpy()  # type: ignore[attr-defined]
-    bench.val.lengths = torch.randint(1, 50, (len(bench.val),))
-    np.testing.assert_allclose(predict(model, bench.val, bench.config), expected, rtol=1e-5, atol=1e-6)
+    context = make_bench(toy_project(tmp_path))
+    model = context.fresh()
+    expected = model.eval()(context.val.x).detach().numpy()  # type: ignore[attr-defined]
+    context.val.lengths = torch.randint(1, 50, (len(context.val),))
+    np.testing.assert_allclose(predict(model, context.val, context.config), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("n", [5, 64, 65, 200])
 def test_a_plan_holds_every_example_once(tmp_path: Path, n: int, lengths: bool) -> None:
-    bench = make_bench(toy_project(tmp_path, n=300))
-    examples = bench.train
+    context = make_bench(toy_project(tmp_path, n=300))
+    examples = context.train
     examples.y = examples.y[:n]
     examples.lengths = torch.randint(1, 9, (n,)) if lengths else None
     for epoch in (0, 1):
@@ -313,7 +313,7 @@ from {package}.errors import Stopped
 folder, resume, kill = Path(sys.argv[1]), sys.argv[2] == "resume", int(sys.argv[3])
 folder.mkdir(exist_ok=True)
 project = toy_project(folder, batch_size=16, epochs=3, accumulate=2)
-bench = make_bench(project)
+context = make_bench(project)
 real, steps = loop.step, []
 def counted(*args):
     steps.append(1)
@@ -322,7 +322,7 @@ def counted(*args):
     return real(*args)
 loop.step = counted
 try:
-    model, _ = loop.fit(project, Run(project, "train", folder), bench.prep, bench.train, bench.val, resume)
+    model, _ = loop.fit(project, Run(project, "train", folder), context.prep, context.train, context.val, resume)
 except Stopped as stopped:
     sys.exit(stopped.status)
 import torch

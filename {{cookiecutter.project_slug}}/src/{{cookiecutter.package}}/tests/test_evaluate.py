@@ -1,4 +1,4 @@
-"""The test part opens once: what a crash, a rival process, new data and changed knobs do to it; what the record says."""
+"""The test part opens once: what a crash, a competitor process, new data and changed settings do to it; what the record says."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ..cli import parser
+from ..commands import parse
 from ..config import Config
-from ..engine import breakdown, ledger, lock, metrics, overlap, parts
+from ..engine import slices, ledger, access, metrics, overlap, splits
 from ..engine.project import Project
 from ..errors import UserError
 from ..steps import baseline, evaluate, split, train
@@ -31,16 +31,16 @@ def do(project: Project, name: str, run: str = "") -> Record:
     step = {"split": split, "baseline": baseline, "train": train, "evaluate": evaluate}[name]
     begun = project.begin(name)
     try:
-        step.run(project, begun, parser().parse_args([name, "--run", run]))
+        step.run(project, begun, parse([name, "--run", run]))
         return begun.finish()
     except BaseException:
         begun.discard()
         raise
 
 
-def again(project: Project, **knobs: Any) -> Project:
-    """The project as the next command sees it, with changed knobs."""
-    return Project(project.root, Config(**{**project.config.model_dump(), **knobs}), project.task, force="", quiet=True)
+def again(project: Project, **settings: Any) -> Project:
+    """The project as the next command sees it, with changed settings."""
+    return Project(project.root, Config(**{**project.config.model_dump(), **settings}), project.task, force="", quiet=True)
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def project(tmp_path: Path) -> Project:
     return trained(tmp_path)
 
 
-def trained(folder: Path, **knobs: Any) -> Project:
-    project = toy_project(folder, epochs=2, **knobs)
+def trained(folder: Path, **settings: Any) -> Project:
+    project = toy_project(folder, epochs=2, **settings)
     project.force = "no checks on a toy"
     for step in ("split", "baseline", "train"):
         do(project, step)
@@ -63,7 +63,7 @@ def opening_lines(project: Project) -> list[str]:
 
 def clean(record: Record) -> bool:
     """Whether it is the first look at the test part; that the network of two epochs beats the baseline is not asked."""
-    return [f["verdict"] for f in record["findings"] if f["check"] == "test opened once"] == ["PASS"]
+    return [f["verdict"] for f in record["findings"] if f["check"] == "test access"] == ["PASS"]
 
 
 def die(*_: Any) -> Any:
@@ -78,13 +78,13 @@ def test_the_test_part_opens_once(project: Project) -> None:
     project.force = "a bug in the metric"
     second = do(project, "evaluate")
     assert len(second["result"]["openings"]) == 2 and second["status"] == "warn"
-    path = project.root / lock.LOCK
+    path = project.root / access.LOCK
     path.write_text(path.read_text().replace(record["id"], "0999-evaluate"))
     with pytest.raises(UserError, match="edited"):
-        lock.openings(project)
+        access.openings(project)
     path.unlink()
     with pytest.raises(UserError, match="ledger says"):
-        lock.openings(project)
+        access.openings(project)
 
 
 @pytest.mark.parametrize("when", ["score", "own", "opened_once"])
@@ -119,15 +119,15 @@ def test_an_interrupted_evaluation_is_finished_for_its_model_only(
     assert do(project, "evaluate")["result"]["run"] == "0003-train"
 
 
-def test_a_crash_between_file_and_ledger_is_mended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_between_file_and_ledger_is_fixed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "append", die)
         with pytest.raises(KeyboardInterrupt):
             do(project, "evaluate")
-    assert (project.root / lock.LOCK).exists() and opening_lines(project) == []
+    assert (project.root / access.LOCK).exists() and opening_lines(project) == []
     record = do(again(project), "evaluate")
     assert len(opening_lines(project)) == 1 and clean(record)
-    lock.openings(project)
+    access.openings(project)
 
 
 TWO = """
@@ -148,9 +148,9 @@ do(project, "evaluate")
 
 def test_two_at_once_score_once(project: Project) -> None:
     script = textwrap.dedent(TWO).format(package=__package__.rpartition(".")[0])
-    knobs = json.dumps(project.config.model_dump())
+    settings = json.dumps(project.config.model_dump())
     started = [
-        subprocess.Popen([sys.executable, "-c", script, project.root, knobs, str(i)], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", script, project.root, settings, str(i)], stderr=subprocess.PIPE, text=True)
         for i in range(2)
     ]
     while not all((project.root / f"ready-{i}").exists() for i in range(2)):
@@ -164,7 +164,7 @@ def test_two_at_once_score_once(project: Project) -> None:
 
 
 def test_a_second_evaluation_waits_for_the_first(project: Project) -> None:
-    with lock.alone(project), pytest.raises(UserError, match="another evaluation"):
+    with access.alone(project), pytest.raises(UserError, match="another evaluation"):
         do(project, "evaluate")
     assert clean(do(project, "evaluate"))
 
@@ -185,10 +185,10 @@ def test_new_data_may_be_opened_once(project: Project) -> None:
         do(again(newer), "evaluate")
 
 
-@pytest.mark.parametrize("knobs", [{"split_seed": 7}, {"drop": ["x3"]}, {"metric": "accuracy"}], ids=str)
-def test_other_knobs_are_no_new_data(project: Project, knobs: dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [{"split_seed": 7}, {"drop": ["x3"]}, {"metric": "accuracy"}], ids=str)
+def test_other_settings_are_no_new_data(project: Project, settings: dict[str, Any]) -> None:
     do(project, "evaluate")
-    changed = again(project, **knobs)
+    changed = again(project, **settings)
     changed.force = "no checks on a toy"
     for step in ("split", "baseline", "train"):
         do(changed, step)
@@ -244,14 +244,14 @@ def test_the_opening_says_who_when_and_what(project: Project) -> None:
         subprocess.run(["git", "-C", project.root, *words], check=True)
     opening = do(project, "evaluate")["result"]["openings"][0]
     assert opening["who"] == "Ada <ada@example.org>" and len(opening["commit"]) == 40
-    assert opening["split"] == parts.split_hash(parts.read_manifest(project))
+    assert opening["split"] == splits.split_hash(splits.read_manifest(project))
     assert opening["source"] == project.data.sha256 and opening["started"].endswith("+00:00")
 
 
 def test_without_git_the_account_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "git", lambda *_: "")
+    monkeypatch.setattr(access, "git", lambda *_: "")
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
-    assert lock.who(toy_project(tmp_path)) == "ada"
+    assert access.who(toy_project(tmp_path)) == "ada"
 
 
 def test_baselines_are_not_fitted_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ def test_baselines_are_not_fitted_again(project: Project, monkeypatch: pytest.Mo
     assert do(project, "evaluate")["result"]["baseline"]["name"] == "first_feature"
 
 
-def test_only_the_best_is_fitted_again_with_its_own_knobs(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_best_is_fitted_again_with_its_own_settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = next((project.root / "runs").glob("*-baseline/model"))
     for path in saved.iterdir():
         path.unlink()
@@ -285,7 +285,7 @@ def test_a_drop_is_judged_by_how_many_runs_were_compared() -> None:
     alone = evaluate.val_to_test(config, val, test, 1)
     among = evaluate.val_to_test(config, val, test, 60)
     assert (alone.verdict, among.verdict) == ("WARN", "PASS")
-    assert "best of 60 runs" in among.saw and "best of" not in alone.saw
+    assert "best of 60 runs" in among.observed and "best of" not in alone.observed
     worse = evaluate.val_to_test(config, val, score(0.6, 0.04), 60)
     assert worse.verdict == "WARN" and worse.causes[0].sentence.startswith("60 runs were compared")
     rise = evaluate.val_to_test(Config(iid="x", task="regression"), score(1.0, 0.1), score(0.5, 0.1))
@@ -327,6 +327,6 @@ def test_slices_keep_their_names(tmp_path: Path) -> None:
     place = ["Oslo" if i % 3 else "Lima" for i in range(len(y))]
     data = Data(project.data.frame.with_columns(pl.Series("place", place)), "target", project.data.roles, "")
     config = project.config.model_copy(update={"slices": ["place"]})
-    found = breakdown.slices(config, {}, data, np.zeros((len(y), 1), np.float32), metrics.Truth(y))
+    found = slices.slices(config, {}, data, np.zeros((len(y), 1), np.float32), metrics.Truth(y))
     assert [(s["column"], s["name"], s["n"]) for s in found] == [("place", "Oslo", 200), ("place", "Lima", 100)]
     assert all(s["value"] == 0.5 for s in found)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from ..checks.bench import Bench
-from ..cli import parser
+from ..checks.context import Context
+from ..commands import parse
 from ..engine import experiments, ledger
 from ..engine.losses import make_loss
-from ..engine.parts import parts
+from ..engine.splits import splits
 from ..engine.project import Project
 from ..engine.sharpness import sharpness
 from ..errors import UserError
@@ -32,10 +32,10 @@ STEPS = {
 }
 
 
-def do(project: Project, *words: str, **knobs: Any) -> dict[str, Any]:
+def do(project: Project, *words: str, **settings: Any) -> dict[str, Any]:
     """One command on a variant of the project, without the gates, which have their own test."""
-    args = parser().parse_args(list(words))
-    variant = project.variant(**knobs)
+    args = parse(list(words))
+    variant = project.variant(**settings)
     begun = variant.begin(args.step.replace("-", "_"))
     STEPS[args.step].run(variant, begun, args)
     return begun.finish()
@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def test_the_parent_is_the_run_that_differs_in_the_fewest_knobs(project: Project) -> None:
+def test_the_parent_is_the_run_that_differs_in_the_fewest_settings(project: Project) -> None:
     first = do(project, "train")
     faster = do(project, "train", lr=0.01)
     assert first["result"]["experiment"]["parent"] == ""
@@ -67,9 +67,9 @@ def test_the_parent_is_the_run_that_differs_in_the_fewest_knobs(project: Project
 def test_two_changes_at_once_are_refused_unless_bundled(project: Project) -> None:
     do(project, "train")
     both = project.variant(lr=0.01, clip=0.5)
-    with pytest.raises(UserError, match=r"changes 2 knobs.*lr \(0.001 -> 0.01\), clip \(1.0 -> 0.5\).*--bundle"):
+    with pytest.raises(UserError, match=r"changes 2 settings.*lr \(0.001 -> 0.01\), clip \(1.0 -> 0.5\).*--allow-multiple"):
         experiments.begin(both)
-    assert experiments.begin(both, bundle="a high rate needs a tight clip")["bundle"]
+    assert experiments.begin(both, allow_multiple="a high lr needs a tight clip")["allow_multiple"]
     assert experiments.begin(project.variant(seed=7, device="cpu", tracker="wandb"))["changed"] == {}
     with pytest.raises(UserError, match="--parent '0099-train' is not a finished training run"):
         experiments.begin(project, wanted="0099-train")
@@ -116,9 +116,9 @@ def test_the_interval_is_the_paired_t_interval() -> None:
 
 def test_the_ledger_keeps_parent_prediction_and_verdict(project: Project) -> None:
     do(project, "train")
-    do(project, "train", "--predict", "faster is better", lr=0.01)
+    do(project, "train", "--hypothesis", "faster is better", lr=0.01)
     row = ledger.read(project.ledger)[-1]
-    assert row["prediction"] == "faster is better" and row["changed"] == {"lr": [0.001, 0.01]}
+    assert row["hypothesis"] == "faster is better" and row["changed"] == {"lr": [0.001, 0.01]}
     assert row["difference"]["verdict"] == "undecided" and row["against_baseline"]["name"]
     table = ledger.table(ledger.read(project.ledger))
     assert "faster is better" in table and "undecided (1 seed)" in table and "over 2 runs" in table
@@ -126,7 +126,7 @@ def test_the_ledger_keeps_parent_prediction_and_verdict(project: Project) -> Non
 
 def test_ablation_takes_each_part_away_under_the_same_seeds(project: Project) -> None:
     result = do(project, "ablate", "--seeds", "3", lr=0.01)["result"]
-    assert [row["knob"] for row in result["removed"]] == ["weight_decay", "clip", "schedule", "warmup"]
+    assert [row["setting"] for row in result["removed"]] == ["weight_decay", "clip", "schedule", "warmup"]
     assert all(row["seeds"] == [0, 1, 2] for row in result["removed"])
     assert len(project.records("train")) == 3 * 5
     again = do(project, "ablate", "--seeds", "3", lr=0.01)["result"]
@@ -144,8 +144,8 @@ def test_a_rerun_agrees_to_the_last_bit_and_a_changed_network_is_caught(
 ) -> None:
     first = do(project, "train", lr=0.02)
     same = do(project, "rerun", "--run", first["id"])
-    assert ledger.read(project.ledger)[-2]["overrides"] == {"lr": 0.02}  # not every knob there is
-    assert same["findings"][0]["verdict"] == "PASS" and "last bit" in same["findings"][0]["saw"]
+    assert ledger.read(project.ledger)[-2]["overrides"] == {"lr": 0.02}  # not every setting there is
+    assert same["findings"][0]["verdict"] == "PASS" and "last bit" in same["findings"][0]["observed"]
     made = type(project.task).model
 
     def other(self: Any, config: Any, prep: Any) -> Any:
@@ -207,10 +207,10 @@ def test_experiments_on_a_network_that_breaks_down_say_so_in_one_sentence(
 
 def test_tuning_searches_three_stages_and_weighs_the_finalists(project: Project) -> None:
     result = do(project, "tune", "--trials", "3", "--seeds", "3")["result"]
-    assert list(result["stages"]) == ["learning rate", "batch size", "regularisation"]
+    assert list(result["stages"]) == ["learning rate", "batch size", "regularization"]
     for trials in result["stages"].values():
         assert len(trials) == 3 and {t["state"] for t in trials} <= {"COMPLETE", "PRUNED"}
-    assert result["stages"]["learning rate"][0]["params"] == {"lr": 0.001}  # the present knobs come first
+    assert result["stages"]["learning rate"][0]["params"] == {"lr": 0.001}  # the present settings come first
     assert all(len(row["seeds"]) == 3 for row in result["finalists"])
     assert result["best"] in result["finalists"]
 
@@ -218,18 +218,18 @@ def test_tuning_searches_three_stages_and_weighs_the_finalists(project: Project)
 def test_tuning_never_opens_the_test_part(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     real = tune.parts
-    monkeypatch.setattr(tune, "parts", lambda p: seen.append(1) or real(p))
+    monkeypatch.setattr(tune, "splits", lambda p: seen.append(1) or real(p))
     do(project, "tune", "--trials", "1", "--seeds", "1")
-    assert seen and set(parts(project)) == {"train", "val"}
-    assert not list(project.root.glob("TEST_OPENED*"))
+    assert seen and set(splits(project)) == {"train", "val"}
+    assert not list(project.root.glob("TEST_ACCESS*"))
 
 
 def test_sharpness_is_the_rise_uphill_and_leaves_the_model_alone(project: Project) -> None:
-    data = parts(project)
+    data = splits(project)
     prep = project.task.prepare(project.config, data["train"])
     train_examples, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
-    bench = Bench(project.config, project.task, prep, data, train_examples, val)
-    model, batch = bench.fresh(), bench.batch(bench.rows(64))
+    context = Context(project.config, project.task, prep, data, train_examples, val)
+    model, batch = context.fresh(), context.batch(context.rows(64))
     before = [p.detach().clone() for p in model.parameters()]
     loss = make_loss(project.config, prep)
     small, large = (sharpness(model, loss, batch, radius) for radius in (0.01, 0.1))

@@ -14,7 +14,7 @@ from ..checks import split as checks
 from ..checks.independence import undeclared_parts
 from ..config import Config
 from ..engine import given
-from ..engine.parts import assign
+from ..engine.splits import assign
 from ..engine.table import Table
 from ..errors import UserError
 from ..task import Data
@@ -22,8 +22,8 @@ from ..task import Data
 N = 200
 
 
-def config_of(**knobs: Any) -> Config:
-    return Config(**{"target": "y", "iid": "drawn one by one", "split_column": "split", **knobs})
+def config_of(**settings: Any) -> Config:
+    return Config(**{"target": "y", "iid": "drawn one by one", "split_column": "split", **settings})
 
 
 def frame_of(words: tuple[str, ...] = ("train", "train", "train", "val", "test"), n: int = N) -> pl.DataFrame:
@@ -60,9 +60,9 @@ def test_every_usual_spelling_is_taken_as_it_is(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("there", ["val", "test"])
-@pytest.mark.parametrize("knobs", [{}, {"time": "day", "iid": ""}, {"group": "who", "iid": ""}, {"task": "regression"}])
-def test_the_part_that_is_lacking_is_cut_from_train_by_the_usual_rule(there: str, knobs: dict[str, str]) -> None:
-    config = config_of(**knobs)
+@pytest.mark.parametrize("settings", [{}, {"time": "day", "iid": ""}, {"group": "who", "iid": ""}, {"task": "regression"}])
+def test_the_part_that_is_lacking_is_cut_from_train_by_the_usual_rule(there: str, settings: dict[str, str]) -> None:
+    config = config_of(**settings)
     data = read(config, frame_of(("train", "train", "train", "train", there)))
     part, number = assign(config, data), given.PARTS.index(there)
     lacking = 3 - number
@@ -70,14 +70,14 @@ def test_the_part_that_is_lacking_is_cut_from_train_by_the_usual_rule(there: str
     assert (part[160:] == number).all() and set(part[:160]) == {0, lacking}
     cut = np.flatnonzero(part == lacking)
     assert 0.1 * 160 < len(cut) < 0.2 * 160
-    if "time" in knobs:
+    if "time" in settings:
         assert cut.tolist() == list(range(160 - len(cut), 160))  # the newest of the training rows
-    if "group" in knobs:
+    if "group" in settings:
         who = data.frame["who"].to_numpy()
         assert not set(who[part == lacking]) & set(who[part == 0])
     both = [config.model_copy(update={"split_seed": seed}) for seed in (0, 1)]
     same = (assign(both[0], data) == assign(both[1], data)).all()
-    assert same == ("time" in knobs)
+    assert same == ("time" in settings)
 
 
 def test_folds_part_the_rows_outside_test_that_no_part_was_given_for() -> None:
@@ -136,13 +136,13 @@ def test_a_test_file_of_another_shape_gets_one_sentence(change: Any, words: str)
 
 
 def test_settings_that_contradict_a_given_split_are_refused() -> None:
-    for knobs in (
+    for settings in (
         {"split": "random"},
         {"split": "time", "time": "day"},
         {"split_column": "", "test_data": "t", "split": "stratified"},
     ):
         with pytest.raises(ValidationError, match="contradicts"):
-            config_of(**knobs)
+            config_of(**settings)
     with pytest.raises(ValidationError, match="must be different columns"):
         config_of(split_column="y")
     with pytest.raises(ValidationError, match="folds cannot be used with a time split"):

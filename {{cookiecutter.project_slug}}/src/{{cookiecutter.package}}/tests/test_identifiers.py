@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ..checks.identifiers import CHANCE, identifiers, names_things
-from ..config import Config, knob
+from ..config import Config, setting
 from ..task import Data
 from .tables import config_of, data_of
 
@@ -141,7 +141,7 @@ def test_numbers_of_rows_are_offered_as_id(name: str) -> None:
 class Tabular(Config):
     """A config with the setting that tables have."""
 
-    numeric: list[str] = knob([], "data", "Columns to read as numbers")
+    numeric: list[str] = setting([], "data", "Columns to read as numbers")
 
 
 def test_what_the_owner_says_is_a_number_stays_one() -> None:

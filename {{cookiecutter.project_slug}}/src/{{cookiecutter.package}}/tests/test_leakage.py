@@ -1,4 +1,4 @@
-"""Leaks and labels: each check green where columns are honest and red on its plant; and the audit step as a whole."""
+"""Leaks and labels: each check passing where columns are honest and failing on an injected leak; and the audit step as a whole."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ..checks import labels, leakage, power, review, traces
-from ..checks.finding import Finding
+from ..checks import labels, leakage, predictive_power, review, target_leaks
+from ..checks.check_result import CheckResult
 from ..config import Config
-from ..engine import parts
+from ..engine import splits
 from ..errors import UserError
 from ..steps import audit
 from ..task import Data
@@ -40,7 +40,7 @@ def test_a_copy_of_the_answer_is_red(noise: float, verdict: str, seed: int) -> N
     weak = frame.with_columns(pl.Series("target", np.where(frame["x0"] + 3 * random.normal(size=600) > 0, "yes", "no")))
     data = data_of(weak.with_columns(pl.Series("leak", truth(weak) + noise * random.normal(size=600))))
     found = leakage.single_column(config_of(), data)
-    assert found.verdict == verdict, found.saw
+    assert found.verdict == verdict, found.observed
     assert ("leak" in found.next) is (verdict != "PASS")
     assert leakage.single_column(config_of(known_at_prediction=["leak"]), data).verdict == "PASS"
 
@@ -69,9 +69,9 @@ def test_the_answer_in_some_rows_of_a_column_is_seen(known: float, verdict: str,
     frame, random = table(1500, seed=seed), np.random.default_rng(seed)
     column = np.where(random.random(1500) < known, truth(frame), random.permutation(truth(frame)))
     data = data_of(frame.with_columns(pl.Series("leak", column + 0.4 * random.normal(size=1500))))
-    found = traces.made_from_target(config_of(), data)
-    assert found.verdict == verdict and ("leak" in found.next) is (verdict == "WARN"), (found.saw, found.evidence)
-    assert traces.made_from_target(config_of(known_at_prediction=["leak"]), data).verdict == "PASS"
+    found = target_leaks.made_from_target(config_of(), data)
+    assert found.verdict == verdict and ("leak" in found.next) is (verdict == "WARN"), (found.observed, found.evidence)
+    assert target_leaks.made_from_target(config_of(known_at_prediction=["leak"]), data).verdict == "PASS"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_answer_in_some_rows_of_a_column_is_seen(known: float, verdict: str,
     ],
 )
 def test_a_column_is_apart_only_among_related_ones(shown: dict[str, float], named: list[str]) -> None:
-    assert traces.aloof(shown) == named
+    assert target_leaks.aloof(shown) == named
 
 
 def test_one_class_of_many_is_enough_to_be_told() -> None:
@@ -93,9 +93,9 @@ def test_one_class_of_many_is_enough_to_be_told() -> None:
     random = np.random.default_rng(0)
     config, y = config_of(task="multiclass"), np.arange(800) % 10
     told = ((y == 3) & (random.random(800) < 0.5)).astype(float)[:, None]
-    value, limit = power.best_class(config, told, y)
-    assert value > limit and power.single(config, told, y) < limit
-    chance = [power.best_class(config, random.integers(0, 2, (800, 1)).astype(float), y) for _ in range(40)]
+    value, limit = predictive_power.best_class(config, told, y)
+    assert value > limit and predictive_power.single(config, told, y) < limit
+    chance = [predictive_power.best_class(config, random.integers(0, 2, (800, 1)).astype(float), y) for _ in range(40)]
     assert all(value < limit for value, limit in chance)
 
 
@@ -110,25 +110,25 @@ def test_target_means_that_count_their_own_row_are_red(own: bool, verdict: str, 
     means = (frame if own else earlier).group_by("shop").agg(pl.col("y").mean().round(4).alias("rate"))
     frame = frame.join(means, on="shop", how="left", maintain_order="left").with_columns(pl.col("rate").fill_null(0.5))
     frame = frame.drop("y", "shop") if task == "binary" else frame.drop("target", "shop").rename({"y": "target"})
-    found = traces.made_from_target(config_of(task=task), data_of(frame))
-    assert found.verdict == verdict and ("rate" in found.next) is own, (found.saw, found.evidence)
+    found = target_leaks.made_from_target(config_of(task=task), data_of(frame))
+    assert found.verdict == verdict and ("rate" in found.next) is own, (found.observed, found.evidence)
 
 
 def test_balanced_designs_and_tables_without_company_stay_quiet() -> None:
     """As many of each class in every block is a design, no leak; and one column has nobody to be compared with."""
     blocks = pl.DataFrame({"block": np.repeat(np.arange(50), 8), "target": ["yes", "no"] * 200})
-    assert traces.made_from_target(config_of(), data_of(blocks)).verdict == "PASS"
+    assert target_leaks.made_from_target(config_of(), data_of(blocks)).verdict == "PASS"
     alone = table().select("x0", "target").with_columns(leak=(pl.col("target") == "yes").cast(pl.Float64))
-    assert traces.made_from_target(config_of(), data_of(alone)).verdict == "PASS"
+    assert target_leaks.made_from_target(config_of(), data_of(alone)).verdict == "PASS"
 
 
 @pytest.mark.parametrize(("early", "verdict"), [(0.0, "PASS"), (0.3, "PASS"), (0.7, "WARN"), (1.0, "FAIL")])
 def test_columns_recorded_with_the_outcome_are_red(early: float, verdict: str) -> None:
-    unlabelled = table(100, seed=1).with_columns(
+    unlabeled = table(100, seed=1).with_columns(
         pl.lit(None, pl.String).alias("target"),
         pl.when(pl.int_range(100) < 100 * early).then(None).otherwise(pl.col("x3")).alias("x3"),
     )
-    data = data_of(table(), unlabelled)
+    data = data_of(table(), unlabeled)
     found = leakage.after_outcome(config_of(drop=["old"]), data)
     assert found.verdict == verdict
     assert verdict == "PASS" or 'drop = ["old", "x3"]' in found.next
@@ -173,7 +173,7 @@ def test_honest_labels_are_green(seed: int, tmp_path: Path) -> None:
             check(config_of(), data, judged(config_of(), data), *more)
             for check, more in ((labels.learnable, ()), (labels.suspects, (tmp_path / "s.csv",)))
         ]
-        assert [f.verdict for f in found] == ["PASS", "PASS"], [f.saw for f in found]
+        assert [f.verdict for f in found] == ["PASS", "PASS"], [f.observed for f in found]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -184,10 +184,10 @@ def test_random_labels_are_red_and_queued(seed: int, share: float, tmp_path: Pat
     wrong = hit & (random.random(2000) < 0.5)
     data = data_of(frame.with_columns(pl.Series("target", np.where(truth(frame) ^ wrong, "yes", "no"))))
     found = labels.suspects(config_of(), data, judged(config_of(), data), tmp_path / "suspects.csv")
-    assert found.verdict == "WARN" and found.share > 0.03, found.saw
+    assert found.verdict == "WARN" and found.share > 0.03, found.observed
     queue = pl.read_csv(tmp_path / "suspects.csv")
-    planted = set(np.round(frame["x0"].to_numpy()[wrong], 9))
-    assert np.mean([round(v, 9) in planted for v in queue["x0"][:50]]) > 0.6  # the top of the queue is worth reading
+    injected = set(np.round(frame["x0"].to_numpy()[wrong], 9))
+    assert np.mean([round(v, 9) in injected for v in queue["x0"][:50]]) > 0.6  # the top of the queue is worth reading
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -201,7 +201,7 @@ def test_the_share_of_random_labels_is_estimated(seed: int, share: float, tmp_pa
     frame = pl.DataFrame({f"x{i}": x[:, i] for i in range(4)} | {"target": [f"c{v}" for v in y]})
     config, data = config_of(task="multiclass"), data_of(frame)
     found = labels.suspects(config, data, judged(config, data), tmp_path / "s.csv")
-    assert found.verdict == ("WARN" if share else "PASS"), found.saw
+    assert found.verdict == ("WARN" if share else "PASS"), found.observed
     assert share - 0.06 < found.evidence["share"] < share + 0.06
 
 
@@ -224,7 +224,7 @@ def test_a_chance_that_levels_off_is_no_label_noise(tmp_path: Path) -> None:
             target = np.where(random.random(1500) < 1 / (1 + np.exp(-score)), "yes", "no")
             data = data_of(pl.DataFrame({f"x{i}": x[:, i] for i in range(4)} | {"target": target}))
             found = labels.suspects(config_of(), data, judged(config_of(), data), tmp_path / "s.csv")
-            assert found.verdict == "PASS", found.saw
+            assert found.verdict == "PASS", found.observed
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -249,9 +249,9 @@ def test_sparse_features_of_texts_are_judged_too(tmp_path: Path) -> None:
 def test_chance_is_a_half_and_its_spread_is_known() -> None:
     random = np.random.default_rng(0)
     y = random.integers(0, 2, 300)
-    scores = [power.skill(config_of(), np.stack([1 - (p := random.random(300)), p], axis=1), y) for _ in range(400)]
+    scores = [predictive_power.skill(config_of(), np.stack([1 - (p := random.random(300)), p], axis=1), y) for _ in range(400)]
     assert abs(np.mean(scores) - 0.5) < 0.01
-    assert abs(np.std(scores) / power.null_deviation(config_of(), y) - 1) < 0.15
+    assert abs(np.std(scores) / predictive_power.null_deviation(config_of(), y) - 1) < 0.15
 
 
 def answer(path: Path, wrong: int, right: int) -> None:
@@ -301,8 +301,8 @@ def test_other_files_are_no_sheets(tmp_path: Path, content: str) -> None:
         review.read_sheet(config_of(), tmp_path / "sheet.csv")
 
 
-def run_audit(root: Path, sheet: Path | None = None, **knobs: Any) -> dict[str, Any]:
-    project = toy_project(root, **knobs)
+def run_audit(root: Path, sheet: Path | None = None, **settings: Any) -> dict[str, Any]:
+    project = toy_project(root, **settings)
     project.task.simple_features = lambda config, data: features(data)  # type: ignore[method-assign]
     run = project.begin("audit")
     audit.run(project, run, argparse.Namespace(review=sheet))
@@ -311,7 +311,7 @@ def run_audit(root: Path, sheet: Path | None = None, **knobs: Any) -> dict[str, 
 
 def test_the_audit_is_green_on_the_toy_and_reads_its_own_sheet_back(tmp_path: Path) -> None:
     record = run_audit(tmp_path)
-    assert record["status"] == "pass", [f["saw"] for f in record["findings"] if f["verdict"] in ("WARN", "FAIL")]
+    assert record["status"] == "pass", [f["observed"] for f in record["findings"] if f["verdict"] in ("WARN", "FAIL")]
     folder = tmp_path / "runs" / record["id"]
     assert {"review.csv", "suspects.csv", "record.json"} <= {p.name for p in folder.iterdir()}
     answer(folder / "review.csv", 60, 140)
@@ -319,16 +319,16 @@ def test_the_audit_is_green_on_the_toy_and_reads_its_own_sheet_back(tmp_path: Pa
 
 
 def test_a_finding_can_be_acknowledged_by_name() -> None:
-    red = Finding("duplicate rows", "FAIL", "copies", "none", share=0.2)
-    kept, accepted = audit.accept(["other"], red), audit.accept(["duplicate rows"], red)
-    assert (kept.verdict, accepted.verdict, accepted.share) == ("FAIL", "PASS", 0.0) and "acknowledged" in accepted.saw
+    red = CheckResult("duplicate rows", "FAIL", "copies", "none", share=0.2)
+    kept, accepted = audit.acknowledge(["other"], red), audit.acknowledge(["duplicate rows"], red)
+    assert (kept.verdict, accepted.verdict, accepted.share) == ("FAIL", "PASS", 0.0) and "acknowledged" in accepted.observed
 
 
 def test_the_audit_never_looks_at_the_test_part(tmp_path: Path) -> None:
     project = toy_project(tmp_path)
     assert len(audit.rows_to_look_at(project)) == 300
-    part = parts.assign(project.config, project.data)
-    parts.write_manifest(project, part)
+    part = splits.assign(project.config, project.data)
+    splits.write_manifest(project, part)
     seen = audit.rows_to_look_at(project)
     assert seen.frame.equals(project.data.frame.filter(pl.Series(part != 2)))
     assert len(audit.rows_to_look_at(toy_project(tmp_path, split_seed=1))) == 300  # a void split hides nothing

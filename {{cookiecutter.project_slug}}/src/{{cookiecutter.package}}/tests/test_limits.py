@@ -23,11 +23,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from ..cli import parser
+from ..commands import parse
 from ..engine import files
 from ..engine.project import Project, environment
 from ..errors import UserError
-from ..production import batch, card, guard, log, model, registry, serve
+from ..production import batch, model_card, guard, log, model, registry, serve
 from . import test_production as production
 from .test_production import GOOD, Client, load
 
@@ -47,7 +47,7 @@ def guarded(project: Project, *words: str, token: str = "") -> Iterator[tuple[As
     """The application as `recipe serve` runs it, on a port of its own, in a thread."""
     import uvicorn
 
-    service = serve.start(project, parser().parse_args(["serve", "--model", "1", *words]))
+    service = serve.start(project, parse(["serve", "--model", "1", *words]))
     listening = socket.create_server(("127.0.0.1", 0))
     app = guard.Guard(serve.make_app(service), "127.0.0.1", token)
     server = uvicorn.Server(uvicorn.Config(app, **{**serve.SETTINGS, "timeout_graceful_shutdown": 1}))
@@ -324,7 +324,7 @@ def test_formulas_in_texts_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
 
 def test_cards_hold_no_html() -> None:
     assert (
-        card.plain('classes <script>alert("x")</script> & more') == 'classes &lt;script>alert("x")&lt;/script> & more'
+        model_card.plain('classes <script>alert("x")</script> & more') == 'classes &lt;script>alert("x")&lt;/script> & more'
     )
 
 

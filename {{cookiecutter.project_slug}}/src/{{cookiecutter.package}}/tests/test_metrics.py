@@ -20,8 +20,8 @@ LEFT_OUT = (("ranking", "ndcg"), ("multiclass", "auc"), ("multiclass", "average_
 TASKS = [(task, name) for task, names in METRICS.items() for name in names]
 
 
-def config_of(task: str, **knobs: Any) -> Config:
-    return Config(task=task, iid="drawn", query="q" if task == "ranking" else "", **knobs)
+def config_of(task: str, **settings: Any) -> Config:
+    return Config(task=task, iid="drawn", query="q" if task == "ranking" else "", **settings)
 
 
 def drawn(task: str, n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -40,37 +40,37 @@ def drawn(task: str, n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarra
 def by_reference(name: str, outputs: np.ndarray, y: np.ndarray, query: np.ndarray | None) -> float:
     """The same metric as scikit-learn computes it."""
     if name in ("rmse", "mae", "r2"):
-        truth, guess = 2.0 * y + 3.0, 2.0 * outputs[:, 0] + 3.0
+        truth, prediction = 2.0 * y + 3.0, 2.0 * outputs[:, 0] + 3.0
         return {"rmse": reference.root_mean_squared_error, "mae": reference.mean_absolute_error,
-                "r2": reference.r2_score}[name](truth, guess)  # fmt: skip
+                "r2": reference.r2_score}[name](truth, prediction)  # fmt: skip
     if name == "ndcg":
         assert query is not None
         each = [(2.0 ** y[query == q] - 1, outputs[query == q, 0]) for q in np.unique(query)]
         return float(np.mean([reference.ndcg_score([gain], [s], k=10) for gain, s in each if gain.any()]))
     # By the same formula as ours: another one rounds otherwise, and what are ties in one are none in the other.
-    chance = expit(outputs[:, 0]) if outputs.shape[1] == 1 else np.exp(log_softmax(outputs, axis=1))
-    guess = (chance > 0.5).astype(int) if outputs.shape[1] == 1 else chance.argmax(axis=1)
+    probability = expit(outputs[:, 0]) if outputs.shape[1] == 1 else np.exp(log_softmax(outputs, axis=1))
+    prediction = (probability > 0.5).astype(int) if outputs.shape[1] == 1 else probability.argmax(axis=1)
     if name == "cost":
-        called = chance >= 5 / 7
+        called = probability >= 5 / 7
         return float(np.mean(np.where(called & (y == 0), 5.0, np.where(~called & (y == 1), 2.0, 0.0))))
-    if name == "average_precision" and chance.ndim == 2:
-        return reference.average_precision_score(np.eye(4)[y], chance, average="macro")
-    if name == "auc" and chance.ndim == 2:
-        return reference.roc_auc_score(y, chance, multi_class="ovr", average="macro")
+    if name == "average_precision" and probability.ndim == 2:
+        return reference.average_precision_score(np.eye(4)[y], probability, average="macro")
+    if name == "auc" and probability.ndim == 2:
+        return reference.roc_auc_score(y, probability, multi_class="ovr", average="macro")
     if name in ("auc", "average_precision", "log_loss"):
         scores = {"auc": reference.roc_auc_score, "average_precision": reference.average_precision_score,
                   "log_loss": reference.log_loss}  # fmt: skip
-        return scores[name](y, chance)
+        return scores[name](y, probability)
     if name == "macro_f1":
-        return reference.f1_score(y, guess, average="macro")
+        return reference.f1_score(y, prediction, average="macro")
     return {"accuracy": reference.accuracy_score, "balanced_accuracy": reference.balanced_accuracy_score,
-            "f1": reference.f1_score}[name](y, guess)  # fmt: skip
+            "f1": reference.f1_score}[name](y, prediction)  # fmt: skip
 
 
 def called(task: str, outputs: np.ndarray, cut: float = 0.5) -> np.ndarray | None:
     """Decisions at a threshold that is given, as on the test part."""
-    chance = metrics.class_probabilities(outputs)
-    return {"binary": (chance[:, 1] > cut).astype(int), "multiclass": chance.argmax(axis=1)}.get(task)
+    probability = metrics.class_probabilities(outputs)
+    return {"binary": (probability[:, 1] > cut).astype(int), "multiclass": probability.argmax(axis=1)}.get(task)
 
 
 @pytest.mark.parametrize(("task", "name"), TASKS)

@@ -17,8 +17,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ..cli import main, parser
-from ..engine.parts import parts
+from ..cli import main
+from ..commands import parse
+from ..engine.splits import splits
 from ..engine.project import Project
 from ..errors import UserError
 from ..production import batch, export, log, model, onnx, predict, registry, rows, schema, serve
@@ -31,7 +32,7 @@ GOOD = {"x0": 0.5, "x1": -1, "x2": 2.0, "x3": 0}
 def exported(project: Project, run: str = "") -> str:
     """Export as the command does; the name of the version."""
     begun = project.begin("export")
-    export.run(project, begun, parser().parse_args(["export", "--run", run]))
+    export.run(project, begun, parse(["export", "--run", run]))
     return str(begun.finish()["result"]["version"])
 
 
@@ -61,10 +62,7 @@ def load(project: Project, number: str = "1") -> model.Package:
 
 def command(project: Project, *words: str) -> int:
     """A production command as cli.main runs it."""
-    from .. import cli
-
-    args = parser().parse_args(list(words))
-    cli._check_flags(args)
+    args = parse(list(words))
     module = {"predict": predict, "promote": registry, "rollback": registry, "versions": registry}[args.step]
     return module.command(project, args)
 
@@ -77,7 +75,7 @@ def test_a_package_answers_like_the_run(project: Project) -> None:
     from ..engine.fitted import load_fitted
     from ..engine.metrics import class_probabilities
 
-    package, val = load(project), parts(project)["val"]
+    package, val = load(project), splits(project)["val"]
     found = package.answer([{k: str(v) for k, v in row.items()} for row in val.frame.drop("target").to_dicts()])
     fitted = load_fitted(project, project.records("train")[0])
     expected = class_probabilities(fitted.outputs(val)[0] / package.manifest["temperature"])[:, 1]
@@ -318,7 +316,7 @@ def serving(project: Project, *words: str) -> Iterator[Client]:
 
     import uvicorn
 
-    service = serve.start(project, parser().parse_args(["serve", *words]))
+    service = serve.start(project, parse(["serve", *words]))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(serve.make_app(service), log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -420,7 +418,7 @@ def test_the_log_keeps_a_sample_without_what_is_excluded(project: Project) -> No
     assert 220 < len(logged) < 390
     assert set(json.loads(logged["inputs"][0])) == {"x0", "x2", "x3"} == set(log.watched(logged).columns)
     with pytest.raises(UserError, match="no column"):
-        serve.start(project, parser().parse_args(["serve", "--model", "1", "--exclude", "y"]))
+        serve.start(project, parse(["serve", "--model", "1", "--exclude", "y"]))
 
 
 def test_a_log_that_cannot_be_written_breaks_no_answer(project: Project) -> None:
@@ -451,7 +449,7 @@ def test_an_image_comes_as_bytes_never_as_a_path(project: Project, tmp_path: Pat
 
 def test_onnx_is_kept_only_when_it_agrees(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The libraries are not the project's; the real export runs where they are installed."""
-    package, val, path = load(project), parts(project)["val"], tmp_path / "model.onnx"
+    package, val, path = load(project), splits(project)["val"], tmp_path / "model.onnx"
     if all(find_spec(name) for name in onnx.NEEDED):
         found = onnx.export(package, val, path)
         assert found.verdict == "PASS" and found.evidence["difference"] < 1e-5 and path.is_file(), found

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ..checks.diagnosis import NAMES
-from ..checks.finding import sentences
+from ..checks.check_result import sentences
 from ..engine.project import Project
 from ..errors import UserError
 from ..report import examples, experiments, grids, plots, records, scores, training, verdict
@@ -174,15 +174,15 @@ def test_runs_on_other_data_are_not_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "words"),
+    ("settings", "words"),
     [
         ({"split_seed": 3}, "0003-train was made before split changed; to bring it up to date: recipe train"),
         ({"metric": "accuracy"}, "0002-baseline was made before evaluation changed"),
         ({"lr": 0.5}, "0003-train was trained with lr = 0.001 (now 0.5)"),
     ],
 )
-def test_old_records_are_called_old(tmp_path: Path, knobs: dict[str, Any], words: str) -> None:
-    project = again(trained(tmp_path), **knobs)
+def test_old_records_are_called_old(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+    project = again(trained(tmp_path), **settings)
     found = records.notices(project, records.shown(project, ""))
     assert any(words in sentence for sentence in found), found
 
@@ -299,7 +299,7 @@ def test_the_best_run_and_the_shown_one_are_always_drawn() -> None:
 
 def test_a_run_says_what_it_changed_and_what_came_of_it() -> None:
     difference = {"value": 0.1, "low": 0.05, "high": 0.15, "verdict": "adopt"}
-    experiment = {"parent": "0001-train", "changed": {"dropout": [0.0, 0.2]}, "prediction": "less overfitting"}
+    experiment = {"parent": "0001-train", "changed": {"dropout": [0.0, 0.2]}, "hypothesis": "less overfitting"}
     run = a_run(2, 0.8, experiment=experiment | {"difference": difference}, sharpness=0.01)
     found = experiments._table([run], "auc")
     assert found and found["rows"][0][0]["link"] == "runs/0002-train/report.html"
@@ -312,7 +312,7 @@ def test_a_run_says_what_it_changed_and_what_came_of_it() -> None:
 def test_the_loss_says_what_ails_it(tmp_path: Path) -> None:
     project = trained(tmp_path)
     edit(project, "record.json", lambda record: record["findings"].append({**record["findings"][0], "check": "overfitting",
-                                                                           "saw": "validation rose"}))  # fmt: skip
+                                                                           "observed": "validation rose"}))  # fmt: skip
     _, text = reported(project)
     assert re.search(r"<figcaption>Loss</figcaption>.*?Overfitting: validation rose\.</p></figure>", text, flags=re.S)
     assert all(name in sentences() for name in NAMES)
@@ -320,15 +320,15 @@ def test_the_loss_says_what_ails_it(tmp_path: Path) -> None:
 
 def test_studies_are_drawn() -> None:
     trial = {"number": 0, "state": "COMPLETE", "value": -1.5, "params": {"lr": 1e-3}}
-    finalist = {"knobs": {"lr": 1e-3}, "run": "0009-train", "verdict": "adopt", **METRIC}
+    finalist = {"settings": {"lr": 1e-3}, "run": "0009-train", "verdict": "adopt", **METRIC}
     made: dict[str, Any] = {
         "learning_curve": {"metric": "rmse", "rows": [25, 50, 100], "scores": [[3, 4], [2, 3], [1, 2]]},
         "tune": {"metric": "rmse", "stages": {"learning rate": [trial]}, "finalists": [finalist], "seeds": [0, 1, 2]},
-        "ablate": {"metric": "rmse", "seeds": [0, 1, 2], "removed": [{"knob": "dropout", **METRIC}]},
+        "ablate": {"metric": "rmse", "seeds": [0, 1, 2], "removed": [{"setting": "dropout", **METRIC}]},
     }
     section = experiments.studies_section({step: {"result": r, "findings": []} for step, r in made.items()})
     assert section and len(section["plots"]) == 4
-    assert "1.5" in experiments.tuning_plots(made["tune"])[0], "shown as it is, not as it was maximised"
+    assert "1.5" in experiments.tuning_plots(made["tune"])[0], "shown as it is, not as it was maximized"
     assert experiments.studies_section({}) is None
 
 

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from ..engine import book, checkpoint, ledger, resume
+from ..engine import runs, checkpoint, ledger, resume
 from ..engine.loop import fit, step
 from ..engine.nonfinite import NonFinite, first_broken
-from ..engine.optim import make_optimiser
+from ..engine.optim import make_optimizer
 from ..engine.project import Run
 from ..engine.secret import hidden, refuse
 from ..engine.stop import alone
@@ -118,12 +118,12 @@ def test_any_damage_to_any_file_is_seen(tmp_path: Path, data: st.DataObject) -> 
         assert found.progress == {"step": 1} and len(said) == 1
 
 
-def stopped_run(root: Path, **knobs: Any) -> Run:
+def stopped_run(root: Path, **settings: Any) -> Run:
     """A run of the toy project that has saved and not ended."""
-    project = toy_project(root, **{"epochs": 1, **knobs})
-    bench = make_bench(project)
+    project = toy_project(root, **{"epochs": 1, **settings})
+    context = make_bench(project)
     run = project.begin("train")
-    fit(project, run, bench.prep, bench.train, bench.val)
+    fit(project, run, context.prep, context.train, context.val)
     return run
 
 
@@ -191,15 +191,15 @@ def test_a_line_that_a_crash_lost_is_added_and_a_forged_one_is_named(tmp_path: P
         project.begin("audit").finish()
     lines = project.ledger.read_text().removesuffix("\n").split("\n")
     project.ledger.write_text("\n".join(lines[:2]) + "\n")
-    book.complete(project)
+    runs.complete(project)
     assert project.ledger.read_text().removesuffix("\n").split("\n")[:2] == lines[:2]
     assert [row["id"] for row in ledger.read(project.ledger)] == ["0001-audit", "0002-audit", "0003-audit"]
-    assert book.contradictions(project) == []
+    assert runs.contradictions(project) == []
     rows = [{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in ledger.read(project.ledger)]
     project.ledger.unlink()
     for row in rows:
         ledger.append(project.ledger, {**row, "status": "fail"})
-    assert "says status = 'fail', the run's record says 'pass'" in book.contradictions(project)[0]
+    assert "says status = 'fail', the run's record says 'pass'" in runs.contradictions(project)[0]
 
 
 class Breaks(nn.Module):
@@ -234,60 +234,60 @@ class Fragile(Toy):
     ],
 )
 def test_the_first_layer_that_breaks_is_named(tmp_path: Path, how: str, words: str) -> None:
-    bench = make_bench(replace(toy_project(tmp_path), task=Fragile()))
-    model, batch = bench.fresh().train(), bench.batch(bench.rows(16))
+    context = make_bench(replace(toy_project(tmp_path), task=Fragile()))
+    model, batch = context.fresh().train(), context.batch(context.rows(16))
     model[3].how = how  # type: ignore[index,union-attr]
     if how == "input":
         batch.x[2, 1] = float("inf")
     if how == "weights":
         torch.nn.init.constant_(model[4].weight, float("nan"))  # type: ignore[index,arg-type,union-attr]
-    assert first_broken(model, batch, bench.loss) == words
+    assert first_broken(model, batch, context.loss) == words
 
 
 @pytest.mark.parametrize("how", ["forward", "back"])
 def test_a_step_that_is_no_number_leaves_every_bit(tmp_path: Path, how: str) -> None:
-    bench = make_bench(replace(toy_project(tmp_path), task=Fragile()))
-    model, batch = bench.fresh().train(), bench.batch(bench.rows(16))
-    optimiser = make_optimiser(bench.config, bench.task, model)
-    step(model, [batch], bench.loss, optimiser, bench.config)
+    context = make_bench(replace(toy_project(tmp_path), task=Fragile()))
+    model, batch = context.fresh().train(), context.batch(context.rows(16))
+    optimizer = make_optimizer(context.config, context.task, model)
+    step(model, [batch], context.loss, optimizer, context.config)
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
-    moments = [v.clone() for s in optimiser.state.values() for v in s.values()]
+    moments = [v.clone() for s in optimizer.state.values() for v in s.values()]
     model[3].how = how  # type: ignore[index,union-attr]
     with pytest.raises(NonFinite):
-        step(model, [batch, batch], bench.loss, optimiser, bench.config)
+        step(model, [batch, batch], context.loss, optimizer, context.config)
     assert all(torch.equal(p, weights[name]) for name, p in model.named_parameters())
-    after = [v for s in optimiser.state.values() for v in s.values()]
+    after = [v for s in optimizer.state.values() for v in s.values()]
     assert all(torch.equal(a, b) for a, b in zip(moments, after, strict=True))
 
 
 def test_a_loss_that_is_no_number_stops_though_its_gradient_is(tmp_path: Path) -> None:
-    bench = make_bench(toy_project(tmp_path))
-    model, batch = bench.fresh(), bench.batch(bench.rows(16))
-    optimiser = make_optimiser(bench.config, bench.task, model)
+    context = make_bench(toy_project(tmp_path))
+    model, batch = context.fresh(), context.batch(context.rows(16))
+    optimizer = make_optimizer(context.config, context.task, model)
     with pytest.raises(NonFinite):
-        step(model, [batch], lambda o, b: bench.loss(o, b) + float("inf"), optimiser, bench.config)
+        step(model, [batch], lambda o, b: context.loss(o, b) + float("inf"), optimizer, context.config)
 
 
 def broken_at(project: Any, numbers: set[int]) -> tuple[Any, Any]:
-    """The project's bench, with the training batches of these steps made infinite."""
-    bench = make_bench(project)
-    real = bench.train.batches
+    """The project's context, with the training batches of these steps made infinite."""
+    context = make_bench(project)
+    real = context.train.batches
 
     def batches(plan: Any, epoch: int = 0, augment: bool = False) -> Any:
         for n, batch in enumerate(real(plan, epoch, augment)):
             yield batch._replace(x=batch.x * (float("inf") if n in numbers and augment and not epoch else 1.0))
 
-    bench.train.batches = batches  # type: ignore[method-assign]
-    return bench, project.begin("train")
+    context.train.batches = batches  # type: ignore[method-assign]
+    return context, project.begin("train")
 
 
 def test_the_broken_batch_is_kept(tmp_path: Path) -> None:
     project = replace(toy_project(tmp_path, batch_size=32), task=Fragile())
-    bench, run = broken_at(project, {2})
+    context, run = broken_at(project, {2})
     with pytest.raises(
         NonFinite, match=r"first to break: the batch itself, in x \(step 2, see 0001-train/broken_batch"
     ):
-        fit(project, run, bench.prep, bench.train, bench.val)
+        fit(project, run, context.prep, context.train, context.val)
     kept = load_file(run.folder / "broken_batch.safetensors")
     assert kept["0.x"].shape == (32, 4) and not kept["0.x"].isfinite().all()
     told = json.loads((run.folder / "broken_batch.json").read_text())
@@ -297,33 +297,33 @@ def test_the_broken_batch_is_kept(tmp_path: Path) -> None:
 def test_skipping_is_bounded_and_leaves_no_trace(tmp_path: Path) -> None:
     """Two broken steps: skipped when two may be, BatchNorm's statistics finite; one too many stops."""
     project = replace(toy_project(tmp_path, batch_size=32), task=Fragile())
-    bench, run = broken_at(project, {1, 3})
-    model, progress = fit(project, run, bench.prep, bench.train, bench.val, skip=2)
+    context, run = broken_at(project, {1, 3})
+    model, progress = fit(project, run, context.prep, context.train, context.val, skip=2)
     assert progress.skipped == [1, 3] and progress.step == 3 * 7
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
-    assert progress.curves[0]["seen"] == len(bench.train) - 64
-    bench, run = broken_at(project, {1, 3, 4})
+    assert progress.curves[0]["seen"] == len(context.train) - 64
+    context, run = broken_at(project, {1, 3, 4})
     with pytest.raises(NonFinite):
-        fit(project, run, bench.prep, bench.train, bench.val, skip=2)
+        fit(project, run, context.prep, context.train, context.val, skip=2)
 
 
 def test_a_checkpoint_costs_as_much_in_the_last_epoch_as_in_the_first(tmp_path: Path) -> None:
     """What grows with every epoch and every example is kept as tensors, and comes back with all its bits."""
     project = toy_project(tmp_path, epochs=12)
-    bench, run = make_bench(project), project.begin("train")
-    _, progress = fit(project, run, bench.prep, bench.train, bench.val)
+    context, run = make_bench(project), project.begin("train")
+    _, progress = fit(project, run, context.prep, context.train, context.val)
     last = checkpoint.load(run.folder / "checkpoints", "last", pytest.fail)
     assert (last.folder / "progress.json").stat().st_size < 400 * progress.epoch
     assert torch.equal(last.state["losses"], torch.stack(progress.losses))  # type: ignore[index]
-    assert last.state["losses"].shape == (progress.epoch, len(bench.val))  # type: ignore[index]
+    assert last.state["losses"].shape == (progress.epoch, len(context.val))  # type: ignore[index]
 
 
 def test_a_validation_loss_that_never_is_a_number_is_one_sentence(tmp_path: Path) -> None:
     project = toy_project(tmp_path)
-    bench = make_bench(project)
-    bench.val.x[0, 0] = float("nan")  # type: ignore[attr-defined]
+    context = make_bench(project)
+    context.val.x[0, 0] = float("nan")  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="validation loss is nan, in every epoch: there is no best model"):
-        fit(project, project.begin("train"), bench.prep, bench.train, bench.val)
+        fit(project, project.begin("train"), context.prep, context.train, context.val)
 
 
 class Gone(io.StringIO):

@@ -1,4 +1,4 @@
-"""Checks on the split, each green on a clean one and red on its fault; and the step that pins it."""
+"""Checks on the split, each passing on a clean one and failing on its fault; and the step that pins it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from ..checks import split as checks
 from ..checks.independence import independence, who_and_when
-from ..engine import parts
+from ..engine import splits
 from ..engine.project import Project
 from ..errors import UserError
 from ..steps import split as step
@@ -45,12 +45,12 @@ HEALTHY: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("knobs", HEALTHY, ids=str)
+@pytest.mark.parametrize("settings", HEALTHY, ids=str)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_clean_splits_are_green(knobs: dict[str, Any], seed: int) -> None:
-    config, data = config_of(**knobs, split_seed=seed), data_of(rich(), **ROLES)
-    part = parts.assign(config, data)
-    assert [f.saw for check in checks.CHECKS if (f := check(config, data, part)).verdict in ("WARN", "FAIL")] == []
+def test_clean_splits_are_green(settings: dict[str, Any], seed: int) -> None:
+    config, data = config_of(**settings, split_seed=seed), data_of(rich(), **ROLES)
+    part = splits.assign(config, data)
+    assert [f.observed for check in checks.CHECKS if (f := check(config, data, part)).verdict in ("WARN", "FAIL")] == []
 
 
 def random_part(n: int) -> np.ndarray:
@@ -95,12 +95,12 @@ FAULTS: list[tuple[Any, str, Fault, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(
-    ("check", "verdict", "fault", "knobs"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
+    ("check", "verdict", "fault", "settings"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_faults_are_red(check: Any, verdict: str, fault: Fault, knobs: dict[str, Any]) -> None:
+def test_faults_are_red(check: Any, verdict: str, fault: Fault, settings: dict[str, Any]) -> None:
     data, part = fault(data_of(rich(), **ROLES), random_part(600))
-    found = check(config_of(**knobs), data, part)
-    assert found.verdict == verdict, found.saw
+    found = check(config_of(**settings), data, part)
+    assert found.verdict == verdict, found.observed
     assert len(found.causes) >= 2 and found.next
 
 
@@ -149,8 +149,8 @@ def test_independence_must_be_answered() -> None:
     silent = independence(config_of(iid=""), data)
     assert silent.verdict == "FAIL" and all(word in silent.next for word in ('time = "when"', 'group = "who"', "iid"))
     assert all(
-        independence(config_of(**{"iid": "", **knobs}), data).verdict == "PASS"
-        for knobs in ({"iid": "dice"}, {"time": "when"}, {"group": "who"})
+        independence(config_of(**{"iid": "", **settings}), data).verdict == "PASS"
+        for settings in ({"iid": "dice"}, {"time": "when"}, {"group": "who"})
     )
 
 
@@ -161,7 +161,7 @@ def test_independence_must_be_answered() -> None:
 def test_undeclared_time_and_group_columns_are_named(column: list[Any], named: bool) -> None:
     data = data_of(table().with_columns(pl.Series("odd", column)))
     found = who_and_when(config_of(iid=""), data)
-    assert (found.verdict == "WARN") is named and ("odd" in found.saw) is named
+    assert (found.verdict == "WARN") is named and ("odd" in found.observed) is named
     assert who_and_when(config_of(), data).verdict == "PASS"
 
 
@@ -185,7 +185,7 @@ def run_step(project: Project) -> dict[str, Any]:
 
 def test_step_pins_the_split_and_refuses_silence(tmp_path: Path) -> None:
     record = run_step(toy_project(tmp_path, iid=""))
-    assert record["status"] == "fail" and not (tmp_path / parts.MANIFEST).exists()
+    assert record["status"] == "fail" and not (tmp_path / splits.MANIFEST).exists()
     record = run_step(toy_project(tmp_path))
     assert record["status"] == "pass" and record["result"]["sizes"] == {"train": 212, "val": 44, "test": 44}
 
@@ -201,5 +201,5 @@ def test_another_split_says_what_it_voids_and_needs_a_reason_once_the_test_was_o
     with pytest.raises(UserError, match="opened already"):
         run_step(toy_project(tmp_path, split_seed=2))
     overridden = toy_project(tmp_path, split_seed=2)
-    overridden.force = "the first test set was mislabelled"
+    overridden.force = "the first test set was mislabeled"
     assert run_step(overridden)["result"]["voided"]["baseline"] == 1

@@ -1,4 +1,4 @@
-"""Colours and the progress bar: there for a person at a terminal, gone everywhere else."""
+"""Colors and the progress bar: there for a person at a terminal, gone everywhere else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def on_screen(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return screen
 
 
-def test_verdicts_are_coloured_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verdicts_are_colored_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = on_screen(monkeypatch)
     say(f"{LINE}\n  FAIL  a\naudit: WARN in 1.0 s\n  a PASS inside, PASSED too")
     assert screen.getvalue() == (
@@ -39,7 +39,7 @@ def test_verdicts_are_coloured_and_nothing_else_is(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_colours_switch_off(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_colors_switch_off(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     screen = on_screen(monkeypatch)
     monkeypatch.setenv(name, value)
     say(LINE)

@@ -1,4 +1,4 @@
-"""What the steps themselves judge, beside the checks: each green on sound numbers and red on its fault."""
+"""What the steps themselves judge, beside the checks: each passing on sound numbers and failing on its fault."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..engine.losses import make_loss
 from ..engine.nonfinite import NonFinite
 from ..engine.project import Project
 from ..engine.resume import Progress
-from ..steps import baseline, evaluate, lr_range, rerun, train
+from ..steps import baseline, evaluate, lr_find, rerun, train
 from ..steps.check import guarded
 from ..task import Batch
 from .toy import ToyExamples, toy_project
@@ -38,11 +38,11 @@ def known(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
 def test_a_baseline_no_better_than_the_majority_is_named(tmp_path: Path) -> None:
     config = toy_project(tmp_path).config
     y, good = known()
-    dumb = np.zeros((len(y), 1), dtype=np.float32)
+    trivial = np.zeros((len(y), 1), dtype=np.float32)
     noise = np.random.default_rng(1).normal(size=(len(y), 1)).astype(np.float32)
-    for name, outputs, verdict in (("model", good, "PASS"), ("model", noise, "WARN"), ("majority", dumb, "WARN")):
-        found = baseline.signal(config, PREP, {"majority": dumb, name: outputs}, (y, None), name)
-        assert found.verdict == verdict, found.saw
+    for name, outputs, verdict in (("model", good, "PASS"), ("model", noise, "WARN"), ("majority", trivial, "WARN")):
+        found = baseline.signal(config, PREP, {"majority": trivial, name: outputs}, (y, None), name)
+        assert found.verdict == verdict, found.observed
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [("good", "PASS"), ("same", "WARN"), ("bad", "WARN")])
@@ -55,7 +55,7 @@ def test_a_network_worse_than_the_baseline_is_named(tmp_path: Path, ours: str, v
     np.save(tmp_path / "runs" / "0001-baseline" / "outputs-tree.npy", outputs[1])
     record = {"id": "0001-baseline", "result": {"best": "tree"}}
     found = train.against_baseline(project, project.begin("train"), PREP, outputs[0], (y, None), record)
-    assert found.verdict == verdict, found.saw
+    assert found.verdict == verdict, found.observed
 
 
 @pytest.mark.parametrize(("moved", "verdict"), [(0.0, "PASS"), (0.5, "FAIL")])
@@ -94,15 +94,15 @@ def test_a_run_that_does_not_come_back_is_red(tmp_path: Path) -> None:
     [(3e-3, 1e-3, 5e-3, "PASS"), (0.1, 1e-3, 5e-3, "WARN"), (1e-5, 1e-3, 5e-3, "WARN"), (3e-3, 1e-4, 1e-2, "WARN")],
 )
 def test_a_rate_far_from_the_range_or_seeds_that_disagree_are_named(rate: float, low: float, high: float, verdict: str) -> None:  # fmt: skip
-    assert lr_range.agreement(rate, {"low": low, "high": high, "suggestion": low}).verdict == verdict
+    assert lr_find.agreement(rate, {"low": low, "high": high, "suggestion": low}).verdict == verdict
 
 
 def test_a_check_that_crashes_is_red_and_hides_no_other() -> None:
-    def broken_code(bench: object) -> None:
+    def broken_code(context: object) -> None:
         raise RuntimeError("no such layer")
 
     found = guarded(broken_code)(None)  # type: ignore[arg-type]
-    assert (found.verdict, found.check) == ("FAIL", "broken code") and "no such layer" in found.saw  # type: ignore[union-attr]
+    assert (found.verdict, found.check) == ("FAIL", "broken code") and "no such layer" in found.observed  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("times", "verdict"), [(1, "PASS"), (2, "WARN"), (3, "WARN")])
@@ -118,4 +118,4 @@ def test_a_step_that_is_not_finite_is_red(tmp_path: Path, value: float, words: s
     """finite training: whose fault it is depends on the inputs of the batch."""
     batch = Batch(torch.full((2, 4), value), torch.zeros(2), torch.arange(2))
     found = train.non_finite(toy_project(tmp_path).config, NonFinite("the loss is nan", [batch]))
-    assert found.verdict == "FAIL" and words in found.saw
+    assert found.verdict == "FAIL" and words in found.observed

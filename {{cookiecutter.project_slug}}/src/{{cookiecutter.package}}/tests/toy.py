@@ -65,7 +65,7 @@ class FirstFeature:
 class Toy(Task):
     """Numeric features only; binary, multiclass, regression and ranking."""
 
-    knobs = Config
+    settings = Config
 
     def load(self, config: Config, root: Path) -> Data:
         path = root / config.data
@@ -130,7 +130,7 @@ class Toy(Task):
         return {f"x{i}": round(float(v), 4) for i, v in enumerate(values)}
 
 
-def toy_project(root: Path, n: int = 300, k: int = 2, seed: int = 0, **knobs: Any) -> Project:
+def toy_project(root: Path, n: int = 300, k: int = 2, seed: int = 0, **settings: Any) -> Project:
     """A project in `root` on n rows of four noisy features and k classes (k = 1: a regression target)."""
     random = np.random.default_rng(seed)
     x = random.normal(size=(n, 4))
@@ -142,6 +142,6 @@ def toy_project(root: Path, n: int = 300, k: int = 2, seed: int = 0, **knobs: An
     task = {1: "regression", 2: "binary"}.get(k, "multiclass")
     (root / "recipe.toml").write_text("")
     config = Config(
-        **{"task": task, "iid": "drawn independently", "tracker": "none", "device": "cpu", "epochs": 3, **knobs}
+        **{"task": task, "iid": "drawn independently", "tracker": "none", "device": "cpu", "epochs": 3, **settings}
     )
     return Project(root, config, Toy(), quiet=True)

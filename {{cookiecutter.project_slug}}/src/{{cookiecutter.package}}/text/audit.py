@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..checks.finding import Finding, finding, not_applicable
+from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..errors import UserError
 from ..task import Data
 from .baseline import joined
@@ -16,12 +16,12 @@ from .data import Tokens, encode, prepare, text_columns, unknown_share
 if TYPE_CHECKING:
     from .recipe import Config
 
-ROWS = 5_000  # texts that are tokenised and modelled
+ROWS = 5_000  # texts that are tokenized and modeled
 GIVEAWAY = 0.9  # F1 of a single word for a single class from which it is shown
 FAR = 2.0  # tokens per word; English prose has about 1.3 in BERT's vocabulary
 
 
-def audit(config: Config, data: Data) -> list[Finding]:
+def audit(config: Config, data: Data) -> list[CheckResult]:
     """Checks on the raw texts, on their tokens, and advice on how to adapt the encoder to this many of them."""
     found = [empty_texts(config, data), giveaway_words(config, data)]
     rows = np.sort(np.random.default_rng(0).permutation(len(data))[:ROWS])
@@ -31,7 +31,7 @@ def audit(config: Config, data: Data) -> list[Finding]:
     except UserError as error:
         return [
             *found,
-            finding("tokenizer", str(error), fail=True),
+            check_result("tokenizer", str(error), fail=True),
         ]
     tokens = encode(prep, sample.frame)
     return [
@@ -42,17 +42,17 @@ def audit(config: Config, data: Data) -> list[Finding]:
     ]
 
 
-def empty_texts(config: Config, data: Data) -> Finding:
+def empty_texts(config: Config, data: Data) -> CheckResult:
     """Texts that are missing, blank or undecodable, and texts of absurd length."""
     names = text_columns(config)
-    aside = pl.DataFrame(schema=data.frame.schema) if data.unlabelled is None else data.unlabelled
+    aside = pl.DataFrame(schema=data.frame.schema) if data.unlabeled is None else data.unlabeled
     whole = pl.concat([data.frame, aside.filter(pl.col(config.target).is_not_null())], how="vertical_relaxed")
     texts, left_out = [whole[name].fill_null("") for name in names], whole.height - len(data)
     blank = np.any([(~t.str.contains(r"\S")).to_numpy() for t in texts], axis=0)
     broken = np.any([t.str.contains("\ufffd", literal=True).to_numpy() for t in texts], axis=0)
     letters = np.max([t.str.len_chars().to_numpy() for t in texts], axis=0)
     share = float((blank | broken).mean())
-    return finding(
+    return check_result(
         "texts",
         f"{int(blank.sum()):,} of {whole.height:,} are empty ({left_out:,} rows left out), {int(broken.sum()):,} hold undecodable characters; "
         f"median {np.median(letters):.0f} characters, longest {letters.max():,}",
@@ -68,10 +68,10 @@ def empty_texts(config: Config, data: Data) -> Finding:
     )
 
 
-def giveaway_words(config: Config, data: Data) -> Finding:
+def giveaway_words(config: Config, data: Data) -> CheckResult:
     """A single word that all but names the class: often the label itself, copied into the text."""
     if config.task not in ("binary", "multiclass"):
-        return not_applicable("one word knows it all", f"task = {config.task!r} has no classes")
+        return not_applicable("dominant word", f"task = {config.task!r} has no classes")
     from sklearn.feature_extraction.text import CountVectorizer
 
     rows = np.random.default_rng(0).permutation(len(data))[: 4 * ROWS]
@@ -80,15 +80,15 @@ def giveaway_words(config: Config, data: Data) -> Finding:
     try:
         x = counter.fit_transform(joined(text_columns(config), data.frame[rows]))
     except ValueError:
-        return not_applicable("one word knows it all", "the texts hold no words")
+        return not_applicable("dominant word", "the texts hold no words")
     both = x.T @ np.eye(len(names), dtype=np.float32)[y]  # [words, classes]: texts of the class with the word
     f1 = 2 * both / (np.asarray(x.sum(axis=0)).reshape(-1, 1) + np.bincount(y))
     best = f1.argmax(axis=0)
     top = sorted(
         ((float(f1[w, k]), str(counter.get_feature_names_out()[w]), names[k]) for k, w in enumerate(best)), reverse=True
     )
-    return finding(
-        "one word knows it all",
+    return check_result(
+        "dominant word",
         "strongest: " + ", ".join(f"{word!r} for {name} (F1 {score:.2f})" for score, word, name in top[:4]),
         warn=top[0][0] > GIVEAWAY,
         evidence={"words": top[:20]},
@@ -97,10 +97,10 @@ def giveaway_words(config: Config, data: Data) -> Finding:
     )
 
 
-def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> Finding:
+def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> CheckResult:
     """Share of tokens that the tokenizer does not know: what they said is lost."""
     share = unknown_share(prep, tokens.ids)
-    return finding(
+    return check_result(
         "unknown tokens",
         f"{share:.2%} of the tokens are unknown to the tokenizer of {prep['encoder']}",
         fail=share > 0.2,
@@ -109,17 +109,17 @@ def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> Finding:
     )
 
 
-def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens) -> Finding:
+def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens) -> CheckResult:
     """How many texts lose their end, and whether a linear model misses it."""
     share, length = float(tokens.cut.mean()), np.diff(tokens.starts)
-    saw = f"{share:.1%} of the texts lose their end at {config.max_length} tokens (median {np.median(length):.0f}, 90 % within {np.quantile(length, 0.9):.0f})"
+    observed = f"{share:.1%} of the texts lose their end at {config.max_length} tokens (median {np.median(length):.0f}, 90 % within {np.quantile(length, 0.9):.0f})"
     loss = error = 0.0
     if share > 0.01 and config.task in ("binary", "multiclass"):
         loss, error = _worth_of_the_rest(config, prep, data, tokens)
-        saw += f"; a linear model is right {loss:+.1%} more often with the whole text (standard error {error:.1%})"
-    return finding(
+        observed += f"; a linear model is right {loss:+.1%} more often with the whole text (standard error {error:.1%})"
+    return check_result(
         "truncation",
-        saw,
+        observed,
         warn=loss > 0.01 + 2 * error,
         evidence={"share": share, "gain": loss, "error": error},
         length=config.max_length,
@@ -145,17 +145,17 @@ def _worth_of_the_rest(config: Config, prep: dict[str, Any], data: Data, tokens:
     return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
 
 
-def advice(config: Config, prep: dict[str, Any], data: Data, sample: Data, tokens: Tokens) -> Finding:
+def advice(config: Config, prep: dict[str, Any], data: Data, sample: Data, tokens: Tokens) -> CheckResult:
     """Frozen, LoRA or full, from the number of examples and how foreign the texts are; and what would change it."""
     words = sum(len(text.split()) for text in joined(prep["texts"], sample.frame.filter(pl.Series(~tokens.cut))))
     pieces = float((np.diff(tokens.starts)[~tokens.cut] - 2).sum()) / max(words, 1)
     adapt, reason = recommend(len(data), max(len(prep["classes"]), 1), pieces)
-    rival = {"frozen": "lora", "lora": "full", "full": "lora"}[adapt]
+    competitor = {"frozen": "lora", "lora": "full", "full": "lora"}[adapt]
     same = "as configured" if config.adapt == adapt else f"configured is {config.adapt}"
-    return finding(
+    return check_result(
         "how to adapt",
-        f"{len(data):,} texts, {pieces:.2f} tokens a word: {adapt} ({same}), because {reason}; to test it: recipe train adapt={adapt}, then adapt={rival}, "
-        f"over 3 seeds; {rival} if it is better in all",
+        f"{len(data):,} texts, {pieces:.2f} tokens a word: {adapt} ({same}), because {reason}; to test it: recipe train adapt={adapt}, then adapt={competitor}, "
+        f"over 3 seeds; {competitor} if it is better in all",
         evidence={"advice": adapt, "tokens_per_word": pieces, "rows": len(data)},
     )
 
@@ -181,18 +181,18 @@ def recommend(rows: int, classes: int, pieces: float) -> tuple[str, str]:
     return "full", "this many examples can move all weights, and LoRA learns less from large data"
 
 
-def checks(config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+def checks(config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[CheckResult]:
     """Before training: what the tokens of both parts look like, and how much of the network will be trained."""
     return [tokens_fit(prep, train, val), trained_share(config, prep)]
 
 
-def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> Finding:
+def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> CheckResult:
     """Unknown and cut-off shares in what enters the network, in training and validation alike."""
     parts = {name: encode(prep, part.frame.head(ROWS)) for name, part in (("train", train), ("val", val))}
     unknown = {name: unknown_share(prep, tokens.ids) for name, tokens in parts.items()}
     alike = {name: 1 - len(set(_each(tokens))) / len(tokens.cut) for name, tokens in parts.items()}
     _lost, _same = max(unknown.values()) > 0.2, max(alike.values()) > 0.5
-    return finding(
+    return check_result(
         "tokens",
         ", ".join(
             f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} repeated, {tokens.cut.mean():.1%} cut"
@@ -207,7 +207,7 @@ def _each(tokens: Tokens) -> list[bytes]:
     return [tokens.ids[start:end].tobytes() for start, end in zip(tokens.starts, tokens.starts[1:], strict=False)]
 
 
-def trained_share(config: Config, prep: dict[str, Any]) -> Finding:
+def trained_share(config: Config, prep: dict[str, Any]) -> CheckResult:
     """How many parameters are trained and stored; LoRA that trains over a tenth of them is no longer low-rank."""
     from .model import make_model, state
 
@@ -215,7 +215,7 @@ def trained_share(config: Config, prep: dict[str, Any]) -> Finding:
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     size = sum(t.numel() * t.element_size() for t in state(model).values())
-    return finding(
+    return check_result(
         "trained share",
         f"adapt = {config.adapt!r} trains {trained:,} of {total:,} parameters ({trained / total:.1%}) and stores {size / 1e6:.1f} MB",
         warn=config.adapt == "lora" and trained > 0.1 * total,

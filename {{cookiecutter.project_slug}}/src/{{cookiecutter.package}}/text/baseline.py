@@ -70,10 +70,10 @@ class TfIdf:
     bias: np.ndarray
 
     def predict(self, data: Data) -> np.ndarray:
-        vectoriser = make_vectoriser(vocabulary=self.words)
-        vectoriser.idf_ = self.idf
+        vectorizer = make_vectorizer(vocabulary=self.words)
+        vectorizer.idf_ = self.idf
         return np.asarray(
-            vectoriser.transform(joined(self.prep["texts"], data.frame)) @ self.weights + self.bias, dtype=np.float32
+            vectorizer.transform(joined(self.prep["texts"], data.frame)) @ self.weights + self.bias, dtype=np.float32
         )
 
     def save(self, folder: Path) -> None:
@@ -85,17 +85,17 @@ def fit_tfidf(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) 
     """Words and word pairs in at least two texts; logistic or ridge regression."""
     texts = joined(prep["texts"], train.frame)
     try:
-        vectoriser = make_vectoriser(min_df=2 if len(texts) > 100 else 1, max_features=WORDS).fit(texts)
+        vectorizer = make_vectorizer(min_df=2 if len(texts) > 100 else 1, max_features=WORDS).fit(texts)
     except ValueError as error:
         raise UserError(
             f"the texts in {', '.join(prep['texts'])} hold no words to count ({error}); look at a few rows of the file"
         ) from None
-    weights, bias = fit_linear(config, prep, vectoriser.transform(texts), y)
-    return TfIdf(prep, [str(word) for word in vectoriser.get_feature_names_out()], vectoriser.idf_, weights, bias)
+    weights, bias = fit_linear(config, prep, vectorizer.transform(texts), y)
+    return TfIdf(prep, [str(word) for word in vectorizer.get_feature_names_out()], vectorizer.idf_, weights, bias)
 
 
-def make_vectoriser(**settings: Any) -> Any:
-    """Lower-cased words and pairs of neighbours, with logarithmic counts."""
+def make_vectorizer(**settings: Any) -> Any:
+    """Lower-cased words and pairs of neighbors, with logarithmic counts."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, **settings)
@@ -132,9 +132,9 @@ def kernel_model(config: Config, prep: dict[str, Any], **arrays: np.ndarray) -> 
 
 def fit_probe(config: Config, prep: dict[str, Any], x: np.ndarray, y: np.ndarray) -> Linear:
     """Logistic or ridge regression on embeddings x [n, d] of the pretrained encoder."""
-    centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
-    weights, bias = fit_linear(config, prep, (x - centre) / scale, y)
-    return probe_model(config, prep, centre=centre, scale=scale, weights=weights, bias=bias)
+    center, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
+    weights, bias = fit_linear(config, prep, (x - center) / scale, y)
+    return probe_model(config, prep, center=center, scale=scale, weights=weights, bias=bias)
 
 
 def embed(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:

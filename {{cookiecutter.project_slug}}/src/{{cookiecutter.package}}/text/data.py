@@ -1,4 +1,4 @@
-"""From a file of texts to tokens: read, tokenised once by the encoder's own tokenizer, padded batch by batch."""
+"""From a file of texts to tokens: read, tokenized once by the encoder's own tokenizer, padded batch by batch."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from .recipe import Config
 
-LETTERS = 40  # characters kept for each token that may be read: a text of a million is cut before it is tokenised
-CHUNK = 2_000  # texts tokenised at a time, to bound memory
+LETTERS = 40  # characters kept for each token that may be read: a text of a million is cut before it is tokenized
+CHUNK = 2_000  # texts tokenized at a time, to bound memory
 UNKNOWN = 0.5  # share of unknown tokens at which a tokenizer plainly does not fit the texts
 
 
@@ -46,14 +46,14 @@ def load(config: Config, root: Path) -> Data:
     for name in text_columns(config):
         frame = frame.with_columns(_texts(frame[name], path))
     aside = frame[config.target].is_null() | wordless(frame, text_columns(config))
-    labelled, unlabelled = frame.filter(~aside), frame.filter(aside) if aside.any() else None
-    check_target(config, labelled, path)
+    labeled, unlabeled = frame.filter(~aside), frame.filter(aside) if aside.any() else None
+    check_target(config, labeled, path)
     return Data(
-        labelled,
+        labeled,
         config.target,
-        infer_roles(config, labelled),
+        infer_roles(config, labeled),
         given.sources_hash(config, root),
-        unlabelled,
+        unlabeled,
         table.kinds,
         noted(config, path, table),
     )
@@ -88,7 +88,7 @@ def _texts(column: pl.Series, path: Path) -> pl.Series:
 
 
 def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
-    """What the knobs name has that role; every other column is dropped: the encoder reads texts alone."""
+    """What the settings name has that role; every other column is dropped: the encoder reads texts alone."""
     special = {
         config.group: "group", config.time: "time", config.query: "query", config.text: "text",
         config.text_pair: "text", given.column(config): "part", config.target: "target",
@@ -160,7 +160,7 @@ class Tokens:
 
 
 def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
-    """Tokenise the text columns of a frame, each text once."""
+    """Tokenize the text columns of a frame, each text once."""
     from .encoder import load_tokenizer
 
     tokenizer, most = load_tokenizer(prep["encoder"]), prep["max_length"]
@@ -240,7 +240,7 @@ class Texts:
 
 
 def examples(config: Config, prep: dict[str, Any], data: Data) -> Texts:
-    """Tokenise a part. Classes unseen in training raise UserError."""
+    """Tokenize a part. Classes unseen in training raise UserError."""
     import torch
 
     tokens = encode(prep, data.frame)
@@ -258,13 +258,13 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
     return {"tokens": words, "length": len(ids), "unknown": ids.count(prep["unknown"])}
 
 
-def accept(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+def validate_rows(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Texts to predict: a row needs words in at least one of its texts."""
     none = wordless(frame, prep["texts"])
     return frame, ["has no text" if lacking else "" for lacking in none]
 
 
-def watch(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+def monitored_features(prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
     """What is cheap to say of a text: its length, its words, and how much of it is no plain English letter."""
     columns = []
     for name in prep["texts"]:

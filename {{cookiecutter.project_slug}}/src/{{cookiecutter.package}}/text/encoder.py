@@ -59,7 +59,7 @@ def _from_hub(encoder: str) -> Path:
             folder = Path(snapshot_download(encoder, allow_patterns=FILES, local_files_only=cached, etag_timeout=10))
         except RepositoryNotFoundError:
             raise UserError(
-                f"encoder = {encoder!r}: the hub has no public model of this name; mend the name, or use a folder"
+                f"encoder = {encoder!r}: the hub has no public model of this name; fix the name, or use a folder"
             ) from None
         except Exception as error:  # the hub's client raises whatever its connection raises
             why = error

@@ -53,7 +53,7 @@ class Classifier(nn.Module):
 
 
 def make_model(config: Config, prep: dict[str, Any]) -> Classifier:
-    """Encoder and head, adapted as the knobs say; the head's bias starts at the class shares."""
+    """Encoder and head, adapted as the settings say; the head's bias starts at the class shares."""
     if prep["weights"] != weights_hash(config.encoder, config.weights):
         raise UserError(
             f"encoder = {config.encoder!r} has other weights than when this was prepared; put the old ones back, or train again"
@@ -107,7 +107,7 @@ def save_merged(model: Classifier, prep: dict[str, Any], folder: Path) -> None:
     load_tokenizer(prep["encoder"]).save_pretrained(folder)
 
 
-def pack(config: Config, model: Classifier | None, folder: Path) -> tuple[Classifier | None, dict[str, Any]]:
+def prepare_export(config: Config, model: Classifier | None, folder: Path) -> tuple[Classifier | None, dict[str, Any]]:
     """Copy the encoder's config and tokenizer, its weights only for a baseline: a network's own hold them all, LoRA merged in."""
     source = find_encoder(config.encoder)
     for pattern in FILES:

@@ -1,4 +1,4 @@
-"""The text recipe: its knobs and its Task. Edit here first."""
+"""The text recipe: its settings and its Task. Edit here first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from .. import config as shared
-from ..checks.finding import Finding
-from ..config import knob
+from ..checks.check_result import CheckResult
+from ..config import setting
 from ..task import Baseline, Batch, Data, Examples, Task
 
 if TYPE_CHECKING:
@@ -17,49 +17,49 @@ if TYPE_CHECKING:
 
 
 class Config(shared.Config):
-    """Knobs of text projects, beside the shared ones. The first five are shared knobs with the defaults of fine-tuning."""
+    """Settings of text projects, beside the shared ones. The first five are shared settings with the defaults of fine-tuning."""
 
-    modality: str = knob("text", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
-    lr: float = knob(
-        5e-5, "optimiser", "Peak learning rate of the encoder; its head and LoRA learn ten times as fast", gt=0, le=10
+    modality: str = setting("text", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
+    lr: float = setting(
+        5e-5, "optimizer", "Peak learning rate of the encoder; its head and LoRA learn ten times as fast", gt=0, le=10
     )
-    epochs: int = knob(5, "loop", "Most passes over the training part", ge=1, le=100_000)
-    batch_size: int = knob(32, "loop", "Examples per forward pass", ge=1)
-    patience: int = knob(3, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
+    epochs: int = setting(5, "loop", "Most passes over the training part", ge=1, le=100_000)
+    batch_size: int = setting(32, "loop", "Examples per forward pass", ge=1)
+    patience: int = setting(3, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
 
-    text: str = knob("text", "data", "Column that holds the text", min_length=1)
-    text_pair: str = knob(
+    text: str = setting("text", "data", "Column that holds the text", min_length=1)
+    text_pair: str = setting(
         "", "data", "Column of a second text, read together with the first (question and answer, ...)"
     )
-    encoder: str = knob(
+    encoder: str = setting(
         "sentence-transformers/all-MiniLM-L6-v2",
         "model",
         "A BERT-family encoder: hub id, or folder with config, tokenizer, safetensors",
         min_length=1,
     )
-    weights: Literal["pretrained", "none"] = knob(
+    weights: Literal["pretrained", "none"] = setting(
         "pretrained", "model", "none = the encoder's architecture from its config, weights drawn at random"
     )
-    max_length: int = knob(
+    max_length: int = setting(
         128, "preprocessing", "Tokens read of a text, special ones included; the rest is cut off", ge=8, le=8192
     )
-    adapt: Literal["full", "lora", "early", "frozen"] = knob(
+    adapt: Literal["full", "lora", "early", "frozen"] = setting(
         "full",
         "model",
         "full = train all; lora = low-rank updates; early = freeze embeddings and the first half; frozen = train the head only",
     )
-    layer_decay: float = knob(
-        1.0, "optimiser", "Factor on the learning rate from each layer to the one below it", off=1.0, gt=0, le=1
+    layer_decay: float = setting(
+        1.0, "optimizer", "Factor on the learning rate from each layer to the one below it", off=1.0, gt=0, le=1
     )
-    lora_rank: int = knob(8, "model", "Rank of the low-rank updates", ge=1, le=1024)
-    lora_alpha: int = knob(16, "model", "LoRA updates count alpha / rank times", ge=1)
-    lora_targets: list[str] = knob(
+    lora_rank: int = setting(8, "model", "Rank of the low-rank updates", ge=1, le=1024)
+    lora_alpha: int = setting(16, "model", "LoRA updates count alpha / rank times", ge=1)
+    lora_targets: list[str] = setting(
         [], "model", 'Names of the layers that LoRA updates, as in ["query", "value"]; [] = all linear layers'
     )
-    dropout: float = knob(
+    dropout: float = setting(
         0.0, "model", "Dropout before the head and LoRA; the encoder keeps its own", off=0.0, ge=0, le=0.9
     )
-    token_masking: float = knob(
+    token_masking: float = setting(
         0.0, "preprocessing", "Training only: share of tokens replaced by the mask token", off=0.0, ge=0, le=0.5
     )
 
@@ -83,7 +83,7 @@ class Config(shared.Config):
 class Text(Task):
     """Texts, or pairs of texts, in a CSV, JSONL or Parquet file."""
 
-    knobs = Config
+    settings = Config
 
     def load(self, config: Config, root: Path) -> Data:
         from .data import load
@@ -123,12 +123,12 @@ class Text(Task):
 
         return simple_features(config, data)
 
-    def audit(self, config: Config, data: Data) -> list[Finding]:
+    def audit(self, config: Config, data: Data) -> list[CheckResult]:
         from .audit import audit
 
         return audit(config, data)
 
-    def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[Finding]:
+    def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[CheckResult]:
         from .audit import checks
 
         return checks(config, prep, train, val)
@@ -143,20 +143,20 @@ class Text(Task):
 
         return explain(prep, model, batch, row)
 
-    def accept(self, config: Config, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-        from .data import accept
+    def validate_rows(self, config: Config, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        from .data import validate_rows
 
-        return accept(prep, frame)
+        return validate_rows(prep, frame)
 
-    def watch(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
-        from .data import watch
+    def monitored_features(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+        from .data import monitored_features
 
-        return watch(prep, frame)
+        return monitored_features(prep, frame)
 
-    def pack(self, config: Config, prep: dict[str, Any], model: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
-        from .model import pack
+    def prepare_export(self, config: Config, prep: dict[str, Any], model: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+        from .model import prepare_export
 
-        return pack(config, model, folder)
+        return prepare_export(config, model, folder)
 
     def state(self, model: Any) -> dict[str, Any]:
         from .model import state

@@ -18,7 +18,7 @@ from ..cli import main
 from ..config import make_config
 from ..engine.loop import plan, step
 from ..engine.losses import make_loss
-from ..engine.optim import make_optimiser
+from ..engine.optim import make_optimizer
 from ..errors import UserError
 from ..task import Data
 from . import audit, baseline, model
@@ -91,21 +91,21 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def project(tmp_path: Path, encoders: dict[str, Path]) -> Path:
     """A project folder with texts and a recipe for them."""
     write_texts(tmp_path)
-    knobs = {"modality": "text", "task": "binary", "target": "label", "iid": "drawn one by one", "tracker": "none"}
+    settings = {"modality": "text", "task": "binary", "target": "label", "iid": "drawn one by one", "tracker": "none"}
     sizes = {"device": "cpu", "max_length": 32, "batch_size": 16, "lr": 2e-3, "encoder": str(encoders["bert"])}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in {**knobs, **sizes}.items()]
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {**settings, **sizes}.items()]
     (tmp_path / "recipe.toml").write_text("\n".join(lines) + "\n")
     return tmp_path
 
 
-def config_of(root: Path, **knobs: Any) -> Config:
+def config_of(root: Path, **settings: Any) -> Config:
     import tomllib
 
-    return make_config(Config, {**tomllib.loads((root / "recipe.toml").read_text()), **knobs}, "test")  # type: ignore[return-value]
+    return make_config(Config, {**tomllib.loads((root / "recipe.toml").read_text()), **settings}, "test")  # type: ignore[return-value]
 
 
-def prepared(root: Path, **knobs: Any) -> tuple[Config, dict[str, Any], Data]:
-    config = config_of(root, **knobs)
+def prepared(root: Path, **settings: Any) -> tuple[Config, dict[str, Any], Data]:
+    config = config_of(root, **settings)
     data = TASK.load(config, root)
     return config, TASK.prepare(config, data), data
 
@@ -118,11 +118,11 @@ def test_every_family_learns_in_every_way(project: Path, encoders: dict[str, Pat
     )
     examples = TASK.examples(config, prep, data)
     network = TASK.model(config, prep).train()
-    optimiser, loss = make_optimiser(config, TASK, network), make_loss(config, prep)
+    optimizer, loss = make_optimizer(config, TASK, network), make_loss(config, prep)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     losses = []
     for batch in list(examples.batches(plan(examples, 32, 0), 0, augment=True)) * 6:
-        losses.append(float(step(network, [batch], loss, optimiser, config)) / len(batch.y))
+        losses.append(float(step(network, [batch], loss, optimizer, config)) / len(batch.y))
     assert losses[0] == pytest.approx(np.log(2), rel=0.1)  # the head starts at the prior
     assert np.mean(losses[-4:]) < (0.5 if adapt == "full" else 0.68)
     moved = {name for name, p in network.named_parameters() if not torch.equal(p, before[name])}
@@ -197,7 +197,7 @@ def test_masking_is_a_function_of_seed_epoch_and_row(project: Path) -> None:
     assert torch.equal(first, again)
     assert not torch.equal(plain, first) and not torch.equal(first, later)
     alone = ids([6], 0, True)
-    assert torch.equal(first[1, : alone.shape[1]], alone[0])  # the neighbours in the batch do not matter
+    assert torch.equal(first[1, : alone.shape[1]], alone[0])  # the neighbors in the batch do not matter
     assert torch.isin(plain[plain != first], torch.tensor(prep["special"])).sum() == 0
     many = ids(list(range(200)), 0, True)
     assert 0.2 < float((many == prep["mask"]).sum()) / float((many != prep["pad"]).sum()) < 0.3  # specials are spared
@@ -257,11 +257,11 @@ def test_an_empty_text_column_is_refused_and_empty_texts_are_counted(project: Pa
     config, prep, data = prepared(project)
     finding = audit.empty_texts(config, data)
     left_out = (frame.height + 3) // 4
-    assert (finding.verdict, finding.share) == ("FAIL", 0.25) and f"({left_out} rows left out)" in finding.saw
+    assert (finding.verdict, finding.share) == ("FAIL", 0.25) and f"({left_out} rows left out)" in finding.observed
     # What training leaves out predict sets aside, and it answers every other row.
-    reasons = TASK.accept(config, prep, frame.with_columns(blank))[1]
+    reasons = TASK.validate_rows(config, prep, frame.with_columns(blank))[1]
     assert len(data) == reasons.count("") == frame.height - left_out and reasons.count("has no text") == left_out
-    gone = data.unlabelled
+    gone = data.unlabeled
     assert gone is not None and leakage.after_outcome(config, data).verdict == "NOT APPLICABLE"  # they have a target
 
 
@@ -275,12 +275,12 @@ def test_a_text_of_a_million_characters_is_cut_first_and_counted(project: Path) 
     assert int(examples.lengths.max()) <= config.max_length  # type: ignore[union-attr]
     assert examples.tokens.cut.tolist()[:4] == [True, True, True, False]  # type: ignore[attr-defined]
     found = {f.check: f for f in TASK.audit(config, data)}
-    assert "longest 1,000,000" in found["texts"].saw
+    assert "longest 1,000,000" in found["texts"].observed
     assert found["truncation"].evidence["share"] == pytest.approx(3 / 240)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"text": "txet"}, "text names column 'txet', .* did you mean 'text'"),
         ({"text_pair": "text"}, "both name column 'text'"),
@@ -292,9 +292,9 @@ def test_a_text_of_a_million_characters_is_cut_first_and_counted(project: Path) 
         ({"encoder": "./nowhere"}, "is not a folder, and no hub id"),
     ],
 )
-def test_wrong_knobs_get_one_sentence(project: Path, knobs: dict[str, Any], message: str) -> None:
+def test_wrong_settings_get_one_sentence(project: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        config, prep, _ = prepared(project, **knobs)
+        config, prep, _ = prepared(project, **settings)
         TASK.model(config, prep)
     assert "\n" not in str(error.value)
 
@@ -418,8 +418,8 @@ def test_audit_sees_a_word_that_is_the_answer_and_a_lost_end(project: Path) -> N
     frame = pl.read_csv(project / "data" / "train.csv")
     frame.with_columns(pl.col("text") + " filed under " + pl.col("label")).write_csv(project / "data" / "train.csv")
     found = {f.check: f for f in TASK.audit(config_of(project), TASK.load(config_of(project), project))}
-    assert found["one word knows it all"].verdict == "WARN"
-    assert "'sea' for sea" in found["one word knows it all"].saw
+    assert found["dominant word"].verdict == "WARN"
+    assert "'sea' for sea" in found["dominant word"].observed
     frame.with_columns((pl.lit("the old and the new " * 5) + pl.col("text")).alias("text")).write_csv(
         project / "data" / "train.csv"
     )
@@ -453,13 +453,13 @@ def test_the_steps_run_end_to_end(
     project: Path, encoders: dict[str, Path], family: str, adapt: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     monkeypatch.chdir(project)
-    knobs = [
+    settings = [
         f"encoder={encoders[family]}",
         f"adapt={adapt}",
         *(["lr=5e-4", "epochs=8"] if adapt == "lora" else ["epochs=4"]),
     ]
     for name in ("audit", "split", "baseline", "check", "train"):
-        assert main([name, *knobs]) == 0, capsys.readouterr().out
+        assert main([name, *settings]) == 0, capsys.readouterr().out
     record = json.loads(next((project / "runs").glob("*-train/record.json")).read_text())
     assert record["result"]["metrics"]["auc"]["value"] > 0.9
     worst = json.loads(next((project / "runs").glob("*-train/worst.json")).read_text())
@@ -468,7 +468,7 @@ def test_the_steps_run_end_to_end(
         p.stat().st_size for p in next((project / "runs").glob("*-train/checkpoints/best-*")).glob("*.safetensors")
     )
     assert adapt == "full" or stored < 60_000
-    assert main(["evaluate", *knobs]) == 0 and main(["report", *knobs]) == 0
+    assert main(["evaluate", *settings]) == 0 and main(["report", *settings]) == 0
     assert "look" in (project / "report.html").read_text()
 
 
@@ -484,9 +484,9 @@ def test_a_real_encoder_offline(project: Path, monkeypatch: pytest.MonkeyPatch) 
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     assert trained < 0.03 * sum(p.numel() for p in network.parameters())
     assert sum(t.numel() * t.element_size() for t in TASK.state(network).values()) < 5e6
-    optimiser, loss = make_optimiser(config, TASK, network), make_loss(config, prep)
+    optimizer, loss = make_optimizer(config, TASK, network), make_loss(config, prep)
     batches = list(examples.batches([torch.arange(i, i + 16) for i in (0, 16, 32)]))
-    losses = [float(step(network, [b], loss, optimiser, config)) / 16 for b in batches * 3]
+    losses = [float(step(network, [b], loss, optimizer, config)) / 16 for b in batches * 3]
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     with torch.no_grad():
         apart = network.eval()(batches[0].x) - model.merge(network)(batches[0].x)

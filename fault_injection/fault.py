@@ -1,0 +1,75 @@
+"""What a injected fault is: a small patch on a generated project, with where it should show and why it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+# (rows of the project, random generator of the trial) -> rows with the fault in them
+DataEdit = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An exact string replacement in a source file of the generated package; `old` must occur exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Strength:
+    """One strength of a fault: what is edited, in data, settings and code, and what is done beside the usual steps.
+
+    then: commands after the usual ones, each as the words after `recipe`. served: what is done to the rows that come in
+    service. deployed: code that is edited after the export, as a newer version on the server is.
+    """
+
+    data: DataEdit | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    code: tuple[Edit, ...] = ()
+    then: tuple[tuple[str, ...], ...] = ()
+    served: DataEdit | None = None
+    deployed: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault that people make.
+
+    group: where it lies, one of CAUSE_GROUPS of the package; several when more than one is right. base: the controls
+    project it is injected in, which is also its control. stage: the first step at which it can show. wrong: why it is wrong
+    by construction; empty when its effect on the held-out metric decides. says: a word that a refusal must hold to count
+    as naming the cause. inflating: it makes a score look better than it is.
+    """
+
+    id: str
+    what: str
+    group: tuple[str, ...]
+    base: str
+    stage: str
+    strengths: dict[str, Strength]
+    wrong: str = ""
+    says: str = ""
+    inflating: bool = False
+    held_out: bool = False
+
+
+class Mismatch(Exception):
+    """A code edit that no longer fits the source: the fault must be written again."""
+
+
+def apply_code(package: Path, edits: tuple[Edit, ...]) -> None:
+    """Replace in place. Raises Mismatch when a text to replace is not there exactly once."""
+    for edit in edits:
+        path = package / edit.file
+        text = path.read_text(encoding="utf-8")
+        if (found := text.count(edit.old)) != 1:
+            raise Mismatch(f"{edit.file} holds {edit.old!r} {found} times, not once")
+        path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
