@@ -136,11 +136,11 @@ def best_product(device: str, precision: str) -> float:
 def measured(kind: str, folder: Path, device: str, precision: str, compiled: bool) -> dict[str, Any]:
     """Examples a second in the three ways, REPEATS times each; operations of an example; peak memory in MB."""
     import torch
+    from code_of_template.engine.distributed import SINGLE
     from code_of_template.engine.loop import autocast, plan, step, take
     from code_of_template.engine.losses import make_loss
     from code_of_template.engine.optim import make_optimizer
     from code_of_template.engine.seed import seed_everything
-    from code_of_template.engine.distributed import SINGLE
     from torch.utils.flop_counter import FlopCounterMode
 
     project, data = make_project(kind, folder, device, precision=precision)

@@ -1,6 +1,6 @@
 """The monitor, measured: python bench/drift.py. Writes docs/monitor.md; five minutes.
 
-Made data: without drift a run should alarm in at most 5 % of the draws, with one quantity shifted it should name that one.
+Made data: without drift a run should alert in at most 5 % of the draws, with one quantity shifted it should name that one.
 Flights: a model of January and February, watched through the rest of the year.
 """
 
@@ -44,7 +44,7 @@ def draw(random: np.random.Generator, n: int, shift: float = 0.0) -> pl.DataFram
     return frame.with_columns(pl.when(gaps).then(None).otherwise(pl.col("normal 1")).alias("normal 1"))
 
 
-def alarms(source: Path) -> Callable[[int, float], set[str]]:
+def alerts(source: Path) -> Callable[[int, float], set[str]]:
     """What one run over n rows names, against 10,000 rows of training, by the code of a generated project."""
     sys.path.insert(0, str(source))
     from my_model.production import drift, reference
@@ -58,7 +58,7 @@ def alarms(source: Path) -> Callable[[int, float], set[str]]:
     def one(n: int, shift: float) -> set[str]:
         now = draw(random, n, shift)
         found = [test for name in now.columns for test in drift.compare(name, known[name], now[name])]
-        return {test["name"] for test in drift.judge(found, RATE, FLOOR) if test["alarm"]}
+        return {test["name"] for test in drift.judge(found, RATE, FLOOR) if test["alert"]}
 
     return one
 
@@ -96,13 +96,13 @@ def flights(project: Path) -> list[str]:
 
 
 def month(project: Path, name: str, frame: pl.DataFrame) -> str:
-    """The alarms, the most drifted quantities and the score of these flights."""
+    """The alerts, the most drifted quantities and the score of these flights."""
     frame.drop("row").write_csv(project / "now.csv")
     done = run(project, "monitor", "now.csv", "--quiet")
-    assert done.returncode in (0, 1), done.stderr  # 1 is an alarm
+    assert done.returncode in (0, 1), done.stderr  # 1 is an alert
     content = json.loads((project / "monitor" / "monitor.json").read_text())
     found = {finding["check"]: finding for finding in content["findings"]}
-    drifted = [test for test in content["tests"] if test["alarm"] and test["test"] == "distribution"]
+    drifted = [test for test in content["tests"] if test["alert"] and test["test"] == "distribution"]
     drifted.sort(key=lambda test: -test["excess"])
     named = ", ".join(f"{test['name']} {test['psi']:.2f}" for test in drifted[:4]) or "none"
     score = found["live performance"]["evidence"]["now"]
@@ -120,7 +120,7 @@ from 0.01 above what chance gives.
 ## Made data
 
 {draws} draws for each number; 20 quantities (normal, skewed, counts, categories, one with gaps) against 10,000 rows of training.
-False alarms are runs that alarm on anything though nothing has changed. A shift is that of one normal quantity; it is seen
+False alerts are runs that alert on anything though nothing has changed. A shift is that of one normal quantity; it is seen
 when the run names that one.
 
 | rows | false alarms | shift of 0.2 sd seen | shift of 0.3 sd seen |
@@ -137,13 +137,13 @@ FILE` does it. The first line is the control: flights of the same two months, he
 quantity, the most drifted first. Destinations and flight numbers move with the timetable; `monitor/monitor.html` draws them
 beside training and lists the values. AUC was {promised} on validation, the last days of February.
 
-| flights | rows | alarms | drifted | AUC |
+| flights | rows | alerts | drifted | AUC |
 |---|---|---|---|---|
 {months}
 
-The control has no drift, and none is found. Its score still alarms, rightly: it is far below what validation promised, because
+The control has no drift, and none is found. Its score still alerts, rightly: it is far below what validation promised, because
 those few days of February were easier than the rest. The interval of a score takes rows as independent, and flights of one
-day are not: with few days in validation, expect this alarm early, and read it as "the promise was too good".
+day are not: with few days in validation, expect this alert early, and read it as "the promise was too good".
 """
 
 
@@ -154,7 +154,7 @@ def main() -> None:
         months = flights(project)
         (package,) = (project / "models").glob("*/package.json")
         promised = json.loads(package.read_text())["metrics"]["auc"]["value"]
-        table = rates(alarms(project / "src"))
+        table = rates(alerts(project / "src"))
     facts = {"draws": DRAWS, "rates": "\n".join(table), "months": "\n".join(months), "promised": f"{promised:.3f}"}
     (ROOT / "docs" / "monitor.md").write_text(PAGE.format(**facts))
 

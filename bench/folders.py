@@ -155,16 +155,16 @@ def write_recipe(project: Path, kind: str, made: dict[str, Any], done: dict[str,
 
 
 def answered(project: Path, data: str, records: list[dict[str, Any]]) -> dict[str, int]:
-    """Rows that the audit read, and rows that predict answered and set aside; of what `data` names."""
+    """Rows that the audit read, and rows that predict answered and rejected; of what `data` names."""
     rows = next((r["result"]["rows"] for r in records if r["step"] == "audit"), 0)
     lines = [
-        json.loads(line) for path in project.glob("data/**/*.aside.jsonl") for line in path.read_text().splitlines()
+        json.loads(line) for path in project.glob("data/**/*.rejected.jsonl") for line in path.read_text().splitlines()
     ]
     import polars as pl
 
     readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
-    paths = [path for path in project.glob("data/**/*.predicted*") if ".aside" not in path.name]
-    return {"rows": rows, "answered": sum(readers[p.suffix](p).height for p in paths), "aside": len(lines)}
+    paths = [path for path in project.glob("data/**/*.predicted*") if ".rejected" not in path.name]
+    return {"rows": rows, "answered": sum(readers[p.suffix](p).height for p in paths), "rejected": len(lines)}
 
 
 def main(folder: Path, names: list[str]) -> list[dict[str, Any]]:

@@ -99,13 +99,13 @@ def page(results: list[dict[str, Any]], read: dict[str, Any]) -> str:
             r["made"],
             r["rows"],
             r["answered"],
-            r["aside"],
+            r["rejected"],
             sum(f[2] == "WARN" for f in r["findings"]),
             ended(r) or "all steps",
         ]
         for r in results
     ]
-    lines += table(["set", "what it is", "rows read", "answered", "set aside", "WARN", "went through"], rows)
+    lines += table(["set", "what it is", "rows read", "answered", "rejected", "WARN", "went through"], rows)
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -95,8 +95,8 @@ def one(kind: str, n: int, folder: Path) -> dict[str, float]:
     """Processor seconds of each step on n examples, in this process; and its peak memory."""
     import torch
     from code_of_template.engine.loop import plan
-    from code_of_template.engine.splits import parts
     from code_of_template.engine.project import Project
+    from code_of_template.engine.splits import parts
     from code_of_template.steps import audit, split
 
     recipe = importlib.import_module(f"code_of_template.{kind}.recipe")

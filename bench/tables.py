@@ -119,8 +119,8 @@ def one_table(table: Table, project: Path, plain: bool, told: Callable[[list[dic
             return result
     answers = f"data/answers{Path(name).suffix}"
     result["answered"] = answered(recipe.run("predict", name, "--out", answers)["out"])
-    aside = Path("data/answers.aside.jsonl")
-    result["aside"] = [json.loads(line)["reason"] for line in aside.open()][:5] if aside.exists() else []
+    rejected = Path("data/answers.rejected.jsonl")
+    result["rejected"] = [json.loads(line)["reason"] for line in rejected.open()][:5] if rejected.exists() else []
     return result
 
 

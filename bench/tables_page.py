@@ -157,7 +157,7 @@ def refusals(results: list[Result]) -> list[str]:
         if "ended" in r or "broken" in r:
             rows.append((r["table"], "", last(r.get("ended") or r["broken"])))
         elif r.get("answered") and not answered(r):
-            why = "; ".join(dict.fromkeys(r.get("aside", [])[:2])) or "no line of its output says how many"
+            why = "; ".join(dict.fromkeys(r.get("rejected", [])[:2])) or "no line of its output says how many"
             rows.append((r["table"], "predict", f"{r['answered'][0]:,} of {r['shape'][0]:,} rows answered: {why}"))
     return [
         "## Refused, crashed, not answered",

@@ -25,9 +25,8 @@ def tables(folder: Path) -> None:
     """Every fault that only changes the data of a table, at every strength; its controls; the control projects' tables."""
     import numpy as np
     from controls import CONTROLS
-    from pool import BASES
-
     from faults import FAULTS
+    from pool import BASES
 
     folder.mkdir(exist_ok=True)
     cases: list[tuple[str, Any, Any]] = []

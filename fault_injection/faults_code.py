@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fault import Edit, Strength, Fault
+from fault import Edit, Fault, Strength
 from faults_data import PARTS_OF, three
 
 MODEL, LOOP, LOSSES = "tabular/model.py", "engine/loop.py", "engine/losses.py"
@@ -115,7 +115,7 @@ LOSS = [
     Fault(
         "L2", "sum instead of mean", ("loss", "loop"), "digits sgd", "check",
         {"medium": code(LOOP, BACKWARD, "            part.backward()"), "extreme": code(LOOP, BACKWARD, "            part.backward()", clip=0)},
-        wrong="the rate means something else for every batch size",
+        wrong="the learning rate means something else for every batch size",
     ),
     Fault(
         "L3", "another loss than the task needs", ("loss",), "digits", "check",
@@ -177,8 +177,8 @@ OPTIMIZER = [
 
 RATE = "lr_factor(config, progress.step, steps)"
 SCHEDULE = [
-    Fault("C1", "the rate falls per step, planned per epoch", ("schedule",), "digits", "check", {"medium": code(LOOP, RATE, "lr_factor(config, progress.step, max(steps // 4, 1))"), "extreme": code(LOOP, RATE, "lr_factor(config, progress.step, config.epochs)")}),
-    Fault("C2", "the rate moves per epoch, planned per step", ("schedule",), "digits", "check", {"extreme": code(LOOP, RATE, "lr_factor(config, progress.epoch, steps)")}, wrong="the planned rate is never reached"),
+    Fault("C1", "the learning rate falls per step, planned per epoch", ("schedule",), "digits", "check", {"medium": code(LOOP, RATE, "lr_factor(config, progress.step, max(steps // 4, 1))"), "extreme": code(LOOP, RATE, "lr_factor(config, progress.step, config.epochs)")}),
+    Fault("C2", "the learning rate moves per epoch, planned per step", ("schedule",), "digits", "check", {"extreme": code(LOOP, RATE, "lr_factor(config, progress.epoch, steps)")}, wrong="the planned rate is never reached"),
     Fault("C4 patience", "stopped at the first worse epoch", ("schedule", "loop"), "digits sgd", "check", {"medium": Strength(settings={"patience": 1, "lr": 0.3})}),
     Fault(
         "C4", "the worst epoch is kept as the best", ("schedule", "loop", "evaluation"), "digits", "check",

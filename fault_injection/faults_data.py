@@ -17,7 +17,7 @@ from edits import (
     target_leaks,
     without,
 )
-from fault import Edit, Strength, Fault
+from fault import Edit, Fault, Strength
 
 TABLE, PARTS = "tabular/data.py", "engine/splits.py"
 BATCH = "            yield Batch(x, self.y[rows], rows, query)"

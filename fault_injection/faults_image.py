@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edits import broken_files, class_dropped, corrupt_rows, format_by_class, near_copies, random_labels, repeated
-from fault import Edit, Strength, Fault
+from fault import Edit, Fault, Strength
 from faults_data import LEAK, of_data, three
 
 DATA, AUGMENT, MODEL = "image/data.py", "image/augment.py", "image/model.py"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edits import moved, other_unit, replaced, without
-from fault import DataEdit, Edit, Strength, Fault
+from fault import DataEdit, Edit, Fault, Strength
 from faults_data import three
 
 SERVING, TABLE = "production/model.py", "tabular/data.py"

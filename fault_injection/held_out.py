@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edits import constant_for_missing, other_unit, spellings, target_encoded
-from fault import Edit, Strength, Fault
+from fault import Edit, Fault, Strength
 
 MODEL, DATA = "tabular/model.py", "tabular/data.py"
 FORWARD = '        parts = [x["numeric"]] if "numeric" in x else []  # [b, d]'

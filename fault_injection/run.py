@@ -12,12 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from controls import CONTROLS
-from scoring import Verdict, score
-from fault import Strength, Fault
-from pool import BASES, ROOT, WORKERS, Trial, run_all
-
 from catalog import FAULTS
+from controls import CONTROLS
+from fault import Fault, Strength
+from pool import BASES, ROOT, WORKERS, Trial, run_all
+from scoring import Verdict, score
 
 OUT = ROOT / "faults-out"
 FULL = 2  # seeds on which every step is run

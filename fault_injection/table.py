@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from catalog import FAULTS, NOT_RUN, REMARKS
 from scoring import ORDER, RANK, Verdict
-
-from catalog import NOT_RUN, FAULTS, REMARKS
 
 Controls = dict[str, list[dict[str, Any]]]
 HELD_OUT_NOTE = (

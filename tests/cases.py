@@ -75,7 +75,7 @@ def doubled_quotes(out: Path) -> None:
 
 
 def day_month_category(out: Path) -> None:
-    """binary, categorical = ["opened"]. As above. Was: every row of the training file set aside by predict."""
+    """binary, categorical = ["opened"]. As above. Was: every row of the training file rejected by predict."""
     days = R.choice(["03/01/2021", "04/02/2021", "05/03/2021"], 600)
     pl.DataFrame({**_table(), "opened": days}).write_csv(out / "train.csv")
 

@@ -190,7 +190,7 @@ def _project(place: Path, recipe: str, kind: str, how: str) -> Path:
 
 
 def _compare(package: str, place: Path, source: Path) -> dict[str, Any]:
-    """Largest differences from the stored outputs of validation, and what was set aside."""
+    """Largest differences from the stored outputs of validation, and what was rejected."""
     part = {n: importlib.import_module(f"{package}.{n}") for n in ("cli", "engine.splits", "production.model", "production.schema", "production.registry", "production.rows")}  # fmt: skip
     project = part["cli"].open_project(part["cli"].parse(["train", "--project", str(place)]))
     served = part["production.model"].load(project.task, part["production.registry"].find(place, "1"))

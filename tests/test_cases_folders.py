@@ -50,7 +50,7 @@ def test_it_goes_through_every_step_and_answers_every_image(project: Path) -> No
         (images / "val" / "cat" / "gone.png").unlink()
         (images / "val" / "dog" / "again").unlink()
     answers = pl.read_csv(project / "data" / "images.predicted.csv")
-    aside = [json.loads(line) for line in (project / "data" / "images.predicted.aside.jsonl").read_text().splitlines()]
-    assert len(answers) == 104 + 12 and {row["reason"] for row in aside} == {"is missing: a link to nothing"}
-    assert len(aside) == 2 and set(answers["prediction"]) == {"cat", "dog"}
+    rejected = [json.loads(line) for line in (project / "data" / "images.predicted.rejected.jsonl").read_text().splitlines()]
+    assert len(answers) == 104 + 12 and {row["reason"] for row in rejected} == {"is missing: a link to nothing"}
+    assert len(rejected) == 2 and set(answers["prediction"]) == {"cat", "dog"}
     assert record(project, "evaluate")["result"]["rows"] == manifest["parts"]["test"]["rows"]

@@ -65,7 +65,7 @@ def answered(project: Path, file: str = "train.csv") -> None:
     for (status, said), words in zip(commands(project, *lines), lines, strict=True):
         assert status == 0, (words, said[-1500:])
     assert findings(project, "check")["decoded back"]["verdict"] == "PASS"
-    assert not out.with_name("answers.aside.jsonl").exists()
+    assert not out.with_name("answers.rejected.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,12 @@ from conftest import ROOT, TEMPLATE
 
 sys.path.insert(0, str(ROOT / "fault_injection"))
 import run as benchmark
+from catalog import FAULTS, NOT_RUN
 from controls import CONTROLS
-from scoring import caused, effect, score
-from fault import Edit, Strength, Mismatch, Fault, apply_code
+from fault import Edit, Fault, Mismatch, Strength, apply_code
 from pool import BASES
+from scoring import caused, effect, score
 from table import write
-
-from catalog import NOT_RUN, FAULTS
 
 PACKAGE = TEMPLATE / "src" / "{{cookiecutter.package}}"
 # The faults that the benchmark promises to fault, or to list as not yet run.

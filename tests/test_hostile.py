@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from conftest import TEMPLATE
 from fault_cases import EVALUATE, LOG, RESUME, SPLIT, TRAIN, edited, encoder, resigned
-from faults import Case, ask, both, setting, replaced, write
+from faults import Case, ask, both, replaced, setting, write
 from test_bake import cookiecutter_process
 from test_faults import Workplace, place
 

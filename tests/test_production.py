@@ -231,14 +231,14 @@ def test_files_and_requests_get_the_same_answers(project: Path) -> None:
         logged = log.execute("SELECT id, version, prediction FROM predictions").fetchall()
     assert sorted(r[0] for r in logged) == sorted(p["id"] for p in found["predictions"])
     content = json.loads((project / "monitor" / "monitor.json").read_text())
-    assert not content["alarm"] and content["version"] == found["version"]
+    assert not content["alert"] and content["version"] == found["version"]
     assert [f["verdict"] for f in content["findings"]][:3] == ["PASS", "PASS", "PASS"]
 
 
 def test_drift_is_seen_and_skewed_preprocessing_is_refused(project: Path) -> None:
     """Plants V2 and V1, on real data and real code."""
     later = drifted(project)
-    assert "ALARM: feature drift" in recipes(project, ["monitor", str(later)], status=1)
+    assert "ALERT: feature drift" in recipes(project, ["monitor", str(later)], status=1)
     name, then, now = SKEWED[kind(project)]
     path = project / "src" / "my_model" / name
     text = path.read_text()

@@ -39,7 +39,7 @@ def test_there_are_forty_of_them() -> None:
 
 @pytest.mark.parametrize("name", NAMES[::2])
 def test_predict_and_serve_give_what_training_stored(found: dict[str, Any], name: str) -> None:
-    """Row by row, none set aside."""
+    """Row by row, none rejected."""
     told = found[name]
     assert "failed" not in told, told
     assert told["rows"] == [90, 90]

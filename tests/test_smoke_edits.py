@@ -37,7 +37,7 @@ def project(folder: Path, kind: str, task: str, cheap: bool = True) -> Path:
 
 
 def times_lr(made: Path, factor: float) -> None:
-    """Multiply the rate in recipe.toml."""
+    """Multiply lr in recipe.toml."""
     path = made / "recipe.toml"
     path.write_text(re.sub(r"(?m)^lr = ([\d.]+)", lambda lr: f"lr = {float(lr[1]) * factor:.10f}", path.read_text()))
 

@@ -193,7 +193,7 @@ def test_the_page_counts_each_class_of_fail(tmp_path: Path) -> None:
         tmp_path,
         read,
         result("a/b", ("audit", "class balance", "FAIL")),
-        result("c/d", ("check", "decoded", "FAIL"), answered=[190, 200], aside=["no number"]),
+        result("c/d", ("check", "decoded", "FAIL"), answered=[190, 200], rejected=["no number"]),
         result("e/f", ("check", "loss", "FAIL"), ("train", "curves", "WARN")),
         result("g/h", ("audit", "class balance", "PASS"), ended="more than 300 s"),
     )

@@ -96,8 +96,8 @@ def _other(project: Project, args: argparse.Namespace) -> int:
 
         say(write(project))
     else:
-        from .engine.runs import complete, contradictions
         from .engine.ledger import read, table
+        from .engine.runs import complete, contradictions
 
         complete(project)
         rows = read(project.ledger)

@@ -178,8 +178,17 @@ def overview() -> str:
     width = max(map(len, COMMANDS))
     titles = ("The recipe, one command a step", "Experiments, after your first run", "Production", "Other commands")
     groups = zip(titles, (STEPS, EXPERIMENTS, PRODUCTION, OTHERS), strict=True)
-    listed = [f"{title}:\n" + "\n".join(f"  {name:<{width}}  {c.help}" for name, c in group.items()) for title, group in groups]
-    return "\n\n".join(["usage: recipe <command> [setting=value ...] [flags]", *listed, f"recipe <command> --help: its flags, with examples.\n{SETTINGS}"])
+    listed = [
+        f"{title}:\n" + "\n".join(f"  {name:<{width}}  {c.help}" for name, c in group.items())
+        for title, group in groups
+    ]
+    return "\n\n".join(
+        [
+            "usage: recipe <command> [setting=value ...] [flags]",
+            *listed,
+            f"recipe <command> --help: its flags, with examples.\n{SETTINGS}",
+        ]
+    )
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

@@ -115,7 +115,7 @@ class Config(BaseModel):
     momentum: float = setting(0.9, "optimizer", "SGD's momentum", ge=0, lt=1)
     clip: float = setting(1.0, "optimizer", "Largest global gradient norm; 0 = no clipping", off=0.0, ge=0)
     schedule: Literal["cosine", "linear", "one_cycle", "plateau", "constant"] = setting(
-        "cosine", "schedule", "How the rate falls after warm-up", off="constant"
+        "cosine", "schedule", "How the learning rate falls after warm-up", off="constant"
     )
     warmup: float = setting(0.05, "schedule", "Share of all steps spent rising from zero to lr", off=0.0, ge=0, lt=1)
 

@@ -135,7 +135,7 @@ def jumps(e: Evidence) -> Found:
 
 
 def plateau(e: Evidence) -> Found:
-    """Training stalled half way, far from zero, while the rate was still high: the rate may be what holds it up."""
+    """Training stalled half way, far from zero, while the learning rate was still high: the learning rate may be what holds it up."""
     half = len(e.train_loss) // 2
     if half < 3 or next(jumps(e), None):
         return
@@ -144,7 +144,7 @@ def plateau(e: Evidence) -> Found:
     if gained < 0.02 and high and e.train_loss[-1] > 0.1 * e.start and e.rise[0] < 3 * e.rise[1] + 0.02 * e.learned:
         yield (
             "plateau",
-            f"the second half of the epochs brought {gained:.1%} of what was learned, at {np.mean(e.lr[half:]) / max(e.lr):.0%} of the peak rate",
+            f"the second half of the epochs brought {gained:.1%} of what was learned, at {np.mean(e.lr[half:]) / max(e.lr):.0%} of the peak learning rate",
             "causes",
         )
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..engine.losses import expected_initial_loss
 from ..task import Batch
-from .context import Context
 from .check_result import CheckResult, check_result, not_applicable
+from .context import Context
 
 
 def gradient_flow(context: Context) -> list[CheckResult]:
@@ -94,7 +94,7 @@ def _ends(losses: list[float]) -> tuple[float, float]:
 
 
 def _movement(context: Context, moved: list[float], losses: list[float]) -> CheckResult:
-    """The weights together should move by about 1e-3 of their norm a step; far off means a rate that cannot work."""
+    """The weights together should move by about 1e-3 of their norm a step; far off means a learning rate that cannot work."""
     typical = float(torch.tensor(moved[len(moved) // 2 :]).median())
     start, end = _ends(losses)
     diverged = end > 2 * start + 1 or not math.isfinite(end)

@@ -10,8 +10,8 @@ from scipy.stats import kstwo, norm
 
 from ..config import Config
 from ..task import Data
-from .data import listed
 from .check_result import CheckResult, check_result, not_applicable
+from .data import listed
 from .independence import snake
 from .leakage import counts_rows
 

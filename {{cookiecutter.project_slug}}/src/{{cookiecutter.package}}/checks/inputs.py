@@ -14,8 +14,8 @@ from ..engine.losses import expected_initial_loss
 from ..engine.optim import make_optimizer
 from ..engine.seed import generator
 from ..task import Batch
-from .context import Context, Rows, has_batch_norm, map_inputs, quiet
 from .check_result import CheckResult, check_result
+from .context import Context, Rows, has_batch_norm, map_inputs, quiet
 from .network import told_apart
 
 LOOKS = (16, 32, 64, 150)  # steps after which a short training is judged
@@ -28,7 +28,7 @@ def input_matters(context: Context) -> CheckResult:
     Judged on examples that were seen, so that the answer is about wiring and not about generalization. Where the short
     training leaves doubt, a few examples that can be told apart are trained on until there is none, for at most 150 steps;
     the rate is tried as configured, then ten times higher. It fails where the outputs ignore the input at every look:
-    ten times the rate may kill a sound network.
+    ten times the learning rate may kill a sound network.
     """
     always = True
     for model, rows, last in _trained(context):

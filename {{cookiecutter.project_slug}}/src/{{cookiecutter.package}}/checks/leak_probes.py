@@ -15,8 +15,8 @@ from ..engine.project import Project
 from ..engine.table import LINES, declared, read_table
 from ..task import Data, Task
 from . import predictive_power
-from .context import Context
 from .check_result import CheckResult, check_result, not_applicable
+from .context import Context
 from .repeats import FEATURES
 
 ROWS = 3_000  # of the file that are loaded again
@@ -31,7 +31,9 @@ def refit(context: Context, project: Project) -> CheckResult:
     """
     again = context.task.prepare(context.config, context.data["train"])
     if json.dumps(again, sort_keys=True) != json.dumps(context.prep, sort_keys=True):
-        return check_result("refit", "fitting on the training part again gives another preprocessing", fail=True, why="prep")
+        return check_result(
+            "refit", "fitting on the training part again gives another preprocessing", fail=True, why="prep"
+        )
     if (raw := _raw(project)) is None:
         return not_applicable("refit", "the data is no table that could be loaded again")
     moved = [name for name, kind in raw.schema.items() if kind.is_float() and name not in _roles(context.config)]

@@ -11,8 +11,8 @@ import polars as pl
 from ..config import Config
 from ..task import Data
 from . import copies, independence, predictive_power
-from .data import listed
 from .check_result import CheckResult, check_result, not_applicable
+from .data import listed
 
 POWER = 0.97  # legitimate features reach .976 and 1.00 (breast cancer, iris): from here a WARN, never alone a FAIL
 EARLY = 0.5  # difference in emptiness, without and with a target, of a column recorded after the outcome
@@ -79,7 +79,9 @@ def single_column(config: Config, data: Data) -> CheckResult:
     again = copies.copies(config, data, free)
     few = predictive_power.sample_of(config, data)
     x = predictive_power.table(data, columns, few)
-    alone = {c: predictive_power.alone(few.config, x[:, i], few.y, data.roles[c] != "numeric") for i, c in enumerate(columns)}
+    alone = {
+        c: predictive_power.alone(few.config, x[:, i], few.y, data.roles[c] != "numeric") for i, c in enumerate(columns)
+    }
     strong = [c for c in free if alone[c] > POWER and c not in again]
     top = sorted(alone, key=lambda c: -alone[c])[:3]
     observed = "strongest alone: " + ", ".join(f"{c} {alone[c]:.3f}" for c in top) + predictive_power.sampled(data)
@@ -128,7 +130,11 @@ def missing_tells(config: Config, data: Data) -> CheckResult:
     x = np.stack([few.column(data.frame[c].is_null().to_numpy().astype(float), False) for c in columns], axis=1)
     value = predictive_power.single(few.config, x, few.y)
     limit = 0.6 + 3 * predictive_power.null_deviation(few.config, few.y)
-    each = {c: predictive_power.alone(few.config, x[:, i], few.y, True) for i, c in enumerate(columns)} if value > limit else {}
+    each = (
+        {c: predictive_power.alone(few.config, x[:, i], few.y, True) for i, c in enumerate(columns)}
+        if value > limit
+        else {}
+    )
     worst = sure[0] if sure else max(each, key=lambda c: each[c], default=columns[0])
     words = "".join(f"{c} is empty for one value of {data.target} and filled in for the other; " for c in sure)
     return check_result(

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..engine.optim import make_optimizer
 from ..task import Batch
-from .context import Context, has_batch_norm, map_inputs
 from .check_result import CheckResult, check_result, not_applicable
+from .context import Context, has_batch_norm, map_inputs
 
 LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
 TRANSPARENT = (
@@ -141,7 +141,9 @@ def _bottleneck(first: nn.Module, second: nn.Module) -> bool:
 def parameters_stepped(context: Context) -> CheckResult:
     """Every trainable tensor behind the loss is a registered parameter, and the optimizer holds all of them."""
     model = context.fresh()
-    held = {id(p) for group in make_optimizer(context.config, context.task, model).param_groups for p in group["params"]}
+    held = {
+        id(p) for group in make_optimizer(context.config, context.task, model).param_groups for p in group["params"]
+    }
     known = {id(p) for p in model.parameters()}
     missing = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
     batch = context.batch(context.rows(8))
@@ -151,7 +153,9 @@ def parameters_stepped(context: Context) -> CheckResult:
         observed = f"the optimizer does not hold {', '.join(missing[:4])}"
     elif stray:
         observed = f"{len(stray)} trainable tensors are no parameters of the model (shapes {', '.join(str(tuple(t.shape)) for t in stray[:3])})"
-    return check_result("parameters stepped", observed, fail=bool(missing or stray), why="missing" if missing else "stray")
+    return check_result(
+        "parameters stepped", observed, fail=bool(missing or stray), why="missing" if missing else "stray"
+    )
 
 
 def _leaves(loss: Tensor) -> list[Tensor]:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from statistics import fmean, median
 
+from ..engine.distributed import SINGLE
 from ..engine.loop import plan, step, take
 from ..engine.optim import make_optimizer
-from ..engine.distributed import SINGLE
 from ..task import Batch
-from .context import Context
 from .check_result import CheckResult, check_result
+from .context import Context
 
 BATCHES, SECONDS = 20, 3.0  # looked at most; the clock is asked after each batch
 IDLE = 0.2  # a device that waits longer than this share is used less than 80 %

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..engine.loop import plan
 from ..engine.optim import lr_factor
-from .context import Context
 from .check_result import CheckResult, check_result, not_applicable
+from .context import Context
 
 EPOCHS = 3  # that augmentation is looked at in
 
@@ -61,14 +61,16 @@ def _label_entropy(context: Context, batches: list[Tensor], rows: Tensor) -> tup
 
 def schedule(context: Context) -> CheckResult:
     """The planned learning rate over all steps: it reaches its peak, and ends low when it is meant to decay."""
-    steps = context.config.epochs * math.ceil(len(plan(context.train, context.config.batch_size)) / context.config.accumulate)
+    steps = context.config.epochs * math.ceil(
+        len(plan(context.train, context.config.batch_size)) / context.config.accumulate
+    )
     factors = [lr_factor(context.config, s, steps) for s in range(steps)]
     peak, end = max(factors), factors[-1]
     decays = context.config.schedule in ("cosine", "linear", "one_cycle")
     low_peak, high_end = not 0.9 <= peak <= 1.0 + 1e-9, decays and end > 0.2 and steps > 10
     return check_result(
         "schedule",
-        f"over {steps} steps the rate peaks at {peak:.2f} of lr after {int(np.argmax(factors))} steps and ends at {end:.2f}",
+        f"over {steps} steps the learning rate peaks at {peak:.2f} of lr after {int(np.argmax(factors))} steps and ends at {end:.2f}",
         fail=low_peak or high_end,
         evidence={"peak": peak, "end": end, "steps": steps},
         decays=", an end near 0" if decays else "",
@@ -84,7 +86,9 @@ def decay(context: Context) -> CheckResult:
 def patience(context: Context) -> CheckResult:
     """Early stopping that waits long enough to see a curve: patience 3 and more (5-10 is usual), or off."""
     value, epochs = context.config.patience, context.config.epochs
-    return check_result("patience", f"patience = {value} of at most {epochs} epochs", warn=0 < value < 3 and epochs > value)
+    return check_result(
+        "patience", f"patience = {value} of at most {epochs} epochs", warn=0 < value < 3 and epochs > value
+    )
 
 
 def augmentation(context: Context) -> CheckResult:

@@ -11,8 +11,8 @@ from ..engine.loop import step
 from ..engine.losses import class_weights
 from ..engine.optim import make_optimizer
 from ..task import Batch
-from .context import Context, has_batch_norm, quiet
 from .check_result import CheckResult, check_result, not_applicable
+from .context import Context, has_batch_norm, quiet
 
 
 def known_outputs(context: Context) -> CheckResult:
@@ -113,7 +113,7 @@ def accumulation(context: Context) -> CheckResult:
 
 
 def fresh_gradients(context: Context) -> CheckResult:
-    """Gradients are cleared before each step: the same step eight times at rate zero gives the same gradient, and in
+    """Gradients are cleared before each step: the same step eight times at learning rate zero gives the same gradient, and in
     each step of the short training the gradient is what the backward passes of that step brought, no more.
 
     The second half sees what is cleared only now and then: to miss one step in p costs (1 - p) to the power of 60.
@@ -161,7 +161,7 @@ def _gradient(context: Context, parts: list[Tensor]) -> Tensor:
 
 
 def _gradients(context: Context, parts: list[Tensor], times: int) -> list[Tensor]:
-    """The gradients of `times` equal steps at rate zero."""
+    """The gradients of `times` equal steps at learning rate zero."""
     config = context.config.model_copy(update={"weight_decay": 0.0, "clip": 0.0})
     model = quiet(context.fresh())
     optimizer = make_optimizer(config, context.task, model)

@@ -13,8 +13,8 @@ from ..engine.losses import expected_initial_loss
 from ..engine.optim import make_optimizer
 from ..engine.seed import generator
 from ..task import Batch
-from .context import Context, quiet
 from .check_result import CheckResult, check_result, not_applicable
+from .context import Context, quiet
 
 UNIT = 1.0  # distance from which examples are told apart: a fresh layer turns inputs of size 1 by about as much
 WIDE = 10_000  # numbers of one example from which fewer are looked at
@@ -110,7 +110,9 @@ def overfit(context: Context, examples: int = 16, steps: int = 300) -> CheckResu
             if value < floor and _all_right(calm, model, batch):
                 observed = f"{len(rows)} examples memorized in {taken} steps at lr {config.lr:g} (loss {value:.4f})"
                 return check_result("overfit a batch", observed, evidence={"steps": taken, "loss": value}, **words)
-    observed = f"lowest loss {best:.4f} on {len(rows)} examples, at lr {context.config.lr:g}, ten times and a tenth of it"
+    observed = (
+        f"lowest loss {best:.4f} on {len(rows)} examples, at lr {context.config.lr:g}, ten times and a tenth of it"
+    )
     return check_result("overfit a batch", observed, fail=True, evidence={"loss": best}, **words)
 
 
@@ -118,7 +120,9 @@ def _floor(context: Context, batch: Batch) -> float:
     """A twentieth of the loss of one constant on these rows, in their own unit: weights, and targets far out, scale it."""
     k = len(context.prep["classes"])
     even = torch.zeros(len(batch.y), context.prep["outputs"], device=batch.y.device)
-    constant = float(context.loss(even if k or batch.query is not None else even + batch.y.float().mean(), batch).mean())
+    constant = float(
+        context.loss(even if k or batch.query is not None else even + batch.y.float().mean(), batch).mean()
+    )
     return 0.05 * (max(constant / math.log(k), 1.0) if k else max(constant, 0.02))
 
 

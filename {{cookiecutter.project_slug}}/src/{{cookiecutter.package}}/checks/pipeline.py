@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ..config import Config
 from ..engine import metrics
-from ..engine.splits import PARTS, read_manifest
 from ..engine.project import Project
+from ..engine.splits import PARTS, read_manifest
 from ..engine.target import as_text, targets
 from ..task import Data, Examples
-from .context import Context
 from .check_result import CheckResult, check_result, not_applicable
+from .context import Context
 from .repeats import FEATURES, known_again
 
 SPREAD = 1e-3  # of a standard deviation by which a decoded number may differ: a shift this small changes no output that counts

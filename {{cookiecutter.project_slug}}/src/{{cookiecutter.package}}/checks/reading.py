@@ -7,8 +7,8 @@ from typing import Any
 from ..config import Config
 from ..engine.notes import Note
 from ..task import Data
-from .data import listed
 from .check_result import CheckResult, check_result, not_applicable
+from .data import listed
 
 FEW = 20  # different values up to which a column of numbers is as well read as categories
 NAMED = 4  # columns that a sentence names
@@ -87,7 +87,7 @@ def target_gaps(config: Config, data: Data) -> CheckResult:
     kept = [*config.not_missing, *(f"{data.target}: {word}" for word in words)]
     return check_result(
         "rows without a target",
-        f"{facts['rows']:,} of {rows:,} rows have no {data.target} and are set aside"
+        f"{facts['rows']:,} of {rows:,} rows have no {data.target} and are left out"
         + (f"; written {shown}" if shown else ""),
         warn=bool(words) and classes,
         advise=True,
@@ -96,7 +96,7 @@ def target_gaps(config: Config, data: Data) -> CheckResult:
         word=words[0] if words else "",
         edit=f"in recipe.toml: not_missing = {listed(kept)}"
         if words and classes
-        else "fill the cells in, or leave the rows aside",
+        else "fill the cells in, or leave the rows out",
     )
 
 

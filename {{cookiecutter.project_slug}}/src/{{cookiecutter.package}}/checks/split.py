@@ -13,8 +13,8 @@ from ..engine.metrics import wilson
 from ..engine.splits import PARTS, shares
 from ..task import Data
 from . import predictive_power
-from .duplicates import near_pairs
 from .check_result import CheckResult, check_result, not_applicable
+from .duplicates import near_pairs
 from .independence import moments
 from .repeats import FEATURES, known_again
 

@@ -56,7 +56,11 @@ def telling(config: Config, data: Data, columns: list[str]) -> tuple[dict[str, f
     few = predictive_power.sample_of(config, data)
     config, x, y = few.config, predictive_power.table(data, columns, few), few.y
     limit = 0.55 + 3 * predictive_power.null_deviation(config, y)
-    tells = [j for j, c in enumerate(columns) if predictive_power.alone(config, x[:, j], y, data.roles[c] != "numeric") > limit]
+    tells = [
+        j
+        for j, c in enumerate(columns)
+        if predictive_power.alone(config, x[:, j], y, data.roles[c] != "numeric") > limit
+    ]
     others = np.random.default_rng(0).permutation([j for j in range(len(columns)) if j not in tells])
     if not tells:
         return {}, {}

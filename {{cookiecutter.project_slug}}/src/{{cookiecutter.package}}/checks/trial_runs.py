@@ -18,8 +18,8 @@ from ..engine.loop import Progress, fit, losses_of, plan, predict
 from ..engine.optim import lr_factor
 from ..engine.project import Project, Run
 from ..task import Examples
-from .context import Context, Rows
 from .check_result import CheckResult, check_result
+from .context import Context, Rows
 
 BATCHES = 4  # per epoch of the short runs
 
@@ -27,7 +27,9 @@ BATCHES = 4  # per epoch of the short runs
 def short_runs(context: Context, project: Project) -> list[CheckResult]:
     """Run the real `fit` for two epochs on a few batches: twice, and once resumed from the middle; compare everything."""
     config = context.config.model_copy(update={"epochs": 2, "patience": 0, "tracker": "none", "compile": False})
-    small = Context(config, context.task, context.prep, context.data, _few(context, context.train), _few(context, context.val))
+    small = Context(
+        config, context.task, context.prep, context.data, _few(context, context.train), _few(context, context.val)
+    )
     with tempfile.TemporaryDirectory() as folder:
         runs = [_run(project, small, Path(folder) / name) for name in ("first", "second")]
         resumed = _resume(project, small, Path(folder) / "first", Path(folder) / "resumed")
@@ -91,7 +93,7 @@ def _same(check: str, one: tuple[nn.Module, Progress], other: tuple[nn.Module, P
 
 
 def lr_as_planned(config: Config, progress: Progress, steps: int) -> CheckResult:
-    """The rate at the end of each epoch against the plan over `steps`, give or take a quarter of an epoch: the number of
+    """The learning rate at the end of each epoch against the plan over `steps`, give or take a quarter of an epoch: the number of
     batches varies where whole queries are packed anew in each epoch."""
     per_epoch = progress.step / max(progress.epoch, 1)
 
@@ -107,7 +109,7 @@ def lr_as_planned(config: Config, progress: Progress, steps: int) -> CheckResult
     shown = apart[:3] or range(min(3, progress.epoch))
     return check_result(
         "lr as planned",
-        "rates at the ends of epochs: " + ", ".join(f"{actual[e]:.2e} ({e})" for e in shown),
+        "lr at the ends of epochs: " + ", ".join(f"{actual[e]:.2e} ({e})" for e in shown),
         fail=bool(apart) and config.schedule != "plateau",
         evidence={"planned": planned, "actual": actual},
         plan=", ".join(f"{planned[e]:.2e} ({e})" for e in shown),
@@ -160,5 +162,8 @@ def _watch_modes(small: Context, model: nn.Module) -> CheckResult:
         )
     )
     return check_result(
-        "evaluation mode", observed, fail=any(modes) or not model.training or not stable, why="mode" if stable else "inputs"
+        "evaluation mode",
+        observed,
+        fail=any(modes) or not model.training or not stable,
+        why="mode" if stable else "inputs",
     )

@@ -124,7 +124,7 @@ def _alike(low: np.ndarray, high: np.ndarray, shifted: bool = True) -> bool:
 
 
 def spellings(config: Config, data: Data) -> CheckResult:
-    """Categories that are one once capitals, accents, blanks and punctuation are set aside: "New York", "new-york "."""
+    """Categories that are one once capitals, accents, blanks and punctuation are ignored: "New York", "new-york "."""
     found: dict[str, list[str]] = {}
     rows = 0
     for name in data.columns("categorical", "ordinal"):

@@ -26,8 +26,8 @@ from ..errors import UserError
 from . import ledger
 from .files import read_json, to_json, write_atomic
 from .overlap import share_known, share_of_copies, sketch
-from .splits import hashed, read_manifest, split_hash
 from .project import Project, environment, git
+from .splits import hashed, read_manifest, split_hash
 
 LOCK = "TEST_ACCESS.json"
 STRAY = 0.02  # share of test rows that may have been seen: the most that the 1-2 % rule lets pass

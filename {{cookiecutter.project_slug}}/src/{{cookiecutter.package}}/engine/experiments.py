@@ -84,7 +84,12 @@ def begin(project: Project, wanted: str = "", hypothesis: str = "", allow_multip
             f"this run changes {len(changed)} settings against {parent['id']}: {words}",
             '; change one at a time, or say why they belong together: --allow-multiple "why"',
         )
-    return {"parent": parent["id"] if parent else "", "changed": changed, "hypothesis": hypothesis, "allow_multiple": allow_multiple}
+    return {
+        "parent": parent["id"] if parent else "",
+        "changed": changed,
+        "hypothesis": hypothesis,
+        "allow_multiple": allow_multiple,
+    }
 
 
 def repeats(runs: list[dict[str, Any]], config: dict[str, Any]) -> dict[int, dict[str, Any]]:

@@ -32,9 +32,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}; free some space or fix the permissions"
-        ) from None
+        raise UserError(f"{path} cannot be written: {error.strerror}; free some space or fix the permissions") from None
     sync_folder(path.parent)
 
 

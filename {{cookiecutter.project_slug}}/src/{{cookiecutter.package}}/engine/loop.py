@@ -18,18 +18,18 @@ from ..config import Config
 from ..errors import Stopped, UserError
 from ..task import Batch, Data, Examples
 from . import checkpoint, metrics, stop
+from .distributed import SINGLE, Distributed
 from .losses import Loss, make_loss
 from .memory import freed_kept
 from .nonfinite import NonFinite, tolerated
-from .optim import make_optimizer, lr_factor, set_lr
-from .splits import together
+from .optim import lr_factor, make_optimizer, set_lr
 from .project import Project, Run
 from .resume import STARTED, Progress, restore, save_best, save_last, started
 from .seed import generator, seed_everything
+from .splits import together
+from .step_monitor import StepMonitor
 from .terminal import Bar
 from .track import make_tracker
-from .step_monitor import StepMonitor
-from .distributed import SINGLE, Distributed
 
 CURVED = 2_000  # validation examples whose loss is kept for every epoch
 SAVE_SECONDS = 600.0  # `last` is also saved this often inside an epoch: what a crash can cost
@@ -143,7 +143,9 @@ def step(
         parts.append(part.detach())
     observe()
     total_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    *sums, norm = torch.stack([*distributed.all_reduce(parts), distributed.full_tensor(total_norm)]).tolist()  # the one wait for the device
+    *sums, norm = torch.stack(
+        [*distributed.all_reduce(parts), distributed.full_tensor(total_norm)]
+    ).tolist()  # the one wait for the device
     if not math.isfinite(sum(sums) + norm):
         what = f"the gradient norm is {norm} and the loss {sum(sums) / examples}"
         raise NonFinite(what, distributed.all_gather(batches))

@@ -276,12 +276,18 @@ def _trials(metric: str, prediction: np.ndarray, y: np.ndarray) -> int:
         return len(y)
     if metric in ("f1", "average_precision", "recall") and int(y.max()) < 2:
         return max(int((y == 1).sum()), 1)
-    return max(int((prediction == 1).sum()), 1) if metric == "precision" else int(np.unique(y, return_counts=True)[1].min())
+    return (
+        max(int((prediction == 1).sum()), 1)
+        if metric == "precision"
+        else int(np.unique(y, return_counts=True)[1].min())
+    )
 
 
 def costs(config: Config, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Declared cost of each decision [n]."""
-    return np.where(prediction > truth, config.cost_false_positive, np.where(prediction < truth, config.cost_false_negative, 0.0))
+    return np.where(
+        prediction > truth, config.cost_false_positive, np.where(prediction < truth, config.cost_false_negative, 0.0)
+    )
 
 
 def _mean(each: np.ndarray) -> Weighted:

@@ -20,8 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from ..config import Config
 from ..errors import UserError
 from ..task import Batch, Examples, Task
-from .seed import generator
 from .distributed import NOTHING, Distributed
+from .seed import generator
 
 PATIENCE = timedelta(minutes=30)  # that a process waits for another: for the first to read its data, mostly
 LOST = ("gloo", "NCCL", "onnection", "Broken pipe", "imed out", "TCPStore")  # in messages about a process that is gone

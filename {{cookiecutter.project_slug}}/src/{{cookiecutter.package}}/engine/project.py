@@ -30,10 +30,10 @@ from ..config import GROUPS, Config, make_config
 from ..errors import UserError
 from ..task import Data, Task
 from . import ledger
+from .distributed import SINGLE, Distributed
 from .files import read_json, to_json, write_atomic
 from .target import without_classes
 from .terminal import say
-from .distributed import SINGLE, Distributed
 
 LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", "scikit-learn", "lightgbm", "pydantic")
 

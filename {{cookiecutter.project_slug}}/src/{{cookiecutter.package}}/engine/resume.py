@@ -53,7 +53,10 @@ def save_last(
 ) -> None:
     """Write everything needed to go on from here, with any number of processes."""
     distributed = project.distributed
-    weights, adapted = distributed.full_tensor(project.task.state(model)), distributed.full_tensor(optimizer.state_dict())
+    weights, adapted = (
+        distributed.full_tensor(project.task.state(model)),
+        distributed.full_tensor(optimizer.state_dict()),
+    )
     if distributed.first:
         losses = torch.stack(progress.losses) if progress.losses else torch.empty(0)
         state = {"optimizer": adapted, "rng": rng_state(), "monitor": monitor.state(), "losses": losses}

@@ -32,7 +32,7 @@ FITTED = 1_000  # training images that color mean and spread are measured on whe
 
 
 def load(config: Config, root: Path) -> Data:
-    """Find the images, look at every file, and set aside rows without a target, files of another kind and, if so asked,
+    """Find the images, look at every file, and leave out rows without a target, files of another kind and, if so asked,
     broken images."""
     path = root / config.data
     table = given.read(config, root, lambda place: listed(config, place))
@@ -51,8 +51,8 @@ def load(config: Config, root: Path) -> Data:
         )
     problem = frame["file_problem"]
     unusable = problem != "" if config.corrupt == "drop" else problem == OTHER
-    aside = frame[config.target].is_null() | unusable
-    labeled, unlabeled = frame.filter(~aside), frame.filter(aside)
+    left_out = frame[config.target].is_null() | unusable
+    labeled, unlabeled = frame.filter(~left_out), frame.filter(left_out)
     if path.is_dir():
         refuse_lost(config, frame, labeled)
     if config.duplicates == "drop":

@@ -93,7 +93,7 @@ def set_trainable(config: Config, model: nn.Module, epoch: int) -> None:
 
 
 def rate_scale(config: Config, name: str) -> float:
-    """On pretrained weights ten times the rate for the head, and `layer_decay` once for each stage between this one and the head."""
+    """On pretrained weights ten times the learning rate for the head, and `layer_decay` once for each stage between this one and the head."""
     if config.weights == "none":
         return 1.0
     return FAST if name.startswith("head.") else config.layer_decay ** (stages(config.backbone) - depth(name))

@@ -123,7 +123,12 @@ def scan(paths: pl.Series, runs: Path) -> pl.DataFrame:
 def _remembered(cache: Path) -> Seen:
     kept = {name: kind for name, kind in COLUMNS.items() if name not in ("path", "bytes")}
     try:
-        known = pl.read_parquet(cache, columns=list(kept)).cast(pl.Schema(kept)).drop_nulls().filter(pl.col("problem") == "")
+        known = (
+            pl.read_parquet(cache, columns=list(kept))
+            .cast(pl.Schema(kept))
+            .drop_nulls()
+            .filter(pl.col("problem") == "")
+        )
     except (OSError, pl.exceptions.PolarsError):
         return {}
     return {digest: facts for digest, *facts in known.iter_rows()}

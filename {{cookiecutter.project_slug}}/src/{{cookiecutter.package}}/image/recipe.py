@@ -37,7 +37,9 @@ Backbone = Literal[
 class Config(shared.Config):
     """Settings of image projects, beside the shared ones. The first six are shared settings with the defaults of fine-tuning."""
 
-    modality: str = setting("image", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
+    modality: str = setting(
+        "image", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$"
+    )
     data: str = setting(
         "data/images", "data", "A folder with one folder a class, or a table of paths and labels", min_length=1
     )
@@ -48,7 +50,9 @@ class Config(shared.Config):
     batch_size: int = setting(32, "loop", "Examples per forward pass; BatchNorm needs 16 and more", ge=1)
     patience: int = setting(5, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
 
-    image: str = setting("path", "data", "Table of paths: the column that holds them, relative to the table", min_length=1)
+    image: str = setting(
+        "path", "data", "Table of paths: the column that holds them, relative to the table", min_length=1
+    )
     corrupt: Literal["stop", "drop"] = setting(
         "stop", "data", "Images that cannot be decoded: stop before training, or leave those rows out"
     )
@@ -193,7 +197,9 @@ class Image(Task):
 
         return explain(prep, model, batch, row)
 
-    def validate_rows(self, config: Config, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    def validate_rows(
+        self, config: Config, prep: dict[str, Any], frame: pl.DataFrame
+    ) -> tuple[pl.DataFrame, list[str]]:
         from .data import validate_rows
 
         return validate_rows(prep, frame)
@@ -203,7 +209,9 @@ class Image(Task):
 
         return monitored_features(prep, frame)
 
-    def prepare_export(self, config: Config, prep: dict[str, Any], model: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+    def prepare_export(
+        self, config: Config, prep: dict[str, Any], model: Any, folder: Path
+    ) -> tuple[Any, dict[str, Any]]:
         if model is None and config.weights != "none":
             raise UserError(
                 "a linear model on frozen features needs the hub's weights and cannot be packed; export a network"

@@ -337,7 +337,11 @@ def test_blank_images_formats_and_shapes(project: Path) -> None:
         Picture.open(file).convert("CMYK").save(file.with_suffix(".jpg"))
         file.unlink()
     told = found(project)["informative file format"]
-    assert told.verdict == "WARN" and "30 JPEG CMYK" in told.observed and "CMYK and the like are converted" in told.observed
+    assert (
+        told.verdict == "WARN"
+        and "30 JPEG CMYK" in told.observed
+        and "CMYK and the like are converted" in told.observed
+    )
     for file in sorted(folder.rglob("*.*")):
         wide = Picture.open(file).convert("RGB").resize((80, 20))
         file.unlink()
@@ -605,7 +609,7 @@ def test_an_unreachable_hub_is_one_sentence_with_three_ways_on(
 
 
 def test_a_random_resnet_starts_with_all_its_branches(project: Path) -> None:
-    """Zero gammas would keep them out: under Adam they grow by no more than the rate a step."""
+    """Zero gammas would keep them out: under Adam they grow by no more than the learning rate a step."""
     network, _ = load_backbone(config_of(project, backbone="resnet50", weights="none"))
     gammas = [m.weight for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(gammas) == 53 and all(bool((gamma == 1).all()) for gamma in gammas)
@@ -696,7 +700,9 @@ def test_checks_before_training_green_and_red(project: Path, trained: Path, monk
     with monkeypatch.context() as patch:  # outside training the loader gives other colors
         patch.setattr(augment, "plain", dimmed)
         other = checks.pixels_fit(prep, {"train": part, "val": part})
-    assert other.verdict == "FAIL" and other.causes[0].group == "preprocessing" and "100% read otherwise" in other.observed
+    assert (
+        other.verdict == "FAIL" and other.causes[0].group == "preprocessing" and "100% read otherwise" in other.observed
+    )
     same = replace(part, stored=part.stored[:1].repeat(20, 1, 1, 1))  # type: ignore[index]
     assert checks.pixels_fit(prep, {"train": part, "val": same}).verdict == "FAIL"
     full = config_of(project)
@@ -734,7 +740,10 @@ def test_the_steps_run_end_to_end(
     worst = json.loads((run / "worst.json").read_text())
     assert np.array(worst[0]["shown"]["image"]).shape == (SIDE, SIDE, 3)
     assert np.array(worst[0]["explained"]["saliency"]).shape == (SIDE, SIDE)
-    assert main(["evaluate", *settings, "--force", "the checks have their own test"]) == 0 and main(["report", *settings]) == 0
+    assert (
+        main(["evaluate", *settings, "--force", "the checks have their own test"]) == 0
+        and main(["report", *settings]) == 0
+    )
     assert "data:image/png" in (project / "report.html").read_text()
     config, prep, _ = prepared(project, corrupt="drop", weights=str(run), size=0, adapt="frozen")
     learned = backbone_of(read_tensors(max(run.glob("checkpoints/best-*")) / "weights.safetensors"))
@@ -766,4 +775,6 @@ def test_a_network_that_takes_one_size_alone_is_tried_on_it(project: Path, monke
     monkeypatch.setattr(context, "PATIENCE", 0.0)
     assert context.affordable(whole, said.append) is whole and "minutes on this cpu" in said[0]
     monkeypatch.setattr(TASK, "model", lambda config, prep: nn.Linear(5, 1))
-    assert context.affordable(replace(whole), said.append).train is examples  # it takes no step at all: the checks say so
+    assert (
+        context.affordable(replace(whole), said.append).train is examples
+    )  # it takes no step at all: the checks say so

@@ -88,7 +88,7 @@ def test_a_link_to_nothing_a_pipe_and_a_device_are_named(project: Path) -> None:
         "lies/zeros.png: no plain file",
     ):
         assert words in said.observed
-    assert len(to_predict(folder)) == 34  # set aside when they are looked at, each with its reason
+    assert len(to_predict(folder)) == 34  # rejected when they are looked at, each with its reason
     frame = pl.DataFrame({"path": [str(folder / "gone.png"), str(folder / "pipe.png")]})
     assert TASK.validate_rows(config_of(project), {"image": "path"}, frame)[1] == [
         "is missing: a link to nothing",
@@ -160,7 +160,8 @@ def test_litter_is_passed_over_and_other_files_are_counted_and_named(project: Pa
     assert data.unlabeled["file_problem"].to_list() == [OTHER] * 31
     said = found(project)["readable images"]
     assert (
-        said.verdict == "PASS" and "31 files are of another kind and passed over, lies/000.xml among them" in said.observed
+        said.verdict == "PASS"
+        and "31 files are of another kind and passed over, lies/000.xml among them" in said.observed
     )
     (folder / "stands" / "README.TXT").write_bytes(PNG)  # whatever it is called, it is a picture
     assert len(paths(project)) == 61

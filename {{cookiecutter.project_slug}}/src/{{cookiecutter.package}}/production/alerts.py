@@ -1,4 +1,4 @@
-"""What the monitor says: one finding for each kind of trouble. FAIL is an alarm, WARN is worth a look."""
+"""What the monitor says: one finding for each kind of trouble. FAIL is an alert, WARN is worth a look."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def columns(lacking: list[str], n: int) -> CheckResult:
     )
 
 
-def set_aside(bad: int, total: int, why: tuple[str, ...]) -> CheckResult:
+def rejected(bad: int, total: int, why: tuple[str, ...]) -> CheckResult:
     """Rows that cannot be read."""
     told = f"; a row {'; a row '.join(why)}" if why else ""
     return check_result(
-        "rows set aside",
+        "rejected rows",
         f"{bad:,} of {total:,} rows cannot be read{told}",
         fail=bad > BAD * total,
         warn=bad > 0,
@@ -85,7 +85,7 @@ def of_tests(tests: list[dict[str, Any]], n: int, enough: int, rate: float, floo
 
 
 def _distributions(check: str, tests: list[dict[str, Any]], n: int, rate: float, floor: float) -> CheckResult:
-    red = sorted((one for one in tests if one["alarm"]), key=lambda one: -one["excess"])
+    red = sorted((one for one in tests if one["alert"]), key=lambda one: -one["excess"])
     named = ", ".join(
         f"{one['name']} (PSI {one['psi']:.3f}, {one['chance']:.3f} by chance, p {one['corrected']:.1g})"
         for one in red[:5]
@@ -100,8 +100,8 @@ def _distributions(check: str, tests: list[dict[str, Any]], n: int, rate: float,
 
 
 def _shares(check: str, tests: list[dict[str, Any]], rate: float) -> CheckResult:
-    """Alarm where a share has grown; a note where something came that training never had."""
-    red = sorted((one for one in tests if one["alarm"]), key=lambda one: -one["excess"])
+    """Alert where a share has grown; a note where something came that training never had."""
+    red = sorted((one for one in tests if one["alert"]), key=lambda one: -one["excess"])
     new = [one for one in tests if not one["then"] and one["now"]]
     named = ", ".join(
         f"{one['name']} ({one['then']:.1%} -> {one['now']:.1%}{_values(one)})" for one in (red or new)[:5]
@@ -146,7 +146,7 @@ def label_texts(package: Package, labels: list[Any]) -> pl.Series:
 def performance(package: Package, labeled: pl.DataFrame | None, mature: float) -> CheckResult:
     """The metric on rows whose label has come, against what the export promised.
 
-    A drop beyond 2.6 standard errors of both is an alarm. Labels that come for few rows may be of the easy or the bad ones.
+    A drop beyond 2.6 standard errors of both is an alert. Labels that come for few rows may be of the easy or the bad ones.
     """
     check, metric = "live performance", package.manifest["metric"]
     if labeled is None or not len(labeled) or package.manifest["task"] == "ranking":

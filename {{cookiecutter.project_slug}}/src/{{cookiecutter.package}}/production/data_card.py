@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.splits import read_manifest
 from ..engine.project import Project
+from ..engine.splits import read_manifest
 from .model_card import plain
 
 Record = dict[str, Any]
@@ -30,10 +30,10 @@ def data_card(project: Project) -> str:
 def _what(project: Project) -> str:
     data = project.data
     unlabeled = 0 if data.unlabeled is None else len(data.unlabeled)
-    aside = f"; {unlabeled:,} more have no target and were set aside" if unlabeled else ""
+    left_out = f"; {unlabeled:,} more have no target and were rejected" if unlabeled else ""
     return (
         f"`{project.config.data}`, sha256 {data.sha256}: {len(data):,} rows with the target `{data.target}`"
-        f" (task: {project.config.task}){aside}."
+        f" (task: {project.config.task}){left_out}."
     )
 
 

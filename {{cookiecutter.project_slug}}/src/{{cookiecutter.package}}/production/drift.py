@@ -17,7 +17,7 @@ from scipy import stats
 from ..engine.target import as_text, counted
 
 BINS = 10
-SHARE = 0.01  # a share (missing, new categories) that grows by less is no alarm
+SHARE = 0.01  # a share (missing, new categories) that grows by less is no alert
 FEW = 5.0  # expected rows below which the values of a category are counted together
 
 Measured = dict[str, Any]
@@ -154,9 +154,9 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def judge(found: list[Measured], rate: float, floor: float) -> list[Measured]:
-    """Each test with its corrected p and whether it is an alarm. Shares that cannot have grown are not counted as tests."""
+    """Each test with its corrected p and whether it is an alert. Shares that cannot have grown are not counted as tests."""
     tests = [one for one in found if one["test"] == "distribution" or one["now"] > 0]
     for one, p in zip(tests, holm([one["p"] for one in tests]), strict=True):
         least = floor if one["test"] == "distribution" else SHARE
-        one |= {"corrected": float(p), "alarm": bool(p < rate and one["excess"] > least)}
+        one |= {"corrected": float(p), "alert": bool(p < rate and one["excess"] > least)}
     return tests

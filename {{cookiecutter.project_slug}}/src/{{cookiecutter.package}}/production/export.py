@@ -16,15 +16,15 @@ import numpy as np
 from ..checks.check_result import CheckResult, check_result
 from ..engine import calibration, decisions, metrics
 from ..engine.files import sha256, sync_folder, to_json, write_atomic
-from ..engine.fitted import Fitted, load_fitted, load_competitor
-from ..engine.splits import MANIFEST as SPLIT
-from ..engine.splits import splits, read_manifest, split_hash
+from ..engine.fitted import Fitted, load_competitor, load_fitted
 from ..engine.project import Project, Run, environment
+from ..engine.splits import MANIFEST as SPLIT
+from ..engine.splits import read_manifest, split_hash, splits
 from ..engine.target import any_null
 from ..errors import UserError
 from ..steps.evaluate import choose
 from ..task import Data
-from . import model_card, data_card, model, reference, registry, schema
+from . import data_card, model, model_card, reference, registry, schema
 
 GOLDEN = 16  # validation rows whose outputs are pinned; half of them with missing values where there are such
 
@@ -205,7 +205,9 @@ def temperature_and_threshold(source: Source) -> tuple[float, float | None]:
     temperature = calibration.temperature(config, prep, source.outputs, truth)
     if config.task != "binary":
         return temperature, None
-    return temperature, decisions.threshold(config, metrics.class_probabilities(source.outputs / temperature)[:, 1], truth)
+    return temperature, decisions.threshold(
+        config, metrics.class_probabilities(source.outputs / temperature)[:, 1], truth
+    )
 
 
 def golden(fitted: Fitted, columns: list[schema.Column], val: Data, folder: Path) -> dict[str, Any]:

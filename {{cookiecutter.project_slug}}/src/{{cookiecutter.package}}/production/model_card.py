@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..engine.splits import read_manifest
 from ..engine.project import Project
+from ..engine.splits import read_manifest
 
 Record = dict[str, Any]
 

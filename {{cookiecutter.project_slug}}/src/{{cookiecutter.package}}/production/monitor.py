@@ -1,9 +1,9 @@
 """`recipe monitor`: do today's rows and answers still look like training, and are the answers still right?
 
-It reads the prediction log of the last hours, or a file. Everything it alarms on is declared: the chance of a false alarm
+It reads the prediction log of the last hours, or a file. Everything it alerts on is declared: the chance of a false alarm
 of a whole run (--rate), the smallest drift that counts (--floor), the hours of the window, how old an answer is when its label
 has come (--mature: the window of labels is as long, and ends that many days ago).
-Exit status 1 is an alarm; monitor/ holds the page and the numbers. For cron:
+Exit status 1 is an alert; monitor/ holds the page and the numbers. For cron:
 
     17 * * * *  cd /path/to/project && .venv/bin/recipe monitor --quiet --webhook https://example.org/hook
 """
@@ -55,12 +55,12 @@ class Window:
     watched: pl.DataFrame
     answers: pl.DataFrame  # prediction and, for classes, probability; or the value
     labeled: pl.DataFrame | None = None  # columns answer (JSON) and label
-    aside: tuple[int, int] = (0, 0)  # rows that could not be read, of how many
+    rejected: tuple[int, int] = (0, 0)  # rows that could not be read, of how many
     examples: tuple[str, ...] = ()  # why
 
 
 def command(project: Project, args: argparse.Namespace) -> int:
-    """Measure, judge, write the page, tell the webhook. Exit status 1 on an alarm."""
+    """Measure, judge, write the page, tell the webhook. Exit status 1 on an alert."""
     limits = thresholds(args)
     if args.webhook and not args.webhook.startswith(("http://", "https://")):
         raise UserError(f"--webhook {args.webhook!r} is no http address")
@@ -73,7 +73,7 @@ def command(project: Project, args: argparse.Namespace) -> int:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": package.version,
         "source": args.of or str(log_path(project, args)),
-        "alarm": bool(red),
+        "alert": bool(red),
         "red": red,
         "thresholds": asdict(limits),
         "findings": [one.record() for one in found],
@@ -87,9 +87,9 @@ def command(project: Project, args: argparse.Namespace) -> int:
         tell(
             project,
             args.webhook,
-            {key: content[key] for key in ("at", "version", "source", "alarm", "red", "findings")},
+            {key: content[key] for key in ("at", "version", "source", "alert", "red", "findings")},
         )
-    project.say(f"monitor: {'ALARM: ' + ', '.join(red) if red else 'quiet'} -> {folder / 'monitor.html'}")
+    project.say(f"monitor: {'ALERT: ' + ', '.join(red) if red else 'quiet'} -> {folder / 'monitor.html'}")
     return int(bool(red))
 
 
@@ -97,7 +97,7 @@ def thresholds(args: argparse.Namespace) -> Thresholds:
     """The declared thresholds: the flags where they are given, else the defaults."""
     given = {name: getattr(args, name) for name in ("rate", "floor", "hours", "mature") if getattr(args, name)}
     if given.get("rate", 0.05) >= 1:
-        raise UserError(f"--rate {args.rate} must be a chance below 1, such as 0.05")
+        raise UserError(f"--rate {args.rate} must be a probability below 1, such as 0.05")
     return Thresholds(**given)
 
 
@@ -118,7 +118,7 @@ def measure(
         if lacking:
             return found, []
         window = of_file(package, source)
-        found.append(alerts.set_aside(*window.aside, window.examples))
+        found.append(alerts.rejected(*window.rejected, window.examples))
     else:
         path = log_path(project, args)
         now = time.time()
@@ -176,7 +176,7 @@ def of_log(package: Package, path: Path, limits: Thresholds, labels: str) -> Win
 
 
 def tell(project: Project, url: str, content: dict[str, Any]) -> None:
-    """Post the alarm. A webhook that does not answer is said, and changes nothing: the exit status is the alarm."""
+    """Post the alert. A webhook that does not answer is said, and changes nothing: the exit status is the alert."""
     request = urllib.request.Request(url, to_json(content).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=10):

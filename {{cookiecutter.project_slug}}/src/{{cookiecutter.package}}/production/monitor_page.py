@@ -1,4 +1,4 @@
-"""The monitor's page: the alarms, then every test, then what drifted most, drawn beside training."""
+"""The monitor's page: the alerts, then every test, then what drifted most, drawn beside training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 10  # values of a category that are listed
 def page(content: dict[str, Any], found: Sequence[CheckResult]) -> str:
     """The whole page as HTML."""
     order = {"FAIL": 0, "WARN": 1, "PASS": 2, "NOT APPLICABLE": 3}
-    red = f"Alarm: {', '.join(content['red'])}" if content["alarm"] else "Quiet: nothing beyond the declared thresholds"
+    red = f"Alert: {', '.join(content['red'])}" if content["alert"] else "Quiet: nothing beyond the declared thresholds"
     limits = content["thresholds"]
     told = [one.record() for one in sorted(found, key=lambda one: order[one.verdict])]
     declared = (
@@ -26,7 +26,7 @@ def page(content: dict[str, Any], found: Sequence[CheckResult]) -> str:
         f" {limits['hours']:g} hours of the log; where labels are compared, as many hours, {limits['mature']:g} days ago."
     )
     shapes = [one for one in content["tests"] if one["test"] == "distribution"]
-    shapes = sorted(shapes, key=lambda one: (not one["alarm"], -one["excess"]))
+    shapes = sorted(shapes, key=lambda one: (not one["alert"], -one["excess"]))
     sections = [
         section("What was found", declared, findings=told),
         _tests(content["tests"]),
@@ -39,13 +39,13 @@ def page(content: dict[str, Any], found: Sequence[CheckResult]) -> str:
 
 
 def _tests(tests: list[dict[str, Any]]) -> Section:
-    head = ["quantity", "what", "alarm", "p, corrected", "PSI", "PSI by chance", "KL", "training", "now"]
-    ordered = sorted(tests, key=lambda one: (not one["alarm"], one["corrected"]))
+    head = ["quantity", "what", "alert", "p, corrected", "PSI", "PSI by chance", "KL", "training", "now"]
+    ordered = sorted(tests, key=lambda one: (not one["alert"], one["corrected"]))
     return section("Every test", tables=[table("Quantities against training", head, [_row(one) for one in ordered])])
 
 
 def _row(one: dict[str, Any]) -> list[Any]:
-    flag = "FAIL" if one["alarm"] else "PASS"
+    flag = "FAIL" if one["alert"] else "PASS"
     if one["test"] != "distribution":
         return [
             one["name"],

@@ -32,31 +32,31 @@ Write = Callable[[list[dict[str, Any]]], None]
 
 @dataclass
 class Count:
-    """Rows that were answered and rows that were set aside."""
+    """Rows that were answered and rows that were rejected."""
 
     answered: int = 0
-    aside: int = 0
+    rejected: int = 0
 
 
 def command(project: Project, args: argparse.Namespace) -> int:
-    """Answer every row of the file. Exit status 1 when some were set aside, so that a script notices."""
+    """Answer every row of the file. Exit status 1 when some were rejected, so that a script notices."""
     if not args.of:
         raise UserError("name what to predict: recipe predict FILE (CSV, JSONL, Parquet, or a folder of images)")
     source = Path(args.of)
     package = load(project.task, chosen(project, args.model), project.config.device)
     target = Path(args.out) if args.out else default_output(source, project.root / project.config.data)
     refuse(source, target, package)
-    aside = target.with_name(f"{target.stem}.aside.jsonl")
+    rejected = target.with_name(f"{target.stem}.rejected.jsonl")
     before = time.monotonic()
-    count = predict(package, source, target, aside, project.say)
+    count = predict(package, source, target, rejected, project.say)
     seconds = time.monotonic() - before
-    total = count.answered + count.aside
+    total = count.answered + count.rejected
     project.say(
         f"predict: {package.version} answered {count.answered:,} of {total:,} rows in {seconds:.1f} s -> {target}"
     )
-    if count.aside:
-        project.say(f"predict: {count.aside:,} rows were set aside, each with its reason -> {aside}")
-    return int(count.aside > 0)
+    if count.rejected:
+        project.say(f"predict: {count.rejected:,} rows were rejected, each with its reason -> {rejected}")
+    return int(count.rejected > 0)
 
 
 def default_output(source: Path, data: Path) -> Path:
@@ -91,25 +91,25 @@ def answer_columns(package: Package) -> list[str]:
     return ["prediction", *(f"probability of {name}" for name in package.manifest["classes"]), "model_version"]
 
 
-def predict(package: Package, source: Path, target: Path, aside: Path, say: Callable[[str], None]) -> Count:
-    """Every row of `source` goes to `target` or to `aside`. Both are whole or absent; no `aside` when it would be empty."""
+def predict(package: Package, source: Path, target: Path, rejected: Path, say: Callable[[str], None]) -> Count:
+    """Every row of `source` goes to `target` or to `rejected`. Both are whole or absent; no `rejected` when it would be empty."""
     count, told, met = Count(), time.monotonic(), Lines()
-    with written(target, types(source)) as write, written(aside) as put_aside:
+    with written(target, types(source)) as write, written(rejected) as reject:
         for chunk in read_rows(source, package.columns, met):
             good, bad = answered(package, source, chunk)
             if good:
                 write(good)
             if bad:
-                put_aside(bad)
-            count.answered, count.aside = count.answered + len(good), count.aside + len(bad)
+                reject(bad)
+            count.answered, count.rejected = count.answered + len(good), count.rejected + len(bad)
             if time.monotonic() - told > PROGRESS:
                 told = time.monotonic()
-                say(f"  {count.answered + count.aside:,} rows")
+                say(f"  {count.answered + count.rejected:,} rows")
     if met.header:
         say(f"  the header occurs again in line {', '.join(map(str, met.header[:5]))} and was passed over")
-    if not count.aside:
-        aside.unlink(missing_ok=True)
-    if not count.answered and not count.aside:
+    if not count.rejected:
+        rejected.unlink(missing_ok=True)
+    if not count.answered and not count.rejected:
         target.unlink(missing_ok=True)
         raise UserError(f"{source} holds no rows")
     return count

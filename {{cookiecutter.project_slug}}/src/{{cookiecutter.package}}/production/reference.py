@@ -21,7 +21,7 @@ Statistics = dict[str, Any]
 def of_training(package: Package, train: Data, val: Data, outputs: np.ndarray) -> dict[str, Any]:
     """Statistics of the training part for each watched column, and of the answers on validation.
 
-    Validation also says how often a value comes that training never observed, which is no alarm by itself.
+    Validation also says how often a value comes that training never observed, which is no alert by itself.
     """
     seen, later = (watched(package, part) for part in (train, val))
     columns = {name: describe(seen[name]) for name in seen.columns}

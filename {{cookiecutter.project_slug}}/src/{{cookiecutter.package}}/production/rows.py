@@ -81,7 +81,7 @@ def _require(path: Path, columns: Sequence[Column], there: Sequence[str]) -> Non
 
 
 def _csv(path: Path, columns: Sequence[Column], met: Lines) -> Iterator[Row]:
-    """Cells as they are written; only a decimal comma becomes a point. A row that is too short or too long is set aside."""
+    """Cells as they are written; only a decimal comma becomes a point. A row that is too short or too long is rejected."""
     dialect = sniff(path)
     _require(path, columns, dialect.names)
     commas = [c["name"] for c in columns if c["kind"] in ("number", "integer") and dialect.decimal == ","]
@@ -125,7 +125,7 @@ def _folder(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
 
 
 def _checked(row: Row) -> Row:
-    """The row, or the same one set aside where it holds bytes that are no text."""
+    """The row, or the same one rejected where it holds bytes that are no text."""
     if row.values is None or all(is_text(v) for v in row.values.values() if isinstance(v, str)):
         return row
     shown = {

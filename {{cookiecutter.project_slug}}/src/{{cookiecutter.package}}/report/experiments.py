@@ -143,11 +143,15 @@ def tuning_plots(result: dict[str, Any]) -> list[str]:
             axes = Axes(setting, metric, log_x=all(x > 0 for x in cloud[0]))
             drawn.append(plots.points(f"Tuning: {stage}, {setting}", cloud, axes))
     finalists = {f"run {row['run'][:4]}": row for row in result["finalists"]}
-    note = f"Difference to the settings it started from over {len(result['seeds'])} paired seeds; the dashed line is none."
+    note = (
+        f"Difference to the settings it started from over {len(result['seeds'])} paired seeds; the dashed line is none."
+    )
     return [*drawn, grids.intervals("Tuning: the finalists", finalists, metric, line=0.0, note=note)]
 
 
 def finalists_table(result: dict[str, Any]) -> Table | None:
     """The settings of each finalist, and what they gained under paired seeds."""
-    rows = [[row["run"], words(row["settings"]), fixed(interval(row, "+")), row["verdict"]] for row in result["finalists"]]
+    rows = [
+        [row["run"], words(row["settings"]), fixed(interval(row, "+")), row["verdict"]] for row in result["finalists"]
+    ]
     return table("Finalists of the tuning", ["run", "settings", f"{result['metric']} gained", "verdict"], rows)

@@ -26,7 +26,9 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     for name, off in parts.items():
         record = train.repeat(project, args, run, seeds, **{name: off})
         difference = experiments.compare(project, record, base, prep)
-        rows.append({"setting": name, "from": getattr(project.config, name), "to": off, "run": record["id"], **difference})
+        rows.append(
+            {"setting": name, "from": getattr(project.config, name), "to": off, "run": record["id"], **difference}
+        )
     metric = project.config.resolved_metric
     run.result |= {"metric": metric, "base": base["id"], "seeds": list(seeds), "removed": rows}
     project.say(table(metric, rows))

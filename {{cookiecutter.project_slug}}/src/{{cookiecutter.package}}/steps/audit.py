@@ -10,8 +10,8 @@ from ..checks import data as columns
 from ..checks import duplicates, identifiers, labels, leakage, reading, review, target_leaks, units, values
 from ..checks.check_result import CheckResult, check_result
 from ..checks.independence import undeclared_parts, who_and_when
-from ..engine.splits import MANIFEST, outside_test
 from ..engine.project import Project, Run
+from ..engine.splits import MANIFEST, outside_test
 from ..errors import UserError
 from ..task import Data
 

@@ -14,8 +14,8 @@ from ..config import Config
 from ..engine import metrics
 from ..engine.fitted import MODEL, weights_hash
 from ..engine.loop import truth_of
-from ..engine.splits import splits
 from ..engine.project import Project, Run
+from ..engine.splits import splits
 from ..errors import UserError
 from ..task import Baseline
 

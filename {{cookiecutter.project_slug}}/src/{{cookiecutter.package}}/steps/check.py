@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..checks import leak_probes, gradients, inputs, lint, loader, loop, loss, network, trial_runs, pipeline
-from ..checks.context import Context, affordable
+from ..checks import gradients, inputs, leak_probes, lint, loader, loop, loss, network, pipeline, trial_runs
 from ..checks.check_result import CheckResult, check_result
-from ..engine.splits import splits
+from ..checks.context import Context, affordable
 from ..engine.project import Project, Run
+from ..engine.splits import splits
 from ..task import Batch
 
 CHECKS: tuple[Callable[[Context], CheckResult | list[CheckResult]], ...] = (
@@ -104,4 +104,6 @@ def guarded(check: Callable[..., CheckResult | list[CheckResult]]) -> Callable[.
 def look(context: Context, rows: int = 8) -> list[dict[str, Any]]:
     """What the network sees: training examples of all classes, augmented as in training, decoded back from their tensors."""
     batch: Batch = next(iter(context.train.batches([context.rows(rows)], 0, augment=True)))
-    return [{"y": batch.y[i].tolist(), **context.task.show(context.prep, batch, i)} for i in range(min(rows, len(batch.y)))]
+    return [
+        {"y": batch.y[i].tolist(), **context.task.show(context.prep, batch, i)} for i in range(min(rows, len(batch.y)))
+    ]

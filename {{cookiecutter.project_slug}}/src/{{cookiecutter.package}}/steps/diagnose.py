@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks.diagnosis import Evidence, diagnose
 from ..checks.check_result import CheckResult
+from ..checks.diagnosis import Evidence, diagnose
 from ..config import make_config
 from ..engine import calibration, experiments, metrics
 from ..engine.files import read_json

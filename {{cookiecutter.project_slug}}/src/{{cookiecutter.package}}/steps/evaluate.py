@@ -18,12 +18,12 @@ from scipy.stats import norm
 from ..checks.check_result import CheckResult, check_result
 from ..checks.pipeline import test_apart
 from ..config import Config
-from ..engine import calibration, decisions, access, metrics
-from ..engine.slices import confusion, per_class, slices
-from ..engine.fitted import Fitted, load_fitted, load_competitor, weights_hash
+from ..engine import access, calibration, decisions, metrics
+from ..engine.fitted import Fitted, load_competitor, load_fitted, weights_hash
 from ..engine.loop import truth_of
-from ..engine.splits import PARTS, hidden, open_test, splits, read_manifest
 from ..engine.project import Project, Run
+from ..engine.slices import confusion, per_class, slices
+from ..engine.splits import PARTS, hidden, open_test, read_manifest, splits
 from ..errors import UserError
 from ..task import Data
 from .baseline import trivial
@@ -187,7 +187,9 @@ def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> C
     )
 
 
-def temperature_of_validation(project: Project, record: dict[str, Any], prep: dict[str, Any], temperature: float) -> CheckResult:
+def temperature_of_validation(
+    project: Project, record: dict[str, Any], prep: dict[str, Any], temperature: float
+) -> CheckResult:
     """The temperature in use against one fitted on the validation outputs that training wrote down: never on the test part."""
     outputs, y = (
         np.load(project.root / "runs" / record["id"] / f"{n}.npy", allow_pickle=False) for n in ("outputs", "y")

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks.context import Rows
 from ..checks.check_result import CheckResult, check_result
+from ..checks.context import Rows
 from ..config import LOWER_IS_BETTER, Config
 from ..engine import experiments, metrics
 from ..engine.nonfinite import NonFinite
-from ..engine.splits import splits
 from ..engine.project import Project, Run
 from ..engine.seed import generator
+from ..engine.splits import splits
 from ..errors import UserError
 from ..task import Examples
 from .train import score_of

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..checks.context import Context
 from ..checks.check_result import CheckResult, check_result
+from ..checks.context import Context
 from ..engine.loop import NonFinite, autocast, step
 from ..engine.optim import make_optimizer, set_lr
-from ..engine.splits import splits
 from ..engine.project import Project, Run
+from ..engine.splits import splits
 from ..task import Batch
 
 START, END, STEPS, SEEDS = 1e-7, 10.0, 120, 3
@@ -23,7 +23,7 @@ FEWER = 60  # steps for a large network, on fewer examples each: still seven a d
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Three seeds; each suggests a tenth of the rate with the lowest loss; the answer is their interval."""
+    """Three seeds; each suggests a tenth of the learning rate with the lowest loss; the answer is their interval."""
     data = splits(project)
     prep = project.task.prepare(project.config, data["train"])
     train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
@@ -74,7 +74,7 @@ def _loss(context: Context, model: nn.Module, probe: Batch) -> float:
 
 
 def agreement(lr: float, result: dict[str, Any]) -> CheckResult:
-    """Whether the seeds agree to a decade, and where the configured rate lies."""
+    """Whether the seeds agree to a decade, and where the configured learning rate lies."""
     low, high, suggestion = result["low"], result["high"], result["suggestion"]
     apart = math.log10(high / low)
     outside = lr > 10 * high or lr < low / 30

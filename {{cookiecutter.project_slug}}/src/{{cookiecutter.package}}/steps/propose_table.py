@@ -125,7 +125,7 @@ def _task(config: Config, target: pl.Series, query: str | None) -> Line:
     """The project's own task where the target allows it; else by the values of the target."""
     column, empty = target.drop_nulls(), target.null_count()
     values = column.n_unique()
-    note = f"; {empty:,} rows have none and are set aside" if empty else ""
+    note = f"; {empty:,} rows have none and are left out" if empty else ""
     if query:
         return Line("task", "ranking", f"the rows of one {query} are ranked by {target.name}{note}")
     number = column.dtype.is_numeric()

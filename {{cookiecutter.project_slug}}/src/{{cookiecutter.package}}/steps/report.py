@@ -11,11 +11,11 @@ from ..engine.files import read_json, write_atomic
 from ..engine.project import Project, Run
 from ..engine.track import publish
 from ..errors import UserError
-from ..report.run_tables import environment_section, findings_sections, ledger_section
 from ..report.examples import seen_section, worst_section
 from ..report.experiments import runs_section, studies_section
 from ..report.page import Section, render
 from ..report.records import Record, diagnoses, finished, notices, shown
+from ..report.run_tables import environment_section, findings_sections, ledger_section
 from ..report.scores import test_section, validation_section
 from ..report.training import training_section
 from ..report.verdict import verdict_lines

@@ -10,9 +10,9 @@ import polars as pl
 
 from ..config import Config
 from ..engine.files import write_atomic
-from ..engine.splits import splits
 from ..engine.project import Project
 from ..engine.recipe_file import to_toml
+from ..engine.splits import splits
 from ..errors import UserError
 from ..task import Data
 

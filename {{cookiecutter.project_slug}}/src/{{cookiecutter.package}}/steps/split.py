@@ -7,8 +7,8 @@ from typing import Any
 
 from ..checks import split as checks
 from ..checks.independence import independence
-from ..engine.splits import MANIFEST, PARTS, assign, manifest, read_manifest, split_hash, write_manifest
 from ..engine.project import Project, Run
+from ..engine.splits import MANIFEST, PARTS, assign, manifest, read_manifest, split_hash, write_manifest
 
 OPENED = "TEST_ACCESS.json"
 

@@ -20,10 +20,10 @@ from ..engine import experiments, metrics
 from ..engine.fitted import Fitted, weights_hash
 from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of, truth_of
 from ..engine.losses import make_loss
-from ..engine.splits import splits
 from ..engine.project import Project, Run, git
 from ..engine.resume import difference, started
 from ..engine.sharpness import sharpness
+from ..engine.splits import splits
 from ..engine.stop import alone
 from ..errors import Stopped, UserError
 from ..task import Batch, Examples

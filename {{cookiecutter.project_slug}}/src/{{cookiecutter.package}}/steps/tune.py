@@ -22,10 +22,10 @@ from ..engine import experiments
 from ..engine.files import read_json
 from ..engine.metrics import gain
 from ..engine.nonfinite import NonFinite
-from ..engine.splits import splits
 from ..engine.project import Project, Run
 from ..engine.resume import Progress
 from ..engine.secret import hidden
+from ..engine.splits import splits
 from ..engine.stop import alone
 from ..errors import UserError
 from . import train
@@ -40,7 +40,9 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Three stages of trials on train and validation, then the finalists against the present settings; never the test part."""
     if project.task.final_baseline(project.config):
-        raise UserError("tune searches the settings of the network, and the final model is none; set model to a network")
+        raise UserError(
+            "tune searches the settings of the network, and the final model is none; set model to a network"
+        )
     data = splits(project)
     prep = project.task.prepare(project.config, data["train"])
     examples = tuple(project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))

@@ -37,7 +37,7 @@ LARGEST = 3e38  # that a simple feature may be: trees read float32
 
 
 def load(config: Config, root: Path) -> Data:
-    """Read the file, give every column a role, and set rows without a target aside. Raises UserError for bad input."""
+    """Read the file, give every column a role, and leave out rows without a target. Raises UserError for bad input."""
     path = root / config.data
     if said := larger_than_memory(path):
         raise UserError(f"{path}: {said}; set sample_rows = 200_000 in recipe.toml, and it is read in pieces")

@@ -45,12 +45,12 @@ KINDS: dict[str, Any] = {"numeric": np.dtype(np.float32), "categorical": np.dtyp
 class Large(Data):
     """Rows of a Parquet file. frame: of all its rows here, only the columns that part and score them.
 
-    rows: positions in the file, int32 [n] where they can be. aside: positions of the rows without a target. most: rows of a sample.
+    rows: positions in the file, int32 [n] where they can be. left_out: positions of the rows without a target. most: rows of a sample.
     """
 
     path: Path
     rows: np.ndarray
-    aside: np.ndarray
+    left_out: np.ndarray
     most: int
     seed: int
 
@@ -76,8 +76,8 @@ class Large(Data):
 
     @cached_property
     def _sample(self) -> Data:
-        aside = pl.concat(pieces(self.path, self.kinds, drawn(self.aside, self))) if len(self.aside) else None
-        return replace(self.take(drawn(np.arange(len(self)), self)).read(), unlabeled=aside)
+        left_out = pl.concat(pieces(self.path, self.kinds, drawn(self.left_out, self))) if len(self.left_out) else None
+        return replace(self.take(drawn(np.arange(len(self)), self)).read(), unlabeled=left_out)
 
 
 def drawn(rows: np.ndarray, data: Large) -> np.ndarray:
@@ -129,7 +129,7 @@ def load(config: Config, root: Path) -> Large:
     frame, unlabeled = with_target(part, config.target)
     check_target(config, frame, path)
     width = np.int32 if part.height < 2**31 else np.int64
-    rows, aside = (np.flatnonzero(mask.to_numpy()).astype(width) for mask in (known, ~known))
+    rows, left_out = (np.flatnonzero(mask.to_numpy()).astype(width) for mask in (known, ~known))
     data = Large(
         frame,
         config.target,
@@ -139,7 +139,7 @@ def load(config: Config, root: Path) -> Large:
         kinds,
         path=path,
         rows=rows,
-        aside=aside,
+        left_out=left_out,
         most=config.sample_rows,
         seed=config.split_seed,
     )

@@ -22,11 +22,15 @@ class Config(shared.Config):
         "mlp", "model", "Final model: a network, or LightGBM through the same steps"
     )
     hidden: int = setting(128, "model", "Width of the hidden layers", ge=1, le=8192)
-    layers: int = setting(3, "model", "Linear layers, the last one included; beyond 5 rarely earns its keep", ge=2, le=5)
+    layers: int = setting(
+        3, "model", "Linear layers, the last one included; beyond 5 rarely earns its keep", ge=2, le=5
+    )
     dropout: float = setting(
         0.0, "model", "Dropout after each activation; only against overfitting (0.1-0.5)", off=0.0, ge=0, le=0.9
     )
-    norm: Literal["none", "layer", "batch"] = setting("none", "model", "Normalization before each activation", off="none")
+    norm: Literal["none", "layer", "batch"] = setting(
+        "none", "model", "Normalization before each activation", off="none"
+    )
     numeric_embedding: Literal["none", "piecewise"] = setting(
         "none", "model", "piecewise = each number as its position among quantile bins of the training part", off="none"
     )

@@ -24,8 +24,8 @@ from ..engine import loop
 from ..engine.files import read_json
 from ..engine.loop import fit, plan, predict
 from ..engine.overlap import row_hashes
-from ..engine.splits import assign, splits, write_manifest
 from ..engine.project import Project
+from ..engine.splits import assign, splits, write_manifest
 from ..engine.table import larger_than_memory
 from ..errors import Stopped, UserError
 from ..steps import audit, baseline, init
@@ -87,8 +87,8 @@ def test_the_same_rows_parts_and_preprocessing(both: tuple[Project, Project]) ->
         odd = np.array([9, 2, 400, 2])
         assert other.take(odd).read().frame.equals(part.take(odd).frame)
         assert TASK.prepare(pieces.config, other) == TASK.prepare(memory.config, part)
-    aside = pieces.data.sample().unlabeled
-    assert aside is not None and memory.data.unlabeled is not None and aside.equals(memory.data.unlabeled)
+    left_out = pieces.data.sample().unlabeled
+    assert left_out is not None and memory.data.unlabeled is not None and left_out.equals(memory.data.unlabeled)
 
 
 def trained(one: Project, resume: str = "") -> tuple[dict[str, torch.Tensor], np.ndarray]:

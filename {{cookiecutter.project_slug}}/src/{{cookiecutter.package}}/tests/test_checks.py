@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import gradients, inputs, lint, loader, loop, loss, network, trial_runs
-from ..checks.context import Context
 from ..checks.check_result import CheckResult
+from ..checks.context import Context
 from ..engine import loop as engine_loop
 from ..engine import losses, optim
 from ..engine.project import Project
@@ -382,9 +382,7 @@ def test_lost_optimizer_state_breaks_resume(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_rate_stepped_per_epoch_is_not_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        engine_loop, "lr_factor", lambda config, step, steps: optim.lr_factor(config, step // 4, steps)
-    )
+    monkeypatch.setattr(engine_loop, "lr_factor", lambda config, step, steps: optim.lr_factor(config, step // 4, steps))
     assert run_short(toy_project(tmp_path))["lr as planned"] == "FAIL"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ..checks.diagnosis import Evidence, diagnose
 from ..checks.check_result import sentences
+from ..checks.diagnosis import Evidence, diagnose
 
 SETTINGS = {
     "lr": 1e-3,

@@ -47,7 +47,7 @@ def statistics() -> dict[str, Any]:
 
 def judged(statistics: dict[str, Any], now: pl.DataFrame) -> list[dict[str, Any]]:
     measured = [one for name in now.columns for one in drift.compare(name, statistics[name], now[name])]
-    return [one for one in drift.judge(measured, RATE, FLOOR) if one["alarm"]]
+    return [one for one in drift.judge(measured, RATE, FLOOR) if one["alert"]]
 
 
 def test_quiet_without_drift_at_the_declared_rate(statistics: dict[str, Any]) -> None:
@@ -61,21 +61,21 @@ def test_a_drift_of_a_third_of_a_deviation_is_seen(statistics: dict[str, Any]) -
     """Plant V2."""
     random = np.random.default_rng(2)
     found = [judged(statistics, draw(random, 500, 0.3)) for _ in range(40)]
-    assert sum({one["name"] for one in alarm} == {"a"} for alarm in found) >= 36
+    assert sum({one["name"] for one in alert} == {"a"} for alert in found) >= 36
 
 
 def test_small_drift_of_many_rows_is_no_alarm(statistics: dict[str, Any]) -> None:
     """The floor: 0.05 standard deviations in 20,000 rows is certain, and too small to matter."""
     now = draw(np.random.default_rng(3), 20_000, 0.05)
     tests = drift.judge(drift.compare("a", statistics["a"], now["a"]), RATE, FLOOR)
-    assert tests[0]["corrected"] < RATE and not tests[0]["alarm"]
+    assert tests[0]["corrected"] < RATE and not tests[0]["alert"]
 
 
 def test_values_that_repeat_are_compared_to_the_last_digit() -> None:
     """A number of two long values, as standardized tables have, is no drift against itself."""
     train = pl.Series("sex", np.where(np.arange(3000) % 2, 0.05068011873981862, -0.044641636506989144))
     found = drift.compare("sex", json.loads(json.dumps(reference.describe(train))), train[:400])
-    assert not any(one["alarm"] for one in drift.judge(found, RATE, FLOOR)) and found[1]["psi"] < 0.01
+    assert not any(one["alert"] for one in drift.judge(found, RATE, FLOOR)) and found[1]["psi"] < 0.01
 
 
 def test_new_categories_and_new_gaps(statistics: dict[str, Any]) -> None:
@@ -93,13 +93,13 @@ def test_new_categories_and_new_gaps(statistics: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("kind", "check"), [("missing", "missing values in production"), ("unseen", "new categories")])
 @pytest.mark.parametrize(
-    ("then", "now", "alarm", "verdict"),
+    ("then", "now", "alert", "verdict"),
     [(0.01, 0.2, True, "FAIL"), (0.0, 0.01, False, "WARN"), (0.01, 0.012, False, "PASS"), (0.0, 0.0, False, "PASS")],
 )
 def test_shares_that_grew_are_an_alarm(
-    kind: str, check: str, then: float, now: float, alarm: bool, verdict: str
+    kind: str, check: str, then: float, now: float, alert: bool, verdict: str
 ) -> None:
-    one = {"test": kind, "name": "a", "alarm": alarm, "excess": now - then, "then": then, "now": now, "values": ["new"]}
+    one = {"test": kind, "name": "a", "alert": alert, "excess": now - then, "then": then, "now": now, "values": ["new"]}
     found = {f.check: f.verdict for f in alerts.of_tests([one], 100, monitor.ENOUGH, RATE, FLOOR)}
     assert found[check] == verdict
     assert {v for name, v in found.items() if name != check} == {"PASS"}
@@ -136,7 +136,7 @@ def watch(project: Project, *words: str) -> tuple[int, dict[str, dict[str, Any]]
     status = monitor.command(project, args)
     content = json.loads((project.root / "monitor" / "monitor.json").read_text())
     page = (project.root / "monitor" / "monitor.html").read_text()
-    assert all(f["check"] in page for f in content["findings"]) and content["alarm"] == bool(status)
+    assert all(f["check"] in page for f in content["findings"]) and content["alert"] == bool(status)
     assert all(len(f["causes"]) >= 2 and f["next"] for f in content["findings"] if f["verdict"] in ("WARN", "FAIL"))
     return status, {f["check"]: f for f in content["findings"]}
 
@@ -167,7 +167,7 @@ def test_a_file_is_watched(project: Project, tmp_path: Path) -> None:
     )
     spoilt.write_csv(path)
     status, found = watch(project, str(path))
-    assert status == 1 and found["rows set aside"]["verdict"] == "FAIL"
+    assert status == 1 and found["rejected rows"]["verdict"] == "FAIL"
     rows().with_columns(target=1 - pl.col("target")).write_csv(path)
     status, found = watch(project, str(path))
     assert status == 1 and found["live performance"]["verdict"] == "FAIL"
@@ -252,7 +252,7 @@ def test_an_alarm_is_posted(project: Project, tmp_path: Path) -> None:
         rows().with_columns(pl.col("x0") * 3).write_csv(path)
         assert watch(project, str(path), "--webhook", url)[0] == 1
         server.shutdown()
-    assert told[0]["red"] and told[0]["alarm"] and told[0]["findings"]
+    assert told[0]["red"] and told[0]["alert"] and told[0]["findings"]
     assert watch(project, str(path), "--webhook", url)[0] == 1, "nobody answers there any more"
     with pytest.raises(UserError, match="no http address"):
         watch(project, str(path), "--webhook", "file:///etc/passwd")

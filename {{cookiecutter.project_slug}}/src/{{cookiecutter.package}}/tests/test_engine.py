@@ -19,7 +19,7 @@ from ..config import Config, make_config, parse_override, read_toml
 from ..engine import checkpoint, ledger, losses
 from ..engine.kernel import Kernel, fit_kernel
 from ..engine.loop import NonFinite, fit, plan, predict, step
-from ..engine.optim import make_optimizer, lr_factor
+from ..engine.optim import lr_factor, make_optimizer
 from ..errors import UserError
 from ..task import Batch
 from .test_checks import make_bench

@@ -16,7 +16,7 @@ import pytest
 
 from ..commands import parse
 from ..config import Config
-from ..engine import slices, ledger, access, metrics, overlap, splits
+from ..engine import access, ledger, metrics, overlap, slices, splits
 from ..engine.project import Project
 from ..errors import UserError
 from ..steps import baseline, evaluate, split, train
@@ -40,7 +40,9 @@ def do(project: Project, name: str, run: str = "") -> Record:
 
 def again(project: Project, **settings: Any) -> Project:
     """The project as the next command sees it, with changed settings."""
-    return Project(project.root, Config(**{**project.config.model_dump(), **settings}), project.task, force="", quiet=True)
+    return Project(
+        project.root, Config(**{**project.config.model_dump(), **settings}), project.task, force="", quiet=True
+    )
 
 
 @pytest.fixture
@@ -150,7 +152,9 @@ def test_two_at_once_score_once(project: Project) -> None:
     script = textwrap.dedent(TWO).format(package=__package__.rpartition(".")[0])
     settings = json.dumps(project.config.model_dump())
     started = [
-        subprocess.Popen([sys.executable, "-c", script, project.root, settings, str(i)], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script, project.root, settings, str(i)], stderr=subprocess.PIPE, text=True
+        )
         for i in range(2)
     ]
     while not all((project.root / f"ready-{i}").exists() for i in range(2)):

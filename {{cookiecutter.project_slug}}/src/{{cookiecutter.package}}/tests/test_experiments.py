@@ -13,9 +13,9 @@ from ..checks.context import Context
 from ..commands import parse
 from ..engine import experiments, ledger
 from ..engine.losses import make_loss
-from ..engine.splits import splits
 from ..engine.project import Project
 from ..engine.sharpness import sharpness
+from ..engine.splits import splits
 from ..errors import UserError
 from ..steps import ablate, baseline, diagnose, learning_curve, rerun, split, train, tune
 from .toy import ToyExamples, toy_project
@@ -67,7 +67,9 @@ def test_the_parent_is_the_run_that_differs_in_the_fewest_settings(project: Proj
 def test_two_changes_at_once_are_refused_unless_bundled(project: Project) -> None:
     do(project, "train")
     both = project.variant(lr=0.01, clip=0.5)
-    with pytest.raises(UserError, match=r"changes 2 settings.*lr \(0.001 -> 0.01\), clip \(1.0 -> 0.5\).*--allow-multiple"):
+    with pytest.raises(
+        UserError, match=r"changes 2 settings.*lr \(0.001 -> 0.01\), clip \(1.0 -> 0.5\).*--allow-multiple"
+    ):
         experiments.begin(both)
     assert experiments.begin(both, allow_multiple="a high lr needs a tight clip")["allow_multiple"]
     assert experiments.begin(project.variant(seed=7, device="cpu", tracker="wandb"))["changed"] == {}

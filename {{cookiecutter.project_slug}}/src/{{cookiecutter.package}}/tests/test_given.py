@@ -60,7 +60,9 @@ def test_every_usual_spelling_is_taken_as_it_is(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("there", ["val", "test"])
-@pytest.mark.parametrize("settings", [{}, {"time": "day", "iid": ""}, {"group": "who", "iid": ""}, {"task": "regression"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"time": "day", "iid": ""}, {"group": "who", "iid": ""}, {"task": "regression"}]
+)
 def test_the_part_that_is_lacking_is_cut_from_train_by_the_usual_rule(there: str, settings: dict[str, str]) -> None:
     config = config_of(**settings)
     data = read(config, frame_of(("train", "train", "train", "train", there)))

@@ -249,7 +249,9 @@ def test_sparse_features_of_texts_are_judged_too(tmp_path: Path) -> None:
 def test_chance_is_a_half_and_its_spread_is_known() -> None:
     random = np.random.default_rng(0)
     y = random.integers(0, 2, 300)
-    scores = [predictive_power.skill(config_of(), np.stack([1 - (p := random.random(300)), p], axis=1), y) for _ in range(400)]
+    scores = [
+        predictive_power.skill(config_of(), np.stack([1 - (p := random.random(300)), p], axis=1), y) for _ in range(400)
+    ]
     assert abs(np.mean(scores) - 0.5) < 0.01
     assert abs(np.std(scores) / predictive_power.null_deviation(config_of(), y) - 1) < 0.15
 
@@ -321,7 +323,11 @@ def test_the_audit_is_green_on_the_toy_and_reads_its_own_sheet_back(tmp_path: Pa
 def test_a_finding_can_be_acknowledged_by_name() -> None:
     red = CheckResult("duplicate rows", "FAIL", "copies", "none", share=0.2)
     kept, accepted = audit.acknowledge(["other"], red), audit.acknowledge(["duplicate rows"], red)
-    assert (kept.verdict, accepted.verdict, accepted.share) == ("FAIL", "PASS", 0.0) and "acknowledged" in accepted.observed
+    assert (kept.verdict, accepted.verdict, accepted.share) == (
+        "FAIL",
+        "PASS",
+        0.0,
+    ) and "acknowledged" in accepted.observed
 
 
 def test_the_audit_never_looks_at_the_test_part(tmp_path: Path) -> None:

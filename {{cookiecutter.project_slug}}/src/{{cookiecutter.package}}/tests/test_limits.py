@@ -27,7 +27,7 @@ from ..commands import parse
 from ..engine import files
 from ..engine.project import Project, environment
 from ..errors import UserError
-from ..production import batch, model_card, guard, log, model, registry, serve
+from ..production import batch, guard, log, model, model_card, registry, serve
 from . import test_production as production
 from .test_production import GOOD, Client, load
 
@@ -324,7 +324,8 @@ def test_formulas_in_texts_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
 
 def test_cards_hold_no_html() -> None:
     assert (
-        model_card.plain('classes <script>alert("x")</script> & more') == 'classes &lt;script>alert("x")&lt;/script> & more'
+        model_card.plain('classes <script>alert("x")</script> & more')
+        == 'classes &lt;script>alert("x")&lt;/script> & more'
     )
 
 

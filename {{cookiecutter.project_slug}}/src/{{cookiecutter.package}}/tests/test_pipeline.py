@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from torch import Tensor
 
-from ..checks import leak_probes, labels, trial_runs, pipeline
+from ..checks import labels, leak_probes, pipeline, trial_runs
 from ..checks.context import Context
 from ..engine import calibration, metrics, splits
 from ..engine.loop import Progress
@@ -49,7 +49,9 @@ def bench_of(root: Path, task: Toy | None = None, **settings: Any) -> tuple[Cont
 def test_healthy_projects_are_green(tmp_path: Path, settings: dict[str, Any]) -> None:
     context, project = bench_of(tmp_path, **settings)
     found = [check(context) for check in (pipeline.rows_and_labels, pipeline.decoded, pipeline.metric_of_known_outputs)]
-    found += [check(context, project) for check in (pipeline.parts_as_pinned, leak_probes.refit, leak_probes.permuted_labels)]
+    found += [
+        check(context, project) for check in (pipeline.parts_as_pinned, leak_probes.refit, leak_probes.permuted_labels)
+    ]
     assert [f.verdict for f in found] == ["PASS"] * 6, [f.observed for f in found]
 
 

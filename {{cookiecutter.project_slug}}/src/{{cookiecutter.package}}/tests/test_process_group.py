@@ -21,10 +21,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..engine import loop
+from ..engine.distributed import LAUNCHED, SINGLE, launched
 from ..engine.nonfinite import NonFinite
 from ..engine.process_group import ProcessGroup
 from ..engine.project import Project, Run
-from ..engine.distributed import SINGLE, LAUNCHED, launched
 from ..errors import UserError
 from ..task import Batch
 from .toy import Toy, ToyExamples, toy_project
@@ -116,7 +116,9 @@ def broken(distributed: ProcessGroup, folder: Path) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     loss = loop.make_loss(project.config, prep)
     with pytest.raises(NonFinite) as caught:
-        loop.step(distributed.wrap(model), [batch], loss, optimizer, project.config, distributed=distributed, examples=6)
+        loop.step(
+            distributed.wrap(model), [batch], loss, optimizer, project.config, distributed=distributed, examples=6
+        )
     assert torch.cat([b.index for b in caught.value.batches]).tolist() == list(range(6))
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
 
@@ -209,7 +211,9 @@ def test_only_train_takes_several(monkeypatch: pytest.MonkeyPatch) -> None:
         (2, {"device": "mps"}, "'mps' is one device"),
     ],
 )
-def test_settings_that_several_cannot_train_with(tmp_path: Path, size: int, settings: dict[str, Any], sentence: str) -> None:
+def test_settings_that_several_cannot_train_with(
+    tmp_path: Path, size: int, settings: dict[str, Any], sentence: str
+) -> None:
     project: Project = toy_project(tmp_path, **settings)
     with pytest.raises(UserError, match=sentence):
         ProcessGroup(0, 0, size, size).refuse(project.config, project.task)

@@ -19,8 +19,8 @@ import pytest
 
 from ..cli import main
 from ..commands import parse
-from ..engine.splits import splits
 from ..engine.project import Project
+from ..engine.splits import splits
 from ..errors import UserError
 from ..production import batch, export, log, model, onnx, predict, registry, rows, schema, serve
 from .test_evaluate import again, do, trained
@@ -237,14 +237,14 @@ def test_bad_rows_of_a_file_are_set_aside_never_lost(project: Project) -> None:
     good = pl.read_csv(project.root / "in.predicted.csv")
     bad = [
         json.loads(line)
-        for line in (project.root / "in.predicted.aside.jsonl").read_text().removesuffix("\n").split("\n")
+        for line in (project.root / "in.predicted.rejected.jsonl").read_text().removesuffix("\n").split("\n")
     ]
     assert good["note"].to_list() == ["fine", "two\nlines"] and good["prediction"].is_in([0, 1]).all()
     assert {b["row"]: True for b in bad} == {**dict.fromkeys(WHY, True), 7: True}
     assert all(WHY[b["row"]] in b["reason"] for b in bad if b["row"] in WHY) and "UTF-8" in bad[-1]["reason"]
     source.write_text("\n".join(LINES[:2]))
     assert command(project, "predict", str(source), "--model", "1") == 0
-    assert not (project.root / "in.predicted.aside.jsonl").exists()
+    assert not (project.root / "in.predicted.rejected.jsonl").exists()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ..checks.diagnosis import NAMES
 from ..checks.check_result import sentences
+from ..checks.diagnosis import NAMES
 from ..engine.project import Project
 from ..errors import UserError
 from ..report import examples, experiments, grids, plots, records, scores, training, verdict

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from ..engine import runs, checkpoint, ledger, resume
+from ..engine import checkpoint, ledger, resume, runs
 from ..engine.loop import fit, step
 from ..engine.nonfinite import NonFinite, first_broken
 from ..engine.optim import make_optimizer

@@ -33,7 +33,7 @@ UNKNOWN = 0.5  # share of unknown tokens at which a tokenizer plainly does not f
 
 
 def load(config: Config, root: Path) -> Data:
-    """Read the file, check the text columns, and set rows without a target or a text aside. Raises UserError for bad input."""
+    """Read the file, check the text columns, and leave out rows without a target or a text. Raises UserError for bad input."""
     path = root / config.data
     said = declared(config, text=text_columns(config))
     table = given.read(config, root, lambda file: read_table(file, declared=said))
@@ -45,8 +45,8 @@ def load(config: Config, root: Path) -> Data:
     require_columns(named, frame, path)
     for name in text_columns(config):
         frame = frame.with_columns(_texts(frame[name], path))
-    aside = frame[config.target].is_null() | wordless(frame, text_columns(config))
-    labeled, unlabeled = frame.filter(~aside), frame.filter(aside) if aside.any() else None
+    left_out = frame[config.target].is_null() | wordless(frame, text_columns(config))
+    labeled, unlabeled = frame.filter(~left_out), frame.filter(left_out) if left_out.any() else None
     check_target(config, labeled, path)
     return Data(
         labeled,

@@ -151,7 +151,7 @@ def frozen(config: Config, name: str) -> bool:
 
 
 def rate_scale(config: Config, name: str) -> float:
-    """Ten times the rate for head and LoRA; `layer_decay` once for each layer between this parameter and the head."""
+    """Ten times the learning rate for head and LoRA; `layer_decay` once for each layer between this parameter and the head."""
     if name.startswith("head."):
         return FAST
     below = load_settings(config.encoder).num_hidden_layers - depth(name)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class Config(shared.Config):
     """Settings of text projects, beside the shared ones. The first five are shared settings with the defaults of fine-tuning."""
 
-    modality: str = setting("text", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$")
+    modality: str = setting(
+        "text", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$"
+    )
     lr: float = setting(
         5e-5, "optimizer", "Peak learning rate of the encoder; its head and LoRA learn ten times as fast", gt=0, le=10
     )
@@ -143,7 +145,9 @@ class Text(Task):
 
         return explain(prep, model, batch, row)
 
-    def validate_rows(self, config: Config, prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    def validate_rows(
+        self, config: Config, prep: dict[str, Any], frame: pl.DataFrame
+    ) -> tuple[pl.DataFrame, list[str]]:
         from .data import validate_rows
 
         return validate_rows(prep, frame)
@@ -153,7 +157,9 @@ class Text(Task):
 
         return monitored_features(prep, frame)
 
-    def prepare_export(self, config: Config, prep: dict[str, Any], model: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+    def prepare_export(
+        self, config: Config, prep: dict[str, Any], model: Any, folder: Path
+    ) -> tuple[Any, dict[str, Any]]:
         from .model import prepare_export
 
         return prepare_export(config, model, folder)

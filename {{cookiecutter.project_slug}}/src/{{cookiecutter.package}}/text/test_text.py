@@ -258,7 +258,7 @@ def test_an_empty_text_column_is_refused_and_empty_texts_are_counted(project: Pa
     finding = audit.empty_texts(config, data)
     left_out = (frame.height + 3) // 4
     assert (finding.verdict, finding.share) == ("FAIL", 0.25) and f"({left_out} rows left out)" in finding.observed
-    # What training leaves out predict sets aside, and it answers every other row.
+    # What training leaves out predict rejects, and it answers every other row.
     reasons = TASK.validate_rows(config, prep, frame.with_columns(blank))[1]
     assert len(data) == reasons.count("") == frame.height - left_out and reasons.count("has no text") == left_out
     gone = data.unlabeled
