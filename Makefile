@@ -17,15 +17,15 @@ test: .venv/.done
 	touch $@
 
 # Kill a run at every step, every file operation and inside its writes, and resume it: docs/resume.md (half an hour).
-kill: .venv/.done
-	cd tests && ../$(BIN)/python kill.py
+crash-test: .venv/.done
+	cd tests && ../$(BIN)/python crash.py
 
 # Faults injected in generated projects: which checks catch them. Writes docs/checks.md; an interrupted run goes on.
-plants: .venv/.done
+fault-benchmark: .venv/.done
 	$(BIN)/python fault_injection/run.py
 
 # Each check taken out in turn: does a test fail? docs/mutation.md (a quarter of an hour).
-mutants: .venv/.done
+mutation-test: .venv/.done
 	$(BIN)/python tests/mutation.py
 
 # Every bad input the tests try, with the sentence one gets: docs/bad-input.md.
@@ -36,4 +36,4 @@ bad-input: .venv/.done
 lock: .venv/.done
 	$(BIN)/python tests/lock.py
 
-.PHONY: demo test kill plants mutants bad-input lock
+.PHONY: demo test crash-test fault-benchmark mutation-test bad-input lock

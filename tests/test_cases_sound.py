@@ -149,9 +149,9 @@ def test_copies_of_rounded_rows_are_named(tmp_path: Path, columns: int, rows: in
 
 def test_rows_of_another_part_are_named_among_natural_repeats(tmp_path: Path) -> None:
     found = project(tmp_path, "skewed_survey")
-    made, wiring = bench(found), module("checks.pipeline")
+    made, pipeline = bench(found), module("checks.pipeline")
     for part in made.data.values():
-        assert wiring.test_apart(found.config, made.data, part).verdict == "FAIL"
+        assert pipeline.test_apart(found.config, made.data, part).verdict == "FAIL"
     train, val = made.data["train"], made.data["val"]
     more = replace(train, frame=pl.concat([train.frame, val.frame]))
     surely = module("checks.repeats").known_again(found.config, val, more)[2]

@@ -111,7 +111,7 @@ def test_targets_and_scripts_are_there(page: Path) -> None:
     targets = set(re.findall(r"(?m)^([\w-]+):", makefiles))
     lines = re.findall(r"(?m)`make ([a-z -]+)`|^    make ([a-z -]+?)(?:   |$| #| &&| [A-Z])", text)
     assert {word for line in lines for part in line for word in part.split()} <= targets
-    scripts = re.findall(r"\b((?:bench|tests|docs|demo|plants)/\w+\.py)\b", text)
+    scripts = re.findall(r"\b((?:bench|tests|docs|demo|fault_injection)/\w+\.py)\b", text)
     assert [name for name in scripts if not (ROOT / name).exists()] == []
 
 

@@ -46,7 +46,7 @@ def test_an_edit_that_no_longer_fits_is_an_error(tmp_path: Path) -> None:
             apply_code(tmp_path, (Edit("a.py", old, "x = 3"),))
 
 
-def test_all_promised_plants_are_there() -> None:
+def test_all_promised_faults_are_there() -> None:
     ids = [fault.id for fault in FAULTS]
     assert len(ids) == len(set(ids))
     assert [name for name in PROMISED if name not in ids and name not in NOT_RUN] == []
@@ -113,7 +113,7 @@ def test_the_page_says_what_was_missed_and_what_was_a_false_alarm(tmp_path: Path
     assert "1 of 1 (project, check) pairs FAIL" in page
 
 
-def test_a_few_plants_for_real(tmp_path: Path) -> None:
+def test_a_few_faults_for_real(tmp_path: Path) -> None:
     words = [sys.executable, "fault_injection/run.py", "--seeds", "1", "--out", str(tmp_path), *QUICK]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, env={**os.environ})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -25,7 +25,7 @@ SURE = 5.0  # standard errors that end it early: one chance look in three millio
 def input_matters(context: Context) -> CheckResult:
     """After a short training, inputs taken from other examples must be worse than the right ones.
 
-    Judged on examples that were seen, so that the answer is about wiring and not about generalization. Where the short
+    Judged on examples that were seen, so that the answer is about the pipeline and not about generalization. Where the short
     training leaves doubt, a few examples that can be told apart are trained on until there is none, for at most 150 steps;
     the rate is tried as configured, then ten times higher. It fails where the outputs ignore the input at every look:
     ten times the learning rate may kill a sound network.

@@ -32,7 +32,7 @@ from .train import beats
 
 @dataclass
 class Judged:
-    """A model as it is going to be used. val, test: its outputs [n, k] there. heat, cut: its temperature, and for two classes
+    """A model as it is going to be used. val, test: its outputs [n, k] there. temperature, cut: its temperature, and for two classes
     its threshold, both from validation. decided: the class that it calls in each test row, None where there are none."""
 
     name: str
