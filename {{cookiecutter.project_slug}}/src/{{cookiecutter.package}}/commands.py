@@ -80,7 +80,7 @@ OTHERS = {
     "all": Command("every step of the first list in order, evaluate too; stops at the first FAIL"),
     "runs": Command("every run: parent, change, hypothesis, result, verdict"),
     "settings": Command("every setting with its value, meaning and range"),
-    "completion": Command("tab completion for bash, zsh or tcsh", (), "SHELL", ('completion bash',)),
+    "completion": Command("tab completion for bash, zsh or fish", (), "SHELL", ('completion bash',)),
 }  # fmt: skip
 COMMANDS = {**STEPS, **EXPERIMENTS, **PRODUCTION, **OTHERS}
 WITH_JSON = (*STEPS, *EXPERIMENTS, "export", "all", "runs", "settings")
@@ -120,7 +120,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "hours": {"type": float, "metavar": "N", "help": "how far back the log is read (default 24)"},
     "labels": {"metavar": "FILE", "help": "table with id and the true target of logged predictions"},
     "mature": {"type": float, "metavar": "DAYS", "help": "age of a prediction when its label has come (default 0)"},
-    "rate": {"type": float, "metavar": "P", "help": "probability of a false alert a run (default 0.05)"},
+    "rate": {"type": float, "metavar": "P", "help": "probability of a false alarm a run (default 0.05)"},
     "floor": {"type": float, "metavar": "PSI", "help": "smallest drift that counts (default 0.01)"},
     "webhook": {"metavar": "URL", "help": "where an alert is posted as JSON"},
 }  # fmt: skip
