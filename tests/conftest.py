@@ -65,6 +65,11 @@ def run(project: Path, *words: str, package: str = "my_model", timeout: int = 60
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The minutes-long tests of generated projects begin first, so that no process works at the end while the other waits."""
+    items.sort(key=lambda item: item.path.name != "test_run.py")
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated project with the default answers; read it, do not write to it."""

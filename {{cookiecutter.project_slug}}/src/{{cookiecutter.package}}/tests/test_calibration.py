@@ -41,7 +41,7 @@ def test_an_overconfident_model_is_over_it(k: int) -> None:
     assert calibration.ece(probability, truth) > 2 * calibration.ece_null(probability)
 
 
-@pytest.mark.parametrize("heat", [0.4, 1.0, 3.0])
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 @pytest.mark.parametrize("k", [2, 4])
 def test_the_temperature_is_found(temperature: float, k: int) -> None:
     outputs, truth = honest(5000, k=k)

@@ -205,7 +205,7 @@ NETWORK_FAULTS = [
 @pytest.mark.parametrize(
     ("name", "check", "build", "expected"), NETWORK_FAULTS, ids=lambda v: v if isinstance(v, str) else ""
 )
-def test_network_faults_are_red(tmp_path: Path, name: str, check: Any, build: Any, expected: str) -> None:
+def test_network_faults_fail(tmp_path: Path, name: str, check: Any, build: Any, expected: str) -> None:
     project = toy_project(tmp_path)
     project.task = with_model(build)
     found = verdicts(guarded(check)(make_bench(project)))
@@ -260,9 +260,9 @@ def test_straight_activations_are_seen(module: nn.Module) -> None:
         ("patience", loop.patience, {"patience": 1, "epochs": 30}, "WARN"),
         ("schedule", loop.schedule, {"warmup": 0.999, "epochs": 30}, "FAIL"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_setting_faults_are_red(tmp_path: Path, name: str, check: Any, settings: dict[str, Any], expected: str) -> None:
+def test_setting_faults_fail(tmp_path: Path, name: str, check: Any, settings: dict[str, Any], expected: str) -> None:
     found = verdicts(check(make_bench(toy_project(tmp_path, **settings))))
     assert found[name] == expected
 
@@ -298,7 +298,7 @@ def faulty_step(fault: str) -> Callable[..., Tensor]:
         ("downhill", loss.downhill, "uphill"),
     ],
 )
-def test_step_faults_are_red(
+def test_step_faults_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, check: Any, fault: str
 ) -> None:
     context = make_bench(toy_project(tmp_path))
@@ -309,7 +309,7 @@ def test_step_faults_are_red(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.3])
-def test_gradients_left_over_now_and_then_are_red(
+def test_gradients_left_over_now_and_then_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     context, lazy = make_bench(toy_project(tmp_path)), np.random.default_rng(0)
@@ -333,7 +333,7 @@ def test_gradients_left_over_now_and_then_are_red(
         ({"k": 3}, "classification", lambda output, y, smoothing, gamma: F.cross_entropy(output, y)),
     ],
 )
-def test_wrong_losses_are_red(
+def test_wrong_losses_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], name: str, wrong: Any
 ) -> None:
     context = make_bench(toy_project(tmp_path, **settings))
@@ -341,14 +341,14 @@ def test_wrong_losses_are_red(
     assert verdicts(guarded(loss.known_outputs)(context)) == {"loss of known outputs": "FAIL"}
 
 
-def test_broadcast_regression_loss_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broadcast_regression_loss_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = make_bench(toy_project(tmp_path, k=1))
     monkeypatch.setitem(losses.REGRESSION, "mse", lambda output, y: (output[:, None] - y[None, :]) ** 2)
     assert verdicts(loss.known_outputs(context)) == {"loss of known outputs": "FAIL"}
 
 
 @pytest.mark.parametrize("fault", ["same order", "half", "sorted"])
-def test_order_faults_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+def test_order_faults_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     context = make_bench(toy_project(tmp_path, batch_size=16))
     real = engine_loop.plan
 
@@ -401,7 +401,7 @@ def test_last_instead_of_best_shows_in_the_replay(tmp_path: Path, monkeypatch: p
     assert run_short(toy_project(tmp_path))["evaluation replay"] == "FAIL"
 
 
-def test_evaluation_in_training_mode_is_red(tmp_path: Path) -> None:
+def test_evaluation_in_training_mode_fails(tmp_path: Path) -> None:
     project = toy_project(tmp_path)
     project.task = with_model(lambda: Stubborn(nn.Linear(4, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 1)))
     assert run_short(project)["evaluation mode"] == "FAIL"

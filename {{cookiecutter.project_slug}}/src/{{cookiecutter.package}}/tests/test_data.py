@@ -172,7 +172,7 @@ FAULTS: list[tuple[Any, str, Any, tuple[float, float, float]]] = [
 @pytest.mark.parametrize(
     ("check", "verdict", "fault", "strengths"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_faults_are_red(
+def test_faults_fail(
     check: Any, verdict: str, fault: Any, strengths: tuple[float, ...], strength: int, seed: int
 ) -> None:
     frame = fault(table(seed=seed), strengths[strength], np.random.default_rng(seed))
@@ -224,7 +224,7 @@ def test_class_sizes_drawn_alike_seldom_look_lost() -> None:
     assert np.mean([columns.outlying(counts) for counts in sizes]) < 0.02
 
 
-def test_one_class_is_red() -> None:
+def test_one_class_fails() -> None:
     assert columns.balance(config_of(), data_of(table().with_columns(pl.lit("no").alias("target")))).verdict == "FAIL"
 
 
@@ -276,7 +276,7 @@ def test_near_copies_need_measured_columns_and_equal_categories() -> None:
     assert duplicates.near(config_of(), data_of(other)).verdict == "PASS"
 
 
-def test_one_percent_rule_adds_up_what_is_red() -> None:
+def test_one_percent_rule_adds_up_what_fails() -> None:
     causes = (Cause("data", "one"), Cause("data", "two"))
     red = [CheckResult(name, "WARN", "observed", "expected", causes, share=0.006) for name in ("first", "second")]
     green = CheckResult("third", "PASS", "observed", "expected", share=0.5)

@@ -31,7 +31,7 @@ def do(project: Project, name: str, run: str = "") -> Record:
     step = {"split": split, "baseline": baseline, "train": train, "evaluate": evaluate}[name]
     begun = project.begin(name)
     try:
-        step.run(project, begun, parse([name, "--run", run]))
+        step.run(project, begun, parse([name, *(["--run", run] if run else [])]))
         return begun.finish()
     except BaseException:
         begun.discard()

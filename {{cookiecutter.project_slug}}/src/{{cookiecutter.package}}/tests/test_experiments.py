@@ -219,7 +219,7 @@ def test_tuning_searches_three_stages_and_weighs_the_finalists(project: Project)
 
 def test_tuning_never_opens_the_test_part(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = tune.parts
+    real = tune.splits
     monkeypatch.setattr(tune, "splits", lambda p: seen.append(1) or real(p))
     do(project, "tune", "--trials", "1", "--seeds", "1")
     assert seen and set(splits(project)) == {"train", "val"}

@@ -33,7 +33,7 @@ def truth(frame: pl.DataFrame) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("noise", "verdict"), [(0.0, "FAIL"), (0.05, "WARN"), (0.15, "WARN"), (2.0, "PASS")])
-def test_a_copy_of_the_answer_is_red(noise: float, verdict: str, seed: int) -> None:
+def test_a_copy_of_the_answer_fails(noise: float, verdict: str, seed: int) -> None:
     """A copy is certain. With noise, however little, the same column could be an honest and decisive one: a question."""
     frame = table(seed=seed)
     random = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def test_a_decisive_column_among_others_only_warns(seed: int) -> None:
     assert leakage.single_column(config_of(), data).verdict == "WARN"
 
 
-def test_a_leak_in_regression_is_red() -> None:
+def test_a_leak_in_regression_fails() -> None:
     random = np.random.default_rng(0)
     frame = pl.DataFrame({f"x{i}": random.normal(size=400) for i in range(4)} | {"target": random.normal(size=400)})
     data = data_of(frame.with_columns(leak=pl.col("target") * 3 + 1))
@@ -101,7 +101,7 @@ def test_one_class_of_many_is_enough_to_be_told() -> None:
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
 @pytest.mark.parametrize(("own", "verdict"), [(False, "PASS"), (True, "FAIL")])
-def test_target_means_that_count_their_own_row_are_red(own: bool, verdict: str, task: str) -> None:
+def test_target_means_that_count_their_own_row_fail(own: bool, verdict: str, task: str) -> None:
     """The same encoding from other rows is honest: its means scatter as samples do."""
     both = table(1600).with_columns(shop=pl.Series(np.random.default_rng(1).integers(0, 60, 1600)))
     number = (pl.col("target") == "yes").cast(pl.Float64) if task == "binary" else pl.col("x0") + pl.col("shop") / 60
@@ -123,7 +123,7 @@ def test_balanced_designs_and_tables_without_company_stay_quiet() -> None:
 
 
 @pytest.mark.parametrize(("early", "verdict"), [(0.0, "PASS"), (0.3, "PASS"), (0.7, "WARN"), (1.0, "FAIL")])
-def test_columns_recorded_with_the_outcome_are_red(early: float, verdict: str) -> None:
+def test_columns_recorded_with_the_outcome_fail(early: float, verdict: str) -> None:
     unlabeled = table(100, seed=1).with_columns(
         pl.lit(None, pl.String).alias("target"),
         pl.when(pl.int_range(100) < 100 * early).then(None).otherwise(pl.col("x3")).alias("x3"),

@@ -81,26 +81,26 @@ def changed(examples: Any, change: Callable[[Tensor, Tensor, bool], tuple[Tensor
         (lambda x, y, augment: (x - x.mean(dim=0), y), "inputs of train"),
     ],
 )
-def test_rows_and_labels_out_of_step_are_red(tmp_path: Path, what: Any, why: str) -> None:
+def test_rows_and_labels_out_of_step_fail(tmp_path: Path, what: Any, why: str) -> None:
     context, _ = bench_of(tmp_path, k=3)
     found = pipeline.rows_and_labels(replace(context, train=changed(context.train, what)))
     assert found.verdict == "FAIL" and why in found.observed
 
 
-def test_labels_of_other_rows_are_red(tmp_path: Path) -> None:
+def test_labels_of_other_rows_fail(tmp_path: Path) -> None:
     context, _ = bench_of(tmp_path, k=3)
     context.val.y = context.val.y.roll(1)
     assert "labels of val" in pipeline.rows_and_labels(context).observed
 
 
-def test_validation_that_reads_otherwise_is_red(tmp_path: Path) -> None:
+def test_validation_that_reads_otherwise_fails(tmp_path: Path) -> None:
     context, _ = bench_of(tmp_path, k=2)
     for change in (lambda x, y, augment: (x * 1.1, y), lambda x, y, augment: (x.flip(1), y)):
         found = pipeline.decoded(replace(context, val=changed(context.val, change)))
         assert found.verdict == "FAIL" and "in val" in found.observed and "in train" not in found.observed
 
 
-def test_rows_that_changed_parts_are_red(tmp_path: Path) -> None:
+def test_rows_that_changed_parts_fail(tmp_path: Path) -> None:
     context, project = bench_of(tmp_path, k=2)
     val = context.data["val"].frame
     more = replace(context.data["train"], frame=pl.concat([context.data["train"].frame, val.head(len(val) // 2)]))
@@ -120,7 +120,7 @@ def test_every_metric_against_its_independent_value(tmp_path: Path, name: str, m
     assert pipeline.metric_of_known_outputs(context).verdict == "FAIL"
 
 
-def test_a_preprocessing_of_other_rows_is_red(tmp_path: Path) -> None:
+def test_a_preprocessing_of_other_rows_fails(tmp_path: Path) -> None:
     context, project = bench_of(tmp_path, k=2)
     prep = project.task.prepare(project.config, project.data)
     assert leak_probes.refit(replace(context, prep=prep), project).verdict == "FAIL"
@@ -146,13 +146,13 @@ class EncodesTarget(Table):
         return replace(data, frame=data.frame.with_columns(x3=mean))
 
 
-def test_a_loader_that_looks_at_all_rows_is_red(tmp_path: Path) -> None:
+def test_a_loader_that_looks_at_all_rows_fails(tmp_path: Path) -> None:
     context, project = bench_of(tmp_path, ScalesOnLoad(), k=2)
     found = leak_probes.refit(context, project)
     assert found.verdict == "FAIL" and "x0" in found.observed
 
 
-def test_a_column_computed_from_labels_is_red(tmp_path: Path) -> None:
+def test_a_column_computed_from_labels_fails(tmp_path: Path) -> None:
     context, project = bench_of(tmp_path, EncodesTarget(), k=2)
     found = leak_probes.permuted_labels(context, project)
     assert found.verdict == "FAIL" and found.evidence["score"] > 0.6
@@ -195,7 +195,7 @@ def test_rows_that_belong_together_are_named(seed: int) -> None:
     assert neighbors(data_of(films.sort("target"))) == "NOT APPLICABLE"
 
 
-def test_a_rate_off_the_plan_and_examples_left_out_are_red() -> None:
+def test_a_rate_off_the_plan_and_examples_left_out_fail() -> None:
     config = config_of(lr=0.1, epochs=2, warmup=0.0)
     rates = [0.1 * (1 + np.cos(np.pi * 4 / 9)) / 2, 0.0]
     sound = Progress(epoch=2, step=10, curves=[{"lr": rate, "seen": 50} for rate in rates])
@@ -204,7 +204,7 @@ def test_a_rate_off_the_plan_and_examples_left_out_are_red() -> None:
     assert trial_runs.lr_as_planned(config, broken, 10).verdict == trial_runs.seen(50, broken).verdict == "FAIL"
 
 
-def test_outputs_that_changed_since_training_are_red(tmp_path: Path) -> None:
+def test_outputs_that_changed_since_training_fail(tmp_path: Path) -> None:
     project = toy_project(tmp_path, k=2)
     outputs = np.random.default_rng(0).normal(size=(20, 1)).astype(np.float32)
     (tmp_path / "runs" / "0001-train").mkdir(parents=True)
@@ -214,7 +214,7 @@ def test_outputs_that_changed_since_training_are_red(tmp_path: Path) -> None:
     assert replayed(project, {"id": "0001-train"}, outputs[:10]).verdict == "FAIL"
 
 
-def test_a_temperature_of_other_rows_is_red(tmp_path: Path) -> None:
+def test_a_temperature_of_other_rows_fails(tmp_path: Path) -> None:
     project = toy_project(tmp_path, k=2)
     random = np.random.default_rng(0)
     outputs = random.normal(size=(200, 1)).astype(np.float32)

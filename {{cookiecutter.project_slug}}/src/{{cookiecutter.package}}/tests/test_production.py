@@ -32,7 +32,7 @@ GOOD = {"x0": 0.5, "x1": -1, "x2": 2.0, "x3": 0}
 def exported(project: Project, run: str = "") -> str:
     """Export as the command does; the name of the version."""
     begun = project.begin("export")
-    export.run(project, begun, parse(["export", "--run", run]))
+    export.run(project, begun, parse(["export", *(["--run", run] if run else [])]))
     return str(begun.finish()["result"]["version"])
 
 

@@ -35,7 +35,7 @@ def rich(n: int = 600) -> pl.DataFrame:
 
 
 ROLES = {"who": "group", "when": "time"}
-HEALTHY: list[dict[str, Any]] = [
+SOUND: list[dict[str, Any]] = [
     {},
     {"group": "who"},
     {"time": "when"},
@@ -45,7 +45,7 @@ HEALTHY: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", HEALTHY, ids=str)
+@pytest.mark.parametrize("settings", SOUND, ids=str)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_clean_splits_are_green(settings: dict[str, Any], seed: int) -> None:
     config, data = config_of(**settings, split_seed=seed), data_of(rich(), **ROLES)
@@ -97,7 +97,7 @@ FAULTS: list[tuple[Any, str, Fault, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("check", "verdict", "fault", "settings"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_faults_are_red(check: Any, verdict: str, fault: Fault, settings: dict[str, Any]) -> None:
+def test_faults_fail(check: Any, verdict: str, fault: Fault, settings: dict[str, Any]) -> None:
     data, part = fault(data_of(rich(), **ROLES), random_part(600))
     found = check(config_of(**settings), data, part)
     assert found.verdict == verdict, found.observed

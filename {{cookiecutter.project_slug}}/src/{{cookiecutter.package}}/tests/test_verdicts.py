@@ -59,7 +59,7 @@ def test_a_network_worse_than_the_baseline_is_named(tmp_path: Path, ours: str, v
 
 
 @pytest.mark.parametrize(("moved", "verdict"), [(0.0, "PASS"), (0.5, "FAIL")])
-def test_weights_that_are_not_the_best_are_red(tmp_path: Path, moved: float, verdict: str) -> None:
+def test_weights_that_are_not_the_best_fail(tmp_path: Path, moved: float, verdict: str) -> None:
     project = toy_project(tmp_path)
     y, good = known()
     val = ToyExamples(torch.zeros(len(y), 4), torch.from_numpy(y))
@@ -80,7 +80,7 @@ def repeated(project: Project, score: float, moved: float, different: list[str])
     return rerun.agreement(project, records[0], records[1], different).verdict
 
 
-def test_a_run_that_does_not_come_back_is_red(tmp_path: Path) -> None:
+def test_a_run_that_does_not_come_back_fails(tmp_path: Path) -> None:
     """rerun agrees: to the last bit, or for a reason and inside the interval."""
     project = toy_project(tmp_path)
     assert repeated(project, 0.8, 0.0, []) == "PASS"
@@ -114,7 +114,7 @@ def test_a_second_look_at_the_test_part_is_said(times: int, verdict: str) -> Non
 
 
 @pytest.mark.parametrize(("value", "words"), [(1.0, "are finite"), (float("inf"), "are NOT finite")])
-def test_a_step_that_is_not_finite_is_red(tmp_path: Path, value: float, words: str) -> None:
+def test_a_step_that_is_not_finite_fails(tmp_path: Path, value: float, words: str) -> None:
     """finite training: whose fault it is depends on the inputs of the batch."""
     batch = Batch(torch.full((2, 4), value), torch.zeros(2), torch.arange(2))
     found = train.non_finite(toy_project(tmp_path).config, NonFinite("the loss is nan", [batch]))

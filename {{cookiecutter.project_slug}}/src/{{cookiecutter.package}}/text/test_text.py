@@ -505,7 +505,7 @@ def test_unknown_words_are_counted(project: Path, strange: float, verdict: str) 
     assert audit.tokens_fit(prep, data, data.take(np.arange(40))).verdict == red
 
 
-def test_texts_that_all_read_alike_are_red(project: Path) -> None:
+def test_texts_that_all_read_alike_fail(project: Path) -> None:
     _, prep, data = prepared(project)
     alike = data.take(np.zeros(40, dtype=np.int64))
     assert audit.tokens_fit(prep, data, data.take(np.arange(40))).verdict == "PASS"
