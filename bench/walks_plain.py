@@ -25,7 +25,7 @@ def compare(walk: Walk, package: str) -> list[str]:
     cli, parts = (importlib.import_module(f"{package}.{name}") for name in ("cli", "engine.splits"))
     project = cli.open_project(cli.parse(["train", "--quiet"]))
     config = project.config
-    data = {**parts.parts(project), "test": parts.open_test(project)}
+    data = {**parts.splits(project), "test": parts.open_test(project)}
     record = json.loads(sorted(Path("runs").glob("*-evaluate/record.json"))[-1].read_text())
     result, folder = record["result"], Path("runs") / record["id"]
     prep = json.loads((Path("runs") / result["run"] / "prep.json").read_text())

@@ -59,7 +59,7 @@ def bench(found: Any) -> Any:
     """What the checks before training look at, over the pinned parts."""
     parts = module("engine.splits")
     parts.write_manifest(found, parts.assign(found.config, found.data))
-    data = parts.parts(found)
+    data = parts.splits(found)
     prep = found.task.prepare(found.config, data["train"])
     train, val = (found.task.examples(found.config, prep, data[name]) for name in ("train", "val"))
     return module("checks.context").Context(found.config, found.task, prep, data, train, val)

@@ -385,6 +385,20 @@ def test_a_test_part_of_one_class_is_not_opened(package: str, tmp_path: Path) ->
     assert answer.status == 2 and "all its rows are 0, where auc has no value" in answer.sentence and not project.opened()
 
 
+def test_rows_of_the_test_part_are_told_apart_with_their_labels(package: str, tmp_path: Path) -> None:
+    """Few different rows are possible, and as many repeat as chance brings. Compared with hidden labels, more seem to."""
+    random = np.random.default_rng(0)
+    grade, stage, age = random.integers(0, 2, 6000), random.integers(0, 3, 6000), random.integers(0, 4, 6000)
+    months = random.integers(0, 120, 6000) * (random.random(6000) < 0.7)
+    frame = pl.DataFrame({"grade": grade, "stage": stage, "age": age, "months": months})
+    project = Inside(package, tmp_path / "p", task="regression", target="months", epochs=1)
+    frame.write_csv(project.root / "data" / "train.csv")
+    for step in ("split", "baseline", "train", "evaluate"):
+        assert project.recipe(step, *FORCED).status == 0, step
+    verdicts = {found["check"]: found["verdict"] for found in project.record("evaluate")["findings"]}
+    assert verdicts["test part apart"] == "PASS"
+
+
 def test_a_failed_check_of_the_model_does_not_open_the_test_part(ready: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate, CheckResult = ready.module("steps.evaluate"), ready.module("checks.check_result").CheckResult
     for step in ("audit", "split", "baseline", "check", "train"):
