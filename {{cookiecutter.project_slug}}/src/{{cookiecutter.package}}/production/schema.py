@@ -72,7 +72,7 @@ def read(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> tuple[pl.
         )
         series.append(read)
     frame = pl.DataFrame(series)
-    empty = set() if any(column["missing"] for column in columns) else _empty_rows(frame)
+    empty = set() if any(column.get("missing") for column in columns) else _empty_rows(frame)
     return frame, [why or ("is empty in every column" if i in empty else "") for i, why in enumerate(reasons)]
 
 
