@@ -223,7 +223,7 @@ def test_times_that_tie(make: Callable[..., Inside]) -> None:
 def test_too_few_moments_is_one_sentence(make: Callable[..., Inside]) -> None:
     day = ["2021-01-01"] * 100 + ["2021-01-02"] * 100
     answer = make(table(["ab"[i % 2] for i in range(200)], day=day), time="day", iid="", task="binary").recipe("split", "--force", "x")
-    assert answer.status == 2 and "2 different values" in answer.sentence and "at least 3" in answer.sentence
+    assert answer.status == 2 and "too few different values (2)" in answer.sentence and "at least 3" in answer.sentence
 
 
 def test_the_nearest_moment_is_the_border(make: Callable[..., Inside]) -> None:

@@ -2,7 +2,7 @@
 
 A column is a dict: name, role, missing (share in training), low and high or the most frequent values; and its kind, with
 what else reading depends on (see engine/kinds.py). A value that training would have read as something else is refused with
-a reason: "9.5" is not the category 9. A row that is empty in every column is refused where training never met a gap.
+a reason: "9.5" is not the category 9. A row that is empty in every column is refused, unless each of them had gaps in training.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def read(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> tuple[pl.
         )
         series.append(read)
     frame = pl.DataFrame(series)
-    empty = set() if any(column.get("missing") for column in columns) else _empty_rows(frame)
+    empty = set() if all(column.get("missing") for column in columns) else _empty_rows(frame)
     return frame, [why or ("is empty in every column" if i in empty else "") for i, why in enumerate(reasons)]
 
 
