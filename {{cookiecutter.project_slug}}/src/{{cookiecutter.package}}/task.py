@@ -229,7 +229,7 @@ class Task:
         """Put back what `state` returned. Raises RuntimeError when names or shapes differ."""
         model.load_state_dict(tensors)
 
-    def rate_scale(self, config: Any, name: str) -> float:
+    def lr_scale(self, config: Any, name: str) -> float:
         """Factor on the learning rate of the parameter called `name` (discriminative learning rates)."""
         return 1.0
 

@@ -21,7 +21,7 @@ def make_optimizer(config: Config, task: Task, model: nn.Module) -> torch.optim.
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         decay = 0.0 if parameter.ndim < 2 or id(parameter) in spared else config.weight_decay
-        groups.setdefault((decay, task.rate_scale(config, name)), []).append(parameter)
+        groups.setdefault((decay, task.lr_scale(config, name)), []).append(parameter)
     param_groups = [{"params": p, "weight_decay": d, "scale": s, "lr": config.lr * s} for (d, s), p in groups.items()]
     if config.optimizer == "sgd":
         return torch.optim.SGD(param_groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)

@@ -92,7 +92,7 @@ def set_trainable(config: Config, model: nn.Module, epoch: int) -> None:
         parameter.requires_grad_(not frozen(config, name) and (not alone or name.startswith("head.")))
 
 
-def rate_scale(config: Config, name: str) -> float:
+def lr_scale(config: Config, name: str) -> float:
     """On pretrained weights ten times the learning rate for the head, and `layer_decay` once for each stage between this one and the head."""
     if config.weights == "none":
         return 1.0

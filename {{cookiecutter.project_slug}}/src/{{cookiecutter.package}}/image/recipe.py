@@ -218,10 +218,10 @@ class Image(Task):
             )
         return model, {"weights": "none", "adapt": "full"}  # a network's own weights hold them all
 
-    def rate_scale(self, config: Config, name: str) -> float:
-        from .model import rate_scale
+    def lr_scale(self, config: Config, name: str) -> float:
+        from .model import lr_scale
 
-        return rate_scale(config, name)
+        return lr_scale(config, name)
 
     def frozen(self, config: Config, name: str) -> bool:
         from .model import frozen

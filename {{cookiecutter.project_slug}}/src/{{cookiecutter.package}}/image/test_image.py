@@ -529,10 +529,10 @@ def test_other_families_train_and_freeze(project: Path, backbone: str) -> None:
 def test_rates_fall_with_depth_and_rise_for_the_new_head(project: Path, trained: Path) -> None:
     config = config_of(project, layer_decay=0.5, weights=str(trained))
     names = ("backbone.conv1.weight", "backbone.layer1.0.conv1.weight", "backbone.layer4.1.bn2.bias", "head.weight")
-    assert [TASK.rate_scale(config, name) for name in names] == [1 / 16, 1 / 8, 1.0, 10.0]
+    assert [TASK.lr_scale(config, name) for name in names] == [1 / 16, 1 / 8, 1.0, 10.0]
     deep = config_of(project, layer_decay=0.5, weights=str(trained), backbone="efficientnet_b0")
-    assert TASK.rate_scale(deep, "backbone.features.8.0.weight") == 1.0
-    assert TASK.rate_scale(config_of(project), "head.weight") == 1.0  # from random weights all learn alike
+    assert TASK.lr_scale(deep, "backbone.features.8.0.weight") == 1.0
+    assert TASK.lr_scale(config_of(project), "head.weight") == 1.0  # from random weights all learn alike
 
 
 def test_weights_of_every_plain_form_are_read_alike(project: Path, trained: Path, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def frozen(config: Config, name: str) -> bool:
     return config.adapt == "frozen" or "lora_" not in name
 
 
-def rate_scale(config: Config, name: str) -> float:
+def lr_scale(config: Config, name: str) -> float:
     """Ten times the learning rate for head and LoRA; `layer_decay` once for each layer between this parameter and the head."""
     if name.startswith("head."):
         return FAST

@@ -174,10 +174,10 @@ class Text(Task):
 
         load_state(model, tensors)
 
-    def rate_scale(self, config: Config, name: str) -> float:
-        from .model import rate_scale
+    def lr_scale(self, config: Config, name: str) -> float:
+        from .model import lr_scale
 
-        return rate_scale(config, name)
+        return lr_scale(config, name)
 
     def frozen(self, config: Config, name: str) -> bool:
         from .model import frozen

@@ -373,9 +373,9 @@ def test_rates_fall_with_depth_and_rise_for_what_is_new(project: Path) -> None:
         "encoder.encoder.layer.0.x.weight",
         "encoder.encoder.layer.1.x.weight",
     )
-    assert [TASK.rate_scale(config, name) for name in names] == [0.25, 0.5, 1.0]
-    assert TASK.rate_scale(config, "head.weight") == 10.0
-    assert TASK.rate_scale(config, "encoder.base_model.model.encoder.layer.1.x.lora_A.default.weight") == 10.0
+    assert [TASK.lr_scale(config, name) for name in names] == [0.25, 0.5, 1.0]
+    assert TASK.lr_scale(config, "head.weight") == 10.0
+    assert TASK.lr_scale(config, "encoder.base_model.model.encoder.layer.1.x.lora_A.default.weight") == 10.0
     assert load_settings(config.encoder).num_hidden_layers == 2
 
 
