@@ -76,9 +76,14 @@ def copied(package: str, bases: dict[str, Path], step: str, where: Path) -> Insi
 
 
 def remove(project: Inside, before: str) -> None:
-    """As if a step had not been done."""
+    """As if a step had not been done, nor written down in the ledger."""
     for path in (project.root / "runs").glob(f"*-{before}"):
         shutil.rmtree(path)
+    path, ledger = project.root / "EXPERIMENTS.jsonl", project.module("engine.ledger")
+    rows = [row for row in ledger.read(path) if row["step"] != before]
+    path.unlink()
+    for row in rows:
+        ledger.append(path, {name: value for name, value in row.items() if name not in ("previous", "hash")})
 
 
 def fail(project: Inside, before: str) -> None:
@@ -214,6 +219,27 @@ def test_a_forced_protocol_is_the_next_one(package: str, bases: dict[str, Path],
     assert tried(project, "train", "epochs=2")[0] == ""
     project.set(metric="auc")
     assert "metric is 'auc' and was 'f1'" in tried(project, "baseline")[0]
+
+
+def test_a_clone_without_runs_goes_on_where_the_ledger_says(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    project = copied(package, bases, "evaluate", tmp_path)
+    shutil.rmtree(project.root / "runs")
+    assert project.recipe("train").sentence.count("baseline has not been done") == 1
+    project.done("baseline")
+    record = project.done("train")  # audit, split and check stand in the ledger
+    assert record["id"] == "0007-train" and set(record["rests_on"]) == {"audit", "split", "baseline", "check"}
+    ids = [json.loads(line)["id"] for line in (project.root / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
+    assert len(set(ids)) == len(ids) == 7
+
+
+def test_a_fail_that_only_the_ledger_knows_stops_too(package: str, tmp_path: Path) -> None:
+    project = Inside(package, tmp_path / "p", task="binary", epochs=2)
+    rows().with_columns(same=pl.col("target")).write_csv(project.root / "data" / "train.csv")
+    assert project.recipe("audit").status == 1
+    shutil.rmtree(project.root / "runs")
+    assert "0001-audit ended in FAIL (dominant feature)" in project.recipe("split").sentence
+    project.set(drop=["same"])
+    assert "audit has not been done" in project.recipe("split").sentence
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from . import ledger
 from .project import DEPENDS, Project
 
 Record = dict[str, Any]
@@ -79,11 +80,28 @@ def standing(project: Project, step: str, model: Record | None = None) -> list[R
         return [model] if model else []
     if step == "evaluate":
         return [r for r in project.records(step) if model and r["result"].get("run") == model["id"]][-1:]
-    same = project.made_under(step, _fingerprint(project, step, model))
+    fingerprint = _fingerprint(project, step, model)
+    same = project.made_under(step, fingerprint) or from_ledger(project, step, fingerprint)
     if step == "audit":
         whole, reviews = ([r for r in same if ("rows" in r["result"]) is whole] for whole in (True, False))
         return [*whole[-1:], *reviews[-1:]] if whole else []
     return same[-1:]
+
+
+def from_ledger(project: Project, step: str, fingerprint: dict[str, str]) -> list[Record]:
+    """What the ledger says of a step, oldest first, for a clone that came without runs/: enough to pass a gate. Not of a
+    baseline, whose scores are needed too."""
+    rows = ledger.read(project.ledger) if step in ("audit", "split", "check") else []
+    rows = [row for row in rows if row["step"] == step and "fingerprint" in row]
+    return [
+        {
+            **row,
+            "findings": [{"check": check, "verdict": "FAIL"} for check in row.get("failed", [])],
+            "result": {} if row.get("review") else {"rows": None},
+        }
+        for row in rows
+        if all(row["fingerprint"].get(key) == fingerprint[key] for key in DEPENDS[step])
+    ]
 
 
 def _fingerprint(project: Project, step: str, model: Record | None) -> dict[str, str]:

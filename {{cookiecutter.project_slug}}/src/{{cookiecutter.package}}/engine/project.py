@@ -135,7 +135,10 @@ class Project:
         runs = self.root / "runs"
         try:
             runs.mkdir(exist_ok=True)
-            number = 1 + max((int(p.name[:4]) for p in runs.glob("[0-9][0-9][0-9][0-9]-*")), default=0)
+            numbers = [int(p.name[:4]) for p in runs.glob("[0-9][0-9][0-9][0-9]-*")]
+            # A clone has the ledger without the folders: its numbers are not given twice.
+            numbers += [int(row["id"][:4]) for row in ledger.read(self.ledger) if str(row.get("id"))[:4].isdigit()]
+            number = 1 + max(numbers, default=0)
             while list(runs.glob(f"{number:04d}-*")) or not _made(folder := runs / f"{number:04d}-{step}"):
                 number += 1
         except OSError as error:
@@ -260,7 +263,9 @@ def ledger_row(record: dict[str, Any]) -> dict[str, Any]:
     try:
         commit = {key: record["environment"][key] for key in ("commit", "dirty")}
         more = record["result"].get("ledger", {})
-        return {**{key: record[key] for key in keys}, **commit, "seed": record["config"]["seed"], **more}
+        failed = [finding["check"] for finding in record["findings"] if finding["verdict"] == "FAIL"]
+        found = {"forced": record["forced"], **({"failed": failed} if failed else {})}
+        return {**{key: record[key] for key in keys}, **found, **commit, "seed": record["config"]["seed"], **more}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"a record in runs/ is not one of ours ({error!r}); restore it, or delete that run's folder"
