@@ -17,6 +17,8 @@ from .check_result import CheckResult, check_result, not_applicable
 from .context import Context, quiet
 
 UNIT = 1.0  # distance from which examples are told apart: a fresh layer turns inputs of size 1 by about as much
+HE, CHI2 = 2.2, 3.84  # variance of weights times inputs as He et al. draw them, and a tenth; of a square, 95 %
+ORDINARY = 16.0  # mean square of inputs that are scaled: four standard deviations
 WIDE = 10_000  # numbers of one example from which fewer are looked at
 
 
@@ -25,17 +27,18 @@ def init_loss(context: Context) -> CheckResult:
 
     FAIL beyond a factor of 2 either way: a He-initialized head alone reaches 1.34 ln k, so a tighter band would alarm
     on sound networks. Where few targets lie far out, most rows have next to no variance: outputs may then be as wide as
-    all targets together.
+    all targets together. A regression may start as far off as its last layer, drawn no wider than He et al. (2015) draw it,
+    takes inputs of ordinary size: behind residual blocks these are larger than behind a plain layer.
     """
     model = context.fresh().eval()
     with torch.no_grad():
         batch = context.batch(_sample(context, 4 * context.config.batch_size))
-        output = model(batch.x).float()
+        output, drawn = _with_variance(model, batch.x)
         loss = float(context.loss(output, batch).mean())
         constant = float(context.loss(torch.zeros_like(output), batch).mean())
         spread = float(output.std(dim=0).mean()) if len(output) > 1 else 0.0
     expected = _expected(context, batch, constant)
-    wide = max(expected, 1.0) if context.config.task == "regression" else expected
+    wide = max(expected, 1.0, CHI2 * drawn) if context.config.task == "regression" else expected
     ratio = loss / max(expected, 1e-12)
     vacuous = (
         " (the outputs are all alike, a zero head: this says nothing about the loss, see the loss tests)"
@@ -49,7 +52,26 @@ def init_loss(context: Context) -> CheckResult:
         why="high" if ratio > 1 else "low",
         evidence={"loss": loss, "expected": expected, "spread": spread},
         known=_expected_words(context),
+        most=f"at most {expected + wide:.4f}, as the last layer is drawn"
+        if wide > max(expected, 1.0)
+        else "within a factor of 2",
     )
+
+
+def _with_variance(model: nn.Module, x: Any) -> tuple[Tensor, float]:
+    """Outputs [b, k], and the variance that drawing the weights of the last linear layer gives one; 0 where that layer is drawn
+    wider than usual, or gets inputs that nobody scaled."""
+    seen: dict[nn.Linear, Tensor] = {}
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(lambda layer, given: seen.update({layer: given[0]})) for layer in layers]
+    output = model(x).float()
+    for hook in hooks:
+        hook.remove()
+    last = next((layer for layer in reversed(seen) if layer.out_features == output.shape[1]), None)
+    if last is None:
+        return output, 0.0
+    drawn, size = float(last.weight.square().mean()) * last.in_features, float(seen[last].float().square().mean())
+    return output, drawn * size if drawn <= HE and size <= ORDINARY else 0.0
 
 
 def _expected(context: Context, batch: Batch, constant: float) -> float:
@@ -72,11 +94,11 @@ def _expected_words(context: Context) -> str:
     return {
         "pairwise": "ln 2, a coin flip, for each row that is in a pair",
         "mse": "variance of the standardized target on these rows",
-        "mae": "loss of predicting the mean",
-        "huber": "loss of predicting the mean",
     }.get(
         context.config.resolved_loss,
-        f"loss of the class shares on these rows (ln {k} = {math.log(max(k, 1)):.4f} when balanced)",
+        f"loss of the class shares on these rows (ln {k} = {math.log(k):.4f} when balanced)"
+        if k
+        else "loss of predicting the mean",
     )
 
 

@@ -136,9 +136,9 @@ def _refuse_empty(config: Config, frame: pl.DataFrame, path: Path) -> None:
         )
 
 
-def sources_hash(config: Config, root: Path) -> str:
-    """sha256 of the file of the rows, or over both where the test rows have one of their own."""
-    digests = [sha256(root / name) for name in (config.data, config.test_data) if name]
+def sources_hash(config: Config, root: Path, *more: str) -> str:
+    """sha256 of the file of the rows, or over all files that they are made of: the test rows', and `more` that `load` reads."""
+    digests = [sha256(root / name) for name in (config.data, config.test_data, *more) if name]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Config
+from ..errors import UserError
 from ..task import Batch
 
 Loss = Callable[[Tensor, Batch], Tensor]
@@ -22,6 +23,8 @@ def make_loss(config: Config, prep: dict[str, Any]) -> Loss:
     optimizer step; class weights have mean one over the training part for the same reason.
     """
     name, outputs = config.resolved_loss, prep["outputs"]
+    if name not in (*CLASSIFICATION, *REGRESSION, "pairwise"):
+        raise UserError(f"loss = {name!r} has no function; write one in engine/losses.py, and call it in make_loss")
     weights = class_weights(prep["prior"]) if config.class_weights == "balanced" and prep["prior"] else None
 
     def loss(output: Tensor, batch: Batch) -> Tensor:
@@ -30,7 +33,7 @@ def make_loss(config: Config, prep: dict[str, Any]) -> Loss:
         if name == "pairwise":
             assert batch.query is not None, "pairwise loss without query numbers"
             return pairwise(output.squeeze(1), batch.y, batch.query)
-        if name in ("mse", "mae", "huber"):
+        if name in REGRESSION:
             return REGRESSION[name](output.squeeze(1), batch.y)
         value = classification(output, batch.y, config.label_smoothing, config.focal_gamma if name == "focal" else 0.0)
         return value if weights is None else value * (class_shares(batch.y, len(weights)) @ weights.to(output))
@@ -80,6 +83,7 @@ def pairwise(score: Tensor, relevance: Tensor, query: Tensor) -> Tensor:
     return (same @ pairs.sum(dim=1)) / (same @ above.sum(dim=1)).clamp(min=1)
 
 
+CLASSIFICATION = ("bce", "cross_entropy", "focal")  # of `classification`
 REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": lambda output, y: (output - y) ** 2,
     "mae": lambda output, y: (output - y).abs(),
@@ -89,7 +93,7 @@ REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def expected_initial_loss(config: Config, prep: dict[str, Any], y: Tensor | None = None) -> float | None:
-    """The loss of a model that knows the class prior and nothing else; None where the loss has no such constant.
+    """The loss of a model that knows the class prior and nothing else; None where the loss has no such constant, or nobody wrote it down.
 
     Entropy of the prior for cross-entropy (ln k when balanced, 0.693 for two equal classes), variance 1 for squared
     error on a standardized target, ln 2 for a pair. `y`: the classes [n] that it is expected on, where they are few and
@@ -100,7 +104,7 @@ def expected_initial_loss(config: Config, prep: dict[str, Any], y: Tensor | None
         return 0.6931471805599453
     if name == "mse":
         return 1.0
-    if name in ("mae", "huber"):
+    if name not in CLASSIFICATION:
         return None
     weights = class_weights(prep["prior"]).double() if config.class_weights == "balanced" else torch.ones_like(prior)
     gamma = config.focal_gamma if name == "focal" else 0.0

@@ -15,11 +15,15 @@ import numpy as np
 from scipy.special import expit, log_softmax
 
 from ..config import LOWER_IS_BETTER, METRICS, Config
+from ..errors import UserError
 from . import order
 from .decisions import on_own_rows
 from .order import Weighted, auc, average_precision, ndcg
 
-UNBOUNDED = ("log_loss", "rmse", "mae", "r2")  # a value of 0 or 1 is no end of their scale
+SHARES = (  # metrics of which 0 and 1 are the ends of the scale
+    "auc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", "f1", "precision", "recall", "cost", "ndcg",
+)  # fmt: skip
+BY_CLASS = ("balanced_accuracy", "macro_f1", "f1", "precision", "recall")
 ALSO = {"binary": ("precision", "recall")}  # told beside the metrics that may be chosen
 CELLS = 4_000_000  # weights held at once: 32 MB
 MOST_CELLS = 100_000_000  # beyond this, fewer resamples (at least 100): intervals are narrow there anyway
@@ -131,7 +135,7 @@ def estimate(
     name = metric or config.resolved_metric
     measured = measure(config, prep, name, outputs, Truth(y, query, together), decided)
     found = _with_interval(config, measured)
-    if found["low"] == found["high"] and found["value"] in (0.0, 1.0) and name not in UNBOUNDED:
+    if found["low"] == found["high"] and found["value"] in (0.0, 1.0) and name in SHARES:
         low, high = wilson(round(found["value"] * measured.trials), measured.trials)
         scale = max(config.cost_false_positive, config.cost_false_negative) if name == "cost" else 1.0
         return {"value": found["value"], "low": scale * low, "high": scale * high}
@@ -169,7 +173,8 @@ def share(hit: np.ndarray, of: np.ndarray, together: np.ndarray | None = None) -
 
 def of_one_kind(config: Config) -> bool:
     """Whether the main metric can be computed on rows that all have one target value."""
-    return config.resolved_metric in ("accuracy", "log_loss", "cost", "rmse", "mae")
+    name = config.resolved_metric
+    return name in ("accuracy", "log_loss", "cost") or (config.task == "regression" and name != "r2")
 
 
 def difference(
@@ -222,8 +227,10 @@ def measure(
     truth: Truth,
     decided: np.ndarray | None = None,
 ) -> Measure:
-    """The metric as a function of weights, and of what."""
+    """The metric as a function of weights, and of what. Raises UserError for one that nobody wrote."""
     if config.task == "ranking":
+        if metric != "ndcg":
+            raise unwritten(metric)
         return _ranking(outputs, truth)
     n, together = len(truth.y), truth.together
     if config.task == "regression":
@@ -235,6 +242,11 @@ def measure(
     groups = n if together is None else len(np.unique(together))
     trials = min(_trials(metric, prediction, y), groups)
     return Measure(_of_classes(config, metric, (outputs, probability), y, prediction), n, together, trials)
+
+
+def unwritten(metric: str) -> UserError:
+    """The sentence on a metric that config.py allows and that has no function."""
+    return UserError(f"metric = {metric!r} has no function; write one in engine/metrics.py, as a function of row weights")
 
 
 def _of_classes(
@@ -253,6 +265,8 @@ def _of_classes(
         return _mean(costs(config, prediction, truth))
     if metric == "accuracy":
         return _mean((prediction == truth).astype(float))
+    if metric not in BY_CLASS:
+        raise unwritten(metric)
     return _by_class(metric, prediction, truth, probability.shape[1])
 
 
@@ -300,6 +314,8 @@ def _regression(metric: str, prediction: np.ndarray, truth: np.ndarray) -> Weigh
         return lambda w: np.sqrt(_mean(square)(w))
     if metric == "mae":
         return _mean(np.abs(prediction - truth))
+    if metric != "r2":
+        raise unwritten(metric)
     truth = truth - truth.mean()  # the variance of large values with a small spread would cancel to nothing
     return lambda w: 1 - _mean(square)(w) / np.maximum(_mean(truth**2)(w) - _mean(truth)(w) ** 2, 1e-300)
 

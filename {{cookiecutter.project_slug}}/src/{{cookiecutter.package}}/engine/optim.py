@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..config import Config
+from ..errors import UserError
 from ..task import Task
 
 
@@ -15,7 +16,7 @@ def make_optimizer(config: Config, task: Task, model: nn.Module) -> torch.optim.
     """AdamW (Loshchilov and Hutter 2019) or SGD with Nesterov momentum over every parameter of the model.
 
     Weight decay is decoupled and spares biases, norms and embeddings. Frozen parameters are included: they get no
-    gradient and so no update, and can be thawed later. Each group keeps its own factor on the rate in "scale".
+    gradient and so no update, and can be thawed later. Each group keeps its own factor on the learning rate in "scale".
     """
     spared = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -46,10 +47,14 @@ def lr_factor(config: Config, step: int, steps: int) -> float:
     progress = (step - warm) / max(steps - warm - 1, 1)
     if config.schedule in ("cosine", "one_cycle"):
         return (1 + math.cos(math.pi * min(progress, 1.0))) / 2
-    return max(1.0 - progress, 0.0) if config.schedule == "linear" else 1.0
+    if config.schedule == "linear":
+        return max(1.0 - progress, 0.0)
+    if config.schedule in ("constant", "plateau"):
+        return 1.0
+    raise UserError(f"schedule = {config.schedule!r} has no formula; write one in lr_factor in engine/optim.py")
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set every group's learning rate to `rate` times the group's own factor."""
+    """Set every group's learning rate to `lr` times the group's own factor."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["scale"]

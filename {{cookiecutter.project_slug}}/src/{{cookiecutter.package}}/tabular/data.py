@@ -99,10 +99,10 @@ def infer_roles(config: Config, frame: pl.DataFrame) -> dict[str, str]:
         ("part", [given.column(config)]),
     ):
         declared |= {name: role for name in names if name and name != config.target}
-    return {name: declared.get(name) or _guess(frame[name]) for name in frame.columns}
+    return {name: declared.get(name) or _role_of(frame[name]) for name in frame.columns}
 
 
-def _guess(column: pl.Series) -> str:
+def _role_of(column: pl.Series) -> str:
     if column.dtype.is_numeric():
         return "numeric"
     present = len(column) - column.null_count()
