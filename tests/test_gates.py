@@ -20,15 +20,15 @@ from inside import Inside, generate
 PAGE = ROOT / "docs" / "gates.md"
 BEFORE = ("audit", "split", "baseline", "check", "train", "evaluate")
 STEPS: dict[str, tuple[str, ...]] = {  # step -> what is typed after it
-    "audit": (), "split": (), "baseline": (), "check": (), "lr-find": (), "train": (), "diagnose": (), "learning-curve": (),
+    "audit": (), "split": (), "baseline": (), "check": (), "lr-find": (), "train": (), "diagnose": (), "learning-curve": (), "cv": (),
     "ablate": (), "tune": (), "rerun": ("0005-train",), "evaluate": (), "report": (), "export": (), "promote": (),
 }  # fmt: skip
 # What stops what: the contract, written down apart from the code. A first evaluation has none before it.
 STOPS = {
-    "audit": {"split", "baseline", "check", "lr-find", "train", "learning-curve", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
-    "split": {"baseline", "check", "lr-find", "train", "learning-curve", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
+    "audit": {"split", "baseline", "check", "lr-find", "train", "learning-curve", "cv", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
+    "split": {"baseline", "check", "lr-find", "train", "learning-curve", "cv", "ablate", "tune", "rerun", "evaluate", "export", "promote"},
     "baseline": {"train", "ablate", "tune", "evaluate"},
-    "check": {"lr-find", "train", "learning-curve", "ablate", "tune", "evaluate", "export", "promote"},
+    "check": {"lr-find", "train", "learning-curve", "cv", "ablate", "tune", "evaluate", "export", "promote"},
     "train": {"evaluate", "export", "promote"},
     "evaluate": {"export", "promote"},
 }  # fmt: skip
@@ -192,10 +192,10 @@ def test_the_checks_of_a_model_are_those_of_its_own_settings(package: str, bases
 def test_metric_costs_and_slices_are_frozen_at_the_first_training(
     package: str, bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any], words: str
 ) -> None:
-    for step in ("baseline", "train", "learning-curve", "ablate", "tune", "evaluate", "export"):
+    for step in ("baseline", "train", "learning-curve", "cv", "ablate", "tune", "evaluate", "export"):
         project = copied(package, bases, step, tmp_path)
         project.set(**settings)
-        if step not in ("baseline", "export", "learning-curve"):
+        if step not in ("baseline", "export", "learning-curve", "cv"):
             assert project.recipe("baseline").status == 2
             assert project.recipe("baseline", "--force", "agreed with the clinic").status == 0
         said = tried(project, step)[0]
@@ -261,7 +261,7 @@ def test_what_was_forced_is_shown_to_the_end(package: str, tmp_path: Path, faili
     for step in ("audit", "split", "baseline"):
         project.done(step)
     assert project.recipe("check").status == 1
-    for step in ("lr-find", "train", "learning-curve", "ablate", "tune"):
+    for step in ("lr-find", "train", "learning-curve", "cv", "ablate", "tune"):
         assert "0004-check ended in FAIL (mean, not sum)" in project.recipe(step).sentence
     line = f"0004-check ended in FAIL (mean, not sum); forced: {reason}"
     forced = ("--force", reason)

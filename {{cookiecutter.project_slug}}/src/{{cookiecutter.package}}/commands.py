@@ -43,6 +43,7 @@ STEPS = {
 # After your first run: steps too, but none that `all` would do by itself.
 EXPERIMENTS = {
     "learning-curve": Command("train on 25, 50 and 100 % of the rows: is data the limit?"),
+    "cv": Command("k-fold cross-validation of the whole pipeline, paired against the baselines", ("folds",), "", ("cv", "cv --folds 10")),
     "ablate": Command("remove the components one by one: does it get worse?", ("run", "seeds")),
     "tune": Command(
         "search learning rate, batch size, regularization; last, and against the noise between seeds",
@@ -84,7 +85,7 @@ OTHERS = {
 }  # fmt: skip
 COMMANDS = {**STEPS, **EXPERIMENTS, **PRODUCTION, **OTHERS}
 WITH_JSON = (*STEPS, *EXPERIMENTS, "export", "all", "runs", "settings")
-NUMBERS = ("skip", "seeds", "trials", "port", "sample", "hours", "mature", "rate", "floor")  # none below 0
+NUMBERS = ("folds", "skip", "seeds", "trials", "port", "sample", "hours", "mature", "rate", "floor")  # none below 0
 
 # Flag -> how argparse is to read it. Defaults are falsy, so that a step sees which flags were given.
 FLAGS: dict[str, dict[str, Any]] = {
@@ -106,6 +107,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "parent": {"metavar": "ID", "help": "compare with this run, not the nearest"},
     "allow_multiple": {"metavar": "REASON", "help": "why several settings change at once"},
     "seeds": {"type": int, "metavar": "N", "help": "this many seeds, paired"},
+    "folds": {"type": int, "metavar": "K", "help": "number of folds (default 5)"},
     "trials": {"type": int, "metavar": "N", "help": "trials in each of its three stages"},
     "storage": {"metavar": "URL", "help": "a database that workers on other machines share"},
     "fsdp": {"action": "store_true", "help": "torchrun's processes shard the model, one that is too large to train on one GPU"},

@@ -73,7 +73,8 @@ def _unknown(context: Context) -> CheckResult:
     """A loss of the owner's: the checks that compare gradients hold for it too, this one has to be taught."""
     name = context.config.resolved_loss
     return not_applicable(
-        "loss of known outputs", f"no value is known of loss = {name!r}; teach one in checks/loss.py, or test it in tests/"
+        "loss of known outputs",
+        f"no value is known of loss = {name!r}; teach one in checks/loss.py, or test it in tests/",
     )
 
 

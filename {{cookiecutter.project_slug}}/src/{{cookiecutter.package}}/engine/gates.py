@@ -23,6 +23,7 @@ GATES: dict[str, tuple[str, ...]] = {
     "lr-find": ("audit", "split", "check"),
     "train": ("audit", "split", "baseline", "check"),
     "learning-curve": ("audit", "split", "check"),
+    "cv": ("audit", "split", "check"),
     "ablate": ("audit", "split", "baseline", "check"),
     "tune": ("audit", "split", "baseline", "check"),
     "rerun": ("audit", "split"),
@@ -40,7 +41,16 @@ WHY = {
 }
 # Decided before the first training: a choice made afterwards can be made to please.
 PROTOCOL = ("metric", "cost_false_positive", "cost_false_negative", "slices")
-JUDGES = ("baseline", "train", "learning-curve", "ablate", "tune", "evaluate", "export")  # steps that use the protocol
+JUDGES = (
+    "baseline",
+    "train",
+    "learning-curve",
+    "cv",
+    "ablate",
+    "tune",
+    "evaluate",
+    "export",
+)  # steps that use the protocol
 
 
 def enter(project: Project, step: str, model: Record | None = None) -> dict[str, str]:

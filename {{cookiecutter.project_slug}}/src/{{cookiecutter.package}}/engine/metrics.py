@@ -246,7 +246,9 @@ def measure(
 
 def unwritten(metric: str) -> UserError:
     """The sentence on a metric that config.py allows and that has no function."""
-    return UserError(f"metric = {metric!r} has no function; write one in engine/metrics.py, as a function of row weights")
+    return UserError(
+        f"metric = {metric!r} has no function; write one in engine/metrics.py, as a function of row weights"
+    )
 
 
 def _of_classes(

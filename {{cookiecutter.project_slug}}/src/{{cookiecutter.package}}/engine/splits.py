@@ -82,6 +82,28 @@ def _by_stratum(config: Config, strata: np.ndarray, val: float, test: float) -> 
     return part
 
 
+def cross(config: Config, data: Data, k: int) -> np.ndarray:
+    """Fold of every row, int [n], 0 to k - 1: stratified by class, whole groups, or, with a declared time, 0 for the oldest rows,
+    which only train, and 1 to k for those that validate in turn. Raises UserError where there are too few groups or moments."""
+    kind = config.drawn_kind
+    if kind == "time":
+        moment = data.frame[config.time].rank("dense").fill_null(0).to_numpy()
+        moments, counts = np.unique(moment, return_counts=True)
+        if len(moments) <= k:
+            raise UserError(
+                f"time = {config.time!r} has {len(moments)} different values; {k} folds need at least {k + 1}"
+            )
+        ends = np.searchsorted(np.cumsum(counts), np.arange(1, k + 1) * len(moment) / (k + 1))
+        steps = np.arange(k)  # a moment of its own for each fold
+        ends = np.minimum(np.maximum.accumulate(ends - steps) + steps, len(moments) - k - 1 + steps)
+        return np.searchsorted(moments[ends], moment, side="left")
+    folds = np.zeros(len(data), dtype=np.int64)
+    for fold in range(k):
+        drawn = config.model_copy(update={"folds": k, "fold": fold})
+        folds[_drawn(drawn, data, kind, 0.0, 0.0) == 1] = fold
+    return folds
+
+
 def _validation(config: Config, rest: np.ndarray, n_val: int) -> np.ndarray:
     """Of the shuffled rows outside test, those that validate: the first n_val, or fold number `fold` of `folds`."""
     return rest[config.fold :: config.folds] if config.folds else rest[:n_val]

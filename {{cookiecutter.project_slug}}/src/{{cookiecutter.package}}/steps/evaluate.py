@@ -125,7 +125,9 @@ def verify(project: Project, run: Run, ready: Prepared) -> None:
         raise UserError(f"the test part stays shut: {missing}")
     before = len(run.findings)
     run.add(replayed(project, ready.record, ready.ours.val))
-    run.add(test_apart(project.config, ready.data, open_test(project)))  # by hashes of whole rows: labels tell copies apart
+    run.add(
+        test_apart(project.config, ready.data, open_test(project))
+    )  # by hashes of whole rows: labels tell copies apart
     if failed := [one.check for one in run.findings[before:] if one.verdict == "FAIL"]:
         project.overrule(f"the test part stays shut: {', '.join(failed)} ended in FAIL", "; fix that first")
 

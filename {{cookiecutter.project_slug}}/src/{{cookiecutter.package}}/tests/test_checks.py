@@ -298,9 +298,7 @@ def faulty_step(fault: str) -> Callable[..., Tensor]:
         ("downhill", loss.downhill, "uphill"),
     ],
 )
-def test_step_faults_fail(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, check: Any, fault: str
-) -> None:
+def test_step_faults_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, check: Any, fault: str) -> None:
     context = make_bench(toy_project(tmp_path))
     monkeypatch.setattr(loss, "step", faulty_step("none"))
     assert verdicts(check(context))[name] == "PASS"
@@ -309,9 +307,7 @@ def test_step_faults_fail(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.3])
-def test_gradients_left_over_now_and_then_fail(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
-) -> None:
+def test_gradients_left_over_now_and_then_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     context, lazy = make_bench(toy_project(tmp_path)), np.random.default_rng(0)
     real = torch.optim.AdamW.zero_grad
     forget = lambda self, set_to_none=True: None if lazy.random() < share else real(self, set_to_none)  # noqa: E731
