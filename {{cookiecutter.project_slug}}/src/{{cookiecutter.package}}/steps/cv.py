@@ -65,20 +65,20 @@ def scores_of(project: Project, run: Run, train: Data, val: Data, name: str) -> 
     """The main metric of the model `name` and of every baseline, all fitted on `train` and scored on `val`."""
     config, task = project.config, project.task
     prep = task.prepare(config, train)
-    examples = [task.examples(config, prep, part) for part in (train, val)]
-    truth = truth_of(config, val, examples[1])
+    fitting, scoring = (task.examples(config, prep, part) for part in (train, val))
+    truth = truth_of(config, val, scoring)
     outputs = {model: fitted.predict(val) for model, fitted in task.baselines(config, prep, train).items()}
     if name == "network":
         other = project.variant(tracker="none")
         other.quiet = True
         with tempfile.TemporaryDirectory(dir=run.folder) as folder:
             try:
-                model, _ = fit(other, Run(other, run.step, Path(folder)), prep, *examples)
+                model, _ = fit(other, Run(other, run.step, Path(folder)), prep, fitting, scoring)
             except NonFinite as broken:
                 raise UserError(
                     f"training broke down: {broken}; fix that first: recipe train lr={config.lr / 10:g}"
                 ) from None
-            outputs = {name: predict(model, examples[1], other.config), **outputs}
+            outputs = {name: predict(model, scoring, other.config), **outputs}
     return {
         model: metrics.score(config, prep, out, truth.y, truth.query, decided=decided(config, prep, out))
         for model, out in outputs.items()
