@@ -29,13 +29,13 @@ QUICK = ("S5", "M1", "O1")
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_every_code_edit_fits_the_source(tmp_path: Path, fault: Fault) -> None:
-    for strength, fault in fault.strengths.items():
-        package = tmp_path / strength
-        for edit in (*fault.code, *fault.deployed):
+    for name, strength in fault.strengths.items():
+        package = tmp_path / name
+        for edit in (*strength.code, *strength.deployed):
             (package / edit.file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE / edit.file, package / edit.file)
-        apply_code(package, (*fault.code, *fault.deployed))
-        for edit in (*fault.code, *fault.deployed):
+        apply_code(package, (*strength.code, *strength.deployed))
+        for edit in (*strength.code, *strength.deployed):
             compile((package / edit.file).read_text(), edit.file, "exec")
 
 
