@@ -13,7 +13,7 @@ from conftest import QUESTIONS, TEMPLATE, run
 
 PACKAGE = TEMPLATE / "src" / "{{cookiecutter.package}}"
 MODALITIES = QUESTIONS["modality"]
-# A layer may import from its own and from the ones after it; `finding`, `task`, `config`, `errors` are below everything.
+# A layer may import from its own and from the ones after it; `check_result`, `task`, `config`, `commands`, `errors` are below all.
 LAYERS = {"cli": 0, "modality": 1, "production": 2, "steps": 2, "report": 3, "checks": 3, "engine": 4, "base": 5}
 
 
@@ -25,7 +25,7 @@ def sources(folder: Path = PACKAGE) -> list[Path]:
 def layer(path: Path) -> str:
     """Which layer a file belongs to."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    if parts in (("checks", "finding"), ("config",), ("task",), ("errors",), ("__init__",)):
+    if parts in (("checks", "check_result"), ("config",), ("task",), ("commands",), ("errors",), ("__init__",)):
         return "base"
     if parts[0] in ("cli", "__main__"):
         return "cli"
@@ -103,7 +103,7 @@ def test_sizes(modality: str, capsys: pytest.CaptureFixture[str]) -> None:
         )
     assert lines(path) <= 1500  # what one reads in an hour: data.py, model.py, loop.py, losses.py, optim.py
     assert lines(whole) <= 20_500  # until what the owner does not edit leaves the package
-    assert lines(sorted(reached)) <= 9500  # with everything that reports, compares and resumes
+    assert lines(sorted(reached)) <= 9700  # with everything that reports, compares and resumes
     assert sum(lengths) / len(lengths) <= 15
 
 

@@ -24,7 +24,7 @@ from .context import Context, Rows
 BATCHES = 4  # per epoch of the short runs
 
 
-def short_runs(context: Context, project: Project) -> list[CheckResult]:
+def trial_runs(context: Context, project: Project) -> list[CheckResult]:
     """Run the real `fit` for two epochs on a few batches: twice, and once resumed from the middle; compare everything."""
     config = context.config.model_copy(update={"epochs": 2, "patience": 0, "tracker": "none", "compile": False})
     small = Context(

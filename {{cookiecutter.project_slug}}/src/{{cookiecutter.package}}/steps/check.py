@@ -49,7 +49,7 @@ ON_DISK: tuple[Callable[[Context, Project], CheckResult | list[CheckResult]], ..
     pipeline.parts_as_pinned,
     leak_probes.refit,
     leak_probes.permuted_labels,
-    trial_runs.short_runs,
+    trial_runs.trial_runs,
 )
 
 
