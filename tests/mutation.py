@@ -29,7 +29,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
-BUILDERS = ("finding", "not_applicable", "describe")  # what only words a finding; describe is of the terminal
+BUILDERS = ("check_result", "not_applicable", "describe")  # what only words a finding; describe is of the terminal
 SURVIVES = "survives:"
 HEAVY = (
     "torch",
@@ -92,9 +92,9 @@ def _texts(node: ast.AST) -> set[str]:
 
 
 def _reds(node: ast.AST) -> list[ast.Call]:
-    """Calls of `finding` that say when it fails; others only tell."""
+    """Calls of `check_result` that say when it fails; others only tell."""
     calls = [call for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)]
-    told = [call for call in calls if call.func.id == "finding"]  # type: ignore[attr-defined]
+    told = [call for call in calls if call.func.id == "check_result"]  # type: ignore[attr-defined]
     return [call for call in told if {"fail", "warn"} & {keyword.arg for keyword in call.keywords}]
 
 
@@ -163,7 +163,7 @@ def pacify(module: Any, function: str) -> None:
 def _renamed(code: CodeType) -> CodeType:
     """The code with every use of the global name `finding` turned to `passing_result`."""
     inner = tuple(_renamed(c) if isinstance(c, CodeType) else c for c in code.co_consts)
-    names = tuple("passing_result" if name == "finding" else name for name in code.co_names)
+    names = tuple("passing_result" if name == "check_result" else name for name in code.co_names)
     return code.replace(co_names=names, co_consts=inner)
 
 

@@ -40,7 +40,7 @@ def main(package: str, trap: dict[str, Any], *words: str) -> int:
     if trap.get("often"):
         loop.SAVE_SECONDS = -1.0
     if trap.get("narrow"):
-        importlib.import_module("torchvision").models.get_model = importlib.import_module("kill").narrow_resnet
+        importlib.import_module("torchvision").models.get_model = importlib.import_module("crash").narrow_resnet
     if trap.get("rank") == rank:
         spring(loop, trap["step"], trap["does"])
     if trap.get("apart"):

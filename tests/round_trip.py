@@ -171,7 +171,7 @@ def main(package: str, folder: Path, names: list[str]) -> dict[str, Any]:
         source = _project(place, recipe, kind, how)
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            codes = [cli.main(["--project", str(place), *words]) for words in STEPS]
+            codes = [cli.main([words[0], "--project", str(place), *words[1:]]) for words in STEPS]
         found[name] = _compare(package, place, source) if codes == [0, 0, 0] else {"failed": said.getvalue()[-600:]}
         shutil.rmtree(place)
     return found

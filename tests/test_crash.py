@@ -16,7 +16,7 @@ WHERE = ("before a step", "inside a step", "after a step", "epochs only", "SIGTE
 @pytest.mark.parametrize("name", QUESTIONS["modality"])
 def test_a_killed_run_ends_as_if_it_had_not_been(name: str) -> None:
     """In a process of its own: it forks, and nothing may have started threads before."""
-    command = [sys.executable, str(Path(__file__).with_name("kill.py")), "--quick", name]
+    command = [sys.executable, str(Path(__file__).with_name("crash.py")), "--quick", name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.stdout, done.stderr[-3000:]
     rows = json.loads(done.stdout.removesuffix("\n").split("\n")[-1])

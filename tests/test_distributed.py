@@ -225,7 +225,7 @@ def test_a_signal_to_one_process_saves_once_and_ends_all(
     copy = Path(shutil.copytree(project, tmp_path / "copy"))
     done = recipe(copy, 2, *TRAIN, "--fsdp", trap={"rank": 1, "step": 9, "does": "SIGTERM"})
     assert done.returncode != 0 and "exitcode  : 143 (" in done.stderr, done.stderr
-    assert done.stderr.count("signal 15 came; everything is saved") == 1
+    assert done.stderr.count("stopped by signal 15; everything is saved") == 1
     names = sorted(path.name for path in (of_training(copy) / "checkpoints").glob("last-*"))
     assert names == ["last-000000007", "last-000000009"]  # the end of the first epoch, and now
     done = recipe(copy, 3, *TRAIN, "--resume")
@@ -240,7 +240,7 @@ def test_pictures_sharded_and_gone_on_with_by_one(
     project, alone = one("image")
     copy = Path(shutil.copytree(project, tmp_path / "copy"))
     done = recipe(copy, 2, *TRAIN, "--fsdp", trap={"rank": 1, "step": 2, "does": "SIGTERM", "narrow": True})
-    assert done.returncode != 0 and "signal 15 came; everything is saved" in done.stderr, done.stderr
+    assert done.returncode != 0 and "stopped by signal 15; everything is saved" in done.stderr, done.stderr
     done = recipe(copy, 1, *TRAIN, "--resume", trap={"narrow": True})
     assert done.returncode == 0, done.stderr
     assert_equal(alone, copy, TOLERANCE["image"])
@@ -258,7 +258,7 @@ def test_a_signal_to_the_launcher(one: Callable[[str], tuple[Path, Path]], tmp_p
         time.sleep(0.05)
     os.killpg(job.pid, signal.SIGTERM)
     out, err = job.communicate(timeout=120)
-    assert job.returncode != 0 and err.count("signal 15 came; everything is saved") == 1, err
+    assert job.returncode != 0 and err.count("stopped by signal 15; everything is saved") == 1, err
     assert "Traceback" not in out and not list(copy.glob("runs/*-train/record.json"))
     assert not list(copy.glob("runs/*-train/checkpoints/.*"))
 

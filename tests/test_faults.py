@@ -180,7 +180,7 @@ def test_any_bytes_as_table(place: Workplace, content: bytes) -> None:
 @given(content=JSON)
 def test_any_json_as_split(place: Workplace, content: Any) -> None:
     package = place[1]["tabular"]
-    parts, project = (importlib.import_module(f"{package}.engine.{name}") for name in ("parts", "project"))
+    parts, project = (importlib.import_module(f"{package}.engine.{name}") for name in ("splits", "project"))
     root = place[2] / "manifest"
     root.mkdir(exist_ok=True)
     try:

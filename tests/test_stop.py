@@ -38,7 +38,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, err = long.communicate(timeout=120)
     assert long.returncode == 143, err
     assert err.strip() == (
-        "recipe train: signal 15 came; everything is saved; go on with: recipe train --resume epochs=100000 --force 'a test'"
+        "recipe train: stopped by signal 15; everything is saved; go on with: recipe train --resume epochs=100000 --force 'a test'"
     )
     return project
 

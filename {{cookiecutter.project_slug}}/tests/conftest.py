@@ -13,6 +13,7 @@ import torch
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test must not wait for a hub
 
+
 from my_model.cli import find_task
 from my_model.config import Config, make_config, read_toml
 from my_model.engine.loop import find_device

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from my_model.engine.loop import find_device, fit, step
 from my_model.engine.project import Project, Run
 

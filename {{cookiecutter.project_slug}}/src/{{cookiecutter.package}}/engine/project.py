@@ -167,10 +167,10 @@ class Run:
     def id(self) -> str:
         return self.folder.name
 
-    def add(self, finding: CheckResult) -> None:
-        """Keep a finding; show it if it asks for something, or under --verbose."""
+    def add(self, finding: CheckResult, show: bool = False) -> None:
+        """Keep a finding; show it if it asks for something, if it is what the step was run for (`show`), or under --verbose."""
         self.findings.append(finding)
-        if self.project.verbose or finding.causes:
+        if show or self.project.verbose or finding.causes:
             self.project.say(describe(finding))
 
     def count(self) -> str:

@@ -6,6 +6,7 @@ these kinds. What was noticed on the way comes beside the frame, for `recipe aud
 
 from __future__ import annotations
 
+import csv
 import difflib
 import json
 import os
@@ -83,7 +84,7 @@ def read_table(path: Path, rows: int | None = None, declared: Declared | None = 
             frame = read_json_lines(path, rows)
         else:
             frame = read_csv(path, rows, declared.gaps, notes)
-    except (pl.exceptions.PolarsError, ValueError, OSError) as error:
+    except (pl.exceptions.PolarsError, csv.Error, ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}") from None
     return _as_columns(path, frame, declared, notes)
 

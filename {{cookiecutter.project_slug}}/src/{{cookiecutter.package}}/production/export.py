@@ -71,7 +71,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     size = sum(path.stat().st_size for path in (folder / version).rglob("*") if path.is_file())
     run.result |= {"version": version, "run": source.record["id"], "bytes": size, "golden": apart}
     run.result["ledger"] = {"version": version, "model": source.fitted.name, "parent": source.record["id"]}
-    run.add(agreement(apart))
+    run.add(agreement(apart), show=True)
     project.say(f"  {source.record['id']} ({source.fitted.name}) -> models/{version}, {size / 1e6:.1f} MB")
     project.say(f"  next: recipe promote {version}, then recipe serve")
 

@@ -26,7 +26,7 @@ OF_EVERY_ROW = (columns.balance, columns.cardinality, duplicates.exact)
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Read a reviewed sheet back, or run every check and write a new sheet and a queue of label suspects."""
     if args.review:
-        run.add(review.read_sheet(project.config, args.review))
+        run.add(review.read_sheet(project.config, args.review), show=True)
         run.result["ledger"] = {"review": True}
         return
     config, whole = project.config, rows_to_look_at(project)

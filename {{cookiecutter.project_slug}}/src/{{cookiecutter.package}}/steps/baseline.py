@@ -57,7 +57,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     }
     run.result["ledger"] = {"metric": metric, "model": best, **scored[best]["metrics"][metric]}
     project.say(table(scored, metric, best, config.human_score))
-    run.add(signal(config, prep, outputs, truth, best))
+    run.add(signal(config, prep, outputs, truth, best), show=True)
 
 
 def trivial(config: Config, prep: dict[str, Any], y: np.ndarray, n: int) -> dict[str, np.ndarray]:

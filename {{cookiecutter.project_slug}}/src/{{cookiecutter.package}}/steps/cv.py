@@ -52,7 +52,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     }  # fmt: skip
     for model, value in found.items():
         project.say(f"  {model:<24} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}] over {k} folds")
-    run.add(against_best(config, name, best, difference, k))
+    run.add(against_best(config, name, best, difference, k), show=True)
 
 
 def parts_of(config: Config, rows: Data, folds: np.ndarray, fold: int) -> tuple[Data, Data]:

@@ -280,7 +280,7 @@ def against(
     told = f"{metric} {_interval(scores[metric])}; difference {_interval(difference)}"
     project.say(f"  {theirs.name} on the same rows: {told}")
     if ours.name != theirs.name:  # where the final model is that baseline there is nothing to beat
-        run.add(beats(metric, theirs.name, difference, "test"))
+        run.add(beats(metric, theirs.name, difference, "test"), show=True)
 
 
 def classification(config: Config, prep: dict[str, Any], ours: Judged, truth: metrics.Truth) -> dict[str, Any]:

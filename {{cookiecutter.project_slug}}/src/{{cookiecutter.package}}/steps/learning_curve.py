@@ -54,7 +54,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         "scaling": scaling(project.config.resolved_metric, np.array(list(scores.values()))),
         "last_doubling": list(metrics.gain(project.config.resolved_metric, difference).values()),
     }
-    run.add(more_data(project.config, run.result["last_doubling"]))
+    run.add(more_data(project.config, run.result["last_doubling"]), show=True)
 
 
 def _rows(train: Examples, seed: int, share: float) -> Tensor:

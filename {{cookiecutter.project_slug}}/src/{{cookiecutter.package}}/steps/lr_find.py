@@ -34,7 +34,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.result["curves"] = curves
     picks = [curve["suggestion"] for curve in curves]
     run.result |= {"low": min(picks), "high": max(picks), "suggestion": float(np.exp(np.mean(np.log(picks))))}
-    run.add(agreement(project.config.lr, run.result))
+    run.add(agreement(project.config.lr, run.result), show=True)
 
 
 def sweep(context: Context, seed: int, steps: int, size: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     different = differences(same, old)
     new = train.again(same, argparse.Namespace(**{**vars(args), "allow_multiple": f"rerun of {old['id']}"}))
     run.result |= {"run": old["id"], "again": new["id"], "different": different}
-    run.add(agreement(project, old, new, different))
+    run.add(agreement(project, old, new, different), show=True)
 
 
 def choose(project: Project, wanted: str) -> dict[str, Any]:

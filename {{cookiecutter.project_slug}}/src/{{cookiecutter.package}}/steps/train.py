@@ -232,7 +232,7 @@ def _record(
     run.result["ledger"] = {"metric": metric, **pinned, **scores[metric]}
     project.say(f"  {summary['model']}: validation {metric} {_interval(scores[metric])}")
     if baseline:
-        run.add(against_baseline(project, run, prep, outputs, truth, baseline))
+        run.add(against_baseline(project, run, prep, outputs, truth, baseline), show=True)
 
 
 def _compare(project: Project, run: Run, prep: dict[str, Any], experiment: dict[str, Any]) -> None:

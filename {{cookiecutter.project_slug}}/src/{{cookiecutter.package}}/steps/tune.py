@@ -194,7 +194,7 @@ def _final(project: Project, run: Run, args: argparse.Namespace, finalists: list
     metric = project.config.resolved_metric
     best = max(found, key=lambda row: gain(metric, row)["value"])
     run.result |= {"metric": metric, "base": base["id"], "seeds": list(seeds), "finalists": found, "best": best}
-    run.add(bought(metric, best))
+    run.add(bought(metric, best), show=True)
 
 
 def bought(metric: str, best: dict[str, Any]) -> CheckResult:
