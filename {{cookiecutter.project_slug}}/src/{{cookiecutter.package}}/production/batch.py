@@ -177,35 +177,37 @@ def answer_jobs(service: Service, jobs: list[Job], loop: asyncio.AbstractEventLo
     computed alone, so that the one it fails on does not take the others with it.
     """
     package, log = service.package, service.log
-    try:
-        found = compute(package, jobs)
-    except Exception as error:
-        if len(jobs) > 1:
-            for job in jobs:
-                answer_jobs(service, [job], loop)
-            return
-        loop.call_soon_threadsafe(_tell, jobs[0], Refused(*service.failed(error)))
-        return
-    told, at = [], 0
-    for job in jobs:
-        span = slice(at, at := at + len(job.rows))
-        told.append(_result(package, job, found.answers[span], found.reasons[span]))
-        loop.call_soon_threadsafe(_tell, job, told[-1])
-    if log:
-        try:  # a log that fails breaks no answer
-            _log(package, log, list(zip(jobs, told, strict=True)), found.frame, [not why for why in found.reasons])
+    with contextlib.ExitStack() as held:  # unpacked images stay until the log has looked at them
+        try:
+            found = compute(package, jobs, held)
         except Exception as error:
-            log.lost += sum(len(job.rows) for job in jobs)
-            service.note("the log", error)
+            if len(jobs) > 1:
+                for job in jobs:
+                    answer_jobs(service, [job], loop)
+                return
+            loop.call_soon_threadsafe(_tell, jobs[0], Refused(*service.failed(error)))
+            return
+        told, at = [], 0
+        for job in jobs:
+            span = slice(at, at := at + len(job.rows))
+            told.append(_result(package, job, found.answers[span], found.reasons[span]))
+            loop.call_soon_threadsafe(_tell, job, told[-1])
+        if log:
+            try:  # a log that fails breaks no answer
+                good = [not why for why in found.reasons]
+                _log(package, log, list(zip(jobs, told, strict=True)), found.frame, good)
+            except Exception as error:
+                log.lost += sum(len(job.rows) for job in jobs)
+                service.note("the log", error)
 
 
-def compute(package: Package, jobs: list[Job]) -> Answered:
-    """Answers to the rows of all jobs; images are unpacked into a folder of their own first."""
+def compute(package: Package, jobs: list[Job], held: contextlib.ExitStack) -> Answered:
+    """Answers to the rows of all jobs; images are unpacked first, into a folder that `held` removes."""
     rows = [row for job in jobs for row in job.rows]
     if not any(column["kind"] == "image" for column in package.columns):
         return package.answer(rows)
-    with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
-        return package.answer([unpacked(package, row, Path(folder)) for row in rows])
+    folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="recipe-")))
+    return package.answer([unpacked(package, row, folder) for row in rows])
 
 
 def _result(package: Package, job: Job, answers: list[Any], reasons: list[str]) -> Any:
