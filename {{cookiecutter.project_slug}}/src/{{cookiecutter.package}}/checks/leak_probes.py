@@ -1,4 +1,4 @@
-"""Canaries for leaks in the pipeline itself: change the file in a way that must not matter, load it again, and compare."""
+"""Probes for leaks in the pipeline itself: change the file in a way that must not matter, load it again, and compare."""
 
 from __future__ import annotations
 
@@ -82,10 +82,16 @@ def permuted_labels(context: Context, project: Project) -> CheckResult:
 
 
 def _raw(project: Project) -> pl.DataFrame | None:
-    """The first rows of the data file as they are; None when it is no table, or names other files that lie beside it."""
-    path = project.root / project.config.data
-    whole = path.suffix in TABLES and path.is_file() and not project.data.columns("image")
-    return read_table(path, ROWS, declared(project.config)).frame if whole else None
+    """The first rows of the data file as they are, of those with a target where most have none; None when it is no table, or
+    names other files that lie beside it."""
+    path, target = project.root / project.config.data, project.config.target
+    if path.suffix not in TABLES or not path.is_file() or project.data.columns("image"):
+        return None
+    frame = read_table(path, ROWS, declared(project.config)).frame
+    if frame.height - frame[target].null_count() >= min(ROWS, len(project.data)) / 2:
+        return frame
+    whole = read_table(path, None, declared(project.config)).frame
+    return whole.filter(whole[target].is_not_null()).head(ROWS)
 
 
 def _roles(config: Config) -> set[str]:
