@@ -164,7 +164,7 @@ WALKS = {
             ("class_weights", "balanced", "the same reason, for the loss"),
             ONE_CORE,
         ),
-        (("drop", ["Cost Other", "Cost Repair", "Cost Total $"], "known when the repair is paid"),),
+        (("drop", ["Cost Other", "Cost Repair", "Cost Total $"], "known when the repair is paid"), ("drop_classes", ["B"], "one row, which cannot be in three parts")),
     ),
     "fragments": Walk(
         "Which language is this?",
