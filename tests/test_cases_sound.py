@@ -156,6 +156,17 @@ def test_a_file_that_begins_without_targets_is_looked_at_where_there_are_some(tm
     assert probe(bench(found), found).verdict == "PASS"
 
 
+def test_queries_whose_rows_lie_apart_are_not_cut(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    x = random.normal(size=(480, 3))
+    frame = {f"x{i}": column for i, column in enumerate(x.T)} | {"q": np.tile(np.arange(24), 20)}
+    frame["target"] = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0)
+    made = bench(project(tmp_path, frame, task="ranking", query="q"))
+    rows = made.rows(15)
+    assert len(made.train.query[rows].unique_consecutive()) == len(made.train.query[rows].unique())
+    assert module("checks.loss").accumulation(made).verdict == "PASS"
+
+
 def test_rows_of_another_part_are_named_among_natural_repeats(tmp_path: Path) -> None:
     found = project(tmp_path, "skewed_survey")
     made, pipeline = bench(found), module("checks.pipeline")

@@ -102,7 +102,8 @@ class Context:
         if self.train.query is not None:
             query = self.train.query.cpu()
             kept = query[order].unique_consecutive()[: max(n // 8, 2)]
-            return torch.isin(query, kept).nonzero().squeeze(1)
+            rows = torch.isin(query, kept).nonzero().squeeze(1)
+            return rows[query[rows].argsort(stable=True)]  # in the file those of one query may lie apart
         y = self.train.y.cpu()
         if not self.prep["classes"] or y.ndim > 1:
             return order[:n].clone()  # of millions of rows every copy counts
