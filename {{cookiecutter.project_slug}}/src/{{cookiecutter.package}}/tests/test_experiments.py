@@ -17,7 +17,7 @@ from ..engine.project import Project
 from ..engine.sharpness import sharpness
 from ..engine.splits import splits
 from ..errors import UserError
-from ..steps import ablate, baseline, diagnose, learning_curve, rerun, split, train, tune
+from ..steps import ablate, baseline, cv, diagnose, learning_curve, rerun, split, train, tune
 from .toy import ToyExamples, toy_project
 
 STEPS = {
@@ -237,3 +237,16 @@ def test_sharpness_is_the_rise_uphill_and_leaves_the_model_alone(project: Projec
     small, large = (sharpness(model, loss, batch, radius) for radius in (0.01, 0.1))
     assert 0 < small < large
     assert all(bool((a == b).all()) for a, b in zip(before, model.parameters(), strict=True)) and model.training
+
+
+def test_cross_validation_is_won_by_an_interval_alone(project: Project) -> None:
+    for low, high, verdict in ((0.01, 0.2, "PASS"), (-0.01, 0.2, "WARN"), (-0.2, -0.01, "WARN")):
+        difference = {"value": (low + high) / 2, "low": low, "high": high}
+        found = cv.against_best(project.config, "network", "logistic", difference, 5)
+        assert (found.check, found.verdict) == ("cross-validation", verdict), found.observed
+
+
+def test_the_interval_of_folds_is_wider_than_that_of_seeds() -> None:
+    scores = np.array([0.7, 0.8, 0.75, 0.85, 0.9])
+    folds, seeds = cv.interval(scores, 0.25), experiments.paired_interval(scores)
+    assert folds["value"] == pytest.approx(seeds["value"]) and folds["low"] < seeds["low"] < seeds["high"] < folds["high"]
