@@ -45,8 +45,8 @@ def audit(config: Config, data: Data) -> list[CheckResult]:
 def empty_texts(config: Config, data: Data) -> CheckResult:
     """Texts that are missing, blank or undecodable, and texts of absurd length."""
     names = text_columns(config)
-    left_out = pl.DataFrame(schema=data.frame.schema) if data.unlabeled is None else data.unlabeled
-    whole = pl.concat([data.frame, left_out.filter(pl.col(config.target).is_not_null())], how="vertical_relaxed")
+    others = pl.DataFrame(schema=data.frame.schema) if data.unlabeled is None else data.unlabeled
+    whole = pl.concat([data.frame, others.filter(pl.col(config.target).is_not_null())], how="vertical_relaxed")
     texts, left_out = [whole[name].fill_null("") for name in names], whole.height - len(data)
     blank = np.any([(~t.str.contains(r"\S")).to_numpy() for t in texts], axis=0)
     broken = np.any([t.str.contains("\ufffd", literal=True).to_numpy() for t in texts], axis=0)
