@@ -100,7 +100,7 @@ def online(project: Path, port: int) -> dict[str, str]:
         **environment(project),
         "WANDB_API_KEY": "0123456789" * 4,
         "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
-        "WANDB_FINISH_TIMEOUT": "3",
+        "WANDB_FINISH_TIMEOUT": "10",
         "NO_PROXY": "127.0.0.1",
     }
 
