@@ -40,7 +40,7 @@ STAGES = {  # the checks of findings.toml in the order of the file; each stage s
     "rows and labels": "recipe check",
     "learning rate": "recipe lr-find, train, evaluate",
     "sound curves": "recipe diagnose, and the end of every run",
-    "cross-validation": "recipe cv, learning-curve, rerun, tune",
+    "learning curve": "recipe learning-curve, cv, rerun, tune",
 }
 
 

@@ -245,4 +245,4 @@ def test_many_processes_begin_runs_at_once(stopped: Path, tmp_path: Path) -> Non
     assert len(ids) == len(set(ids)) == 15, told
     rows = [json.loads(line) for line in (project / "EXPERIMENTS.jsonl").read_text().removesuffix("\n").split("\n")]
     assert sorted(row["id"] for row in rows if row["step"] == "audit") == sorted(ids)
-    assert run(project, "log").returncode == 0
+    assert run(project, "runs").returncode == 0
