@@ -147,11 +147,12 @@ def test_copies_of_rounded_rows_are_named(tmp_path: Path, columns: int, rows: in
     assert found["duplicate rows"] in ("WARN", "FAIL") and found["duplicates across parts"] == "FAIL"
 
 
+@pytest.mark.parametrize("begins", ["without a target", "with one class"])
 @pytest.mark.parametrize("check", ["refit", "permuted_labels"])
-def test_a_file_that_begins_without_targets_is_looked_at_where_there_are_some(tmp_path: Path, check: str) -> None:
-    frame = pl.DataFrame(labeled(np.random.default_rng(7).normal(size=(3600, 3))))
+def test_a_file_is_looked_at_where_it_has_something_to_learn(tmp_path: Path, check: str, begins: str) -> None:
+    frame = pl.DataFrame(labeled(np.random.default_rng(7).normal(size=(6600, 3))))
     late = frame.with_columns(target=pl.when(pl.int_range(pl.len()) >= 3300).then("target"))
-    found = project(tmp_path, late.to_dict())
+    found = project(tmp_path, (late if begins == "without a target" else frame.sort("target")).to_dict())
     probe = getattr(module("checks.leak_probes"), check)
     assert probe(bench(found), found).verdict == "PASS"
 

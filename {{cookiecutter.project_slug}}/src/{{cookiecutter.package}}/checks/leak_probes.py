@@ -82,16 +82,18 @@ def permuted_labels(context: Context, project: Project) -> CheckResult:
 
 
 def _raw(project: Project) -> pl.DataFrame | None:
-    """The first rows of the data file as they are, of those with a target where most have none; None when it is no table, or
-    names other files that lie beside it."""
+    """The first rows of the data file as they are, or rows with a target from all over it where the first have none or are all
+    alike; None when it is no table, or names other files that lie beside it."""
     path, target = project.root / project.config.data, project.config.target
     if path.suffix not in TABLES or not path.is_file() or project.data.columns("image"):
         return None
     frame = read_table(path, ROWS, declared(project.config)).frame
-    if frame.height - frame[target].null_count() >= min(ROWS, len(project.data)) / 2:
+    known = frame[target].drop_nulls()
+    if len(known) >= min(ROWS, len(project.data)) / 2 and known.n_unique() > 1:
         return frame
     whole = read_table(path, None, declared(project.config)).frame
-    return whole.filter(whole[target].is_not_null()).head(ROWS)
+    whole = whole.filter(whole[target].is_not_null())
+    return whole[np.linspace(0, whole.height - 1, min(ROWS, whole.height)).astype(int)]
 
 
 def _roles(config: Config) -> set[str]:
