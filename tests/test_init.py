@@ -225,6 +225,13 @@ def test_the_target_can_be_named(tmp_path: Path) -> None:
     assert "--target is not a flag of audit" in run(project, "audit", "--target", "b").stderr
 
 
+def test_columns_that_are_called_as_polars_calls_its_own(tmp_path: Path) -> None:
+    project = bake(tmp_path)
+    more = {"count": [i % 3 for i in range(N)], "len": [f"p{i // 6}" for i in range(N)], "value": [i * 0.5 for i in range(N)]}
+    found = written(project, parquet(project, {**numbers(), **more}), "--target", "count")
+    assert (found["target"], found["task"]) == ("count", "multiclass")
+
+
 REFUSED: dict[str, tuple[dict[str, str], Callable[[Path], str], str]] = {
     "texts in a table project": ({}, of_texts, "looks like text data, and the project is for tabular"),
     "pictures in a table project": ({}, of_pictures, "looks like image data, and the project is for tabular"),

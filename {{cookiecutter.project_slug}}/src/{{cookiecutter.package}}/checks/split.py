@@ -55,7 +55,7 @@ def _largest(config: Config, data: Data) -> str:
     column = config.time if config.split_kind == "time" else config.group or config.query
     if not column:
         return ""
-    value, count = data.frame[column].value_counts(sort=True).row(0)
+    value, count = data.frame[column].rename("value").value_counts(sort=True).row(0)
     return f"; {column} = {str(value)[:40]!r} alone holds {count / len(data):.0%} of the rows, which stay together"
 
 

@@ -130,7 +130,7 @@ def _task(config: Config, target: pl.Series, query: str | None) -> Line:
         return Line("task", "ranking", f"the rows of one {query} are ranked by {target.name}{note}")
     number = column.dtype.is_numeric()
     whole = number and bool((column.cast(pl.Float64) % 1 == 0).all())
-    few = int(column.value_counts()["count"].min()) < EACH  # type: ignore[arg-type]
+    few = int(column.rename("value").value_counts()["count"].min()) < EACH  # type: ignore[arg-type]
     amounts = number and (not whole or values > CLASSES or few)
     task = "binary" if values == 2 else "regression" if amounts else "multiclass"
     if values > 2 and ((config.task == "multiclass" and not amounts) or (config.task == "regression" and number)):
