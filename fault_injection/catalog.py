@@ -16,7 +16,7 @@ FAULTS: list[Fault] = [*LISTED, *HELD_OUT_FAULTS, *IMAGE]  # in this order they 
 
 # What was not run, and why.
 NOT_RUN = {
-    "frozen backbone with BatchNorm": "controls project: needs pretrained weights of a few kilobytes, which nobody ships",
+    "frozen backbone with BatchNorm": "sound project: needs pretrained weights of a few kilobytes, which nobody ships",
     "worker seeds": "augmentation is a function of (seed, epoch, row): there is no worker seed to forget; Q1 changes the order instead",
 }
 

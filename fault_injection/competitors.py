@@ -2,7 +2,7 @@
 
 Neither is pinned: deepchecks 0.19.1 wants an old numpy and scikit-learn, so it runs in an environment of its own.
 
-python fault_injection/competitors.py tables competitors-out          the tables, faulty and controls, as CSV            (project environment)
+python fault_injection/competitors.py tables competitors-out          the tables, faulty and sound, as CSV            (project environment)
 python fault_injection/competitors.py cleanlab competitors-out        cleanlab on each                                  (project environment)
 python -m venv competitors-env && competitors-env/bin/pip install deepchecks==0.19.1 "numpy<2" "scikit-learn<1.4" "pandas<2.2" "scipy<1.12" "setuptools<81"
 competitors-env/bin/python fault_injection/competitors.py deepchecks competitors-out
@@ -22,7 +22,7 @@ FILE = Path(__file__).parent / "competitors.json"
 
 
 def tables(folder: Path) -> None:
-    """Every fault that only changes the data of a table, at every strength; its controls; the control projects' tables."""
+    """Every fault that only changes the data of a table, at every strength; its controls; the sound projects' tables."""
     import numpy as np
     from controls import CONTROLS
     from faults import FAULTS
@@ -38,7 +38,7 @@ def tables(folder: Path) -> None:
     for base, fault in CONTROLS:
         if base.modality == "tabular" and not fault.code and base.rows not in seen:
             seen.add(base.rows)
-            cases.append((f"controls {base.name}", base, None))
+            cases.append((f"sound {base.name}", base, None))
     columns: dict[str, list[str]] = {}
     for name, base, edit in cases:
         random = np.random.default_rng([SEED, 7])
@@ -126,7 +126,7 @@ def by_cleanlab(path: Path, facts: dict[str, Any]) -> list[str]:
 
 
 def score(folder: Path) -> None:
-    """competitors.json: for each case and competitor the alarms that its control lacks; for controls and controls tables all alarms."""
+    """competitors.json: for each case and competitor the alarms that its control lacks; for controls and sound tables all alarms."""
     from faults import FAULTS
 
     base = {fault.id: fault.base for fault in FAULTS}
@@ -139,7 +139,7 @@ def score(folder: Path) -> None:
             if (folder / f"{n}.{competitor}.json").exists()
         }
         for name, result in raw.items():
-            if name.startswith(("control ", "controls ")):
+            if name.startswith(("control ", "sound ")):
                 new = result["red"]
             else:
                 control = raw.get(f"control {base[name.rsplit(' ', 1)[0]]}", {"red": []})["red"]

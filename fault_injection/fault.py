@@ -1,4 +1,4 @@
-"""What a injected fault is: a small patch on a generated project, with where it should show and why it matters."""
+"""What an injected fault is: a small patch on a generated project, with where it should show and why it matters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Strength:
 class Fault:
     """A fault that people make.
 
-    group: where it lies, one of CAUSE_GROUPS of the package; several when more than one is right. base: the controls
+    group: where it lies, one of CAUSE_GROUPS of the package; several when more than one is right. base: the sound
     project it is injected in, which is also its control. stage: the first step at which it can show. wrong: why it is wrong
     by construction; empty when its effect on the held-out metric decides. says: a word that a refusal must hold to count
     as naming the cause. inflating: it makes a score look better than it is.

@@ -1,4 +1,4 @@
-"""Plants in model, loss, optimizer, schedule, loop, evaluation and reproducibility."""
+"""Faults in model, loss, optimizer, schedule, loop, evaluation and reproducibility."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plants in data, split and preprocessing."""
+"""Faults in data, split and preprocessing."""
 
 from __future__ import annotations
 

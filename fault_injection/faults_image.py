@@ -1,4 +1,4 @@
-"""Plants in projects of pictures."""
+"""Faults in projects of pictures."""
 
 from __future__ import annotations
 

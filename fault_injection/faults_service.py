@@ -1,4 +1,4 @@
-"""Plants in service: an exported model is asked about new rows, by code that may have changed."""
+"""Faults in service: an exported model is asked about new rows, by code that may have changed."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ from scoring import Verdict, score
 OUT = ROOT / "faults-out"
 FULL = 2  # seeds on which every step is run
 SEEDS = 5  # seeds on which the effect on the honest score is measured; the later ones train only
-HEALTHY_SEEDS = 3
+SOUND_SEEDS = 3
 
 
 def trials(faults: list[Fault], controls: bool, seeds: int = SEEDS, full: int = FULL) -> list[Trial]:
-    """Twins, control projects and faults: once through everything, then what only trains, then the other full seeds, so
+    """Controls, sound projects and faults: once through everything, then what only trains, then the other full seeds, so
     that an early stop still says something of each."""
     found = []
     bases = sorted({fault.base for fault in faults})
@@ -34,19 +34,19 @@ def trials(faults: list[Fault], controls: bool, seeds: int = SEEDS, full: int = 
         if seed >= seeds:
             continue
         found += [Trial(f"control {name}", "none", BASES[name], Strength(), seed, light) for name in bases]
-        if controls and seed < min(seeds, HEALTHY_SEEDS) and (seed == 0 or not light):
-            found += [Trial(f"controls {base.name}", "none", base, fault, seed) for base, fault in CONTROLS]
+        if controls and seed < min(seeds, SOUND_SEEDS) and (seed == 0 or not light):
+            found += [Trial(f"sound {base.name}", "none", base, fault, seed) for base, fault in CONTROLS]
         for fault in faults:
             if not (light and fault.wrong):
                 found += [Trial(fault.id, s, BASES[fault.base], f, seed, light) for s, f in fault.strengths.items()]
     if controls:
-        rest = range(full, min(seeds, HEALTHY_SEEDS))
-        found += [Trial(f"controls {base.name}", "none", base, fault, s) for s in rest for base, fault in CONTROLS]
+        rest = range(full, min(seeds, SOUND_SEEDS))
+        found += [Trial(f"sound {base.name}", "none", base, fault, s) for s in rest for base, fault in CONTROLS]
     return found
 
 
 def read(name: str, strength: str, out: Path) -> list[dict[str, Any]]:
-    """The results of one fault, control or controls project, by seed."""
+    """The results of one fault, control or sound project, by seed."""
     paths = [out / Trial(name, strength, BASES["digits"], Strength(), seed).file for seed in range(SEEDS)]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
@@ -83,7 +83,7 @@ def main() -> None:
     if not args.ids:
         from table import write
 
-        controls = {base.name: read(f"controls {base.name}", "none", args.out) for base, _ in CONTROLS}
+        controls = {base.name: read(f"sound {base.name}", "none", args.out) for base, _ in CONTROLS}
         write(verdicts(FAULTS, args.out), controls, ROOT / "docs" / "checks.md")
 
 

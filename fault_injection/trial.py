@@ -1,4 +1,4 @@
-"""One trial: generate, fault, run the recipe step by step, score the model honestly, and write down what was found."""
+"""One trial: generate, inject, run the recipe step by step, score the model honestly, and write down what was found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = ("audit", "split", "baseline", "check", "lr-find", "train", "evaluate")
 LIGHT = ("split", "train")
 SERVICE = ("split", "train", "export")  # then `predict` and `monitor` on rows the project never saw
 PACKAGE = "project"
-# In every trial, controls or not. Fewer and larger steps make the competitor cheap. Pictures of 16 pixels need no ResNet.
+# In every trial, sound or not. Fewer and larger steps make the competitor cheap. Pictures of 16 pixels need no ResNet.
 CHEAP = {
     "tabular": (Edit("tabular/baseline.py", '"learning_rate": 0.05', '"learning_rate": 0.2'),),
     "image": (
@@ -67,7 +67,7 @@ def late(fault: Strength) -> bool:
 def trial(
     baked: Path, folder: Path, base: Base, fault: Strength, seed: int, light: bool = False, start: Path | None = None
 ) -> dict[str, Any]:
-    """Run one faulty (or, with an empty fault, controls) project in `folder`; returns what every step found.
+    """Run one faulty (or, with an empty fault, sound) project in `folder`; returns what every step found.
 
     This changes the working folder and imports the generated package: call it in a process of its own. Gates are passed
     with --force, so that every step gets its chance to find the fault. start: where the control leaves what it had before

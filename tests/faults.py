@@ -157,7 +157,7 @@ def table(lines: list[str] | None = None, head: str = COLUMNS) -> bytes:
     return ("\n".join([head, *(rows() if lines is None else lines)]) + "\n").encode()
 
 
-HEALTHY = {
+SOUND = {
     "tabular": {"task": "binary", "drop": ["when", "who"]},
     "text": {"task": "binary", "target": "label", "max_length": 32},
     "image": {"task": "binary", "data": "data/images", "weights": "none", "size": 16},
@@ -185,7 +185,7 @@ def make_base(modality: str, package: str, where: Path) -> Path:
         more["encoder"] = str(helpers.tiny_encoder(where / "encoder"))
     else:
         importlib.import_module(f"{package}.image.test_image").write_images(root, n=30)
-    settings = {"modality": modality, **COMMON, **HEALTHY[modality], **more}
+    settings = {"modality": modality, **COMMON, **SOUND[modality], **more}
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     (root / "recipe.toml").write_text("\n".join(lines) + "\n")
     assert ask(package, root, ["split", "--force", "a base for tests"]).status == 0

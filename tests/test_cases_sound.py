@@ -55,7 +55,7 @@ def project(folder: Path, table: Frame | str, **settings: Any) -> Any:
     return module("engine.project").Project(folder, config, recipe.TASK, quiet=True)
 
 
-def bench(found: Any) -> Any:
+def context(found: Any) -> Any:
     """What the checks before training look at, over the pinned parts."""
     parts = module("engine.splits")
     parts.write_manifest(found, parts.assign(found.config, found.data))
@@ -68,7 +68,7 @@ def bench(found: Any) -> Any:
 def repeats(found: Any) -> dict[str, str]:
     """Verdicts of the four checks that look for rows that come again."""
     parts, config, data = module("engine.splits"), found.config, found.data
-    made = bench(found)
+    made = context(found)
     verdicts = [
         module("checks.duplicates").exact(config, data),
         module("checks.split").duplicates(config, data, parts.assign(config, data)),
@@ -154,7 +154,7 @@ def test_a_file_is_looked_at_where_it_has_something_to_learn(tmp_path: Path, che
     late = frame.with_columns(target=pl.when(pl.int_range(pl.len()) >= 3300).then("target"))
     found = project(tmp_path, (late if begins == "without a target" else frame.sort("target")).to_dict())
     probe = getattr(module("checks.leak_probes"), check)
-    assert probe(bench(found), found).verdict == "PASS"
+    assert probe(context(found), found).verdict == "PASS"
 
 
 def test_queries_whose_rows_lie_apart_are_not_cut(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_queries_whose_rows_lie_apart_are_not_cut(tmp_path: Path) -> None:
     x = random.normal(size=(480, 3))
     frame = {f"x{i}": column for i, column in enumerate(x.T)} | {"q": np.tile(np.arange(24), 20)}
     frame["target"] = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0)
-    made = bench(project(tmp_path, frame, task="ranking", query="q"))
+    made = context(project(tmp_path, frame, task="ranking", query="q"))
     rows = made.rows(15)
     assert len(made.train.query[rows].unique_consecutive()) == len(made.train.query[rows].unique())
     assert module("checks.loss").accumulation(made).verdict == "PASS"
@@ -170,7 +170,7 @@ def test_queries_whose_rows_lie_apart_are_not_cut(tmp_path: Path) -> None:
 
 def test_rows_of_another_part_are_named_among_natural_repeats(tmp_path: Path) -> None:
     found = project(tmp_path, "skewed_survey")
-    made, pipeline = bench(found), module("checks.pipeline")
+    made, pipeline = context(found), module("checks.pipeline")
     for part in made.data.values():
         assert pipeline.test_apart(found.config, made.data, part).verdict == "FAIL"
     train, val = made.data["train"], made.data["val"]
@@ -212,7 +212,7 @@ DECODED: dict[str, tuple[Frame | str, Frame]] = {
 @pytest.mark.parametrize("name", DECODED)
 def test_values_are_compared_by_value(tmp_path: Path, name: str) -> None:
     frame, settings = DECODED[name]
-    found = module("checks.pipeline").decoded(bench(project(tmp_path, frame, **settings)))
+    found = module("checks.pipeline").decoded(context(project(tmp_path, frame, **settings)))
     assert found.verdict == "PASS", found.observed
 
 
@@ -220,7 +220,7 @@ def test_values_are_compared_by_value(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("fault", ["scaled", "shifted", "swapped"])
 def test_values_that_read_otherwise_are_named(tmp_path: Path, name: str, fault: str) -> None:
     frame, settings = DECODED[name]
-    made = bench(project(tmp_path, frame, **settings))
+    made = context(project(tmp_path, frame, **settings))
     x = made.val.x["numeric"]
     made.val.x["numeric"] = {"scaled": 1.01 * x, "shifted": x + 0.01, "swapped": x.flip(1)}[fault]
     found = module("checks.pipeline").decoded(made)
@@ -229,7 +229,7 @@ def test_values_that_read_otherwise_are_named(tmp_path: Path, name: str, fault: 
 
 def test_missing_and_unknown_are_no_excuse_for_values_that_training_has(tmp_path: Path) -> None:
     frame = also(kind=lambda r: r.choice(["u", "v"], 1000), gaps=lambda r: np.where(r.random(1000) < 0.2, np.nan, 1.5))
-    made = bench(project(tmp_path, frame))
+    made = context(project(tmp_path, frame))
     names = module("tabular.data").feature_names(made.prep)
     made.val.x["numeric"][:, [names.index("kind = u"), names.index("kind = v")]] = 0.0
     made.val.x["numeric"][:, names.index("gaps is missing")] = 1.0
@@ -264,14 +264,14 @@ MEMORIZED: dict[str, tuple[Frame | str, Frame]] = {
 @pytest.mark.parametrize("name", MEMORIZED)
 def test_what_can_be_told_apart_is_memorized(tmp_path: Path, name: str) -> None:
     frame, settings = MEMORIZED[name]
-    made = bench(project(tmp_path, frame, **settings))
+    made = context(project(tmp_path, frame, **settings))
     for check in (module("checks.network").overfit, module("checks.inputs").input_matters):
         assert (found := check(made)).verdict != "FAIL", found.observed
 
 
 def test_nothing_to_tell_apart_is_said(tmp_path: Path) -> None:
     frame = {"u": [1.0] * 100, "target": ["a", "b"] * 50}
-    assert module("checks.network").overfit(bench(project(tmp_path, frame))).verdict == "NOT APPLICABLE"
+    assert module("checks.network").overfit(context(project(tmp_path, frame))).verdict == "NOT APPLICABLE"
 
 
 def broken(model: Any, fault: str) -> Any:
@@ -302,7 +302,7 @@ def test_a_broken_network_memorizes_nothing(
     import torch
 
     frame, settings = MEMORIZED[name]
-    made = bench(project(tmp_path, frame, **settings))
+    made = context(project(tmp_path, frame, **settings))
     if fault == "uphill":
         monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure=None: _uphill(self))
     elif fault == "not cleared":
@@ -349,14 +349,14 @@ UNITS: dict[str, Frame] = {
 @pytest.mark.parametrize("name", UNITS)
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
 def test_no_unit_and_no_tail_of_the_target_fails(tmp_path: Path, name: str, loss: str) -> None:
-    made = bench(project(tmp_path, UNITS[name], task="regression", loss=loss))
+    made = context(project(tmp_path, UNITS[name], task="regression", loss=loss))
     network = module("checks.network")
     found = [network.init_loss(made), network.overfit(made), *module("checks.gradients").gradient_flow(made)]
     assert [f"{f.check}: {f.observed}" for f in found if f.verdict == "FAIL"] == []
 
 
 def test_a_target_that_is_not_scaled_and_a_rate_far_too_high_fail(tmp_path: Path) -> None:
-    made = bench(project(tmp_path, UNITS["a million times"], task="regression"))
+    made = context(project(tmp_path, UNITS["a million times"], task="regression"))
     plain = made.train.y * 1e6
     assert module("checks.network").init_loss(replace(made, train=replace(made.train, y=plain))).verdict == "FAIL"
     wild = replace(made, config=made.config.model_copy(update={"lr": 10.0, "clip": 0.0}))

@@ -62,10 +62,10 @@ def result(seed: int, *findings: tuple[str, str, str], honest: float | None = 0.
     return {"seed": seed, "light": False, "steps": [step], "honest": honest, "finite": True, "linear": False}
 
 
-PLANT = Fault("T1", "a fault", ("model",), "digits", "check", {"medium": Strength()})
+FAULT = Fault("T1", "a fault", ("model",), "digits", "check", {"medium": Strength()})
 
 
-def test_what_the_healthy_twin_shows_too_does_not_count() -> None:
+def test_what_the_control_shows_too_does_not_count() -> None:
     control = result(0, ("a", "WARN", "data"), ("b", "PASS", "data"))
     faulty = result(0, ("a", "WARN", "data"), ("b", "WARN", "data"), ("c", "FAIL", "data"))
     assert set(caused(faulty, control)) == {("check", "b"), ("check", "c")}
@@ -76,17 +76,17 @@ def test_what_the_healthy_twin_shows_too_does_not_count() -> None:
 def test_caught_on_at_least_half_of_the_seeds(reds: int, caught: bool) -> None:
     controls = [result(seed) for seed in range(3)]
     trials = [result(seed, ("a", "FAIL" if seed < reds else "PASS", "model")) for seed in range(3)]
-    verdict = score(PLANT, "medium", trials, controls)
+    verdict = score(FAULT, "medium", trials, controls)
     assert (verdict.caught, verdict.attributed) == (caught, caught)
-    other = score(PLANT, "medium", [result(s, ("a", "FAIL", "data")) for s in range(3)], controls)
+    other = score(FAULT, "medium", [result(s, ("a", "FAIL", "data")) for s in range(3)], controls)
     assert other.caught and not other.attributed
 
 
 def test_a_refusal_counts_and_names_its_cause_only_by_its_words() -> None:
     controls = [result(seed) for seed in range(3)]
     refused = [result(seed, said="batch_size is too small") for seed in range(3)]
-    assert score(PLANT, "medium", refused, controls).caught
-    assert not score(PLANT, "medium", refused, controls).attributed
+    assert score(FAULT, "medium", refused, controls).caught
+    assert not score(FAULT, "medium", refused, controls).attributed
     says = Fault("T2", "a fault", ("model",), "digits", "check", {"medium": Strength()}, says="batch_size")
     assert score(says, "medium", refused, controls).attributed
 
@@ -99,13 +99,13 @@ def test_effective_needs_a_large_and_a_significant_difference() -> None:
     scores = [(0.80, 0.9), (0.81, 0.91), (0.79, 0.9), (0.80, 0.89)]
     trials = [result(s, honest=low) for s, (low, _) in enumerate(scores)]
     controls = [result(s, honest=high) for s, (_, high) in enumerate(scores)]
-    assert score(PLANT, "medium", trials, controls).effective
-    assert not score(PLANT, "medium", controls, controls).effective
+    assert score(FAULT, "medium", trials, controls).effective
+    assert not score(FAULT, "medium", controls, controls).effective
 
 
 def test_the_page_says_what_was_missed_and_what_was_a_false_alarm(tmp_path: Path) -> None:
     controls = [result(seed) for seed in range(3)]
-    missed = score(PLANT, "medium", [result(s, honest=None) for s in range(3)], controls)
+    missed = score(FAULT, "medium", [result(s, honest=None) for s in range(3)], controls)
     write([missed], {"awkward": [result(0, ("loud", "FAIL", "data"))]}, tmp_path / "checks.md")
     page = (tmp_path / "checks.md").read_text()
     assert "- T1 (medium): a fault" in page

@@ -54,7 +54,7 @@ def test_bad_input_gets_one_sentence_and_changes_nothing(place: Workplace, area:
     assert wrong == []
 
 
-def test_a_healthy_project_is_not_refused(place: Workplace) -> None:
+def test_a_sound_project_is_not_refused(place: Workplace) -> None:
     """The harness sees a fault where there is none, and none where there is one: it can fail."""
     assert faults.try_case(faults.Case("nothing", "", SPLIT), *place)[1] == "accepted in silence"
     assert "does not say" in faults.try_case(faults.Case("lr", "no such words", [*SPLIT, "lr=-1"]), *place)[1]

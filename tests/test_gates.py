@@ -249,7 +249,7 @@ def failing_check(package: str) -> Iterator[None]:
 
     module, check_result = importlib.import_module(f"{package}.steps.check"), importlib.import_module(f"{package}.checks.check_result").check_result
     kept = module.CHECKS, module.ON_DISK
-    module.CHECKS, module.ON_DISK = (lambda bench: check_result("mean, not sum", "made to fail", fail=True, why="causes"),), ()
+    module.CHECKS, module.ON_DISK = (lambda context: check_result("mean, not sum", "made to fail", fail=True, why="causes"),), ()
     yield
     module.CHECKS, module.ON_DISK = kept
 

@@ -236,7 +236,7 @@ def test_files_and_requests_get_the_same_answers(project: Path) -> None:
 
 
 def test_drift_is_seen_and_skewed_preprocessing_is_refused(project: Path) -> None:
-    """Plants V2 and V1, on real data and real code."""
+    """Faults V2 and V1, on real data and real code."""
     later = drifted(project)
     assert "ALERT: feature drift" in recipes(project, ["monitor", str(later)], status=1)
     name, then, now = SKEWED[kind(project)]

@@ -22,7 +22,7 @@ WORDS = {
     r"\b(canaries|short_runs|wiring)\b": "leak_probes, trial_runs, pipeline", r"\bheat\b": "temperature", r"\bguess\b = |\bguess:": "prediction",
     r"\.aside\.jsonl|\bset aside\b": "rejected", r"\bdef (watch|accept|pack)\(self": "monitored_features, validate_rows, prepare_export",
     r"production/(card|alarms)\b|production\.(card|alarms)\b": "model_card, alerts", r"TEST_OPENED": "TEST_ACCESS",
-    r"\b(plants|rivals?)\b": "faults, competitors", r"make (kill|plants|mutants)\b": "make crash-test, fault-benchmark, mutation-test",
+    r"\b(plants|rivals?)\b": "faults, competitors", r"(?i)\b(plants?|planted|twins?|healthy)\b": "fault, injected, control, sound", r"make (kill|plants|mutants)\b": "make crash-test, fault-benchmark, mutation-test",
     r"bench/(ways|turns|growth|compute)\b": "frameworks, interleave, scaling, accuracy_per_compute",
     r"one (column|word) knows it all|who and when|made from the target|missing values tell|fix the data first": "the checks' names",
     r"when a first run stands|says plainly|made to be ill|There is no login|Let something run it|the world has moved": "plain prose",

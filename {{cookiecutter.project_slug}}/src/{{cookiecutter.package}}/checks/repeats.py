@@ -30,12 +30,12 @@ CELLS = 40_000_000  # comparisons spent on it: a quarter of a second
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows with equal features and target. rows: of the data. twins: rows that have an equal one. again: rows that repeat
+    """Rows with equal features and target. rows: of the data. repeated: rows that have an equal one. again: rows that repeat
     an earlier one. chance: rows that have an equal one by chance, at most. few: so few rows are possible that every draw
     of this size repeats some."""
 
     rows: int
-    twins: int
+    repeated: int
     again: int
     chance: float
     few: bool
@@ -43,11 +43,11 @@ class Repeats:
     @property
     def natural(self) -> float:
         """Share of the repeats that chance explains, 0 to 1; they come in pairs, hence twice the variance."""
-        return min((self.chance + SURE * math.sqrt(2 * self.chance)) / max(self.twins, 1), 1.0)
+        return min((self.chance + SURE * math.sqrt(2 * self.chance)) / max(self.repeated, 1), 1.0)
 
     def among_others(self, n: int) -> float:
         """Of n more rows like these, how many have an equal one here by chance, at most: as many as rows among themselves."""
-        share = min(self.twins + 2, self.rows if self.few else self.chance, self.rows) / self.rows
+        share = min(self.repeated + 2, self.rows if self.few else self.chance, self.rows) / self.rows
         return n * min(share + SURE * math.sqrt(2 * share * (1 - share) * (1 / n + 1 / self.rows)), 1.0)
 
 
@@ -68,9 +68,9 @@ def key_columns(config: Config, data: Data) -> list[str]:
 def repeats(config: Config, data: Data, *more: str) -> Repeats:
     """Count repeats of the features and of `more` columns (the target), and what chance would give."""
     sizes = np.unique(keys(config, data, *more), return_counts=True)[1]
-    twins = int(sizes[sizes > 1].sum())
+    repeated = int(sizes[sizes > 1].sum())
     few = _few(data)
-    return Repeats(len(data), twins, len(data) - len(sizes), _by_chance(config, data, few, *more), few)
+    return Repeats(len(data), repeated, len(data) - len(sizes), _by_chance(config, data, few, *more), few)
 
 
 def known_again(config: Config, asked: Data, there: Data) -> tuple[int, float, bool]:

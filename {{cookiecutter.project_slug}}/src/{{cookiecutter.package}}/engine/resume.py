@@ -73,7 +73,7 @@ def save_best(project: Project, run: Run, model: nn.Module, progress: Progress) 
 
 
 def restore(project: Project, run: Run, model: nn.Module, optimizer: Optimizer, monitor: StepMonitor) -> Progress:
-    """Put the newest whole `last` checkpoint of this run back into model, optimizer, generators and watch."""
+    """Put the newest whole `last` checkpoint of this run back into model, optimizer, generators and monitor."""
     task, distributed = project.task, project.distributed
     saved = distributed.broadcast(_newest(project, run) if distributed.first else None)
     try:

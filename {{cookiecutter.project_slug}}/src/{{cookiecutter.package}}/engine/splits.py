@@ -180,7 +180,7 @@ def _by_time(config: Config, time: pl.Series, val: float, test: float) -> np.nda
 
 
 def together(config: Config, data: Data) -> np.ndarray | None:
-    """Number of the group of each row of a part: rows of one patient, user or machine say less than as many held_out_faults. None
+    """Number of the group of each row of a part: rows of one patient, user or machine say less than as many unrelated rows. None
     where no group is declared."""
     return _groups(config, data) if config.group else None
 

@@ -171,9 +171,9 @@ def publish(run: Run, page: Path) -> None:
             panel.run.log({"report": wandb.Html(str(page))})
             panel.finish({})
         elif tracker == "mlflow":
-            book = MLflow({"run": run.id}, run.folder)
-            book.mlflow.log_artifact(str(page))
-            book.finish({})
+            tracked = MLflow({"run": run.id}, run.folder)
+            tracked.mlflow.log_artifact(str(page))
+            tracked.finish({})
     except Exception as error:  # a tracker may raise anything, and the page is written
         say(f"  the tracker did not take the report: {type(error).__name__}: {error}")
 

@@ -139,10 +139,10 @@ class Service:
 
     async def follow(self) -> None:
         """Take up whatever is promoted or rolled back to. A version that cannot be loaded changes nothing but `problem`."""
-        path, seen = self.project.root / FOLDER / HISTORY, _generate(self.project.root / FOLDER / HISTORY)
+        path, seen = self.project.root / FOLDER / HISTORY, _modified(self.project.root / FOLDER / HISTORY)
         while not self.fixed:
             await asyncio.sleep(POLL)
-            if (now := _generate(path)) != seen:
+            if (now := _modified(path)) != seen:
                 seen = now
                 await asyncio.get_running_loop().run_in_executor(None, self.take_up)
 
@@ -162,7 +162,7 @@ class Service:
         say(f"serve: {version} serves now")
 
 
-def _generate(path: Path) -> tuple[int, int]:
+def _modified(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
         return status.st_mtime_ns, status.st_ino

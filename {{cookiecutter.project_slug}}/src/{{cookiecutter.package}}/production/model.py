@@ -100,7 +100,7 @@ class Package:
         ]
 
     def watched(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """What the monitor compares of these rows (see Task.watch)."""
+        """What the monitor compares of these rows (see Task.monitored_features)."""
         return self.fitted.task.monitored_features(self.fitted.prep, frame)
 
 

@@ -23,11 +23,11 @@ def table(n: int = 600, seed: int = 0) -> pl.DataFrame:
 
 def data_of(frame: pl.DataFrame, unlabeled: pl.DataFrame | None = None, **roles: str) -> Data:
     """A Data whose numbers are numeric and texts categorical, where `roles` says nothing else."""
-    guessed = {
+    inferred = {
         c: "numeric" if frame[c].dtype.is_numeric() else "drop" if frame[c].dtype.is_temporal() else "categorical"
         for c in frame.columns
     }
-    return Data(frame, "target", {**guessed, "target": "target", **roles}, "0" * 64, unlabeled)
+    return Data(frame, "target", {**inferred, "target": "target", **roles}, "0" * 64, unlabeled)
 
 
 def config_of(**settings: Any) -> Config:

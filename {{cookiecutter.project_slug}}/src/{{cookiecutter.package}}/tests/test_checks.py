@@ -62,7 +62,7 @@ def with_model(build: Callable[[], nn.Module]) -> Toy:
     ],
     ids=str,
 )
-def test_healthy_projects_are_all_green(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_sound_projects_pass_all(tmp_path: Path, settings: dict[str, Any]) -> None:
     project = toy_project(tmp_path, **settings)
     context = make_bench(project)
     found = [f for check in CHECKS for f in _list(check(context))] + trial_runs.trial_runs(context, project)

@@ -55,18 +55,18 @@ def sound(seed: int) -> list[tuple[Config, Data]]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_healthy_tables_are_green(seed: int) -> None:
+def test_sound_tables_pass(seed: int) -> None:
     found = [check(config, data) for config, data in sound(seed) for check in CHECKS]
     assert [f"{f.check}: {f.observed}" for f in found if f.verdict in ("WARN", "FAIL")] == []
 
 
 def keep(frame: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
-    """All of one class, and this share of the other (plant D6)."""
+    """All of one class, and this share of the other (fault D6)."""
     return frame.filter((pl.col("target") == "no") | pl.Series(random.random(len(frame)) < share))
 
 
 def overwrite(name: str, value: Any) -> Callable[[pl.DataFrame, float, np.random.Generator], pl.DataFrame]:
-    """This share of a column becomes `value` (plant D9)."""
+    """This share of a column becomes `value` (fault D9)."""
     return lambda frame, share, random: frame.with_columns(
         pl.when(pl.Series(random.random(len(frame)) < share)).then(value).otherwise(pl.col(name)).alias(name)
     )
@@ -79,7 +79,7 @@ def scale(frame: pl.DataFrame, factor: float, random: np.random.Generator) -> pl
 
 
 def repeat(frame: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
-    """Random rows a second time (plant D8)."""
+    """Random rows a second time (fault D8)."""
     return pl.concat([frame, frame[random.integers(0, len(frame), int(share * len(frame)))]])
 
 

@@ -130,6 +130,6 @@ def test_a_weak_signal_is_not_taken_for_none() -> None:
     assert "not learning" not in names(**weak, worth=(0.01, 0.001))
 
 
-def test_an_early_stopped_run_that_lost_little_is_healthy() -> None:
+def test_an_early_stopped_run_that_lost_little_is_sound() -> None:
     assert names(rise=(0.02, 0.002)) == ["sound curves"]
     assert names(rise=(0.3, 0.2)) == ["sound curves"]  # large, but within the noise of the rows

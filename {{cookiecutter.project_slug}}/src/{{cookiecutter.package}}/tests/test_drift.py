@@ -58,7 +58,7 @@ def test_quiet_without_drift_at_the_declared_rate(statistics: dict[str, Any]) ->
 
 
 def test_a_drift_of_a_third_of_a_deviation_is_seen(statistics: dict[str, Any]) -> None:
-    """Plant V2."""
+    """Fault V2."""
     random = np.random.default_rng(2)
     found = [judged(statistics, draw(random, 500, 0.3)) for _ in range(40)]
     assert sum({one["name"] for one in alert} == {"a"} for alert in found) >= 36
@@ -79,7 +79,7 @@ def test_values_that_repeat_are_compared_to_the_last_digit() -> None:
 
 
 def test_new_categories_and_new_gaps(statistics: dict[str, Any]) -> None:
-    """Plant V4: a category and missing values that training never had."""
+    """Fault V4: a category and missing values that training never had."""
     now = draw(np.random.default_rng(4), 500)
     tenth = pl.int_range(pl.len()) % 10 == 0
     fresh = now.with_columns(
@@ -179,13 +179,13 @@ def logged(project: Project, frame: pl.DataFrame, at: np.ndarray) -> list[str]:
     path = project.root / log.FILE
     path.unlink(missing_ok=True)
     answers = package.answer(frame.drop("target").to_dicts()).answers
-    book = log.Log(path)
+    kept = log.Log(path)
     ids = [f"r{i}" for i in range(len(frame))]
     for name, moment, row, answer in zip(ids, at, frame.drop("target").to_dicts(), answers, strict=True):
         assert answer is not None
         score = answer["probabilities"]["1"]
-        book.add(log.Row(name, float(moment), package.version, answer["prediction"], score, 1.0, row, row, answer))
-    book.close()
+        kept.add(log.Row(name, float(moment), package.version, answer["prediction"], score, 1.0, row, row, answer))
+    kept.close()
     return ids
 
 

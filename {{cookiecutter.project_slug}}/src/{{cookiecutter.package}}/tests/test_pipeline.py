@@ -46,7 +46,7 @@ def bench_of(root: Path, task: Toy | None = None, **settings: Any) -> tuple[Cont
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_healthy_projects_are_green(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_sound_projects_pass(tmp_path: Path, settings: dict[str, Any]) -> None:
     context, project = bench_of(tmp_path, **settings)
     found = [check(context) for check in (pipeline.rows_and_labels, pipeline.decoded, pipeline.metric_of_known_outputs)]
     found += [
@@ -171,8 +171,8 @@ class Pictures(Table):
 def test_a_table_of_files_is_not_loaded_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "beside").touch()
     context, project = bench_of(tmp_path, Pictures(), k=2)
-    for canary in (leak_probes.refit, leak_probes.permuted_labels):
-        assert canary(context, project).verdict == "NOT APPLICABLE"
+    for probe in (leak_probes.refit, leak_probes.permuted_labels):
+        assert probe(context, project).verdict == "NOT APPLICABLE"
 
 
 def neighbors(data: Data, **settings: Any) -> str:

@@ -91,7 +91,7 @@ def test_a_package_answers_like_the_run(project: Project) -> None:
 
 
 def test_serving_that_preprocesses_otherwise_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plant V1: a scale that is applied otherwise than in training, however little."""
+    """Fault V1: a scale that is applied otherwise than in training, however little."""
     plain = Toy.examples
 
     def skewed(self: Toy, config: Any, prep: dict[str, Any], data: Any) -> Any:

@@ -58,7 +58,7 @@ def random_part(n: int) -> np.ndarray:
 
 
 def copied(data: Data, part: np.ndarray, noise: float = 0.0) -> tuple[Data, np.ndarray]:
-    """A tenth of the validation rows copied into train (plant S1), with some noise on every number."""
+    """A tenth of the validation rows copied into train (fault S1), with some noise on every number."""
     rows = np.flatnonzero(part == 1)[::10]
     more = data.frame[rows].with_columns(pl.col(f"x{i}") + noise * (i + 1) for i in range(6))
     return replace(data, frame=pl.concat([data.frame, more])), np.concatenate(
