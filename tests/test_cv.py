@@ -114,12 +114,12 @@ def test_the_test_part_stays_shut(package: str, tmp_path: Path) -> None:
 def test_the_interval_covers_what_it_promises() -> None:
     """Means of five folds that share training rows, as in Nadeau and Bengio: with the correction at least 95 %, without it less."""
     random = np.random.default_rng(0)
-    cv = sys.modules["cv_tabular.steps.cv"]
+    experiments = sys.modules["cv_tabular.engine.experiments"]
     corrected = plain = 0
     for _ in range(2000):
         # each score is the mean of an own part and of one that all folds share: correlation 0.2, the share of validation rows
         scores = np.sqrt(0.8) * random.normal(size=5) + np.sqrt(0.2) * random.normal()
-        with_ratio, without = cv.interval(scores, 0.25), cv.interval(scores, 0.0)
+        with_ratio, without = experiments.paired_interval(scores, 0.25), experiments.paired_interval(scores, 0.0)
         corrected += with_ratio["low"] < 0 < with_ratio["high"]
         plain += without["low"] < 0 < without["high"]
     assert corrected / 2000 > 0.94 > plain / 2000

@@ -120,10 +120,14 @@ def compare(project: Project, record: dict[str, Any], parent: dict[str, Any], pr
     return {**found, "seeds": seeds, "verdict": verdict(metric, found)}
 
 
-def paired_interval(differences: np.ndarray) -> dict[str, float]:
-    """Mean of paired differences [n] with its 95 % t interval and standard error."""
+def paired_interval(differences: np.ndarray, ratio: float = 0.0) -> dict[str, float]:
+    """Mean of paired differences [n] with its 95 % t interval and standard error.
+
+    ratio: validation rows for each training row, where the n are folds. Folds share training rows, so that the plain interval
+    is too narrow: the variance is corrected by the ratio (Nadeau and Bengio 2003).
+    """
     n, mean = len(differences), float(differences.mean())
-    error = float(differences.std(ddof=1) / np.sqrt(n))
+    error = float(np.sqrt((1 / n + ratio) * differences.var(ddof=1)))
     half = float(stats.t.ppf(0.975, n - 1)) * error
     return {"value": mean, "low": mean - half, "high": mean + half, "error": error}
 

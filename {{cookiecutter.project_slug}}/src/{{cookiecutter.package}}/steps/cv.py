@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from ..checks.check_result import CheckResult, check_result
 from ..config import Config
 from ..engine import decisions, metrics
-from ..engine.loop import fit, predict, truth_of
+from ..engine.experiments import paired_interval
+from ..engine.loop import truth_of
 from ..engine.nonfinite import NonFinite
 from ..engine.project import Project, Run
 from ..engine.splits import cross, outside_test
 from ..errors import UserError
 from ..task import Data
+from .baseline import trivial
+from .train import outputs_of
 
 FOLDS = 5
 
@@ -42,9 +42,12 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         shown = ", ".join(f"{model} {values[-1]:.4f}" for model, values in scores.items())
         project.say(f"  fold {fold + 1} of {k}: {config.resolved_metric} {shown}")
     ratio = float(np.mean([n_val / n_train for n_train, n_val in sizes]))
-    found = {model: interval(np.array(values), ratio) for model, values in scores.items()}
-    best = max((model for model in found if model != name), key=lambda model: _turned(config, found[model]["value"]))
-    difference = interval(np.array(scores[name]) - np.array(scores[best]), ratio)
+    found = {model: paired_interval(np.array(values), ratio) for model, values in scores.items()}
+    best = max(
+        (model for model in found if model != name),
+        key=lambda model: metrics.gain(config.resolved_metric, found[model])["value"],
+    )
+    difference = paired_interval(np.array(scores[name]) - np.array(scores[best]), ratio)
     run.result |= {
         "metric": config.resolved_metric, "folds": k, "sizes": sizes, "model": name, "scores": scores,
         "intervals": found, "best": best, "difference": difference,
@@ -67,18 +70,15 @@ def scores_of(project: Project, run: Run, train: Data, val: Data, name: str) -> 
     prep = task.prepare(config, train)
     fitting, scoring = (task.examples(config, prep, part) for part in (train, val))
     truth = truth_of(config, val, scoring)
-    outputs = {model: fitted.predict(val) for model, fitted in task.baselines(config, prep, train).items()}
+    outputs = trivial(config, prep, fitting.y.cpu().numpy(), len(truth.y))
+    outputs |= {model: fitted.predict(val) for model, fitted in task.baselines(config, prep, train).items()}
     if name == "network":
-        other = project.variant(tracker="none")
-        other.quiet = True
-        with tempfile.TemporaryDirectory(dir=run.folder) as folder:
-            try:
-                model, _ = fit(other, Run(other, run.step, Path(folder)), prep, fitting, scoring)
-            except NonFinite as broken:
-                raise UserError(
-                    f"training broke down: {broken}; fix that first: recipe train lr={config.lr / 10:g}"
-                ) from None
-            outputs = {name: predict(model, scoring, other.config), **outputs}
+        try:
+            outputs = {name: outputs_of(project, run, prep, (fitting, scoring)), **outputs}
+        except NonFinite as broken:
+            raise UserError(
+                f"training broke down: {broken}; fix that first: recipe train lr={config.lr / 10:g}"
+            ) from None
     return {
         model: metrics.score(config, prep, out, truth.y, truth.query, decided=decided(config, prep, out))
         for model, out in outputs.items()
@@ -94,17 +94,6 @@ def decided(config: Config, prep: dict[str, Any], outputs: np.ndarray) -> np.nda
     return decisions.decide(metrics.probabilities(config, prep, outputs), cut if config.task == "binary" else None)
 
 
-def interval(scores: np.ndarray, ratio: float) -> dict[str, float]:
-    """Mean of the scores of k folds with its 95 % interval. ratio: validation rows for each training row.
-
-    The folds share training rows, so that the plain t interval is too narrow: the variance is corrected by the ratio
-    (Nadeau and Bengio 2003).
-    """
-    k, mean = len(scores), float(scores.mean())
-    half = float(stats.t.ppf(0.975, k - 1) * np.sqrt((1 / k + ratio) * scores.var(ddof=1)))
-    return {"value": mean, "low": mean - half, "high": mean + half}
-
-
 def against_best(config: Config, name: str, best: str, difference: dict[str, float], k: int) -> CheckResult:
     """Whether the model is better than the best baseline on the same folds."""
     gain: dict[str, Any] = metrics.gain(config.resolved_metric, difference)
@@ -118,7 +107,3 @@ def against_best(config: Config, name: str, best: str, difference: dict[str, flo
         best=best,
         more=2 * k,
     )
-
-
-def _turned(config: Config, value: float) -> float:
-    return -value if config.resolved_metric in metrics.LOWER_IS_BETTER else value

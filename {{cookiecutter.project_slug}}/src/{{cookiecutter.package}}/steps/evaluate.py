@@ -45,7 +45,8 @@ class Judged:
 
 @dataclass
 class Prepared:
-    """All that is needed to score, before a label of the test part was read. test: its rows with their labels hidden."""
+    """All that is needed to score. test: rows of the test part with their labels hidden. apart: whether, by hashes of whole rows,
+    they are others than those of training and validation."""
 
     record: dict[str, Any]
     compared: int
@@ -55,6 +56,7 @@ class Prepared:
     val: metrics.Truth
     ours: Judged
     theirs: Judged | None
+    apart: CheckResult
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
@@ -79,13 +81,14 @@ def prepare(project: Project, wanted: str) -> Prepared:
     record, compared = choose(project, wanted)
     project.say(f"  {record['id']}{'' if wanted else f' is the best of {compared} on validation'}")
     data, model = splits(project), load_fitted(project, record)
-    test = hidden(open_test(project), data["train"])
+    rows = open_test(project)
+    apart, test = test_apart(project.config, data, rows), hidden(rows, data["train"])
     outputs, examples = model.outputs(data["val"])
     val = truth_of(project.config, data["val"], examples)
     ours = judged(project.config, model, (outputs, model.outputs(test)[0]), val)
     baseline = project.current("baseline")
     theirs = competitor(project, baseline, model, data, (val, test)) if baseline else None
-    return Prepared(record, compared, model, data, test, val, ours, theirs)
+    return Prepared(record, compared, model, data, test, val, ours, theirs, apart)
 
 
 def judged(config: Config, model: Fitted, outputs: tuple[np.ndarray, np.ndarray], truth: metrics.Truth) -> Judged:
@@ -125,9 +128,7 @@ def verify(project: Project, run: Run, ready: Prepared) -> None:
         raise UserError(f"the test part stays shut: {missing}")
     before = len(run.findings)
     run.add(replayed(project, ready.record, ready.ours.val))
-    run.add(
-        test_apart(project.config, ready.data, open_test(project))
-    )  # by hashes of whole rows: labels tell copies apart
+    run.add(ready.apart)
     if failed := [one.check for one in run.findings[before:] if one.verdict == "FAIL"]:
         project.overrule(f"the test part stays shut: {', '.join(failed)} ended in FAIL", "; fix that first")
 

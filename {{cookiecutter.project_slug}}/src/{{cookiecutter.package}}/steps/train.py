@@ -139,7 +139,20 @@ def score_of(
     each_epoch: Callable[[Progress], None] = lambda progress: None,
     **settings: Any,
 ) -> float:
-    """Train with these settings, leaving no record, and return the main metric on validation of the best weights.
+    """`outputs_of` these settings, as the main metric on validation."""
+    outputs = outputs_of(project, run, prep, examples, each_epoch, **settings)
+    return metrics.score(project.config, prep, outputs, examples[1].y.cpu().numpy(), query_of(examples[1]))
+
+
+def outputs_of(
+    project: Project,
+    run: Run,
+    prep: dict[str, Any],
+    examples: tuple[Examples, Examples],
+    each_epoch: Callable[[Progress], None] = lambda progress: None,
+    **settings: Any,
+) -> np.ndarray:
+    """Train with these settings, leaving no record, and return the outputs on validation [n, k] of the best weights.
 
     Raises NonFinite when the training breaks down.
     """
@@ -147,8 +160,7 @@ def score_of(
     other.quiet = True
     with tempfile.TemporaryDirectory(dir=run.folder) as folder:
         model, _ = fit(other, Run(other, run.step, Path(folder)), prep, *examples, each_epoch=each_epoch)
-        outputs = predict(model, examples[1], other.config)
-    return metrics.score(other.config, prep, outputs, examples[1].y.cpu().numpy(), query_of(examples[1]))
+        return predict(model, examples[1], other.config)
 
 
 def _fit_network(

@@ -248,7 +248,7 @@ def test_cross_validation_is_won_by_an_interval_alone(project: Project) -> None:
 
 def test_the_interval_of_folds_is_wider_than_that_of_seeds() -> None:
     scores = np.array([0.7, 0.8, 0.75, 0.85, 0.9])
-    folds, seeds = cv.interval(scores, 0.25), experiments.paired_interval(scores)
+    folds, seeds = experiments.paired_interval(scores, 0.25), experiments.paired_interval(scores)
     assert (
         folds["value"] == pytest.approx(seeds["value"]) and folds["low"] < seeds["low"] < seeds["high"] < folds["high"]
     )
