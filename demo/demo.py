@@ -149,7 +149,7 @@ def summary(project: Path, seconds: float) -> None:
         print(f"{name:<28} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]")
     for record in trained:
         if against := record["result"].get("against_baseline"):
-            worth = "beats" if min(against["low"], against["high"]) > 0 else "is not worth having over"
+            worth = "beats" if min(against["low"], against["high"]) > 0 else "does not beat"
             print(
                 f"-> {record['result']['model']} {worth} {against['name']}: {against['value']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]"
             )

@@ -88,7 +88,7 @@ def require_fields(rows: list[dict[str, Any]]) -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The ledger for a terminal: one line a row, and the best validation score so far as a curve."""
-    lines = [f"{'run':<20} {'status':<6} {'result':<36} {'against its parent':<44} changed; predicted; why"]
+    lines = [f"{'run':<20} {'status':<6} {'result':<36} {'against its parent':<44} changed; hypothesis; why"]
     for row in rows:
         result = f"{row['metric']} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}]" if "metric" in row else ""
         changed = " ".join(f"{setting}={value}" for setting, value in row["overrides"].items())

@@ -84,9 +84,9 @@ def _table(runs: list[Record], metric: str) -> Table | None:
         baseline = f"{fixed(interval(against, '+'))} to {against['name']}" if against else ""
         sharp = number(result["sharpness"]) if result.get("sharpness") is not None else ""
         score = fixed(interval(result["metrics"][metric]))
-        predicted = experiment.get("hypothesis", "")
-        rows.append([link, result["model"], changed(record), predicted, score, beside, baseline, sharp])
-    head = ["run", "model", "changed", "predicted", metric, "against its parent", "against the baseline", "sharpness"]
+        hypothesis = experiment.get("hypothesis", "")
+        rows.append([link, result["model"], changed(record), hypothesis, score, beside, baseline, sharp])
+    head = ["run", "model", "changed", "hypothesis", metric, "against its parent", "against the baseline", "sharpness"]
     return table("Runs on this data and split", head, rows)
 
 

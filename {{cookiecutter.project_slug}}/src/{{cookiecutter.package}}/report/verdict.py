@@ -1,4 +1,4 @@
-"""What the page says first, in plain words: is the model worth having, what did the test say, what failed."""
+"""What the page says first, in plain words: does the model beat the baseline, what did the test say, what failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def verdict_lines(metric: str, records: dict[str, Record | None]) -> list[str]:
     elif against:
         first = worth(train["result"]["model"], train["result"].get("metric", metric), against)
         simple = records.get("baseline")
-        if "not worth having" in first and simple and simple["result"].get("weights"):
+        beaten = gain_of(train["result"].get("metric", metric), against)["low"] <= 0  # a NaN says nothing
+        if beaten and simple and simple["result"].get("weights"):
             first += f" To use the best simple model as it is: recipe export --run {simple['id']}."
     else:
         first = "No baseline was run: the result cannot be judged."
@@ -43,8 +44,8 @@ def worth(model: str, metric: str, against: dict[str, Any]) -> str:
     if gain["low"] > 0:
         return f"{who} beats the best simple model, {against['name']}: {words}."
     if gain["high"] < 0:
-        return f"{who} is not worth having, {against['name']} is better: {words}."
-    return f"{who} is not worth having over {against['name']} on this evidence: {words}, and its interval holds 0."
+        return f"{who} does not beat {against['name']}, which is better: {words}."
+    return f"{who} is not shown to beat {against['name']} on this evidence: {words}, and its interval holds 0."
 
 
 def tested(train: Record | None, evaluated: Record | None) -> list[str]:

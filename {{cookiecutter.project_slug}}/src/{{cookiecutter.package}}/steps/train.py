@@ -267,7 +267,7 @@ def against_baseline(
     truth: metrics.Truth,
     baseline: dict[str, Any],
 ) -> CheckResult:
-    """Whether the model is worth having over the best simple one: paired difference on the same validation rows.
+    """Whether the model beats the best simple one: paired difference on the same validation rows.
 
     A WARN also where the interval holds 0: what is not shown to be better is no PASS.
     """

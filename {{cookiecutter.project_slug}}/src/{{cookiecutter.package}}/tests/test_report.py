@@ -206,9 +206,9 @@ def test_changed_code_and_missing_data_are_said(tmp_path: Path) -> None:
     ("metric", "low", "high", "words"),
     [
         ("auc", 0.01, 0.05, "beats"),
-        ("auc", -0.05, -0.01, "is not worth having, ridge is better"),
+        ("auc", -0.05, -0.01, "does not beat ridge, which is better"),
         ("rmse", -0.05, -0.01, "beats"),
-        ("rmse", 0.01, 0.05, "is not worth having, ridge is better"),
+        ("rmse", 0.01, 0.05, "does not beat ridge, which is better"),
         ("rmse", -0.01, 0.05, "on this evidence"),
     ],
 )
