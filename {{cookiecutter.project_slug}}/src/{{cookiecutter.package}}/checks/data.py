@@ -13,6 +13,7 @@ from ..task import Data
 from .check_result import CheckResult, check_result, not_applicable
 from .repeats import FEATURES
 
+TOTAL = "share of rows with problems"
 IMBALANCE = 10  # to one; beyond it accuracy rewards silence
 STRANGE = 0.01  # chance that one of the classes looks lost where all sizes are drawn alike
 MANY = 50  # values of a category that are worth a mention
@@ -125,7 +126,7 @@ def one_percent(findings: list[CheckResult]) -> CheckResult:
     total = min(sum(touched.values()), 1.0)
     words = ", ".join(f"{name} {share:.1%}" for name, share in sorted(touched.items(), key=lambda item: -item[1]))
     return check_result(
-        "share of rows with problems",
+        TOTAL,
         f"problems touch up to {total:.1%} of the rows" + (f": {words}" if words else ""),
         warn=total > 0.01,
         evidence=touched,
