@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..steps import ablate, baseline, cv, diagnose, learning_curve, lr_find, rerun, split, train, tune
 from .toy import ToyExamples, toy_project
 
-STEPS = {
+STEPS: dict[str, Any] = {
     "split": split,
     "baseline": baseline,
     "train": train,
@@ -184,7 +184,9 @@ def test_the_range_and_the_baseline_feed_the_diagnosis(project: Project) -> None
     )
     best, trivial = (value["metrics"]["auc"]["value"] for value in _scores(project))
     assert told["evidence"]["gained"] == pytest.approx(best - trivial)
-    other = do(project, "train", optimizer="sgd")  # a range for AdamW says nothing of SGD
+    other = do(
+        project, "train", "--allow-multiple", "another optimizer", optimizer="sgd"
+    )  # a range for AdamW says nothing of SGD
     assert do(project, "diagnose", "--run", other["id"], optimizer="sgd")["result"]["evidence"]["lr_found"] is None
 
 
