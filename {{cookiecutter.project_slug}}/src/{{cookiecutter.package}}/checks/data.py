@@ -21,7 +21,8 @@ ENOUGH = 20  # rows for each value of a category, on average
 
 
 def balance(config: Config, data: Data) -> CheckResult:
-    """Counts of the classes. Over 10:1 something must be done on purpose: weights, another metric, or a threshold."""
+    """Counts of the classes. Over 10:1 something must be done on purpose: weights, the focal loss, another metric, or costs
+    that move the threshold."""
     if config.task not in ("binary", "multiclass"):
         x = data.frame[data.target].cast(pl.Float64).to_numpy()
         return not_applicable("class balance", f"a number from {x.min():.4g} to {x.max():.4g}")
@@ -29,10 +30,11 @@ def balance(config: Config, data: Data) -> CheckResult:
     rare, most = min(counts, key=lambda c: counts[c]), max(counts.values())
     ratio = most / counts[rare]
     chosen = config.metric not in ("auto", "accuracy") or config.cost_false_negative != config.cost_false_positive
-    uneven = ratio > IMBALANCE and config.class_weights == "none" and not chosen
+    handled = chosen or config.class_weights != "none" or config.loss == "focal"
+    uneven = ratio > IMBALANCE and not handled
     shown = ", ".join(f"{c} {n:,}" for c, n in list(counts.items())[:5]) + (" ..." if len(counts) > 5 else "")
     metric = "average_precision" if config.task == "binary" else "balanced_accuracy"
-    lost = outlying(np.array(list(counts.values()))) and not chosen and config.class_weights == "none"
+    lost = outlying(np.array(list(counts.values()))) and not handled
     return check_result(
         "class balance",
         f"{shown}; {ratio:.1f}:1; the rarest is {rare} with {counts[rare]:,} rows"

@@ -49,6 +49,7 @@ def sound(seed: int) -> list[tuple[Config, Data]]:
     return [
         *tables,
         (config_of(class_weights="balanced"), data_of(rare)),
+        (config_of(loss="focal"), data_of(rare)),
         (config_of(metric="average_precision"), data_of(rare)),
         regression(seed),
     ]
