@@ -13,7 +13,7 @@ from conftest import QUESTIONS, TEMPLATE, run
 
 PACKAGE = TEMPLATE / "src" / "{{cookiecutter.package}}"
 MODALITIES = QUESTIONS["modality"]
-# A layer may import from its own and from the ones after it; `check_result`, `task`, `config`, `commands`, `errors` are below all.
+# A layer may import from its own and from the ones after it; `check_result`, `task`, `config`, `commands`, `errors`, `formatting` are below all.
 LAYERS = {"cli": 0, "modality": 1, "production": 2, "steps": 2, "report": 3, "checks": 3, "engine": 4, "base": 5}
 
 
@@ -25,7 +25,7 @@ def sources(folder: Path = PACKAGE) -> list[Path]:
 def layer(path: Path) -> str:
     """Which layer a file belongs to."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    if parts in (("checks", "check_result"), ("config",), ("task",), ("commands",), ("errors",), ("__init__",)):
+    if parts in (("checks", "check_result"), ("config",), ("task",), ("commands",), ("errors",), ("formatting",), ("__init__",)):
         return "base"
     if parts[0] in ("cli", "__main__"):
         return "cli"

@@ -16,6 +16,7 @@ from ..engine import kinds, metrics
 from ..engine.table import declared, read_table, require_columns
 from ..engine.target import as_text, codes
 from ..errors import UserError
+from ..formatting import interval, number
 from .model import Package
 
 BAD = 0.01  # share of rows that cannot be read
@@ -169,7 +170,7 @@ def performance(package: Package, labeled: pl.DataFrame | None, mature: float) -
     covered, odd = len(known) / len(labeled), int((~usable).sum())
     return check_result(
         check,
-        f"{metric} {now['value']:.4f} [{now['low']:.4f}, {now['high']:.4f}] on {len(truth):,} rows, {then['value']:.4f} at export;"
+        f"{metric} {interval(now)} on {len(truth):,} rows, {number(then['value'])} at export;"
         f" {covered:.0%} of the mature rows have a label{f', {odd} of an unknown class' if odd else ''}",
         fail=drop > allowed + 1e-9,
         warn=covered < COVERED or odd > 0,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..engine.files import read_json
-from .page import Section, number, section
+from ..formatting import number
+from .page import Section, section
 
 LONGEST = 400  # characters of an example's values
 TOKENS = 160
@@ -72,7 +73,7 @@ def example(row: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
     if tokens:
         shown.pop("tokens", None)  # shown with their weights instead
     return {
-        "title": f"row {row['index']}: truth {truth(row['y'], prep)}, called {called(row['output'], prep)}, loss {number(row['loss'], 2)}",
+        "title": f"row {row['index']}: truth {truth(row['y'], prep)}, called {called(row['output'], prep)}, loss {number(row['loss'])}",
         "text": values(shown),
         "images": pictures(pixels, explained.get("saliency")) if pixels is not None else [],
         "tokens": tokens,

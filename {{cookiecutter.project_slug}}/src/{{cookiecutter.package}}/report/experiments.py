@@ -9,9 +9,10 @@ import numpy as np
 from ..config import LOWER_IS_BETTER
 from ..engine.experiments import words
 from ..engine.project import Project
+from ..formatting import interval, number
 from . import grids, plots
 from .axes import Axes
-from .page import Section, Table, fixed, interval, number, section, table
+from .page import Section, Table, fixed, section, table
 from .records import Record, comparable, finished
 
 MOST_RUNS = 10  # drawn: the newest, the best and the one of the page

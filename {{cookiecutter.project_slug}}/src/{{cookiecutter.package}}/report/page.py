@@ -23,17 +23,6 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Tab
     return {"title": title, "head": head, "rows": rows} if rows else None
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A number for a table; a dash for null, which is what JSON makes of NaN and infinity."""
-    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
-
-
-def interval(score: dict[str, Any], sign: str = "") -> str:
-    """value [low, high]; without the brackets when the bounds are not known. sign: "+" to show it always."""
-    value, low, high = (None if score.get(k) is None else f"{score[k]:{sign}.4f}" for k in ("value", "low", "high"))
-    return (value or "–") + (f" [{low}, {high}]" if low and high else "")  # noqa: RUF001
-
-
 def fixed(text: str) -> str:
     """The text on one line: in a table a broken interval is hard to read."""
     return text.replace(" ", "\N{NO-BREAK SPACE}")

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..engine import ledger
 from ..engine.project import Project
-from .page import Section, fixed, interval, section, table
+from ..formatting import interval
+from .page import Section, fixed, section, table
 from .records import Record
 
 TITLES = {"audit": "What the audit found", "split": "The split", "check": "Checks before training"}

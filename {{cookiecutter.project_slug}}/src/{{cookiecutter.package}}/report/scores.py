@@ -11,8 +11,9 @@ from ..config import Config
 from ..engine import calibration, decisions, metrics
 from ..engine.experiments import saved_truth
 from ..engine.slices import confusion, per_class
+from ..formatting import interval, number
 from . import grids, plots
-from .page import Section, Table, fixed, interval, number, section, table
+from .page import Section, Table, fixed, section, table
 from .records import Record
 
 MOST_CLASSES = 15  # drawn: those with the lowest recall
@@ -28,7 +29,7 @@ def test_section(record: Record) -> Section:
     if "threshold" in result:
         cut = result["threshold"]
         text += (
-            f" Threshold {number(cut['value'], 3)}, chosen on validation for {cut['chosen_for']}: accuracy, precision, recall, F1"
+            f" Threshold {number(cut['value'])}, chosen on validation for {cut['chosen_for']}: accuracy, precision, recall, F1"
             f" and the confusion are those of it. Cost per row {interval(cut['cost'])}, at 0.5 {interval(cut['cost_at_half'])}."
         )
     if "units" in result:
@@ -76,10 +77,10 @@ def class_plots(result: dict[str, Any], part: str) -> list[str]:
         return []
     before, after = (result["calibration"].get(key) for key in ("before", "after"))
     curves = {"as trained": before["bins"]} | ({"after temperature": after["bins"]} if after else {})
-    note = f"Calibration error {number(before['ece'], 3)}; chance alone shows up to {number(before['ece_null'], 3)}."
+    note = f"Calibration error {number(before['ece'])}; chance alone shows up to {number(before['ece_null'])}."
     note += f" Brier score {number(before['brier'])} [{number(before['brier_low'])}, {number(before['brier_high'])}]."
     if after:
-        note += f" After temperature {number(result['temperature'], 2)} from validation: {number(after['ece'], 3)}."
+        note += f" After temperature {number(result['temperature'])} from validation: {number(after['ece'])}."
     lowest = sorted((c for c in result["per_class"] if c["support"]), key=lambda c: c["recall"])[:MOST_CLASSES]
     recalls = {
         f"{c['class']} ({c['support']} rows)": {
@@ -114,7 +115,7 @@ def class_tables(result: dict[str, Any]) -> list[Table | None]:
 
 def _with_range(row: dict[str, Any], name: str) -> str:
     """0.812 [0.764, 0.851], a dash where a class was never called or never true."""
-    value, low, high = (number(row.get(key), 3) for key in (name, f"{name}_low", f"{name}_high"))
+    value, low, high = (number(row.get(key)) for key in (name, f"{name}_low", f"{name}_high"))
     return value if row.get(name) is None else f"{value} [{low}, {high}]"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..config import LOWER_IS_BETTER
 from ..engine.metrics import gain as gain_of
-from .page import interval
+from ..formatting import interval
 from .records import Record
 
 

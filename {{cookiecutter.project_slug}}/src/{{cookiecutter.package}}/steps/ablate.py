@@ -10,6 +10,7 @@ from ..engine import experiments
 from ..engine.files import read_json
 from ..engine.project import Project, Run
 from ..errors import UserError
+from ..formatting import interval
 from . import train
 
 
@@ -47,6 +48,5 @@ def table(metric: str, rows: list[dict[str, Any]]) -> str:
     lines = [f"  {'without':<32} {metric} against the base run [95 %]"]
     for row in rows:
         change = f"{row['setting']} {row['from']!r} -> {row['to']!r}"
-        interval = f"{row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-        lines.append(f"  {change:<32} {interval}  {meaning[row['verdict']]}")
+        lines.append(f"  {change:<32} {interval(row, '+')}  {meaning[row['verdict']]}")
     return "\n".join(lines)

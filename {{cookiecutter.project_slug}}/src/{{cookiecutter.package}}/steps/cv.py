@@ -16,6 +16,7 @@ from ..engine.nonfinite import NonFinite
 from ..engine.project import Project, Run
 from ..engine.splits import cross, outside_test
 from ..errors import UserError
+from ..formatting import interval, number
 from ..task import Data
 from .baseline import trivial
 from .train import outputs_of
@@ -39,7 +40,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         sizes.append([len(train), len(val)])
         for model, score in scores_of(project, run, train, val, name).items():
             scores.setdefault(model, []).append(score)
-        shown = ", ".join(f"{model} {values[-1]:.4f}" for model, values in scores.items())
+        shown = ", ".join(f"{model} {number(values[-1])}" for model, values in scores.items())
         project.say(f"  fold {fold + 1} of {k}: {config.resolved_metric} {shown}")
     ratio = float(np.mean([n_val / n_train for n_train, n_val in sizes]))
     found = {model: paired_interval(np.array(values), ratio) for model, values in scores.items()}
@@ -54,7 +55,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         "ledger": {"metric": config.resolved_metric, "model": name, **found[name]},
     }  # fmt: skip
     for model, value in found.items():
-        project.say(f"  {model:<24} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}] over {k} folds")
+        project.say(f"  {model:<24} {interval(value)} over {k} folds")
     run.add(against_best(config, name, best, difference, k), show=True)
 
 
@@ -98,10 +99,9 @@ def against_best(config: Config, name: str, best: str, difference: dict[str, flo
     """Whether the model is better than the best baseline on the same folds."""
     gain: dict[str, Any] = metrics.gain(config.resolved_metric, difference)
     words = "better than" if gain["low"] > 0 else "worse than" if gain["high"] < 0 else "not shown to be better than"
-    value = f"{difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
     return check_result(
         "cross-validation",
-        f"{name} is {words} {best} over {k} folds: {config.resolved_metric} difference {value}",
+        f"{name} is {words} {best} over {k} folds: {config.resolved_metric} difference {interval(difference, '+')}",
         warn=not gain["low"] > 0,
         evidence=difference,
         best=best,

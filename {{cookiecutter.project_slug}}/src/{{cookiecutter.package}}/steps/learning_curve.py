@@ -17,6 +17,7 @@ from ..engine.project import Project, Run
 from ..engine.seed import generator
 from ..engine.splits import splits
 from ..errors import UserError
+from ..formatting import interval, number
 from ..task import Examples
 from .train import score_of
 
@@ -43,7 +44,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
                     f" lr={project.config.lr / 10:g}"
                 ) from None
             scores[share].append(score)
-        shown = ", ".join(f"{share:.0%} {values[-1]:.4f}" for share, values in scores.items())
+        shown = ", ".join(f"{share:.0%} {number(values[-1])}" for share, values in scores.items())
         project.say(f"  seed {seed}: {project.config.resolved_metric} {shown}")
     difference = experiments.paired_interval(np.array(scores[1.0]) - np.array(scores[0.5]))
     run.result |= {
@@ -87,12 +88,12 @@ def scaling(metric: str, scores: np.ndarray) -> dict[str, float] | None:
 
 def more_data(config: Config, doubling: list[float]) -> CheckResult:
     """Whether the last doubling of the rows still helped, by its t interval over the seeds."""
-    value, low, high = doubling
-    words = "still helped" if low > 0 else "did not help beyond the noise between seeds"
+    gained = dict(zip(("value", "low", "high"), doubling, strict=True))
+    words = "still helped" if gained["low"] > 0 else "did not help beyond the noise between seeds"
     return check_result(
         "learning curve",
-        f"from 50 to 100 % of the rows {config.resolved_metric} gained {value:+.4f} [{low:+.4f}, {high:+.4f}]: more data {words}",
+        f"from 50 to 100 % of the rows {config.resolved_metric} gained {interval(gained, '+')}: more data {words}",
         advise=True,
-        why="rising" if low > 0 else "flat",
+        why="rising" if gained["low"] > 0 else "flat",
         evidence={"last_doubling": doubling},
     )

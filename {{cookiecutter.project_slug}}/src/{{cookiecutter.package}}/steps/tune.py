@@ -28,6 +28,7 @@ from ..engine.secret import hidden
 from ..engine.splits import splits
 from ..engine.stop import alone
 from ..errors import UserError
+from ..formatting import interval, number
 from . import train
 
 TRIALS = 12  # in each stage; the first half are random draws
@@ -173,7 +174,7 @@ def _trial(
         value = train.score_of(project, run, prep, examples, watch, **fixed, **settings)
     except NonFinite:
         raise optuna.TrialPruned from None
-    project.say(f"    trial {trial.number}: {experiments.words(settings)} -> {metric} {value:.4f}")
+    project.say(f"    trial {trial.number}: {experiments.words(settings)} -> {metric} {number(value)}")
     return sign * value
 
 
@@ -201,7 +202,7 @@ def bought(metric: str, best: dict[str, Any]) -> CheckResult:
     """What tuning gained over the settings it started from, against the noise between seeds."""
     return check_result(
         "what tuning bought",
-        f"{experiments.words(best['settings'])}: {metric} {best['value']:+.4f} [{best['low']:+.4f}, {best['high']:+.4f}] over"
+        f"{experiments.words(best['settings'])}: {metric} {interval(best, '+')} over"
         f" {len(best['seeds'])} paired seeds: {best['verdict']}",
         warn=best["verdict"] != "adopt",
         evidence={key: best[key] for key in ("value", "low", "high")},

@@ -18,9 +18,9 @@ from ..checks.check_result import sentences
 from ..checks.diagnosis import NAMES
 from ..engine.project import Project
 from ..errors import UserError
+from ..formatting import interval, number
 from ..report import examples, experiments, grids, plots, records, scores, training, verdict
 from ..report.axes import Axes, Scale
-from ..report.page import interval, number
 from ..steps import report
 from .test_evaluate import again, do, trained
 
@@ -426,6 +426,9 @@ def test_tokens_are_shaded_by_their_weight() -> None:
 
 
 def test_numbers_for_people() -> None:
-    assert number(None) == "\u2013" and number(0.5) == "0.5000"
+    assert number(None) == "\u2013" and number(0.5) == "0.5000" and number(0.0) == "0.0000"
+    assert number(53_210.1234) == "53,210" and number(8.377e24) == "8.377e+24" and number(-2.5e-7, "+") == "-2.5e-07"
+    assert interval({"value": 0.0004, "low": -0.0036, "high": 0.0017}, "+") == "+0.0004 [-0.0036, +0.0017]"
+    assert interval({"value": 2.51e-6, "low": 2e-6, "high": 3e-6}) == "2.51e-06 [2e-06, 3e-06]"
     assert interval({"value": 0.5, "low": 0.25, "high": None}) == "0.5000"
     assert interval({"value": 0.5, "low": 0.25, "high": 0.75}, "+") == "+0.5000 [+0.2500, +0.7500]"
