@@ -83,7 +83,7 @@ def example(row: dict[str, Any], prep: dict[str, Any]) -> dict[str, Any]:
 def truth(y: float | None, prep: dict[str, Any]) -> str:
     """The target in words or in its units."""
     if y is None or not prep["classes"]:
-        return number(None if y is None else y * prep["target_scale"] + prep["target_mean"], 4)
+        return number(None if y is None else y * prep["target_scale"] + prep["target_mean"])
     return str(prep["classes"][int(y)])
 
 
@@ -93,7 +93,7 @@ def called(output: list[float | None], prep: dict[str, Any]) -> str:
         return "nothing (not a number)"
     values = np.array(output, dtype=float)
     if not prep["classes"]:
-        return number(float(values[0] * prep["target_scale"] + prep["target_mean"]), 4)
+        return number(float(values[0] * prep["target_scale"] + prep["target_mean"]))
     return str(prep["classes"][int(values[0] > 0) if len(values) == 1 else int(values.argmax())])
 
 
