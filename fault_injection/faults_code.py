@@ -215,7 +215,7 @@ RUNNING = [
     ),
     Fault("R4", "only the first batches are used", ("loop", "data"), "digits", "check", three(*(code(LOOP, TODO, TODO.replace("[progress.batches :]", f"[progress.batches : {n}]")) for n in (8, 3, 1)))),
     Fault("R5", "slow loader", ("loop",), "digits", "check", three(*(code("tabular/data.py", TABLE, f"            __import__('time').sleep({s})\n{TABLE}") for s in (0.002, 0.01, 0.03))), wrong="the device waits"),
-    Fault("R6", "the last weights are kept, not the best", ("loop",), "digits few", "check", {"medium": code(LOOP, '"best", project.say, progress.best_step)', '"last", project.say)')}, wrong="early stopping chooses another model"),
+    Fault("R6", "the last weights are kept, not the best", ("loop",), "digits few", "check", {"medium": code(LOOP, '"best", log.warning, progress.best_step)', '"last", log.warning)')}, wrong="early stopping chooses another model"),
     Fault("R8", "accumulation not divided", ("loop", "loss"), "digits sgd accumulated", "check", {"medium": code(LOOP, BACKWARD, "            (part / len(batch.y)).backward()"), "extreme": code(LOOP, BACKWARD, "            (part / len(batch.y)).backward()", clip=0)}, wrong="the rate is multiplied by the number of batches"),
 ]  # fmt: skip
 

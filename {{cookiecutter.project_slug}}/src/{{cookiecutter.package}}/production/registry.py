@@ -18,7 +18,7 @@ from ..engine import ledger
 from ..engine.files import read_json, sha256, to_json
 from ..engine.gates import enter
 from ..engine.project import Project, read_record
-from ..engine.track import mirror
+from ..engine.publish import mirror
 from ..errors import UserError
 
 FOLDER = "models"

@@ -39,6 +39,7 @@ CHECKS: tuple[Callable[[Context], CheckResult | list[CheckResult]], ...] = (
     loop.patience,
     loop.augmentation,
     loader.loader,
+    trial_runs.trial_runs,
 )
 
 # These look at the inputs as training will; the others at cheaper ones where a step would take too long.
@@ -49,7 +50,6 @@ ON_DISK: tuple[Callable[[Context, Project], CheckResult | list[CheckResult]], ..
     pipeline.parts_as_pinned,
     leak_probes.refit,
     leak_probes.permuted_labels,
-    trial_runs.trial_runs,
 )
 
 

@@ -11,8 +11,7 @@ from ..checks.check_result import CheckResult, check_result
 from ..config import Config
 from ..engine import decisions, metrics
 from ..engine.experiments import paired_interval
-from ..engine.loop import truth_of
-from ..engine.nonfinite import NonFinite
+from ..engine.loop import NonFinite, truth_of
 from ..engine.project import Project, Run
 from ..engine.splits import cross, outside_test
 from ..errors import UserError

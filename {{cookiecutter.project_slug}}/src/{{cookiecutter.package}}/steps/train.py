@@ -6,25 +6,31 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ..checks import trial_runs
 from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..checks.gradients import dead_shares
 from ..config import Config
 from ..engine import experiments, metrics
+from ..engine.callback import Callback, EpochLines
 from ..engine.fitted import Fitted, weights_hash
 from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of, truth_of
-from ..engine.losses import make_loss
-from ..engine.project import Project, Run, git
-from ..engine.resume import difference, started
+from ..engine.losses import Loss, make_loss
+from ..engine.nonfinite import Autopsy
+from ..engine.project import Project, Run, environment, git
+from ..engine.reopen import STARTED, difference, started
 from ..engine.sharpness import sharpness
 from ..engine.splits import splits
+from ..engine.step_monitor import StepMonitor
 from ..engine.stop import alone
+from ..engine.terminal import Bar
+from ..engine.track import make_tracker
 from ..errors import Stopped, UserError
 from ..task import Batch, Examples
 from . import diagnose
@@ -72,8 +78,20 @@ def follow(project: Project, args: argparse.Namespace) -> int:
                 raise UserError(f"it was started with something else than process 0: {'; '.join(changed)}")
             data = splits(project)
             train, val = (project.task.examples(project.config, told["prep"], data[name]) for name in ("train", "val"))
-            run = Run(project, "train", project.root / "runs" / told["run"], resumed=told["resumed"])
-            fit(project, run, told["prep"], train, val, resume=run.resumed, skip=args.skip)
+            folder, distributed = project.root / "runs" / told["run"], project.distributed
+            callbacks = [StepMonitor(folder, distributed), Autopsy(folder, project.config, distributed)]
+            fit(
+                project.config,
+                project.task,
+                told["prep"],
+                train,
+                val,
+                folder,
+                told["resumed"],
+                callbacks,
+                args.skip,
+                distributed,
+            )
     except (Stopped, NonFinite):
         pass
     except UserError as error:
@@ -136,11 +154,11 @@ def score_of(
     run: Run,
     prep: dict[str, Any],
     examples: tuple[Examples, Examples],
-    each_epoch: Callable[[Progress], None] = lambda progress: None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> float:
     """`outputs_of` these settings, as the main metric on validation."""
-    outputs = outputs_of(project, run, prep, examples, each_epoch, **settings)
+    outputs = outputs_of(project, run, prep, examples, callbacks, **settings)
     return metrics.score(project.config, prep, outputs, examples[1].y.cpu().numpy(), query_of(examples[1]))
 
 
@@ -149,26 +167,39 @@ def outputs_of(
     run: Run,
     prep: dict[str, Any],
     examples: tuple[Examples, Examples],
-    each_epoch: Callable[[Progress], None] = lambda progress: None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> np.ndarray:
     """Train with these settings, leaving no record, and return the outputs on validation [n, k] of the best weights.
 
     Raises NonFinite when the training breaks down.
     """
-    other = project.variant(**settings, tracker="none")
-    other.quiet = True
-    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
-        model, _ = fit(other, Run(other, run.step, Path(folder)), prep, *examples, each_epoch=each_epoch)
-        return predict(model, examples[1], other.config)
+    config, task = project.variant(**settings).config, project.task
+    with tempfile.TemporaryDirectory(dir=run.folder) as name:
+        folder = Path(name)
+        model, _ = fit(config, task, prep, *examples, folder, callbacks=[Autopsy(folder, config), *callbacks])
+        return predict(model, examples[1], config)
 
 
 def _fit_network(
     project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples], args: argparse.Namespace
 ) -> tuple[np.ndarray, dict[str, Any]]:
     said = {"run": run.id, "resumed": run.resumed, "prep": prep, "started": started(project)}
+    if not run.resumed:
+        run.save(STARTED, said["started"])
     with project.distributed.together(said):
-        model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
+        watching = callbacks(project, run)
+        model, progress = fit(
+            project.config,
+            project.task,
+            prep,
+            *examples,
+            run.folder,
+            run.resumed,
+            watching,
+            args.skip,
+            project.distributed,
+        )
     outputs = predict(model, examples[1], project.config)
     run.add(best_restored(project, prep, examples[1], outputs, progress))
     run.add(trial_runs.lr_as_planned(project.config, progress, planned_steps(project.config, examples[0])))
@@ -190,6 +221,32 @@ def _fit_network(
         "dead_units": dead_shares(model, probe),
         "sharpness": sharpness(model, loss, probe),
     }
+
+
+def callbacks(project: Project, run: Run) -> list[Callback]:
+    """What watches a training run: gradients, steps that are not finite, the tracker, and the terminal unless --quiet."""
+    config, distributed, made = project.config, project.distributed, environment(project.root)
+    facts = {"run": run.id, **{f"hash_{k}": v for k, v in project.fingerprint.items()}, "commit": made["commit"]}
+    facts |= {f"version_{name}": version for name, version in made["libraries"].items() if version}
+    watching = [
+        StepMonitor(run.folder, distributed),
+        Autopsy(run.folder, config, distributed),
+        make_tracker(config, run.folder, facts),
+    ]
+    return watching if project.quiet else [ProgressBar(config), *watching, EpochLines(config)]
+
+
+class ProgressBar(Callback):
+    """How far the run is, on the last line of the terminal."""
+
+    def __init__(self, config: Config) -> None:
+        self.most = bool(config.patience)
+
+    def on_start(self, model: nn.Module, loss: Loss, steps: int) -> None:
+        self.bar = Bar(steps, quiet=False, most=self.most)
+
+    def on_step(self, step: int) -> None:
+        self.bar.at(step + 1)
 
 
 def _fit_baseline(

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ..engine.loop import losses_of
+from ..engine.loop import NonFinite, losses_of
 from ..engine.losses import make_loss
-from ..engine.nonfinite import NonFinite
 from ..engine.project import Project
 from ..engine.resume import Progress
 from ..steps import baseline, evaluate, lr_find, rerun, train
