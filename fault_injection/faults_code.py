@@ -232,8 +232,8 @@ EVALUATION = [
         wrong="rows of the last batch count more",
     ),
     Fault("E5", "the test part opened twice", ("evaluation",), "digits", "evaluate", {"medium": Strength(then=(("evaluate",),)), "mild": Strength(then=(("evaluate", "--force", "a second look"),))}, wrong="a second look chooses on the test part", says="open", inflating=True),
-    Fault("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("steps/evaluate.py", "    y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature\n", "    y, prediction = truth.y.astype(int), ours.decided\n    temperature = calibration.temperature(config, prep, ours.test, y)\n")}, wrong="calibration is measured on what it was fitted to", inflating=True),
-    Fault("E8", "the validation score is that of training rows", ("evaluation", "split"), "digits", "check", {"extreme": code("engine/splits.py", PARTS_OF, '    rows = np.flatnonzero(part == 0)\n    return {"train": project.data.take(rows), "val": project.data.take(rows)}')}, wrong="nothing is held out", inflating=True),
+    Fault("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("engine/evaluate.py", "    y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature\n", "    y, prediction = truth.y.astype(int), ours.decided\n    temperature = calibration.temperature(config, prep, ours.test, y)\n")}, wrong="calibration is measured on what it was fitted to", inflating=True),
+    Fault("E8", "the validation score is that of training rows", ("evaluation", "split"), "digits", "check", {"extreme": code("engine/splits.py", PARTS_OF, '    rows = np.flatnonzero(part == 0)\n    return {"train": recipe.data.take(rows), "val": recipe.data.take(rows)}')}, wrong="nothing is held out", inflating=True),
 ]  # fmt: skip
 
 REPRODUCIBILITY = [

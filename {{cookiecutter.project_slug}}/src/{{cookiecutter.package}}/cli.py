@@ -97,7 +97,7 @@ def _other(project: Project, args: argparse.Namespace) -> int:
         say(write(project))
     else:
         from .engine.ledger import read, table
-        from .engine.runs import complete, contradictions
+        from .engine.reconcile import complete, contradictions
 
         complete(project)
         rows = read(project.ledger)
@@ -191,7 +191,7 @@ def say_json(value: Any) -> None:
 
 
 def _complete_ledger(project: Project) -> None:
-    from .engine.runs import complete
+    from .engine.reconcile import complete
 
     complete(project)
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from ..errors import UserError
 from .files import read_json
-from .project import LIBRARIES, Project, Run, code_files, library_version
+from .fingerprint import code_files
+from .project import Project, Run
+from .runs import LIBRARIES, library_version
 
 STARTED = "started.json"  # what a run was started with, so that resuming can tell what changed
 
@@ -21,9 +23,7 @@ def started(project: Project) -> dict[str, Any]:
         "config": project.config.model_dump(),
         "overrides": project.overrides,
         "data": {"sha256": project.data.sha256[:16], "rows": len(project.data)},
-        "code": {
-            name: sha256(path.read_bytes()).hexdigest()[:16] for name, path in code_files(project.config.modality)
-        },
+        "code": {name: sha256(path.read_bytes()).hexdigest()[:16] for name, path in code_files().items()},
         "libraries": {name: library_version(name) for name in LIBRARIES},
     }
 

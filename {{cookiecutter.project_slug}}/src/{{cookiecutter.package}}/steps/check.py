@@ -10,6 +10,7 @@ from typing import Any
 from ..checks import gradients, inputs, leak_probes, lint, loader, loop, loss, network, pipeline, trial_runs
 from ..checks.check_result import CheckResult, check_result
 from ..checks.context import Context, affordable
+from ..checks.of_kind import of_kind
 from ..engine.project import Project, Run
 from ..engine.splits import splits
 from ..task import Batch
@@ -67,7 +68,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             run.add(clean_split(project.current("split")))
     for with_project in ON_DISK:
         run.timed(guarded(with_project), trials, project)
-    for found in project.task.checks(project.config, prep, data["train"], data["val"]):
+    for found in of_kind(project.config, "checks")(project.config, prep, data["train"], data["val"]):
         run.add(found)
     run.result["inputs"] = trials.inputs
     run.result["checks"] = {found.check: found.verdict for found in run.findings}

@@ -10,13 +10,13 @@ import numpy as np
 from ..checks.check_result import CheckResult, check_result
 from ..config import Config
 from ..engine import decisions, metrics
+from ..engine.baseline import trivial
 from ..engine.experiments import paired_interval
 from ..engine.loop import NonFinite, truth_of
 from ..engine.project import Project, Run
 from ..engine.splits import cross, outside_test
 from ..errors import UserError
 from ..task import Data
-from .baseline import trivial
 from .train import outputs_of
 
 FOLDS = 5

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from ..engine import checkpoint, ledger, reopen, runs
+from ..engine import checkpoint, ledger, reconcile, reopen
 from ..engine.loop import NonFinite, fit, step
 from ..engine.nonfinite import Autopsy, first_broken
 from ..engine.optim import make_optimizer
@@ -192,15 +192,15 @@ def test_a_line_that_a_crash_lost_is_added_and_a_forged_one_is_named(tmp_path: P
         project.begin("audit").finish()
     lines = project.ledger.read_text().removesuffix("\n").split("\n")
     project.ledger.write_text("\n".join(lines[:2]) + "\n")
-    runs.complete(project)
+    reconcile.complete(project)
     assert project.ledger.read_text().removesuffix("\n").split("\n")[:2] == lines[:2]
     assert [row["id"] for row in ledger.read(project.ledger)] == ["0001-audit", "0002-audit", "0003-audit"]
-    assert runs.contradictions(project) == []
+    assert reconcile.contradictions(project) == []
     rows = [{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in ledger.read(project.ledger)]
     project.ledger.unlink()
     for row in rows:
         ledger.append(project.ledger, {**row, "status": "fail"})
-    assert "says status = 'fail', the run's record says 'pass'" in runs.contradictions(project)[0]
+    assert "says status = 'fail', the run's record says 'pass'" in reconcile.contradictions(project)[0]
 
 
 class Breaks(nn.Module):
