@@ -73,17 +73,20 @@ SCALED_BEFORE_SPLIT = Edit(
     "    numbers = [n for n, r in roles.items() if r == 'numeric']\n"
     "    labeled = labeled.with_columns((pl.col(n) - pl.col(n).mean()) / pl.col(n).std() for n in numbers)\n",
 )
-FITTED_ON_ALL = tuple(
+FITTED_ON_ALL = (
+    *(
+        Edit(
+            f"engine/{core}.py",
+            '    prep = task.prepare(config, data["train"])\n',
+            "    prep = task.prepare(config, task.load(config, folder.parents[1]))\n",
+        )
+        for core in ("baseline", "train")
+    ),
     Edit(
-        f"steps/{step}.py",
-        'prep = project.task.prepare(config, data["train"])'
-        if step == "baseline"
-        else 'prep = task.prepare(config, data["train"])'
-        if step == "train"
-        else 'prep = project.task.prepare(project.config, data["train"])',
+        "steps/check.py",
+        'prep = project.task.prepare(project.config, data["train"])',
         "prep = project.task.prepare(project.config, project.data)",
-    )
-    for step in ("baseline", "check", "train")
+    ),
 )
 ASSIGNED = "    empty = [name for number, name in enumerate(PARTS) if not (part == number).any()]"
 CLASS_MISSING = Edit(

@@ -23,7 +23,7 @@ PROJECT = {
         "__init__", "baseline", "calibration", "callback", "checkpoint", "data", "decisions", "dialect", "distributed", "evaluate", "files",
         "fingerprint", "fitted", "folders", "formatted", "given", "grouped", "kernel", "kinds", "linear", "loop", "losses", "memory", "metrics",
         "moments", "notes", "optim", "order", "overlap", "process_group", "resume", "runs", "seed", "slices", "source", "splits", "stop", "table",
-        "target", "track", "train",
+        "target", "track", "train", "truth",
     ),
     "tabular": ("__init__", "baseline", "data", "large", "model", "recipe", "unknown"),
     "image": ("__init__", "augment", "baseline", "data", "listing", "model", "picture", "recipe", "weights"),
@@ -33,7 +33,7 @@ PROJECT = {
 
 def sources(folder: Path = PACKAGE) -> list[Path]:
     """Python files, tests left out."""
-    return [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith(("test_", "conftest", "toy"))]
+    return [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith("test_") and p.parent.name != "tests"]
 
 
 def layer(path: Path) -> str:

@@ -15,7 +15,7 @@ from ..task import Baseline, Data, Task
 from . import metrics
 from .files import save_array, to_json, write_atomic
 from .fitted import MODEL, weights_hash
-from .loop import truth_of
+from .truth import save_truth, truth_of
 
 
 class Baselines(NamedTuple):
@@ -66,13 +66,6 @@ def trivial(config: Config, prep: dict[str, Any], y: np.ndarray, n: int) -> dict
     return {
         name: np.full((n, 1), value, dtype=np.float32) for name, value in (("mean", y.mean()), ("median", np.median(y)))
     }
-
-
-def save_truth(folder: Path, truth: metrics.Truth) -> None:
-    """Keep y, and the queries and groups where there are such, beside the outputs of a run."""
-    for name, array in truth._asdict().items():
-        if array is not None:
-            save_array(folder / f"{name}.npy", array)
 
 
 def keep(folder: Path, prep: dict[str, Any], model: Baseline) -> dict[str, str]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..errors import Stopped, UserError
-from ..task import Batch, Data, Examples, Task
+from ..task import Batch, Examples, Task
 from . import checkpoint, metrics, stop
 from .callback import Callback
 from .distributed import SINGLE, Distributed
@@ -28,7 +28,6 @@ from .memory import freed_kept
 from .optim import lr_factor, make_optimizer, set_lr
 from .resume import Progress, Saved, restore, save_best, save_last
 from .seed import generator, seed_everything
-from .splits import together
 
 log = logging.getLogger(__name__)
 
@@ -348,11 +347,6 @@ def take(batches: Iterator[tuple[Batch, int]], count: int) -> Taken:
 def query_of(examples: Examples) -> np.ndarray | None:
     """Query numbers as numpy, or None."""
     return None if examples.query is None else examples.query.cpu().numpy()
-
-
-def truth_of(config: Config, data: Data, examples: Examples) -> metrics.Truth:
-    """What is known of the rows of a part: targets, queries, and which rows belong together."""
-    return metrics.Truth(examples.y.cpu().numpy(), query_of(examples), together(config, data))
 
 
 def close_epoch(config: Config, progress: Progress) -> bool:

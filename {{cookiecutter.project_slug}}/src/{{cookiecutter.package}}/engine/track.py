@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..config import Config
 from .callback import Callback
@@ -13,24 +13,6 @@ from .resume import Progress
 
 log = logging.getLogger(__name__)
 WAIT = "30"  # seconds that W&B may take to begin, and at the end to send what it has not sent
-
-
-class Tracker(Protocol):
-    """What the loop needs of a tracker."""
-
-    def log(self, values: dict[str, Any], step: int) -> None: ...
-
-    def finish(self, summary: dict[str, Any]) -> None: ...
-
-
-class Nothing:
-    """The null tracker."""
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        """Forget the values."""
-
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Nothing to close."""
 
 
 class WandB:
@@ -130,21 +112,23 @@ class Careful(Callback):
     """Any tracker, fed by the loop, with its failures turned into one printed line."""
 
     def __init__(self, open_tracker: Any) -> None:
-        self.tracker: Tracker = Nothing()
+        self.tracker: Any = None
         self._try(lambda: setattr(self, "tracker", open_tracker()))
 
     def on_epoch(self, progress: Progress) -> None:
-        self._try(lambda: self.tracker.log(progress.curves[-1], progress.step))
+        if self.tracker:
+            self._try(lambda: self.tracker.log(progress.curves[-1], progress.step))
 
     def on_end(self, progress: Progress) -> None:
-        self._try(lambda: self.tracker.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best}))
+        if self.tracker:
+            self._try(lambda: self.tracker.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best}))
 
     def _try(self, action: Any) -> None:
         try:
             action()
         except Exception as error:  # a tracker may raise anything, and none of it is worth a training run
             log.warning(f"  tracking is off for this run: {type(error).__name__}: {error}")
-            self.tracker = Nothing()
+            self.tracker = None
 
 
 def make_tracker(config: Config, folder: Path, facts: dict[str, Any]) -> Callback:

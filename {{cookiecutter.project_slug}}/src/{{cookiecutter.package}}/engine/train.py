@@ -14,13 +14,13 @@ from torch import nn
 from ..config import Config
 from ..task import Data, Examples, Task
 from . import metrics
-from .baseline import save_truth
 from .callback import Callback
 from .distributed import SINGLE, Distributed
 from .files import save_array, to_json, write_atomic
 from .fitted import MODEL, Fitted, weights_hash
-from .loop import fit, predict, truth_of
+from .loop import fit, predict
 from .resume import Progress
+from .truth import save_truth, truth_of
 
 
 @dataclass

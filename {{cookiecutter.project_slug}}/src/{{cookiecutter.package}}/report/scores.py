@@ -9,7 +9,7 @@ import numpy as np
 
 from ..config import Config
 from ..engine import calibration, decisions, metrics
-from ..engine.experiments import saved_truth
+from ..engine.truth import saved_truth
 from ..engine.slices import confusion, per_class
 from . import grids, plots
 from .page import Section, Table, fixed, interval, number, section, table

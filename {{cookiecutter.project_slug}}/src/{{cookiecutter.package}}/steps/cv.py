@@ -12,9 +12,10 @@ from ..config import Config
 from ..engine import decisions, metrics
 from ..engine.baseline import trivial
 from ..engine.experiments import paired_interval
-from ..engine.loop import NonFinite, truth_of
+from ..engine.loop import NonFinite
 from ..engine.project import Project, Run
 from ..engine.splits import cross, outside_test
+from ..engine.truth import truth_of
 from ..errors import UserError
 from ..task import Data
 from .train import outputs_of

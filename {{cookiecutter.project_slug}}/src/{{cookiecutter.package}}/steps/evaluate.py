@@ -22,9 +22,9 @@ from ..engine import access, calibration, metrics
 from ..engine.baseline import trivial
 from ..engine.evaluate import Judged, evaluate, judged
 from ..engine.fitted import Fitted, load_competitor, load_fitted, weights_hash
-from ..engine.loop import truth_of
 from ..engine.project import Project, Run
 from ..engine.splits import PARTS, hidden, open_test, read_manifest, splits
+from ..engine.truth import truth_of
 from ..errors import UserError
 from ..task import Data
 from .train import beats

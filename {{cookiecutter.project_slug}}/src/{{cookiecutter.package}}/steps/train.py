@@ -100,22 +100,11 @@ def follow(project: Project, args: argparse.Namespace) -> int:
         with project.distributed.together(None) as told:
             if changed := difference(told["started"], started(project)):
                 raise UserError(f"it was started with something else than process 0: {'; '.join(changed)}")
-            data = splits(project)
-            train, val = (project.task.examples(project.config, told["prep"], data[name]) for name in ("train", "val"))
+            config, task, data, prep = project.config, project.task, splits(project), told["prep"]
+            parts = [task.examples(config, prep, data[name]) for name in ("train", "val")]
             folder, distributed = project.root / "runs" / told["run"], project.distributed
-            callbacks = [StepMonitor(folder, distributed), Autopsy(folder, project.config, distributed)]
-            fit(
-                project.config,
-                project.task,
-                told["prep"],
-                train,
-                val,
-                folder,
-                told["resumed"],
-                callbacks,
-                args.skip,
-                distributed,
-            )
+            watching = [StepMonitor(folder, distributed), Autopsy(folder, config, distributed)]
+            fit(config, task, prep, parts[0], parts[1], folder, told["resumed"], watching, args.skip, distributed)
     except (Stopped, NonFinite):
         pass
     except UserError as error:
