@@ -1,4 +1,5 @@
-"""Write docs/reference/ from the code of generated projects: commands, settings, findings. The tests hold it against the code.
+"""Write docs/reference/ from the code of generated projects: commands, settings, findings, and the rows of the recipe with what
+shows each. The tests hold it against the code.
 
 python docs/build.py
 """
@@ -6,9 +7,11 @@ python docs/build.py
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +139,45 @@ def findings(facts: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def tests_of(named: str) -> list[str]:
+    """The tests that "file:function" names, "*" for all of a file; of this repository or of generated projects."""
+    file, function = named.split(":")
+    found = [path for path in ROOT.rglob(file) if "tests" in path.parts or path.name.startswith("test_")]
+    names = [name for path in found for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)]
+    return [name for name in names if function in ("*", name)]
+
+
+def rows(facts: dict[str, dict[str, Any]]) -> str:
+    """Every row of the recipe with what runs it, its defaults and what shows it; a row without a test, or with a part
+    missing, says so."""
+    listed = tomllib.loads((ROOT / "docs" / "rows.toml").read_text())["row"]
+    lines = []
+    for row in listed:
+        kinds = row.get("kinds", list(facts))
+        own = {k: v["settings"] for k, v in facts.items() if k in kinds}
+        defaults = [f"`{n} = {json.dumps(d['default'])}`" for n in row.get("settings", []) if (d := next((s[n] for s in own.values() if n in s), None))]
+        tests = ", ".join(f"`{named.replace(':*', '').replace(':', ' ')}`" for named in row.get("tests", []))
+        command = ", ".join(f"`recipe {name.strip()}`" for name in row.get("command", "").split(",") if name)
+        still = row.get("open", "" if tests else "no test")
+        kind = "all" if kinds == list(facts) else ", ".join(kinds)
+        lines.append([row["id"], row["title"], command, ", ".join(defaults), kind, tests, f"**open**: {still}" if still else ""])
+    shut = sum(not line[-1] for line in lines)
+    head = [
+        "# The rows of the recipe",
+        "",
+        f"What a practitioner must be able to run, row by row: {shut} of {len(lines)} are shown whole by the tests named beside them,",
+        f"{len(lines) - shut} have a part that is open. The page is made from `docs/rows.toml`; the tests hold that commands, settings and",
+        "tests exist. Where two kinds of data have different defaults, that of the first is shown.",
+        "",
+    ]
+    return "\n".join([*head, *table(["", "row", "command", "defaults", "data", "shown by", "open"], lines)])
+
+
 def pages() -> dict[str, str]:
     """Every page of docs/reference/ by name."""
     facts = {modality: ask(modality) for modality in QUESTIONS["modality"]}
-    return {"commands.md": commands(facts["tabular"]), "settings.md": settings(facts), "findings.md": findings(facts)}
+    of_tables = facts["tabular"]
+    return {"commands.md": commands(of_tables), "settings.md": settings(facts), "findings.md": findings(facts), "rows.md": rows(facts)}
 
 
 if __name__ == "__main__":

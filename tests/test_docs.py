@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,18 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", TEMPLATE / "
 def test_the_reference_says_what_the_code_says() -> None:
     stale = [name for name, text in build.pages().items() if (ROOT / "docs" / "reference" / name).read_text() != text]
     assert stale == [], "run: python docs/build.py"
+
+
+def test_the_rows_of_the_recipe_name_tests_commands_and_settings_that_exist() -> None:
+    listed = tomllib.loads((ROOT / "docs" / "rows.toml").read_text())["row"]
+    of_kind = {modality: build.ask(modality) for modality in QUESTIONS["modality"]}
+    commands = {name for group in of_kind["tabular"]["commands"] for name in group}
+    known = {name for facts in of_kind.values() for name in facts["settings"]}
+    for row in listed:
+        assert [t for t in row.get("tests", []) if not build.tests_of(t)] == [], row["id"]
+        assert {c.split()[0] for c in row.get("command", "").split(",") if c} <= commands, row["id"]
+        assert set(row.get("settings", [])) <= known, row["id"]
+    assert len({row["id"] for row in listed}) == len(listed) and not build.tests_of("test_docs.py:test_that_is_not_there")
 
 
 def test_the_guide_builds_without_a_warning(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ..task import Data
 from .check_result import CheckResult, check_result, not_applicable
 from .repeats import FEATURES
 
+TOTAL = "share of rows with problems"
 IMBALANCE = 10  # to one; beyond it accuracy rewards silence
 STRANGE = 0.01  # chance that one of the classes looks lost where all sizes are drawn alike
 MANY = 50  # values of a category that are worth a mention
@@ -20,7 +21,8 @@ ENOUGH = 20  # rows for each value of a category, on average
 
 
 def balance(config: Config, data: Data) -> CheckResult:
-    """Counts of the classes. Over 10:1 something must be done on purpose: weights, another metric, or a threshold."""
+    """Counts of the classes. Over 10:1 something must be done on purpose: weights, the focal loss, another metric, or costs
+    that move the threshold."""
     if config.task not in ("binary", "multiclass"):
         x = data.frame[data.target].cast(pl.Float64).to_numpy()
         return not_applicable("class balance", f"a number from {x.min():.4g} to {x.max():.4g}")
@@ -28,10 +30,11 @@ def balance(config: Config, data: Data) -> CheckResult:
     rare, most = min(counts, key=lambda c: counts[c]), max(counts.values())
     ratio = most / counts[rare]
     chosen = config.metric not in ("auto", "accuracy") or config.cost_false_negative != config.cost_false_positive
-    uneven = ratio > IMBALANCE and config.class_weights == "none" and not chosen
+    handled = chosen or config.class_weights != "none" or config.loss == "focal"
+    uneven = ratio > IMBALANCE and not handled
     shown = ", ".join(f"{c} {n:,}" for c, n in list(counts.items())[:5]) + (" ..." if len(counts) > 5 else "")
     metric = "average_precision" if config.task == "binary" else "balanced_accuracy"
-    lost = outlying(np.array(list(counts.values()))) and not chosen and config.class_weights == "none"
+    lost = outlying(np.array(list(counts.values()))) and not handled
     return check_result(
         "class balance",
         f"{shown}; {ratio:.1f}:1; the rarest is {rare} with {counts[rare]:,} rows"
@@ -125,7 +128,7 @@ def one_percent(findings: list[CheckResult]) -> CheckResult:
     total = min(sum(touched.values()), 1.0)
     words = ", ".join(f"{name} {share:.1%}" for name, share in sorted(touched.items(), key=lambda item: -item[1]))
     return check_result(
-        "share of rows with problems",
+        TOTAL,
         f"problems touch up to {total:.1%} of the rows" + (f": {words}" if words else ""),
         warn=total > 0.01,
         evidence=touched,

@@ -15,6 +15,8 @@ import numpy as np
 
 from .check_result import CheckResult, check_result
 
+FITTED = 0.02  # nats, or shares of the variance: what a training loss below that leaves is no lack of capacity
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -25,8 +27,9 @@ class Evidence:
     predictor minus that of the kept model. dead: share of units that never fire, by layer. updates: typical relative movement of the weights in a step. calibration:
     confidence, right, ece and its null on validation; {} where there are no classes. baseline: the main metric of the
     run minus that of the best simple model (value, low, high), so that more is better. signal: whether a simple model
-    beats the trivial one. bigger, more_data: what a larger model and the last doubling of the data gained in the main
-    metric, [value, low, high], more is better; None where nobody has tried.
+    beats the trivial one, and gained by how much in the main metric. bigger, more_data: what a larger model and the last
+    doubling of the data gained in the main metric, [value, low, high], more is better; None where nobody has tried.
+    peaks: how often validation surely rose and surely fell again. lr_found: the range that recipe lr-find found.
     """
 
     start: float
@@ -49,6 +52,9 @@ class Evidence:
     signal: bool | None = None
     bigger: list[float] | None = None
     more_data: list[float] | None = None
+    gained: float | None = None
+    peaks: int = 0
+    lr_found: list[float] | None = None
 
     @property
     def learned(self) -> float:
@@ -59,6 +65,28 @@ class Evidence:
     def span(self) -> float:
         """How far training came down from the trivial loss; at least a hundredth of it, to divide by."""
         return max(self.start - min(self.train_loss), 0.01 * self.start)
+
+
+def peaks(losses: np.ndarray) -> int:
+    """How often the mean of losses [epochs, rows] surely rose above its last low and surely fell again: by three standard
+    errors of the paired difference, and by 5 % of what was learned by then."""
+    mean = losses.mean(axis=1)
+    found, low, top = 0, 0, -1
+
+    def sure(later: int, earlier: int) -> bool:
+        apart = losses[later] - losses[earlier]
+        enough = max(3 * float(apart.std()) / len(apart) ** 0.5, 0.05 * float(mean[0] - mean.min()))
+        return float(apart.mean()) > enough
+
+    for epoch in range(1, len(mean)):
+        if top < 0:
+            low = epoch if mean[epoch] < mean[low] else low
+            top = epoch if sure(epoch, low) else -1
+        elif mean[epoch] > mean[top]:
+            top = epoch
+        elif sure(top, epoch):
+            found, low, top = found + 1, epoch, -1
+    return found
 
 
 def diagnose(evidence: Evidence, settings: dict[str, Any]) -> list[CheckResult]:
@@ -80,8 +108,20 @@ NOTES = (
     "underfitting or data ceiling",
     "still improving",
     "overconfident",
+    "good from the first epoch",
+    "learning rate outside the range",
 )
-FAULTS = ("not learning", "diverged", "unstable", "late spike", "plateau", "dead units at the end", "loader-bound")
+FAULTS = (
+    "not learning",
+    "diverged",
+    "unstable",
+    "late spike",
+    "oscillating validation",
+    "plateau",
+    "dead units at the end",
+    "far behind the baseline",
+    "loader-bound",
+)
 NAMES = (*FAULTS, *NOTES, "sound curves")
 
 
@@ -134,6 +174,16 @@ def jumps(e: Evidence) -> Found:
         )
 
 
+def oscillating(e: Evidence) -> Found:
+    """Validation went up and down again three times, surely, by over 5 % of what it had learned, where training is calm."""
+    if e.peaks >= 3 and not next(jumps(e), None):
+        yield (
+            "oscillating validation",
+            f"validation rose and fell again {e.peaks} times, each time by over 5 % of what it had learned",
+            "causes",
+        )
+
+
 def plateau(e: Evidence) -> Found:
     """Training stalled half way, far from zero, while the learning rate was still high: the learning rate may be what holds it up."""
     half = len(e.train_loss) // 2
@@ -174,6 +224,18 @@ def overfitting(e: Evidence) -> Found:
         )
 
 
+def far_behind(e: Evidence) -> Found:
+    """The network surely reaches less than half of what the best simple model gains over the trivial one: whatever the
+    curves look like, such a network has not learned what is there."""
+    if e.baseline and e.gained and e.baseline["high"] < -0.5 * e.gained < 0:
+        yield (
+            "far behind the baseline",
+            f"a simple model is better by {-e.baseline['value']:.4f} [{-e.baseline['high']:.4f}, {-e.baseline['low']:.4f}] on the"
+            f" same rows, and better than the trivial one by {e.gained:.4f}",
+            "causes",
+        )
+
+
 def still_improving(e: Evidence) -> Found:
     """The run ended by its number of epochs, and its last two fifths still brought over a twentieth of what was learned.
 
@@ -200,8 +262,8 @@ def level(e: Evidence) -> Found:
     """
     at = min(e.best_epoch, len(e.train_loss) - 1)
     gap = (min(e.val_loss) - e.train_loss[at]) / e.learned
-    high = e.train_loss[-1] > 0.1 * e.start and min(e.train_loss) <= 0.98 * e.start
-    elsewhere = any(next(rule(e), None) for rule in (still_improving, overfitting, plateau, jumps))
+    high = e.train_loss[-1] > max(0.1 * e.start, FITTED) and min(e.train_loss) <= 0.98 * e.start
+    elsewhere = any(next(rule(e), None) for rule in (still_improving, overfitting, plateau, jumps, far_behind))
     if not high or gap > 0.25 or elsewhere:
         return
     observed = (
@@ -244,6 +306,27 @@ def overconfident(e: Evidence) -> Found:
         )
 
 
+def good_at_once(e: Evidence) -> Found:
+    """Hardly any of the trivial loss is left on validation after one epoch: an easy task, or an answer among the features."""
+    if e.val_loss[0] < 0.05 * e.start:
+        yield (
+            "good from the first epoch",
+            f"validation loss {e.val_loss[0]:.4f} after one epoch, trivial {e.start:.4f}",
+            "causes",
+        )
+
+
+def rate_outside(e: Evidence) -> Found:
+    """The peak learning rate lies outside of what recipe lr-find found, by the limits that it uses itself."""
+    if e.lr_found and not e.lr_found[0] / 30 <= max(e.lr) <= 10 * e.lr_found[1]:
+        low, high = e.lr_found
+        yield (
+            "learning rate outside the range",
+            f"lr rose to {max(e.lr):.1e}; recipe lr-find suggests {low:.1e} to {high:.1e}",
+            "causes",
+        )
+
+
 def loader_bound(e: Evidence) -> Found:
     """Over a fifth of the time was spent waiting for batches, and it added up to something."""
     share = sum(e.waited) / max(sum(e.seconds), 1e-9)
@@ -255,11 +338,15 @@ RULES: tuple[Callable[[Evidence], Found], ...] = (
     diverged,
     not_learning,
     jumps,
+    oscillating,
     dead_units,
+    far_behind,
     plateau,
     overfitting,
     still_improving,
     level,
+    good_at_once,
+    rate_outside,
     overconfident,
     loader_bound,
 )

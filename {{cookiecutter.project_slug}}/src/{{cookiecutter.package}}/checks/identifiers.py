@@ -80,7 +80,7 @@ def _evidence(name: str, values: np.ndarray, outcomes: dict[str, np.ndarray], fr
     """Why the column names things, in words; '' where it does not."""
     known = ~np.isnan(values)
     distinct = np.unique(values[known])
-    called = CALLED.search(snake(name)) is not None
+    called = is_called_name(name)
     if called and len(distinct) == known.sum() > VALUES:
         return f"{len(distinct):,} whole numbers, no two alike, in a column of that name"
     year = distinct[0] >= 1900 and distinct[-1] <= 2100
@@ -98,6 +98,11 @@ def _evidence(name: str, values: np.ndarray, outcomes: dict[str, np.ndarray], fr
                 f" of neighboring values {next_to.mean():.2f}, and any two {any_two.mean():.2f}"
             )
     return ""
+
+
+def is_called_name(column: str) -> bool:
+    """Whether a column is called as names of things are."""
+    return CALLED.search(snake(column)) is not None
 
 
 def _standard(column: pl.Series) -> np.ndarray | None:

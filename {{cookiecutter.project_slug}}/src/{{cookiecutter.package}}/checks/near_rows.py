@@ -7,8 +7,10 @@ import polars as pl
 
 from ..config import Config
 from ..task import Data
+from .identifiers import is_called_name
 
 FINE = 20  # values above which a column of numbers is measured; with fewer it must be equal, as categories must
+COLUMNS = 2  # that are measured, at least: what is close in one number alone (proton and neutron, by mass) is no copy
 OWN = 0.95  # share of rows with a whole number of their own from which it names the row
 ROWS, BLOCK = 4_000, 500  # rows that are compared, and rows of a stretch that keeps neighbors together
 LEAST = 30  # rows that have another one to be compared with
@@ -27,8 +29,8 @@ def near_rows(config: Config, data: Data) -> tuple[np.ndarray, int, str]:
     anything is lost from t to t / 2. d is taken at half of what the table shows, and at least as 1.
     """
     fine, equal = columns(config, data)
-    if not fine:
-        return _none(), 0, f"no column of numbers has over {FINE} values, and equal categories make no copies"
+    if len(fine) < COLUMNS:
+        return _none(), 0, f"{len(fine)} columns of numbers have over {FINE} values; {COLUMNS} have to agree in a copy"
     random = np.random.default_rng(0)
     z, cell = measured(data, fine, random), _cells(data, fine, equal)
     order = _stretches(z, cell, random)
@@ -46,11 +48,12 @@ def _none() -> np.ndarray:
 
 
 def columns(config: Config, data: Data) -> tuple[list[str], list[str]]:
-    """(columns that are measured, columns that must be equal). Whole numbers that name the row are neither."""
+    """(columns that are measured, columns that must be equal). Whole numbers that name a row or a thing are neither."""
     fine, equal = [], data.columns("categorical", "ordinal")
     for name in data.columns("numeric"):
         values = data.frame[name].n_unique()
-        if values > FINE and not (data.frame[name].dtype.is_integer() and values > OWN * len(data)):
+        named = data.frame[name].dtype.is_integer() and (values > OWN * len(data) or is_called_name(name))
+        if values > FINE and not named:
             fine.append(name)
         elif values <= FINE:
             equal.append(name)

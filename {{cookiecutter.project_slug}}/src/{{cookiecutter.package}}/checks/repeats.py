@@ -74,13 +74,19 @@ def repeats(config: Config, data: Data, *more: str) -> Repeats:
 
 
 def known_again(config: Config, asked: Data, there: Data) -> tuple[int, float, bool]:
-    """(rows of one part that are in another, how many chance brings at most, whether surely over 1 % more than that are)."""
-    n = len(asked)
-    found = int(among(keys(config, asked, asked.target), keys(config, there, there.target)).sum())
-    if found <= max(1, 0.001 * n):
+    """(rows of one part that are in another, how many chance brings at most, whether surely over 1 % more than that are).
+
+    Sure are different rows only: copies are of many rows, while a shop that is closed, an instrument at rest or an empty
+    form is one row that comes as often as it likes.
+    """
+    own, theirs = keys(config, asked, asked.target), keys(config, there, there.target)
+    again = among(own, theirs)
+    found, different, of = int(again.sum()), len(np.unique(own[again])), len(np.unique(own))
+    if found <= max(1, 0.001 * len(own)):
         return found, float(found), False
-    chance = repeats(config, there, there.target).among_others(n)
-    return found, chance, wilson(round(max(found - chance, 0)), n)[0] > 0.01
+    chance = repeats(config, there, there.target).among_others(len(own))
+    surely = different > max(1, 0.001 * of) and wilson(round(max(different - chance, 0)), of)[0] > 0.01
+    return found, chance, surely
 
 
 def _few(data: Data) -> bool:

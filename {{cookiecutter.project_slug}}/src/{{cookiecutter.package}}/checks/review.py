@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from ..config import Config
 from ..engine import files
 from ..engine.files import IMAGES
 from ..engine.metrics import wilson
+from ..engine.target import counted
 from ..errors import UserError
 from ..task import Data
 from .check_result import CheckResult, check_result
 
 OK, RIGHT = "label_ok_yes_no", "correct_label_if_wrong"
-ANSWERS = {"yes": 0, "y": 0, "no": 1, "n": 1}
+ANSWERS = {"yes": False, "y": False, "no": True, "n": True}
 THUMB = 128  # pixels of the longer side of an image on the contact sheet
 GOOD, BAD = 0.01, 0.05  # label-error rates: below the first all is well, surely above the second nothing is
 
@@ -77,34 +79,69 @@ def _thumbnail(path: str) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def read_sheet(config: Config, path: Path) -> CheckResult:
-    """The label-error rate of a reviewed sheet with its 95 % Wilson interval (Wilson 1927)."""
-    answers = _answers(path)
-    wrong, n = sum(answers), len(answers)
-    low, high = wilson(wrong, n)
+def read_sheet(config: Config, data: Data, path: Path) -> CheckResult:
+    """The label-error rate of the data by a reviewed sheet, with its 95 % interval.
+
+    The sheet holds as many of each class as it can, so every class counts by its share of the data, over as many rows as
+    its weights leave (Kish 1965); the interval is that of Wilson (1927). A wrong label counts where it was written down.
+    """
+    sheet = _answered(path)
+    classes, counts = _classes(config, data, sheet, path)
+    wrong, of = Counter(label for label, no in zip(classes, sheet[OK], strict=True) if no), Counter(classes)
+    seen = sum(counts[label] for label in of)
+    weight = {label: counts[label] / seen for label in of}
+    rate = sum(weight[label] * wrong[label] / n for label, n in of.items())
+    rows = 1 / sum(weight[label] ** 2 / n for label, n in of.items())
+    low, high = wilson(rate * rows, rows)
+    unseen = sorted(set(counts) - set(of))
+    each = "; ".join(f"{label} {wrong[label]} of {of[label]}" for label in sorted(of) if label)
     return check_result(
         "label review",
-        f"{wrong} of {n} reviewed labels are wrong: {wrong / n:.1%} [{low:.1%}, {high:.1%}]",
+        f"{wrong.total()} of {of.total()} reviewed labels are wrong" + (f" ({each})" if each else "")
+        + f": {rate:.1%} [{low:.1%}, {high:.1%}] of all" + (f"; no answer for {', '.join(unseen)}" if unseen else ""),
         fail=low > BAD,
-        warn=wrong > 0 and high > GOOD,
-        share=wrong / n,
-        evidence={"wrong": wrong, "n": n, "low": low, "high": high},
+        warn=rate > 0 and high > GOOD,
+        share=rate,
+        evidence={"wrong": wrong.total(), "n": of.total(), "rate": rate, "low": low, "high": high},
         good=GOOD,
         bad=BAD,
-    )
+    )  # fmt: skip
 
 
-def _answers(path: Path) -> list[int]:
-    """1 for wrong, 0 for right, of each answered row. Raises UserError for another file, odd words or no answer."""
-    try:
-        column = pl.read_csv(path, infer_schema=False)[OK].fill_null("").str.strip_chars().str.to_lowercase()
-    except (OSError, pl.exceptions.PolarsError) as error:
+def _classes(config: Config, data: Data, sheet: pl.DataFrame, path: Path) -> tuple[list[str], dict[str, int]]:
+    """(class of each answered row, rows of each class in the data). One class, '', where there are none to weigh."""
+    counts = counted(data.frame[data.target]) if config.task in ("binary", "multiclass") else {}
+    if not counts or data.target not in sheet.columns:
+        return [""] * len(sheet), {"": len(data)}
+    known = {_as_saved(label): label for label in counts}
+    saved = sheet[data.target].fill_null("").to_list()
+    if odd := [label for label in saved if _as_saved(label) not in known]:
         raise UserError(
-            f"--review {path}: not a sheet that `recipe audit` wrote ({str(error).splitlines()[0]})"
-        ) from None
-    if odd := [a for a in column.unique().sort() if a and a not in ANSWERS]:
+            f"--review {path}: {odd[0]!r} in column {data.target} is no class of the data; is it of other data?"
+        )
+    return [known[_as_saved(label)] for label in saved], counts
+
+
+def _as_saved(label: str) -> str:
+    """One key for a label and for what a spreadsheet makes of it: True and TRUE, 1.0 and 1, an apostrophe before a formula."""
+    try:
+        return repr(float(label))
+    except ValueError:
+        return label.removeprefix("'").strip().casefold()
+
+
+def _answered(path: Path) -> pl.DataFrame:
+    """The answered rows of a sheet, as text, with True in column OK for a wrong label. Raises UserError for another file,
+    odd words or no answer."""
+    try:
+        sheet = pl.read_csv(path, infer_schema=False)
+        answers = sheet[OK].fill_null("").str.strip_chars().str.to_lowercase()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        first = str(error).split("\n")[0]
+        raise UserError(f"--review {path}: not a sheet that `recipe audit` wrote ({first})") from None
+    if odd := [a for a in answers.unique().sort() if a and a not in ANSWERS]:
         raise UserError(f"--review {path}: column {OK} holds {odd[0]!r}; write yes or no, or leave it empty")
-    answers = [ANSWERS[a] for a in column if a]
-    if not answers:
+    if not (answers != "").any():
         raise UserError(f"--review {path}: no row is answered yet; write yes or no into {OK}")
-    return answers
+    sheet = sheet.with_columns(answers.replace_strict(ANSWERS, default=None).alias(OK))
+    return sheet.filter(pl.col(OK).is_not_null())

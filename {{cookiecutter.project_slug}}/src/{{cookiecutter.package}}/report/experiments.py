@@ -98,9 +98,14 @@ def changed(record: Record) -> str:
 
 
 def studies_section(records: dict[str, Record | None]) -> Section | None:
-    """The learning curve, what tuning found and bought, and what each part is worth; None where none was made."""
-    curve, tuned, ablated = (records.get(step) for step in ("learning_curve", "tune", "ablate"))
+    """Cross-validation, the learning curve, what tuning found and bought, what each part is worth; None where none was made."""
+    crossed, curve, tuned, ablated = (records.get(step) for step in ("cv", "learning_curve", "tune", "ablate"))
     drawn = []
+    if crossed:
+        found = crossed["result"]
+        note = f"Means over {found['folds']} folds of the rows outside the test part; intervals allow for the rows that folds share."
+        title = f"Cross-validation: {found['metric']}"
+        drawn.append(grids.intervals(title, found["intervals"], found["metric"], found["model"], note=note))
     if curve:
         drawn.append(learning_curve_plot(curve["result"]))
     if tuned:
@@ -112,7 +117,7 @@ def studies_section(records: dict[str, Record | None]) -> Section | None:
             f"Difference to the base run over {len(ablated['result']['seeds'])} paired seeds; the dashed line is none."
         )
         drawn.append(grids.intervals("What each part is worth", removed, metric, line=0.0, note=note))
-    findings = [f for record in (curve, tuned, ablated) if record for f in record["findings"]]
+    findings = [f for record in (crossed, curve, tuned, ablated) if record for f in record["findings"]]
     tables = [finalists_table(tuned["result"])] if tuned else []
     return section("Studies", plots=drawn, tables=tables, findings=findings) if drawn else None
 

@@ -9,13 +9,14 @@ from ..engine.project import DEPENDS, Project
 from ..errors import UserError
 
 Record = dict[str, Any]
-STEPS = ("audit", "split", "baseline", "check", "lr_find", "learning_curve", "tune", "ablate", "evaluate")
+STEPS = ("audit", "split", "baseline", "check", "lr_find", "cv", "learning_curve", "tune", "ablate", "evaluate")
 LEARNS = ("data", "split", "preprocessing", "model", "loss", "optimizer", "schedule", "loop")
 
 # What a step's record depends on beside what the gates ask for (DEPENDS): the settings and data that change what it says.
 RELEVANT = {
     **DEPENDS,
     "audit": ("data",),
+    "cv": LEARNS,
     "learning_curve": LEARNS,
     "tune": ("data", "split"),
     "ablate": ("data", "split"),

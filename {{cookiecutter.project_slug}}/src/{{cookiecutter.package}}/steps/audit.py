@@ -26,11 +26,12 @@ OF_EVERY_ROW = (columns.balance, columns.cardinality, duplicates.exact)
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Read a reviewed sheet back, or run every check and write a new sheet and a queue of label suspects."""
+    config, whole = project.config, rows_to_look_at(project)
     if args.review:
-        run.add(review.read_sheet(project.config, args.review), show=True)
+        run.add(reviewed := review.read_sheet(config, whole, args.review), show=True)
+        run.add(columns.one_percent([*found_before(project, whole=True), reviewed]))
         run.result["ledger"] = {"review": True}
         return
-    config, whole = project.config, rows_to_look_at(project)
     data = whole.sample()
     project.say(
         f"  {len(whole):,} rows, target {data.target!r}; roles: "
@@ -46,13 +47,21 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.timed(accepting(config.acknowledge, labels.suspects), config, data, judged, run.folder / "suspects.csv")
     for found in of_kind(config, "audit")(config, data):
         run.add(acknowledge(config.acknowledge, found))
-    run.add(acknowledge(config.acknowledge, columns.one_percent(run.findings)))
+    with_review = [*run.findings, *found_before(project, whole=False)]
+    run.add(acknowledge(config.acknowledge, columns.one_percent(with_review)))
     sheet = run.folder / "review.csv"
     n = review.write_sheet(config, data, sheet)
     name = sheet.relative_to(project.root)
     project.say(f"  {n} rows to review by hand: fill in {name}, then: recipe audit --review {name}")
     unlabeled = whole.unlabeled.height if whole.unlabeled is not None else 0
     run.result |= {"rows": len(whole), "unlabeled": unlabeled, "roles": data.roles, "review": n}
+
+
+def found_before(project: Project, whole: bool) -> list[CheckResult]:
+    """What the newest audit of these data found (`whole`), or the newest sheet that was reviewed; without their sum."""
+    records = [r for r in project.made_under("audit", project.fingerprint) if ("rows" in r["result"]) is whole]
+    found = [CheckResult(**{**finding, "causes": ()}) for record in records[-1:] for finding in record["findings"]]
+    return [finding for finding in found if finding.check != columns.TOTAL]
 
 
 def sampled(data: Data, whole: Data) -> CheckResult:

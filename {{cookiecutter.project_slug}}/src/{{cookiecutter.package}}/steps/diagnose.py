@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..checks.check_result import CheckResult
-from ..checks.diagnosis import Evidence, diagnose
+from ..checks.diagnosis import Evidence, diagnose, peaks
 from ..config import make_config
 from ..engine import calibration, experiments, metrics
 from ..engine.baseline import trivial
@@ -82,6 +82,9 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
         signal=_signal(project),
         bigger=_bigger(project, config, prep),
         more_data=_more_data(project),
+        gained=_gained(project, typed.resolved_metric),
+        peaks=peaks(losses),
+        lr_found=_lr_found(project, typed.optimizer),
         **common,
     )
 
@@ -127,6 +130,20 @@ def _signal(project: Project) -> bool | None:
     record = project.current("baseline")
     verdicts = [f["verdict"] for f in record["findings"] if f["check"] == "signal"] if record else []
     return verdicts[0] == "PASS" if verdicts else None
+
+
+def _gained(project: Project, metric: str) -> float | None:
+    """What the best simple model gained over the trivial one in the main metric, more is better; None without a baseline."""
+    record = project.current("baseline")
+    found = [f["evidence"] for f in record["findings"] if f["check"] == "signal"] if record else []
+    return metrics.gain(metric, found[0])["value"] if found else None
+
+
+def _lr_found(project: Project, optimizer: str) -> list[float] | None:
+    """The range that recipe lr-find found for this model, loss and optimizer; None where it was not asked."""
+    records = project.made_under("lr_find", project.fingerprint, ("data", "split", "preprocessing", "model", "loss"))
+    found = [r["result"] for r in records if r["config"]["optimizer"] == optimizer and "low" in r["result"]]
+    return [found[-1]["low"], found[-1]["high"]] if found else None
 
 
 def _bigger(project: Project, config: dict[str, Any], prep: dict[str, Any]) -> list[float] | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..engine.files import read_json, to_json
 from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
+from ..engine.losses import class_weights
 from ..engine.splits import assign
 from ..errors import UserError
 from ..task import Baseline, Data
@@ -212,13 +213,20 @@ def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows, rows: Data) -
         "num_class": prep["outputs"] if config.task == "multiclass" else 1,
         "eval_at": [10],
         "num_threads": 1 if len(y) < ONE_THREAD else 0,
-        "is_unbalance": config.task == "binary" and config.class_weights == "balanced",
     }
+
+    weight = row_weights(config, prep, y)
 
     def dataset(rows: np.ndarray, reference: Any = None) -> Any:
         rows, sizes = (rows, None) if part.query is None else by_query(part.query.numpy(), rows)
         return lightgbm.Dataset(
-            x[rows], y[rows], group=sizes, categorical_feature=categorical, reference=reference, free_raw_data=False
+            x[rows],
+            y[rows],
+            weight=None if weight is None else weight[rows],
+            group=sizes,
+            categorical_feature=categorical,
+            reference=reference,
+            free_raw_data=False,
         )
 
     train = dataset(np.flatnonzero(~inner))
@@ -226,6 +234,12 @@ def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows, rows: Data) -
     first = lightgbm.train(settings, train, 1000, valid_sets=[dataset(np.flatnonzero(inner), train)], callbacks=[stop])
     rounds = max(first.best_iteration, 1)
     return LightGBM(prep, lightgbm.train(settings, dataset(np.arange(len(y))), rounds), rounds)
+
+
+def row_weights(config: Config, prep: dict[str, Any], y: np.ndarray) -> np.ndarray | None:
+    """Weight of each training row [n], as the network's loss weighs it; None where all count alike."""
+    weights = class_weights(prep["prior"]).numpy() if config.class_weights == "balanced" and prep["prior"] else None
+    return None if weights is None else weights[y.astype(int)]
 
 
 def inner_split(config: Config, rows: Data) -> np.ndarray:
@@ -254,7 +268,8 @@ def fit_xgboost(config: Config, prep: dict[str, Any], part: Rows) -> Plain:
     model = (xgboost.XGBRegressor if regression else xgboost.XGBClassifier)(
         n_estimators=300, learning_rate=0.05, max_depth=6, random_state=config.seed
     )
-    model.fit(flat(part.x, prep), part.y.numpy())
+    y = part.y.numpy()
+    model.fit(flat(part.x, prep), y, sample_weight=row_weights(config, prep, y))
     return Plain(prep, lambda x: np.asarray(model.predict(x, output_margin=True)).reshape(len(x), -1))
 
 
@@ -266,5 +281,6 @@ def fit_catboost(config: Config, prep: dict[str, Any], part: Rows) -> Plain:
     model = (catboost.CatBoostRegressor if regression else catboost.CatBoostClassifier)(
         iterations=300, random_seed=config.seed, verbose=False, allow_writing_files=False
     )
-    model.fit(flat(part.x, prep), part.y.numpy())
+    y = part.y.numpy()
+    model.fit(flat(part.x, prep), y, sample_weight=row_weights(config, prep, y))
     return Plain(prep, lambda x: np.asarray(model.predict(x, prediction_type="RawFormulaVal")).reshape(len(x), -1))

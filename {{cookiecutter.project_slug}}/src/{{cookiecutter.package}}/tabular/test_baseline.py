@@ -26,6 +26,36 @@ def amounts(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns((3 * pl.col("x0") + pl.col("x1")).alias("target"))
 
 
+@pytest.mark.parametrize("name", ["logistic", "rbf_svc", "lightgbm", "xgboost", "catboost"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_class_weights_reach_every_baseline(tmp_path: Path, name: str, classes: int) -> None:
+    """A class of 5 % among noise is hardly ever called; weighed, it is called as often as its share of the weights says."""
+    if name in ("xgboost", "catboost"):
+        pytest.importorskip(name)
+    random = np.random.default_rng(0)
+    y = random.choice(classes, 1500, p=[0.05, *[0.95 / (classes - 1)] * (classes - 1)])
+    frame = pl.DataFrame({"x0": random.normal(size=1500) + 0.8 * (y == 0), "x1": random.normal(size=1500)})
+    frame.with_columns(pl.Series("target", [f"c{v}" for v in y])).write_csv(tmp_path / "train.csv")
+    called = {}
+    for weights in ("none", "balanced"):
+        task = "binary" if classes == 2 else "multiclass"
+        settings = {
+            "target": "target",
+            "task": task,
+            "iid": "drawn independently",
+            "positive": "c0" if classes == 2 else "",
+        }
+        config = Config(data=str(tmp_path / "train.csv"), class_weights=weights, **settings)
+        data = TASK.load(config, tmp_path)
+        prep = TASK.prepare(config, data)
+        outputs = TASK.baselines(config, prep, data, only=name)[name].predict(data)
+        rare = prep["classes"].index("c0")
+        called[weights] = float(
+            ((outputs[:, 0] > 0) == rare if classes == 2 else outputs.argmax(axis=1) == rare).mean()
+        )
+    assert called["none"] < 0.1 and called["balanced"] > 2 * called["none"] + 0.05, called
+
+
 @pytest.mark.parametrize(
     ("task", "target", "names"),
     [

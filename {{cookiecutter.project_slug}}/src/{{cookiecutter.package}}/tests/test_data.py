@@ -49,6 +49,7 @@ def sound(seed: int) -> list[tuple[Config, Data]]:
     return [
         *tables,
         (config_of(class_weights="balanced"), data_of(rare)),
+        (config_of(loss="focal"), data_of(rare)),
         (config_of(metric="average_precision"), data_of(rare)),
         regression(seed),
     ]
@@ -271,7 +272,7 @@ def test_near_copies_need_measured_columns_and_equal_categories() -> None:
     frame = nearly(table(), 0.1, np.random.default_rng(0))
     assert duplicates.near(config_of(), data_of(frame.drop("x0", "x1"))).verdict == "WARN"
     without = duplicates.near(config_of(), data_of(frame.select("kind", pl.col("x0") > 0, "target")))
-    assert without.verdict == "NOT APPLICABLE" and "no column of numbers" in without.observed
+    assert without.verdict == "NOT APPLICABLE" and "0 columns of numbers" in without.observed
     other = frame.with_columns(pl.Series("kind", ["a"] * 600 + ["b"] * 60))
     assert duplicates.near(config_of(), data_of(other)).verdict == "PASS"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ..checks.check_result import sentences
-from ..checks.diagnosis import Evidence, diagnose
+from ..checks.diagnosis import Evidence, diagnose, peaks
 
 SETTINGS = {
     "lr": 1e-3,
@@ -91,6 +91,13 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("underfitting", {**high, "bigger": [0.05, 0.02, 0.08]}),
     ("underfitting", {**high, "baseline": {"value": -0.1, "low": -0.15, "high": -0.05}}),
     ("data ceiling", {**high, "bigger": [0.001, -0.01, 0.012]}),
+    ("oscillating validation", {"peaks": 3}),
+    (  # healthy curves at .18 accuracy where a linear probe has .72
+        "far behind the baseline",
+        {"baseline": {"value": -0.54, "low": -0.58, "high": -0.50}, "gained": 0.62},
+    ),
+    ("good from the first epoch", {"val_loss": fall(0.02, 0.001), "train_loss": fall(0.5, 0.001)}),
+    ("learning rate outside the range", {"lr_found": [1e-5, 3e-5]}),
     ("overconfident", {"calibration": {"confidence": 0.97, "right": 0.85, "ece": 0.12, "ece_null": 0.04}}),
     ("loader-bound", {"waited": [0.5] * EPOCHS}),
 ]
@@ -133,3 +140,26 @@ def test_a_weak_signal_is_not_taken_for_none() -> None:
 def test_an_early_stopped_run_that_lost_little_is_sound() -> None:
     assert names(rise=(0.02, 0.002)) == ["sound curves"]
     assert names(rise=(0.3, 0.2)) == ["sound curves"]  # large, but within the noise of the rows
+
+
+def test_a_loss_of_next_to_nothing_is_no_underfitting() -> None:
+    """One positive in a hundred: the trivial loss is .056, and .006 is more than a tenth of it."""
+    rare = {"start": 0.056, "train_loss": fall(0.056, 0.006), "val_loss": fall(0.056, 0.0065), "worth": (0.04, 0.002)}
+    assert names(**rare) == ["sound curves"]
+
+
+def test_a_simple_model_that_is_a_little_better_is_not_far_ahead() -> None:
+    assert names(baseline={"value": -0.02, "low": -0.03, "high": -0.01}, gained=0.4) == ["sound curves"]
+    assert names(baseline={"value": -0.5, "low": -1.1, "high": 0.1}, gained=0.6) == ["sound curves"]  # few rows
+
+
+def test_peaks_of_validation_are_counted_beyond_noise() -> None:
+    random = np.random.default_rng(0)
+    rows = random.gamma(1.0, 1.0, 400)
+    steady = np.array(fall(1.0, 0.3))[:, None] * rows
+    noisy = steady * random.gamma(4.0, 0.25, steady.shape)
+    assert peaks(steady) == 0 and peaks(noisy) == 0
+    swung = noisy * (1 + 0.6 * (np.arange(EPOCHS) % 6 == 5))[:, None]
+    assert peaks(swung) == 4  # the fifth rise is the last epoch: it has not fallen again
+    overfitted = np.r_[steady, steady[::-1]]
+    assert peaks(overfitted) == 0

@@ -17,14 +17,15 @@ from ..engine.project import Project
 from ..engine.sharpness import sharpness
 from ..engine.splits import splits
 from ..errors import UserError
-from ..steps import ablate, baseline, cv, diagnose, learning_curve, rerun, split, train, tune
+from ..steps import ablate, baseline, cv, diagnose, learning_curve, lr_find, rerun, split, train, tune
 from .toy import ToyExamples, toy_project
 
-STEPS = {
+STEPS: dict[str, Any] = {
     "split": split,
     "baseline": baseline,
     "train": train,
     "diagnose": diagnose,
+    "lr-find": lr_find,
     "learning-curve": learning_curve,
     "ablate": ablate,
     "tune": tune,
@@ -170,6 +171,30 @@ def test_the_learning_curve_feeds_the_diagnosis(project: Project) -> None:
     record = do(project, "train", lr=0.02)
     evidence = do(project, "diagnose", "--run", record["id"], lr=0.02)["result"]["evidence"]
     assert evidence["more_data"] == result["last_doubling"]
+
+
+def test_the_range_and_the_baseline_feed_the_diagnosis(project: Project) -> None:
+    found = do(project, "lr-find")["result"]
+    record = do(project, "train", lr=found["high"] * 30)
+    told = do(project, "diagnose", "--run", record["id"], lr=found["high"] * 30)["result"]
+    assert told["evidence"]["lr_found"] == [found["low"], found["high"]]
+    assert "learning rate outside the range" in told["diagnoses"] or told["diagnoses"] in (
+        ["diverged"],
+        ["not learning"],
+    )
+    best, trivial = (value["metrics"]["auc"]["value"] for value in _scores(project))
+    assert told["evidence"]["gained"] == pytest.approx(best - trivial)
+    other = do(
+        project, "train", "--allow-multiple", "another optimizer", optimizer="sgd"
+    )  # a range for AdamW says nothing of SGD
+    assert do(project, "diagnose", "--run", other["id"], optimizer="sgd")["result"]["evidence"]["lr_found"] is None
+
+
+def _scores(project: Project) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the best simple model and the trivial one scored."""
+    result = project.records("baseline")[-1]["result"]
+    scored = result["baselines"]
+    return scored[result["best"]], next(iter(scored.values()))
 
 
 def test_a_share_of_a_ranking_set_is_whole_queries() -> None:

@@ -269,7 +269,7 @@ def test_reviewed_sheets_give_a_rate_with_an_interval(tmp_path: Path, wrong: int
     path = tmp_path / "review.csv"
     assert review.write_sheet(config_of(), data_of(table(4000)), path) == 200
     answer(path, wrong, right)
-    found = review.read_sheet(config_of(), path)
+    found = review.read_sheet(config_of(), data_of(table(4000)), path)
     assert found.verdict == verdict and found.evidence["wrong"] == wrong
     assert found.evidence["low"] <= wrong / 200 <= found.evidence["high"]
 
@@ -286,6 +286,68 @@ def test_the_sheet_is_stratified(tmp_path: Path) -> None:
     assert counts == {"rare": 30, "common": 170}
 
 
+def reviewed(path: Path, frame: pl.DataFrame, wrong: dict[str, int]) -> CheckResult:
+    """The sheet of `frame` with so many labels of each class found wrong, all others right."""
+    review.write_sheet(config_of(), data_of(frame), path)
+    sheet = pl.read_csv(path, infer_schema=False)
+    left, answers = dict(wrong), []
+    for label in sheet["target"]:
+        answers.append("no" if left.get(label, 0) else "yes")
+        left[label] = left.get(label, 0) - (answers[-1] == "no")
+    sheet.with_columns(pl.Series(review.OK, answers)).write_csv(path)
+    return review.read_sheet(config_of(), data_of(frame), path)
+
+
+def test_a_class_counts_by_its_share_of_the_data(tmp_path: Path) -> None:
+    """The sheet holds 100 rows of a class that is 5 % of the data: a fifth of them wrong are 1 % of all, not 10 %."""
+    frame = table(4000).with_columns(pl.Series("target", ["rare"] * 200 + ["common"] * 3800))
+    found = reviewed(tmp_path / "review.csv", frame, {"rare": 20})
+    assert found.evidence["rate"] == pytest.approx(0.01) and found.share == pytest.approx(0.01)
+    assert found.verdict == "WARN" and "rare 20 of 100" in found.observed and "1.0% [" in found.observed
+    sheet = pl.read_csv(tmp_path / "review.csv", infer_schema=False).filter(pl.col("target") == "rare")
+    sheet.write_csv(tmp_path / "rare.csv")
+    assert "no answer for common" in review.read_sheet(config_of(), data_of(frame), tmp_path / "rare.csv").observed
+    with pytest.raises(UserError, match="'rare' in column target is no class of the data"):
+        review.read_sheet(config_of(), data_of(table()), tmp_path / "rare.csv")
+
+
+def test_labels_are_known_again_after_a_spreadsheet_saved_them(tmp_path: Path) -> None:
+    path = tmp_path / "review.csv"
+    for classes, saved in (([True, False], {"True": "TRUE", "False": "FALSE"}), (["=a", "1.0"], {"1.0": "1"})):
+        frame = table(400).with_columns(pl.Series("target", [classes[0]] * 100 + [classes[1]] * 300))
+        review.write_sheet(config_of(), data_of(frame), path)
+        sheet = pl.read_csv(path, infer_schema=False)
+        sheet.with_columns(pl.col("target").replace(saved), pl.lit("yes").alias(review.OK)).write_csv(path)
+        assert review.read_sheet(config_of(), data_of(frame), path).evidence["rate"] == 0
+
+
+def test_the_interval_of_a_weighted_rate_covers(tmp_path: Path) -> None:
+    """True rate 1.7 %, most of it in a rare class: 300 sheets, of which 95 % should hold it."""
+    random, hits = np.random.default_rng(0), 0
+    frame = table(4000).with_columns(pl.Series("target", ["rare"] * 200 + ["common"] * 3800))
+    data = data_of(frame)
+    truth = 0.05 * 0.15 + 0.95 * 0.01
+    review.write_sheet(config_of(), data, tmp_path / "review.csv")
+    sheet = pl.read_csv(tmp_path / "review.csv", infer_schema=False)
+    chance = np.where(sheet["target"] == "rare", 0.15, 0.01)
+    for _ in range(300):
+        answers = np.where(random.random(len(sheet)) < chance, "no", "yes")
+        sheet.with_columns(pl.Series(review.OK, answers)).write_csv(tmp_path / "one.csv")
+        found = review.read_sheet(config_of(), data, tmp_path / "one.csv").evidence
+        hits += found["low"] <= truth <= found["high"]
+    assert hits >= 0.93 * 300, hits
+
+
+def test_a_reviewed_sheet_is_part_of_the_share_of_rows_with_problems(tmp_path: Path) -> None:
+    record = run_audit(tmp_path)
+    sheet = tmp_path / "runs" / record["id"] / "review.csv"
+    answer(sheet, 12, 188)
+    total = {f["check"]: f for f in run_audit(tmp_path, sheet)["findings"]}["share of rows with problems"]
+    assert total["verdict"] == "WARN" and "label review 6.0%" in total["observed"]
+    after = {f["check"]: f for f in run_audit(tmp_path)["findings"]}["share of rows with problems"]
+    assert after["observed"] == total["observed"], "the next audit of the same data knows it too"
+
+
 def test_images_get_a_contact_sheet(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -300,7 +362,7 @@ def test_images_get_a_contact_sheet(tmp_path: Path) -> None:
 def test_other_files_are_no_sheets(tmp_path: Path, content: str) -> None:
     (tmp_path / "sheet.csv").write_text(content)
     with pytest.raises(UserError, match="--review"):
-        review.read_sheet(config_of(), tmp_path / "sheet.csv")
+        review.read_sheet(config_of(), data_of(table()), tmp_path / "sheet.csv")
 
 
 def run_audit(root: Path, sheet: Path | None = None, **settings: Any) -> dict[str, Any]:

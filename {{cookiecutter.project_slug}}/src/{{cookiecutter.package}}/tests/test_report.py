@@ -322,12 +322,14 @@ def test_studies_are_drawn() -> None:
     trial = {"number": 0, "state": "COMPLETE", "value": -1.5, "params": {"lr": 1e-3}}
     finalist = {"settings": {"lr": 1e-3}, "run": "0009-train", "verdict": "adopt", **METRIC}
     made: dict[str, Any] = {
+        "cv": {"metric": "rmse", "folds": 5, "model": "network", "intervals": {"network": METRIC, "ridge": METRIC}},
         "learning_curve": {"metric": "rmse", "rows": [25, 50, 100], "scores": [[3, 4], [2, 3], [1, 2]]},
         "tune": {"metric": "rmse", "stages": {"learning rate": [trial]}, "finalists": [finalist], "seeds": [0, 1, 2]},
         "ablate": {"metric": "rmse", "seeds": [0, 1, 2], "removed": [{"setting": "dropout", **METRIC}]},
     }
     section = experiments.studies_section({step: {"result": r, "findings": []} for step, r in made.items()})
-    assert section and len(section["plots"]) == 4
+    assert section and len(section["plots"]) == 5
+    assert "Cross-validation: rmse" in section["plots"][0] and "ridge" in section["plots"][0]
     assert "1.5" in experiments.tuning_plots(made["tune"])[0], "shown as it is, not as it was maximized"
     assert experiments.studies_section({}) is None
 

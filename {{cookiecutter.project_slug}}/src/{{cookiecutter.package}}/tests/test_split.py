@@ -104,6 +104,42 @@ def test_faults_fail(check: Any, verdict: str, fault: Fault, settings: dict[str,
     assert len(found.causes) >= 2 and found.next
 
 
+def test_one_row_that_keeps_coming_is_no_copy() -> None:
+    """Weeks of a strike, all zeros (as in fpp2/melsyd): on both sides of any split, and a leak of nothing."""
+    idle = rich()[:1].with_columns(pl.lit(0.0).alias(f"x{i}") for i in range(6))
+    data = data_of(pl.concat([rich()[:240], *[idle] * 12]))
+    part = np.concatenate([random_part(240), np.tile([0, 0, 1, 2], 3)]).astype(np.int8)
+    found = checks.duplicates(config_of(), data, part)
+    assert found.verdict == "WARN", found.observed
+    many = rich()[240:252]
+    data = data_of(pl.concat([rich()[:240], many, many]))
+    part = np.concatenate([random_part(240), np.zeros(12), np.tile([1, 2], 6)]).astype(np.int8)
+    assert checks.duplicates(config_of(), data, part).verdict == "FAIL"  # as many rows, each another one
+
+
+def constants(n: int, random: np.random.Generator) -> pl.DataFrame:
+    """One number of any size, of like things (masses of particles, as in gt/constants): many lie close to another."""
+    exact = 10.0 ** random.uniform(-30, 10, n // 2)
+    like = exact * (1 + random.choice([1e-3, 1e-1, 1.0, 10.0], n // 2))
+    frame = pl.DataFrame({"x0": np.r_[exact, like], "digits": random.integers(9, 12, n)})
+    return frame.with_columns(pl.Series("target", random.choice(["yes", "no"], n)))
+
+
+def scores(n: int, random: np.random.Generator) -> pl.DataFrame:
+    """Scores of 1 to 3 that are equal in most rows, and the number of a sample, a tenth of them twice (as in MASS/biopsy)."""
+    some = {f"x{i}": random.choice([1, 2, 3], n, p=[0.9, 0.05, 0.05]) for i in range(6)}
+    sample = np.sort(random.choice(np.r_[1_000_000 : 1_000_000 + n, 1_000_000 : 1_000_000 + n // 10], n))
+    return pl.DataFrame({"sample_no": sample, **some, "target": random.choice(["yes", "no"], n, p=[0.1, 0.9])})
+
+
+@pytest.mark.parametrize("make", [constants, scores])
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_far_apart_in_what_counts_are_no_near_copies(make: Any, seed: int) -> None:
+    frame = make(500, np.random.default_rng(seed))
+    found = checks.near_duplicates(config_of(), data_of(frame), random_part(500))
+    assert found.verdict in ("PASS", "NOT APPLICABLE"), found.observed
+
+
 def test_a_single_stray_copy_is_no_alarm() -> None:
     data = data_of(pl.concat([rich(), rich()[:1]]), **ROLES)
     part = np.concatenate([random_part(600), [1]]).astype(np.int8)
