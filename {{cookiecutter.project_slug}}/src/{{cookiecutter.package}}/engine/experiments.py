@@ -7,7 +7,6 @@ what a setting buys (Bouthillier et al. 2021).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..config import Config
 from ..engine import calibration, decisions, metrics
-from ..engine.truth import saved_truth
 from ..engine.slices import confusion, per_class
+from ..engine.truth import saved_truth
 from . import grids, plots
 from .page import Section, Table, fixed, interval, number, section, table
 from .records import Record
