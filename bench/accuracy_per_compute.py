@@ -60,7 +60,7 @@ def network(project: Any, parts: list[Any]) -> np.ndarray:
     task, config = project.task, project.config
     prep = task.prepare(config, parts[0])
     train, val, unseen = (task.examples(config, prep, part) for part in parts)
-    model, _ = fit(project, project.begin("train"), prep, train, val)
+    model, _ = fit(project.config, project.task, prep, train, val, project.begin("train").folder)
     return outputs(config, prep, predict(model, unseen, config))
 
 

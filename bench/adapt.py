@@ -52,7 +52,7 @@ def one_run(adapt: str, seed: int, folder: str) -> dict[str, float]:
     if adapt == "plain":
         fitted = TASK.baselines(config, prep, train)
         return {name: float((model.predict(val).argmax(1) == y).mean()) for name, model in fitted.items()}
-    model, _ = fit(project, project.begin("train"), prep, *parts)
+    model, _ = fit(project.config, project.task, prep, *parts, project.begin("train").folder)
     outputs = predict(model, parts[1], config)
     apart = np.abs(predict(merge(model), parts[1], config) - outputs).max() if adapt == "lora" else 0.0
     return {

@@ -107,7 +107,7 @@ def one_way(line: Connection, way: str, folder: Path, seed: int) -> dict[str, fl
     seed_everything(0, False)
     turns = Turns(line, 1)
     register_optimizer_step_post_hook(turns.after_step)
-    _, progress = fit(project, project.begin("train"), prep, train, val)
+    _, progress = fit(project.config, project.task, prep, train, val, project.begin("train").folder)
     assert sum(map(len, plan(train, BATCH, project.config.seed, 0))) == sum(sizes) == TRAIN
     row = progress.curves[0]
     return {

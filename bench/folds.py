@@ -71,8 +71,7 @@ def one_set(name: str, settings: dict, folder: Path) -> dict[str, list[float]]:
         train, val = (project.data.take(np.flatnonzero(part == i)) for i in (0, 1))
         prep = code.TASK.prepare(config, train)
         encoded = [code.TASK.examples(config, prep, d) for d in (train, val)]
-        run = project.begin("train")
-        model, _ = code.fit(project, run, prep, *encoded)
+        model, _ = code.fit(config, code.TASK, prep, *encoded, project.begin("train").folder)
         outputs = code.predict(model, encoded[1], config)
         scores.setdefault("network of the template", []).append(code.score(config, prep, outputs, encoded[1].y.numpy()))
         x, y = [e.x["numeric"].numpy() for e in encoded], [e.y.numpy() for e in encoded]

@@ -86,18 +86,24 @@ def loader(work: Work) -> DataLoader[Any]:
 
 
 def ours(work: Work, folder: Path) -> None:
-    """The project's `fit`, with everything it does: the guard, the watch, the clock. Stopped after its first epoch."""
+    """The project's `fit`, watched as `recipe train` watches it. Stopped after its first epoch."""
+    from code_of_template.engine.callback import Callback
     from code_of_template.engine.loop import fit
+    from code_of_template.engine.nonfinite import Autopsy
+    from code_of_template.engine.step_monitor import StepMonitor
 
     class Enough(Exception):
         """One epoch is done."""
 
-    def stop(progress: Any) -> None:
-        raise Enough
+    class Stop(Callback):
+        def on_epoch(self, progress: Any) -> None:
+            raise Enough
 
-    work.project.task.model = lambda config, prep: work.network
+    project = work.project
+    watching = [StepMonitor(folder), Autopsy(folder, project.config), Stop()]
+    project.task.model = lambda config, prep: work.network
     try:
-        fit(work.project, work.project.begin("train"), work.prep, work.train, work.val, each_epoch=stop)
+        fit(project.config, project.task, work.prep, work.train, work.val, folder, callbacks=watching)
     except Enough:
         return
 

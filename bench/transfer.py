@@ -64,7 +64,7 @@ def train(root: Path, train: Any, val: Any, settings: dict[str, Any]) -> tuple[A
     prep = TASK.prepare(config, train)
     run = project.begin("train")
     run.save("prep.json", prep)
-    network, _ = fit(project, run, prep, *(TASK.examples(config, prep, part) for part in (train, val)))
+    network, _ = fit(config, TASK, prep, *(TASK.examples(config, prep, part) for part in (train, val)), run.folder)
     return network, (project, prep), run.folder
 
 

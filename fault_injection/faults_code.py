@@ -215,7 +215,7 @@ RUNNING = [
     ),
     Fault("R4", "only the first batches are used", ("loop", "data"), "digits", "check", three(*(code(LOOP, TODO, TODO.replace("[progress.batches :]", f"[progress.batches : {n}]")) for n in (8, 3, 1)))),
     Fault("R5", "slow loader", ("loop",), "digits", "check", three(*(code("tabular/data.py", TABLE, f"            __import__('time').sleep({s})\n{TABLE}") for s in (0.002, 0.01, 0.03))), wrong="the device waits"),
-    Fault("R6", "the last weights are kept, not the best", ("loop",), "digits few", "check", {"medium": code(LOOP, '"best", project.say, progress.best_step)', '"last", project.say)')}, wrong="early stopping chooses another model"),
+    Fault("R6", "the last weights are kept, not the best", ("loop",), "digits few", "check", {"medium": code(LOOP, '"best", log.warning, progress.best_step)', '"last", log.warning)')}, wrong="early stopping chooses another model"),
     Fault("R8", "accumulation not divided", ("loop", "loss"), "digits sgd accumulated", "check", {"medium": code(LOOP, BACKWARD, "            (part / len(batch.y)).backward()"), "extreme": code(LOOP, BACKWARD, "            (part / len(batch.y)).backward()", clip=0)}, wrong="the rate is multiplied by the number of batches"),
 ]  # fmt: skip
 
@@ -232,8 +232,8 @@ EVALUATION = [
         wrong="rows of the last batch count more",
     ),
     Fault("E5", "the test part opened twice", ("evaluation",), "digits", "evaluate", {"medium": Strength(then=(("evaluate",),)), "mild": Strength(then=(("evaluate", "--force", "a second look"),))}, wrong="a second look chooses on the test part", says="open", inflating=True),
-    Fault("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("steps/evaluate.py", "    y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature\n", "    y, prediction = truth.y.astype(int), ours.decided\n    temperature = calibration.temperature(config, prep, ours.test, y)\n")}, wrong="calibration is measured on what it was fitted to", inflating=True),
-    Fault("E8", "the validation score is that of training rows", ("evaluation", "split"), "digits", "check", {"extreme": code("engine/splits.py", PARTS_OF, '    rows = np.flatnonzero(part == 0)\n    return {"train": project.data.take(rows), "val": project.data.take(rows)}')}, wrong="nothing is held out", inflating=True),
+    Fault("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("engine/evaluate.py", "    y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature\n", "    y, prediction = truth.y.astype(int), ours.decided\n    temperature = calibration.temperature(config, prep, ours.test, y)\n")}, wrong="calibration is measured on what it was fitted to", inflating=True),
+    Fault("E8", "the validation score is that of training rows", ("evaluation", "split"), "digits", "check", {"extreme": code("engine/splits.py", PARTS_OF, '    rows = np.flatnonzero(part == 0)\n    return {"train": recipe.data.take(rows), "val": recipe.data.take(rows)}')}, wrong="nothing is held out", inflating=True),
 ]  # fmt: skip
 
 REPRODUCIBILITY = [

@@ -22,7 +22,7 @@ from fault import Edit, Fault, Strength
 TABLE, PARTS = "tabular/data.py", "engine/splits.py"
 BATCH = "            yield Batch(x, self.y[rows], rows, query)"
 PARTS_OF = (
-    "    return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}"
+    "    return {name: recipe.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}"
 )
 LEAK = "the parts share what they must not share"
 
@@ -41,7 +41,7 @@ def _parts(share: float) -> Strength:
     new = (
         "    val = np.flatnonzero(part == 1)\n"
         f"    train = np.r_[np.flatnonzero(part == 0), val[: round({share} * len(val))]]\n"
-        '    return {"train": project.data.take(train), "val": project.data.take(val)}'
+        '    return {"train": recipe.data.take(train), "val": recipe.data.take(val)}'
     )
     return Strength(code=(Edit(PARTS, PARTS_OF, new),))
 
@@ -73,17 +73,20 @@ SCALED_BEFORE_SPLIT = Edit(
     "    numbers = [n for n, r in roles.items() if r == 'numeric']\n"
     "    labeled = labeled.with_columns((pl.col(n) - pl.col(n).mean()) / pl.col(n).std() for n in numbers)\n",
 )
-FITTED_ON_ALL = tuple(
+FITTED_ON_ALL = (
+    *(
+        Edit(
+            f"engine/{core}.py",
+            '    prep = task.prepare(config, data["train"])\n',
+            "    prep = task.prepare(config, task.load(config, folder.parents[1]))\n",
+        )
+        for core in ("baseline", "train")
+    ),
     Edit(
-        f"steps/{step}.py",
-        'prep = project.task.prepare(config, data["train"])'
-        if step == "baseline"
-        else 'prep = task.prepare(config, data["train"])'
-        if step == "train"
-        else 'prep = project.task.prepare(project.config, data["train"])',
+        "steps/check.py",
+        'prep = project.task.prepare(project.config, data["train"])',
         "prep = project.task.prepare(project.config, project.data)",
-    )
-    for step in ("baseline", "check", "train")
+    ),
 )
 ASSIGNED = "    empty = [name for number, name in enumerate(PARTS) if not (part == number).any()]"
 CLASS_MISSING = Edit(
@@ -94,14 +97,14 @@ CLASS_MISSING = Edit(
 )
 OPEN_TEST = (
     '    """The test part. For steps/evaluate.py alone, which writes down that it was opened before it looks."""\n'
-    "    return project.data.take(np.flatnonzero(_derive(project) == 2))"
+    "    return recipe.data.take(np.flatnonzero(_derive(recipe) == 2))"
 )
 VAL_FOR_TEST = Edit(PARTS, OPEN_TEST, OPEN_TEST.replace("== 2", "== 1"))
 TRAIN_FOR_TEST = Edit(PARTS, OPEN_TEST, OPEN_TEST.replace("== 2", "== 0"))
 PARTS_BUT_VAL = Edit(
     PARTS,
     PARTS_OF,
-    '    return {"train": project.data.take(np.flatnonzero(part != 1)), "val": project.data.take(np.flatnonzero(part == 1))}',
+    '    return {"train": recipe.data.take(np.flatnonzero(part != 1)), "val": recipe.data.take(np.flatnonzero(part == 1))}',
 )
 
 

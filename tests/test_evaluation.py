@@ -414,7 +414,7 @@ def test_a_failed_check_of_the_model_does_not_open_the_test_part(ready: Inside, 
     assert any(name in line for line in ready.record("evaluate")["forced"])
 
 
-@pytest.mark.parametrize("when", ["own", "against", "classification", "slices", "opened_once"])
+@pytest.mark.parametrize("when", ["steps.evaluate", "steps.against", "engine.classification", "engine.slices", "steps.opened_once"])
 def test_a_crash_after_the_opening_is_gone_on_with(ready: Inside, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """One opening, the same score as without the crash, and a second look is refused as ever."""
 
@@ -422,7 +422,8 @@ def test_a_crash_after_the_opening_is_gone_on_with(ready: Inside, monkeypatch: p
         raise MemoryError("the machine is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ready.module("steps.evaluate"), when, die)
+        folder, _, name = when.partition(".")
+        patch.setattr(ready.module(f"{folder}.evaluate"), name, die)
         with pytest.raises(MemoryError):
             ready.recipe("evaluate", *FORCED)
     assert ready.opened() and not list((ready.root / "runs").glob("*-evaluate/record.json"))

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 
 import pytest
 import torch
 
 from my_model.engine.loop import find_device, fit, step
-from my_model.engine.project import Project, Run
 
 pytestmark = pytest.mark.smoke
 LONGEST = (
@@ -96,8 +94,7 @@ def test_an_epoch_of_training_uses_the_device_asked_for(parts, tmp_path):
     """SMOKE_DEVICE=cuda fails, and does not skip, where there is no GPU or the loop does not use it."""
     config = parts.config.model_copy(update={"epochs": 1})
     examples = parts.task.examples(config, parts.prep, parts.data)
-    project = Project(Path(__file__).parents[1], config, parts.task, quiet=True)
-    model, progress = fit(project, Run(project, "train", tmp_path), parts.prep, examples, examples)
+    model, progress = fit(config, parts.task, parts.prep, examples, examples, tmp_path)
     before = list(parts.fresh()[1].parameters())
     moved = length([p - q for p, q in zip(model.parameters(), before, strict=True)]) / length(before)
     assert 0 < moved < LONGEST * progress.step

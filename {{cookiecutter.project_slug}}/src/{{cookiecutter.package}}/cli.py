@@ -97,7 +97,7 @@ def _other(project: Project, args: argparse.Namespace) -> int:
         say(write(project))
     else:
         from .engine.ledger import read, table
-        from .engine.runs import complete, contradictions
+        from .engine.reconcile import complete, contradictions
 
         complete(project)
         rows = read(project.ledger)
@@ -122,6 +122,7 @@ def _command(project: Project, args: argparse.Namespace) -> int:
 def open_project(args: argparse.Namespace, distributed: Distributed = SINGLE) -> Project:
     """Read recipe.toml, apply the overrides, and find the modality's Task."""
     from .config import make_config, parse_override, read_toml
+    from .engine.console import show_logs
     from .engine.project import Project, find_root
     from .engine.secret import refuse
 
@@ -137,6 +138,7 @@ def open_project(args: argparse.Namespace, distributed: Distributed = SINGLE) ->
     refuse({**values, **{names_of(flag)[-1]: getattr(args, flag) for flag in AGAIN}})
     config = make_config(task.settings, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
     quiet = args.quiet or args.json or not distributed.first
+    show_logs(quiet)
     return Project(root, config, task, overrides, args.force.strip(), quiet, distributed, verbose=args.verbose)
 
 
@@ -189,12 +191,12 @@ def say_json(value: Any) -> None:
 
 
 def _complete_ledger(project: Project) -> None:
-    from .engine.runs import complete
+    from .engine.reconcile import complete
 
     complete(project)
 
 
 def _reopened(project: Project, args: argparse.Namespace) -> Run | None:
-    from .engine.resume import reopen
+    from .engine.reopen import reopen
 
     return reopen(project, "train", args.run, args.resume == "auto")

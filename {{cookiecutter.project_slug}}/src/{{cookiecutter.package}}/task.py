@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from .checks.check_result import CheckResult
     from .config import Config
     from .engine.kinds import Kind
     from .engine.notes import Note
@@ -171,14 +170,6 @@ class Task:
         """A quick matrix [n, d], dense or sparse, of a sample of the rows, for the audit's model-based evidence; None where
         there is none."""
         return None
-
-    def audit(self, config: Any, data: Data) -> list[CheckResult]:
-        """Checks on the raw data that only this modality has."""
-        return []
-
-    def checks(self, config: Any, prep: dict[str, Any], train: Data, val: Data) -> list[CheckResult]:
-        """Checks before training that only this modality has."""
-        return []
 
     def show(self, prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
         """Example `row` of a batch decoded back from the tensors that enter the model: name -> readable value. An

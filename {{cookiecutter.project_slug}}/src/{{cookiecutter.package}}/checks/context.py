@@ -82,6 +82,11 @@ class Context:
     inputs: str = ""
 
     @property
+    def parts(self) -> tuple[Config, Task, dict[str, Any], Examples, Examples]:
+        """What `fit` is given first."""
+        return self.config, self.task, self.prep, self.train, self.val
+
+    @property
     def device(self) -> torch.device:
         return find_device(self.config)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from torch import nn
 
 from ..config import Config
 from ..engine.loop import Progress, fit, losses_of, plan, predict
+from ..engine.nonfinite import Autopsy
 from ..engine.optim import lr_factor
-from ..engine.project import Project, Run
 from ..task import Examples
 from .check_result import CheckResult, check_result
 from .context import Context, Rows
@@ -24,15 +23,15 @@ from .context import Context, Rows
 BATCHES = 4  # per epoch of the short runs
 
 
-def trial_runs(context: Context, project: Project) -> list[CheckResult]:
+def trial_runs(context: Context) -> list[CheckResult]:
     """Run the real `fit` for two epochs on a few batches: twice, and once resumed from the middle; compare everything."""
     config = context.config.model_copy(update={"epochs": 2, "patience": 0, "tracker": "none", "compile": False})
     small = Context(
         config, context.task, context.prep, context.data, _few(context, context.train), _few(context, context.val)
     )
     with tempfile.TemporaryDirectory() as folder:
-        runs = [_run(project, small, Path(folder) / name) for name in ("first", "second")]
-        resumed = _resume(project, small, Path(folder) / "first", Path(folder) / "resumed")
+        runs = [_run(small, Path(folder) / name) for name in ("first", "second")]
+        resumed = _resume(small, Path(folder) / "first", Path(folder) / "resumed")
         watched = _watch_modes(small, runs[0][0])
     (model, progress), (again, repeated) = runs
     return [
@@ -54,17 +53,15 @@ def _few(context: Context, examples: Examples) -> Rows:
     return Rows(examples, torch.isin(query, query[:n].unique()).nonzero().squeeze(1))
 
 
-def _run(project: Project, small: Context, folder: Path, resume: bool = False) -> tuple[nn.Module, Progress]:
+def _run(small: Context, folder: Path, resume: bool = False) -> tuple[nn.Module, Progress]:
     folder.mkdir(exist_ok=True)
     config = small.config.model_copy(
         update={"batch_size": min(small.config.batch_size, max(len(small.train) // BATCHES, 2))}
     )
-    quiet = replace(project, config=config, quiet=True)
-    quiet.__dict__["data"] = project.data  # no setting of a short run touches it: the file is read once
-    return fit(quiet, Run(quiet, "check", folder), small.prep, small.train, small.val, resume)
+    return fit(config, small.task, small.prep, small.train, small.val, folder, resume, [Autopsy(folder, config)])
 
 
-def _resume(project: Project, small: Context, done: Path, folder: Path) -> tuple[nn.Module, Progress]:
+def _resume(small: Context, done: Path, folder: Path) -> tuple[nn.Module, Progress]:
     """Resume from the checkpoint at the end of the first of two epochs."""
     shutil.copytree(done, folder)
     saved = sorted((folder / "checkpoints").glob("last-*"))
@@ -72,7 +69,7 @@ def _resume(project: Project, small: Context, done: Path, folder: Path) -> tuple
     for best in (folder / "checkpoints").glob("best-*"):
         if best.name.removeprefix("best") > saved[0].name.removeprefix("last"):
             shutil.rmtree(best)
-    return _run(project, small, folder, resume=True)
+    return _run(small, folder, resume=True)
 
 
 def _same(check: str, one: tuple[nn.Module, Progress], other: tuple[nn.Module, Progress], what: str) -> CheckResult:

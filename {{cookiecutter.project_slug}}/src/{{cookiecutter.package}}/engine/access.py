@@ -26,7 +26,8 @@ from ..errors import UserError
 from . import ledger
 from .files import read_json, to_json, write_atomic
 from .overlap import share_known, share_of_copies, sketch
-from .project import Project, environment, git
+from .project import Project
+from .runs import environment, git
 from .splits import hashed, read_manifest, split_hash
 
 LOCK = "TEST_ACCESS.json"

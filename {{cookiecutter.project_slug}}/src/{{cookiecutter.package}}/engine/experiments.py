@@ -7,7 +7,6 @@ what a setting buys (Bouthillier et al. 2021).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy import stats
 from ..errors import UserError
 from . import metrics
 from .project import Project
+from .truth import saved_truth
 
 # Settings that are no change to what is learned: where and how fast it runs, and how it is reported.
 NO_CHANGE = frozenset(
@@ -144,16 +144,6 @@ def _over_rows(
     mine, theirs = (project.root / "runs" / r["id"] for r in (record, parent))
     outputs = [np.load(folder / "outputs.npy", allow_pickle=False) for folder in (mine, theirs)]
     return metrics.difference(project.config, prep, outputs[0], outputs[1], *saved_truth(mine))
-
-
-def saved_truth(folder: Path) -> metrics.Truth:
-    """What a run kept of its validation rows beside its outputs."""
-    found = {
-        name: np.load(path, allow_pickle=False)
-        for name in metrics.Truth._fields
-        if (path := folder / f"{name}.npy").exists()
-    }
-    return metrics.Truth(**found)
 
 
 def sentence(experiment: dict[str, Any], metric: str) -> str:

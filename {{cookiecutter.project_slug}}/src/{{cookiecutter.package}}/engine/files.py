@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
 IMAGES = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no kind that is decoded by another program (EPS)
@@ -64,6 +66,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date):  # a datetime is one
         return value.isoformat()
     return str(value) if isinstance(value, Path) else value
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a numpy array, whole or not at all."""
+    import numpy as np
+
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_atomic(path, content.getvalue())
 
 
 def read_json(path: Path, what: str, fix: str) -> Any:

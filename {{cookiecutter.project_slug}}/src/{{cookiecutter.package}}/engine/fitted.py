@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from ..config import Config, make_config
 from ..errors import UserError
 from ..task import Baseline, Data, Examples, Task
 from . import checkpoint
+from .data import Recipe
 from .files import read_json, sha256
 from .loop import find_device, predict
-from .project import Project
+
+log = logging.getLogger(__name__)
 
 MODEL = "model"  # folder of a saved plain model inside its run folder
 
@@ -39,25 +42,25 @@ class Fitted:
         return predict(self.model, examples, self.config), examples
 
 
-def load_fitted(project: Project, record: dict[str, Any]) -> Fitted:
+def load_fitted(recipe: Recipe, record: dict[str, Any]) -> Fitted:
     """The best model of a finished training run. Raises UserError when its files are missing or broken."""
-    folder, config, prep = _origin(project, record)
-    name, task = record["result"]["model"], project.task
+    folder, config, prep = _origin(recipe, record)
+    name, task = record["result"]["model"], recipe.task
     if name != "network":
         return Fitted(name, task, config, prep, baseline=task.load_baseline(config, prep, folder / MODEL))
     model = task.model(config, prep)
-    task.load_state(model, checkpoint.load(folder / "checkpoints", "best", project.say).weights)
+    task.load_state(model, checkpoint.load(folder / "checkpoints", "best", log.warning).weights)
     return Fitted(name, task, config, prep, model=model.to(find_device(config)))
 
 
-def load_competitor(project: Project, record: dict[str, Any], train: Data) -> Fitted | None:
+def load_competitor(recipe: Recipe, record: dict[str, Any], train: Data) -> Fitted | None:
     """The best simple model of a baseline record: from its files, else fitted again with the settings of that record.
 
     None when the best one ignores the input: no `Baseline` stands behind it.
     """
-    folder, name, task = project.root / "runs" / record["id"], record["result"]["best"], project.task
+    folder, name, task = recipe.root / "runs" / record["id"], record["result"]["best"], recipe.task
     if (folder / MODEL).is_dir():
-        folder, config, prep = _origin(project, record)
+        folder, config, prep = _origin(recipe, record)
         return Fitted(name, task, config, prep, baseline=task.load_baseline(config, prep, folder / MODEL))
     config = make_config(task.settings, record["config"], f"the config of {record['id']}")
     prep = task.prepare(config, train)
@@ -65,10 +68,10 @@ def load_competitor(project: Project, record: dict[str, Any], train: Data) -> Fi
     return Fitted(name, task, config, prep, baseline=fitted[name]) if name in fitted else None
 
 
-def _origin(project: Project, record: dict[str, Any]) -> tuple[Path, Config, dict[str, Any]]:
+def _origin(recipe: Recipe, record: dict[str, Any]) -> tuple[Path, Config, dict[str, Any]]:
     """Folder, settings and preprocessing of a finished run."""
-    folder = project.root / "runs" / record["id"]
-    config = make_config(project.task.settings, record["config"], f"the config of {record['id']}")
+    folder = recipe.root / "runs" / record["id"]
+    config = make_config(recipe.task.settings, record["config"], f"the config of {record['id']}")
     again = f"put them back, or run it again: recipe {record['step'].replace('_', '-')}"
     prep = read_json(folder / "prep.json", "the preprocessing of a run", again)
     if record["result"].get("weights") not in (None, weights_hash(folder)):

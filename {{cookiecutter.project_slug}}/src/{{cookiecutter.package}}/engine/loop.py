@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,25 +19,37 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..errors import Stopped, UserError
-from ..task import Batch, Data, Examples
+from ..task import Batch, Examples, Task
 from . import checkpoint, metrics, stop
+from .callback import Callback
 from .distributed import SINGLE, Distributed
 from .losses import Loss, make_loss
 from .memory import freed_kept
-from .nonfinite import NonFinite, tolerated
 from .optim import lr_factor, make_optimizer, set_lr
-from .project import Project, Run
-from .resume import STARTED, Progress, restore, save_best, save_last, started
+from .resume import Progress, Saved, restore, save_best, save_last
 from .seed import generator, seed_everything
-from .splits import together
-from .step_monitor import StepMonitor
-from .terminal import Bar
-from .track import make_tracker
+
+log = logging.getLogger(__name__)
 
 CURVED = 2_000  # validation examples whose loss is kept for every epoch
 SAVE_SECONDS = 600.0  # `last` is also saved this often inside an epoch: what a crash can cost
 STRETCHES = 1024  # that are shuffled together: with 256 rows each, a quarter of a million
 POOL = 50  # batches per length bucket: wide enough to stay random, narrow enough to waste little padding
+
+
+class NonFinite(Exception):
+    """The loss or a gradient is not a number; raised before the optimizer could spread it into the weights.
+
+    batches: the micro-batches of the step, of all processes. where: the first layer that broke, where a callback has found it.
+    """
+
+    def __init__(self, what: str, batches: list[Batch]) -> None:
+        super().__init__(what)
+        self.batches = batches
+        self.where = ""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}{f'; first to break: {self.where}' if self.where else ''}"
 
 
 def find_device(config: Config) -> torch.device:
@@ -190,34 +205,34 @@ def planned_steps(config: Config, train: Examples) -> int:
 
 
 def fit(
-    project: Project,
-    run: Run,
+    config: Config,
+    task: Task,
     prep: dict[str, Any],
     train: Examples,
     val: Examples,
+    folder: Path,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     skip: int = 0,
-    each_epoch: Callable[[Progress], None] = lambda progress: None,
+    distributed: Distributed = SINGLE,
 ) -> tuple[nn.Module, Progress]:
-    """Train the project's model; returns it with its best weights, and the progress with its curves.
+    """Train the task's model; returns it with its best weights, and the progress with its curves.
 
-    Checkpoints go to run.folder/checkpoints: `last` after every epoch, every SAVE_SECONDS and on a signal, `best`
-    whenever the validation loss is the lowest so far. At most `skip` steps whose loss or gradient is not finite are
-    passed over; the next one raises NonFinite. Raises Stopped (after saving) on a signal. `each_epoch` may end the run
-    by raising. Of several processes each calls this; the first alone writes, and returns with the best weights.
+    Checkpoints go to folder/checkpoints: `last` after every epoch, every SAVE_SECONDS and on a signal, `best` whenever the
+    validation loss is the lowest so far. At most `skip` steps whose loss or gradient is not finite are passed over; the next
+    one raises NonFinite. Raises Stopped (after saving) on a signal. Of several processes each calls this; the first alone
+    writes, and returns with the best weights.
     """
-    config, task, distributed = project.config, project.task, project.distributed
-    track = make_tracker(run)  # before seeding: it may draw random numbers of its own
     seed_everything(config.seed, config.deterministic)
     device = find_device(config)
     model = distributed.shard(config, task, task.model(config, prep).to(device))
     loss, optimizer = make_loss(config, prep), make_optimizer(config, task, model)
     compiled: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
     steps = planned_steps(config, train)
-    monitor, bar = StepMonitor(run, model, steps), Bar(steps, project.quiet, most=bool(config.patience))
-    if not resume:
-        run.save(STARTED, started(project))
-    progress = restore(project, run, model, optimizer, monitor) if resume else Progress()
+    for callback in callbacks:
+        callback.on_start(model, loss, steps)
+    state = Saved(folder, task, model, optimizer, callbacks, distributed)
+    progress = restore(state) if resume else Progress()
 
     with freed_kept(), stop.on_signals(relayed=distributed.size > 1) as signals:
         saved = time.monotonic()
@@ -232,20 +247,20 @@ def fit(
                 waited += group.seconds
                 set_lr(optimizer, config.lr * progress.plateau * lr_factor(config, progress.step, steps))
                 distributed.seed(config.seed, progress.step)
-                observe = monitor.observer(progress.step)
-                with tolerated(run, model, loss, progress, skip):
+                observe = partial(observed, callbacks, progress.step)
+                with tolerated(model, progress, skip, callbacks):
                     progress.loss_sum += step(
                         forward, group.batches, loss, optimizer, config, observe, distributed, group.examples
                     )
                     progress.seen += group.examples
-                    monitor.after(progress.step)
+                    for callback in callbacks:
+                        callback.on_step(progress.step)
                 progress.step += 1
-                bar.at(progress.step)
                 progress.batches += len(group.batches)
                 signal, due = distributed.agree(signals.received, time.monotonic() - saved > SAVE_SECONDS)
                 if signal or due:
                     saved = time.monotonic()
-                    save_last(project, run, model, optimizer, progress, monitor)
+                    save_last(state, progress)
                 if signal:
                     raise Stopped(signal)
             outputs = predict(model, val, config, distributed)
@@ -257,7 +272,7 @@ def fit(
                     "val_loss": float(each.mean(dtype=np.float64)),
                     "val_metric": metrics.score(config, prep, outputs, val.y.cpu().numpy(), query_of(val)),
                     "lr": optimizer.param_groups[0]["lr"] / optimizer.param_groups[0]["scale"],
-                    "grad_norm": monitor.norm,
+                    **{name: value for callback in callbacks for name, value in callback.columns().items()},
                     "seen": progress.seen,
                     "seconds": time.perf_counter() - began,
                     "loader_seconds": waited,
@@ -265,14 +280,12 @@ def fit(
             )
             progress.curves.append(row)
             progress.losses.append(torch.from_numpy(each[:CURVED].astype(np.float32)))
-            improved = close_epoch(config, progress)
-            if improved:
-                save_best(project, run, model, progress)
-            save_last(project, run, model, optimizer, progress, monitor)
+            if close_epoch(config, progress):
+                save_best(state, progress)
+            save_last(state, progress)
             saved = time.monotonic()
-            report_epoch(project, progress, improved)
-            each_epoch(progress)
-            track.log(progress.curves[-1], progress.step)
+            for callback in callbacks:
+                callback.on_epoch(progress)
             if signal := distributed.agree(signals.received, False)[0]:
                 raise Stopped(signal)
     if progress.best_epoch < 0:
@@ -280,11 +293,35 @@ def fit(
     if not distributed.first:
         return model, progress
     model = distributed.unwrapped(model, lambda: task.model(config, prep).to(device))
-    best = checkpoint.load(run.folder / "checkpoints", "best", project.say, progress.best_step)
+    best = checkpoint.load(folder / "checkpoints", "best", log.warning, progress.best_step)
     task.load_state(model, best.weights)
-    monitor.save()
-    track.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best})
+    for callback in callbacks:
+        callback.on_end(progress)
     return model, progress
+
+
+def observed(callbacks: Sequence[Callback], number: int) -> None:
+    """Let every callback see the gradients of a step."""
+    for callback in callbacks:
+        callback.on_gradients(number)
+
+
+@contextlib.contextmanager
+def tolerated(model: nn.Module, progress: Progress, skip: int, callbacks: Sequence[Callback]) -> Iterator[None]:
+    """A step that turns out not finite is told to the callbacks, and passed over while fewer than `skip` were; else NonFinite
+    goes on. What the forward pass alone has changed, BatchNorm's running statistics, is put back."""
+    before = [buffer.clone() for buffer in model.buffers()] if skip else []
+    try:
+        yield
+    except NonFinite as broken:
+        for callback in callbacks:
+            callback.on_nonfinite(broken, progress.step)
+        if len(progress.skipped) >= skip:
+            raise
+        for buffer, old in zip(model.buffers(), before, strict=True):
+            buffer.copy_(old)
+        progress.skipped.append(progress.step)
+        log.warning(f"  skipped step {progress.step} ({len(progress.skipped)} of at most {skip}): {broken}")
 
 
 @dataclass
@@ -312,11 +349,6 @@ def query_of(examples: Examples) -> np.ndarray | None:
     return None if examples.query is None else examples.query.cpu().numpy()
 
 
-def truth_of(config: Config, data: Data, examples: Examples) -> metrics.Truth:
-    """What is known of the rows of a part: targets, queries, and which rows belong together."""
-    return metrics.Truth(examples.y.cpu().numpy(), query_of(examples), together(config, data))
-
-
 def close_epoch(config: Config, progress: Progress) -> bool:
     """Move on to the next epoch; decide on best, plateau and early stopping. Returns whether this epoch is the best."""
     val_loss = progress.curves[-1]["val_loss"]
@@ -332,13 +364,3 @@ def close_epoch(config: Config, progress: Progress) -> bool:
         progress.stopped = f"no better validation loss for {config.patience} epochs"
     progress.epoch, progress.batches, progress.loss_sum, progress.seen = progress.epoch + 1, 0, 0.0, 0
     return improved
-
-
-def report_epoch(project: Project, progress: Progress, improved: bool) -> None:
-    """One line per epoch."""
-    row = progress.curves[-1]
-    metric = project.config.resolved_metric
-    project.say(
-        f"  epoch {row['epoch']:>3}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}  {metric} {row['val_metric']:.4f}"
-        f"  lr {row['lr']:.1e}  {row['seconds']:.1f} s{'  best' if improved else ''}"
-    )

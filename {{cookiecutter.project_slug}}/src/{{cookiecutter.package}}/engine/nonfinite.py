@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,50 +12,50 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..config import Config
 from ..errors import UserError
 from ..task import Batch
+from .callback import Callback
+from .distributed import SINGLE, Distributed
+from .files import to_json, write_atomic
+from .loop import NonFinite
 from .losses import Loss
-from .project import Run
-from .resume import Progress
 
+log = logging.getLogger(__name__)
 BATCH = "broken_batch.safetensors"
 
 
-class NonFinite(Exception):
-    """The loss or a gradient is not a number; raised before the optimizer could spread it into the weights.
+class Autopsy(Callback):
+    """Finds the first layer that broke, by running the batch again, and writes the batch to the run's folder."""
 
-    batches: the micro-batches of the step, of all processes. where: the first layer that broke, once `explain` has found it.
-    """
+    def __init__(self, folder: Path, config: Config, distributed: Distributed = SINGLE) -> None:
+        self.folder, self.bf16, self.distributed = folder, config.precision == "bf16", distributed
 
-    def __init__(self, what: str, batches: list[Batch]) -> None:
-        super().__init__(what)
-        self.batches = batches
-        self.where = ""
+    def on_start(self, model: nn.Module, loss: Loss, steps: int) -> None:
+        self.model, self.loss = model, loss
 
-    def __str__(self) -> str:
-        return f"{self.args[0]}{f'; first to break: {self.where}' if self.where else ''}"
-
-
-def explain(broken: NonFinite, run: Run, model: nn.Module, loss: Loss, step: int) -> None:
-    """Find the first layer that broke, by running the batch again, and write the batch to the run's folder."""
-    device, bf16 = next(model.parameters()).device, run.project.config.precision == "bf16"
-    buffers = [buffer.clone() for buffer in model.buffers()]
-    with torch.random.fork_rng(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        found = next(filter(None, (first_broken(model, b.to(device), loss) for b in broken.batches)), "")
-    for buffer, old in zip(model.buffers(), buffers, strict=True):
-        buffer.copy_(old)
-    broken.where = f"{found or 'nothing when the batch was run again'} (step {step}, see {run.id}/{BATCH})"
-    tensors = {f"{i}.{name}": tensor for i, b in enumerate(broken.batches) for name, tensor in _tensors(b).items()}
-    if not run.project.distributed.first:
-        return
-    temporary = run.folder / f".{BATCH}.tmp"
-    try:
-        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary)
-        temporary.replace(run.folder / BATCH)
-        rows = [int(row) for batch in broken.batches for row in batch.index]
-        run.save("broken_batch.json", {"step": step, "what": str(broken), "rows": rows})
-    except (OSError, SafetensorError, UserError) as error:  # what broke is still worth saying
-        run.project.say(f"  the broken batch could not be written: {error}")
+    def on_nonfinite(self, broken: NonFinite, step: int) -> None:
+        model, device = self.model, next(self.model.parameters()).device
+        buffers = [buffer.clone() for buffer in model.buffers()]
+        with torch.random.fork_rng(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            found = next(filter(None, (first_broken(model, b.to(device), self.loss) for b in broken.batches)), "")
+        for buffer, old in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(old)
+        broken.where = (
+            f"{found or 'nothing when the batch was run again'} (step {step}, see {self.folder.name}/{BATCH})"
+        )
+        tensors = {f"{i}.{name}": tensor for i, b in enumerate(broken.batches) for name, tensor in _tensors(b).items()}
+        if not self.distributed.first:
+            return
+        temporary = self.folder / f".{BATCH}.tmp"
+        try:
+            save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary)
+            temporary.replace(self.folder / BATCH)
+            rows = [int(row) for batch in broken.batches for row in batch.index]
+            told = {"step": step, "what": str(broken), "rows": rows}
+            write_atomic(self.folder / "broken_batch.json", to_json(told))
+        except (OSError, SafetensorError, UserError) as error:  # what broke is still worth saying
+            log.warning(f"  the broken batch could not be written: {error}")
 
 
 def first_broken(model: nn.Module, batch: Batch, loss: Loss) -> str:
@@ -91,25 +92,6 @@ def first_broken(model: nn.Module, batch: Batch, loss: Loss) -> str:
     own = {module: list(module.parameters(recurse=False)) for module in order}
     late = [m for m in reversed(order) if any(p.grad is not None and not _finite(p.grad) for p in own[m])]
     return f"{names[late[0]]}, on the way back" if late else ""
-
-
-@contextlib.contextmanager
-def tolerated(run: Run, model: nn.Module, loss: Loss, progress: Progress, skip: int) -> Iterator[None]:
-    """A step that turns out not finite is explained, and passed over while fewer than `skip` were; else NonFinite goes on.
-
-    What the forward pass alone has changed, BatchNorm's running statistics, is put back.
-    """
-    before = [buffer.clone() for buffer in model.buffers()] if skip else []
-    try:
-        yield
-    except NonFinite as broken:
-        explain(broken, run, model, loss, progress.step)
-        if len(progress.skipped) >= skip:
-            raise
-        for buffer, old in zip(model.buffers(), before, strict=True):
-            buffer.copy_(old)
-        progress.skipped.append(progress.step)
-        run.project.say(f"  skipped step {progress.step} ({len(progress.skipped)} of at most {skip}): {broken}")
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

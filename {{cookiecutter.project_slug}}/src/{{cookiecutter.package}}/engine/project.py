@@ -1,4 +1,4 @@
-"""A project on disk: its recipe, its data, its run folders, and the gates between the steps.
+"""A project as the steps see it: its recipe, its records, what was forced, and the run at hand.
 
 Every step gets a `Project` to read from and a `Run` to write to. A finished run is a folder runs/<number>-<step>/ with
 record.json in it, and one line in the ledger.
@@ -6,36 +6,28 @@ record.json in it, and one line in the ledger.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..checks.check_result import CheckResult
-from ..config import GROUPS, Config, make_config
+from ..config import make_config
 from ..errors import UserError
-from ..task import Data, Task
 from . import ledger
+from .data import Recipe
 from .distributed import SINGLE, Distributed
-from .files import read_json, to_json, write_atomic
-from .target import without_classes
+from .files import save_array, to_json, write_atomic
+from .fingerprint import fingerprint
+from .runs import environment, new_run, read_record
 from .terminal import say
-
-LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", "scikit-learn", "lightgbm", "pydantic")
 
 # What a step's result depends on: the parts of the fingerprint that must still be the same for it to count.
 DEPENDS = {
@@ -46,17 +38,13 @@ DEPENDS = {
     "train": ("data", "split"),
 }
 SCHEMA = 1
-TAME = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.pager=cat", "core.sshCommand=false")
 
 
 @dataclass
-class Project:
-    """root: folder of recipe.toml. overrides: the settings given on the command line. force: why a gate is passed all the same.
+class Project(Recipe):
+    """overrides: the settings given on the command line. force: why a gate is passed all the same.
     distributed: the processes that train together. forced: what was gone past so far, here and in the runs this one rests on."""
 
-    root: Path
-    config: Config
-    task: Task
     overrides: dict[str, Any] = field(default_factory=dict)
     force: str = ""
     quiet: bool = False
@@ -69,21 +57,9 @@ class Project:
         return self.root / "EXPERIMENTS.jsonl"
 
     @cached_property
-    def data(self) -> Data:
-        """The labeled data as the config asks for it (exact duplicates dropped when `duplicates = "drop"`)."""
-        data = self.task.load(self.config, self.root)
-        if self.config.duplicates == "drop":
-            told = [name for name in data.frame.columns if data.roles.get(name) != "part"]
-            data = replace(data, frame=data.frame.filter(data.frame[told].to_struct("").is_first_distinct()))
-        return without_classes(data, self.config.drop_classes) if self.config.drop_classes else data
-
-    @cached_property
     def fingerprint(self) -> dict[str, str]:
-        """Hash of each thing a result depends on: the settings by group, the bytes of the data, the source code."""
-        parts = {group: self.config.fingerprint(group) for group in GROUPS if group != "tracking"}
-        parts["data"] = hashlib.sha256((parts["data"] + self.data.sha256).encode()).hexdigest()[:16]
-        parts["code"] = code_hash(self.config.modality)
-        return parts
+        """Hash of each thing a result depends on."""
+        return fingerprint(self.config, self.data)
 
     def say(self, text: str = "") -> None:
         """Print a line for the person at the terminal, unless --quiet."""
@@ -132,19 +108,7 @@ class Project:
 
     def begin(self, step: str) -> Run:
         """A new, empty run folder with the next number."""
-        runs = self.root / "runs"
-        try:
-            runs.mkdir(exist_ok=True)
-            numbers = [int(p.name[:4]) for p in runs.glob("[0-9][0-9][0-9][0-9]-*")]
-            # A clone has the ledger without the folders: its numbers are not given twice.
-            numbers += [int(row["id"][:4]) for row in ledger.read(self.ledger) if str(row.get("id"))[:4].isdigit()]
-            number = 1 + max(numbers, default=0)
-            while list(runs.glob(f"{number:04d}-*")) or not _made(folder := runs / f"{number:04d}-{step}"):
-                number += 1
-        except OSError as error:
-            raise UserError(
-                f"{runs} cannot be written: {error.strerror}; fix its permissions or free some space"
-            ) from None
+        folder = new_run(self.root, step, (str(row.get("id")) for row in ledger.read(self.ledger)))
         return Run(self, step, folder)
 
 
@@ -194,9 +158,7 @@ class Run:
 
     def save_array(self, name: str, array: np.ndarray) -> None:
         """Write a numpy array beside the record, whole or not at all."""
-        content = io.BytesIO()
-        np.save(content, array, allow_pickle=False)
-        write_atomic(self.folder / name, content.getvalue())
+        save_array(self.folder / name, array)
 
     @property
     def status(self) -> str:
@@ -236,27 +198,6 @@ class Run:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """A finished run's record. Raises UserError when it is not one that `Run.finish` wrote there."""
-    fix = "restore it, or delete that run's folder"
-    record = read_json(path, "a run's record", fix)
-    kinds = {
-        "id": str,
-        "step": str,
-        "started": str,
-        "status": str,
-        "forced": list,
-        "fingerprint": dict,
-        "config": dict,
-        "result": dict,
-        "findings": list,
-    }
-    odd = [k for k, kind in kinds.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
-    if odd or record["id"] != path.parent.name:
-        raise UserError(f"{path} is no record of {path.parent.name}: look at its {odd[0] if odd else 'id'}; {fix}")
-    return record
-
-
 def ledger_row(record: dict[str, Any]) -> dict[str, Any]:
     """What the ledger keeps of a record; `result["ledger"]` is what the step adds."""
     keys = ("id", "step", "started", "seconds", "status", "force", "overrides", "fingerprint")
@@ -272,15 +213,6 @@ def ledger_row(record: dict[str, Any]) -> dict[str, Any]:
         ) from None
 
 
-def _made(folder: Path) -> bool:
-    """Make the folder; False when another process was quicker."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
 def describe(finding: CheckResult) -> str:
     """A finding as terminal text: one line when it passed, with causes and the next command when it has some."""
     label = "NOTE" if finding.causes and finding.verdict == "PASS" else finding.verdict
@@ -290,67 +222,6 @@ def describe(finding: CheckResult) -> str:
         lines += [f"{'':17}likely {i}: ({c.group}) {c.sentence}" for i, c in enumerate(finding.causes, start=1)]
         lines += [f"{'':17}next: {finding.next}"] if finding.next else []
     return "\n".join(lines)
-
-
-def code_files(modality: str) -> list[tuple[str, Path]]:
-    """The Python source a training run can reach, by name: the shared code and one modality, tests left out."""
-    package = Path(__file__).parents[1]
-    shared = ("checks", "engine", "steps", modality)
-    files = [p for p in package.rglob("*.py") if p.relative_to(package).parts[0] in shared or p.parent == package]
-    return [(str(p.relative_to(package)), p) for p in sorted(files) if not p.name.startswith("test_")]
-
-
-def code_hash(modality: str) -> str:
-    """Hash over `code_files`."""
-    digest = hashlib.sha256()
-    for name, path in code_files(modality):
-        digest.update(name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def environment(root: Path) -> dict[str, Any]:
-    """Commit, versions and hardware of this run. Threads, the processor's instructions (which decide how sums are rounded)
-    and the GPU are named only when torch is loaded already."""
-    torch = sys.modules.get("torch")
-    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
-    return {
-        "commit": git(root, "rev-parse", "HEAD"),
-        "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "instructions": torch.backends.cpu.get_cpu_capability() if torch else None,
-        "threads": torch.get_num_threads() if torch else None,
-        "gpu": gpu,
-        "libraries": {name: library_version(name) for name in LIBRARIES},
-    }
-
-
-def git(root: Path, *words: str) -> str:
-    """What a git command in `root` prints; '' where there is no git, no repository or no answer.
-
-    A folder may come from somebody else: no program that its own git config names is run.
-    """
-    tame = [word for setting in TAME for word in ("-c", setting)]
-    try:
-        done = subprocess.run(
-            ["git", *tame, "-C", str(root), *words],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip("\n") if done.returncode == 0 else ""
-
-
-def library_version(name: str) -> str | None:
-    """Version of an installed library, None when it is absent."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def find_root(start: Path) -> Path:

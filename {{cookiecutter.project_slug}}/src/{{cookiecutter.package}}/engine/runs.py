@@ -1,40 +1,109 @@
-"""The ledger held against the run folders: a line that a crash lost is added, a line that says something else is named."""
+"""Run folders: runs/<number>-<step>/ with record.json in it once the run is finished, and the machine that made them."""
 
 from __future__ import annotations
 
-import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-from . import ledger
-from .files import to_json
-from .project import Project, ledger_row, read_record
+from ..errors import UserError
+from .files import read_json
+
+LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", "scikit-learn", "lightgbm", "pydantic")
+TAME = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.pager=cat", "core.sshCommand=false")
 
 
-def complete(project: Project) -> None:
-    """Add the line of every finished run that the ledger does not know: a crash came between the record and the line,
-    or somebody cut lines off the end. Says so."""
-    rows = ledger.read(project.ledger)
-    ledger.require_fields(rows)
-    known = {row["id"] for row in rows}
-    for path in sorted((project.root / "runs").glob("[0-9]*-*/record.json")):
-        if path.parent.name not in known:
-            ledger.append(project.ledger, ledger_row(read_record(path)))
-            project.say(f"  the ledger had no line for {path.parent.name}, which is finished; it is added")
+def new_run(root: Path, step: str, taken: Iterable[str] = ()) -> Path:
+    """A new, empty run folder with the next number. taken: ids of runs whose folders may be gone, as in a clone; their numbers
+    are not given twice. Raises UserError when runs/ cannot be written."""
+    runs = root / "runs"
+    try:
+        runs.mkdir(exist_ok=True)
+        numbers = [int(p.name[:4]) for p in runs.glob("[0-9][0-9][0-9][0-9]-*")]
+        numbers += [int(name[:4]) for name in taken if name[:4].isdigit()]
+        number = 1 + max(numbers, default=0)
+        while list(runs.glob(f"{number:04d}-*")) or not _made(folder := runs / f"{number:04d}-{step}"):
+            number += 1
+    except OSError as error:
+        raise UserError(f"{runs} cannot be written: {error.strerror}; fix its permissions or free some space") from None
+    return folder
 
 
-def contradictions(project: Project) -> list[str]:
-    """One sentence for every line whose run folder says something else; a chain of hashes can be made anew, folders
-    are one more place to forge. Runs whose folders are gone cannot be compared."""
-    found = []
-    for row in ledger.read(project.ledger):
-        path = project.root / "runs" / str(row.get("id")) / "record.json"
-        if row.get("step") == "open_test" or not path.is_file():
-            continue
-        told = json.loads(to_json(ledger_row(read_record(path))))
-        if told["started"] == row.get("started") and (odd := [k for k, v in told.items() if row.get(k) != v]):
-            found.append(f"{row['id']}: {_both(odd[0], row.get(odd[0]), told[odd[0]])}")
-    return found
+def _made(folder: Path) -> bool:
+    """Make the folder; False when another process was quicker."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
-def _both(name: str, ledger_says: Any, record_says: Any) -> str:
-    return f"the ledger says {name} = {ledger_says!r}, the run's record says {record_says!r}"
+def read_record(path: Path) -> dict[str, Any]:
+    """A finished run's record. Raises UserError when it is not one that a step wrote there."""
+    fix = "restore it, or delete that run's folder"
+    record = read_json(path, "a run's record", fix)
+    kinds = {
+        "id": str,
+        "step": str,
+        "started": str,
+        "status": str,
+        "forced": list,
+        "fingerprint": dict,
+        "config": dict,
+        "result": dict,
+        "findings": list,
+    }
+    odd = [k for k, kind in kinds.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
+    if odd or record["id"] != path.parent.name:
+        raise UserError(f"{path} is no record of {path.parent.name}: look at its {odd[0] if odd else 'id'}; {fix}")
+    return record
+
+
+def environment(root: Path) -> dict[str, Any]:
+    """Commit, versions and hardware of this run. Threads, the processor's instructions (which decide how sums are rounded)
+    and the GPU are named only when torch is loaded already."""
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
+    return {
+        "commit": git(root, "rev-parse", "HEAD"),
+        "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "instructions": torch.backends.cpu.get_cpu_capability() if torch else None,
+        "threads": torch.get_num_threads() if torch else None,
+        "gpu": gpu,
+        "libraries": {name: library_version(name) for name in LIBRARIES},
+    }
+
+
+def git(root: Path, *words: str) -> str:
+    """What a git command in `root` prints; '' where there is no git, no repository or no answer.
+
+    A folder may come from somebody else: no program that its own git config names is run.
+    """
+    tame = [word for setting in TAME for word in ("-c", setting)]
+    try:
+        done = subprocess.run(
+            ["git", *tame, "-C", str(root), *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip("\n") if done.returncode == 0 else ""
+
+
+def library_version(name: str) -> str | None:
+    """Version of an installed library, None when it is absent."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

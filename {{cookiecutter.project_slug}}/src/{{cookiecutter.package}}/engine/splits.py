@@ -17,10 +17,11 @@ from ..config import Config
 from ..errors import UserError
 from ..task import Data
 from . import grouped
+from .data import Recipe
 from .files import read_json, to_json, write_atomic
+from .fingerprint import data_hash
 from .given import PARTS, given_parts, not_given
 from .overlap import row_hashes
-from .project import Project
 from .target import counted
 
 MANIFEST = "split.json"
@@ -185,9 +186,9 @@ def together(config: Config, data: Data) -> np.ndarray | None:
     return _groups(config, data) if config.group else None
 
 
-def manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
+def manifest(recipe: Recipe, part: np.ndarray) -> dict[str, Any]:
     """What split.json holds: the rule, the data's hash, and per part its rows, its hash, its classes and times."""
-    config, data = project.config, project.data
+    config, data = recipe.config, recipe.data
     described = {}
     for number, name in enumerate(PARTS):
         rows = np.flatnonzero(part == number)
@@ -203,8 +204,8 @@ def manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
         "folds": [config.fold, config.folds] if config.folds else None,
         "cut": not_given(config, data),
         "iid": config.iid,
-        "data": project.fingerprint["data"],
-        "split": project.fingerprint["split"],
+        "data": data_hash(config, data),
+        "split": config.fingerprint("split"),
         "parts": described,
     }
 
@@ -224,23 +225,23 @@ def _hash(rows: np.ndarray) -> str:
     return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
 
 
-def write_manifest(project: Project, part: np.ndarray) -> dict[str, Any]:
+def write_manifest(recipe: Recipe, part: np.ndarray) -> dict[str, Any]:
     """Pin the split in split.json, which belongs in version control. Returns its content."""
-    content = manifest(project, part)
-    write_atomic(project.root / MANIFEST, to_json(content) + "\n")
+    content = manifest(recipe, part)
+    write_atomic(recipe.root / MANIFEST, to_json(content) + "\n")
     return content
 
 
-def read_manifest(project: Project) -> dict[str, Any]:
+def read_manifest(recipe: Recipe) -> dict[str, Any]:
     """The content of split.json. Raises UserError when it is absent or not one."""
-    content = read_json(project.root / MANIFEST, "the pinned split", "run: recipe split")
+    content = read_json(recipe.root / MANIFEST, "the pinned split", "run: recipe split")
     parts = content.get("parts") if isinstance(content, dict) else None
     if (
         not isinstance(parts, dict)
         or set(parts) != set(PARTS)
         or not all(isinstance(part, dict) and isinstance(part.get("sha256"), str) for part in parts.values())
     ):
-        raise UserError(f"{project.root / MANIFEST} is not a split manifest; delete it and run: recipe split")
+        raise UserError(f"{recipe.root / MANIFEST} is not a split manifest; delete it and run: recipe split")
     return content
 
 
@@ -249,15 +250,15 @@ def split_hash(content: dict[str, Any]) -> str:
     return hashlib.sha256("".join(content["parts"][name]["sha256"] for name in PARTS).encode()).hexdigest()[:16]
 
 
-def _derive(project: Project) -> np.ndarray:
+def _derive(recipe: Recipe) -> np.ndarray:
     """The assignment, verified against split.json. Raises UserError when data, settings or the file have changed."""
-    pinned = read_manifest(project)
-    for what in ("data", "split"):
-        if pinned.get(what) != project.fingerprint[what]:
+    config, data, pinned = recipe.config, recipe.data, read_manifest(recipe)
+    for what, now in (("data", data_hash(config, data)), ("split", config.fingerprint("split"))):
+        if pinned.get(what) != now:
             raise UserError(
                 f"{MANIFEST} was made for other {what} (the {what} or its settings changed since); run: recipe split"
             )
-    part = assign(project.config, project.data)
+    part = assign(config, data)
     for number, name in enumerate(PARTS):
         if _hash(np.flatnonzero(part == number)) != pinned["parts"][name]["sha256"]:
             raise UserError(
@@ -266,20 +267,20 @@ def _derive(project: Project) -> np.ndarray:
     return part
 
 
-def splits(project: Project) -> dict[str, Data]:
+def splits(recipe: Recipe) -> dict[str, Data]:
     """The training and validation parts. The test part stays shut: only `open_test` returns it."""
-    part = _derive(project)
-    return {name: project.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}
+    part = _derive(recipe)
+    return {name: recipe.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}
 
 
-def outside_test(project: Project) -> Data:
+def outside_test(recipe: Recipe) -> Data:
     """All rows outside the test part, in file order: what an audit may look at once there is a split."""
-    return project.data.take(np.flatnonzero(_derive(project) != 2))
+    return recipe.data.take(np.flatnonzero(_derive(recipe) != 2))
 
 
-def open_test(project: Project) -> Data:
+def open_test(recipe: Recipe) -> Data:
     """The test part. For steps/evaluate.py alone, which writes down that it was opened before it looks."""
-    return project.data.take(np.flatnonzero(_derive(project) == 2))
+    return recipe.data.take(np.flatnonzero(_derive(recipe) == 2))
 
 
 def hidden(test: Data, train: Data) -> Data:
@@ -288,8 +289,8 @@ def hidden(test: Data, train: Data) -> Data:
     return replace(test, frame=test.frame.with_columns(pl.lit(column[0], dtype=column.dtype).alias(test.target)))
 
 
-def hashed(project: Project) -> tuple[np.ndarray, np.ndarray]:
+def hashed(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of the rows of the test part, and of the others: enough to know them again, and nothing to learn from."""
-    part = _derive(project)
-    every = row_hashes(project.data)
+    part = _derive(recipe)
+    every = row_hashes(recipe.data)
     return every[part == 2], every[part != 2]

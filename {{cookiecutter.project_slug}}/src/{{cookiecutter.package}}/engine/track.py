@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from .files import read_json
-from .project import Project, Run, environment
-from .terminal import say
+from ..config import Config
+from .callback import Callback
+from .resume import Progress
 
+log = logging.getLogger(__name__)
 WAIT = "30"  # seconds that W&B may take to begin, and at the end to send what it has not sent
-
-
-class Tracker(Protocol):
-    """What the loop needs of a tracker."""
-
-    def log(self, values: dict[str, Any], step: int) -> None: ...
-
-    def finish(self, summary: dict[str, Any]) -> None: ...
-
-
-class Nothing:
-    """The null tracker."""
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        """Forget the values."""
-
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Nothing to close."""
 
 
 class WandB:
@@ -124,81 +108,33 @@ class TensorBoard:
 TRACKERS = {"wandb": WandB, "mlflow": MLflow, "tensorboard": TensorBoard}
 
 
-class Careful:
-    """Any tracker, with its failures turned into one printed line."""
+class Careful(Callback):
+    """Any tracker, fed by the loop, with its failures turned into one printed line."""
 
     def __init__(self, open_tracker: Any) -> None:
-        self.tracker: Tracker = Nothing()
+        self.tracker: Any = None
         self._try(lambda: setattr(self, "tracker", open_tracker()))
 
-    def log(self, values: dict[str, Any], step: int) -> None:
-        """Pass on, or give up on tracking."""
-        self._try(lambda: self.tracker.log(values, step))
+    def on_epoch(self, progress: Progress) -> None:
+        if self.tracker:
+            self._try(lambda: self.tracker.log(progress.curves[-1], progress.step))
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Pass on, or give up on tracking."""
-        self._try(lambda: self.tracker.finish(summary))
+    def on_end(self, progress: Progress) -> None:
+        if self.tracker:
+            self._try(lambda: self.tracker.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best}))
 
     def _try(self, action: Any) -> None:
         try:
             action()
         except Exception as error:  # a tracker may raise anything, and none of it is worth a training run
-            say(f"  tracking is off for this run: {type(error).__name__}: {error}")
-            self.tracker = Nothing()
+            log.warning(f"  tracking is off for this run: {type(error).__name__}: {error}")
+            self.tracker = None
 
 
-def make_tracker(run: Run) -> Tracker:
-    """The configured tracker of a run; fingerprint, commit and versions are logged beside the settings."""
-    project = run.project
-    if project.config.tracker == "none" or not project.distributed.first:
-        return Nothing()
-    made = environment(project.root)
-    facts = {"run": run.id, **{f"hash_{k}": v for k, v in project.fingerprint.items()}, "commit": made["commit"]}
-    versions = {f"version_{name}": version for name, version in made["libraries"].items() if version}
-    settings = {**project.config.model_dump(), **facts, **versions}
-    return Careful(lambda: TRACKERS[project.config.tracker](settings, run.folder))
-
-
-def publish(run: Run, page: Path) -> None:
-    """Give the tracker the report, which holds every plot: W&B shows it as a panel of a run of its own, MLflow keeps it as
-    a file of one; TensorBoard shows no pages. A tracker that fails is one printed line."""
-    tracker = run.project.config.tracker
-    try:
-        if tracker == "wandb":
-            import wandb
-
-            panel = WandB({"run": run.id}, run.folder)
-            panel.run.log({"report": wandb.Html(str(page))})
-            panel.finish({})
-        elif tracker == "mlflow":
-            tracked = MLflow({"run": run.id}, run.folder)
-            tracked.mlflow.log_artifact(str(page))
-            tracked.finish({})
-    except Exception as error:  # a tracker may raise anything, and the page is written
-        say(f"  the tracker did not take the report: {type(error).__name__}: {error}")
-
-
-TOLD = ("run", "name", "task", "target", "metric", "metrics", "tested", "split", "data", "commit", "exported")
-
-
-def mirror(project: Project, version: Path, action: str) -> None:
-    """Tell W&B which version of the model serves: artifact "model", with the aliases "promoted" and the version's name.
-
-    It holds the files of the version and no others. Offline it is kept in models/wandb/ as hashes, and `wandb sync` takes
-    the files from where they lie. A W&B that fails is one printed line: what serves is settled before.
-    """
-    if project.config.tracker != "wandb":
-        return
-    try:
-        manifest = read_json(version / "package.json", "the manifest of a model package", "export again")
-        facts = {"action": action, "version": version.name, **{name: manifest[name] for name in TOLD}}
-        import wandb
-
-        artifact = wandb.Artifact("model", "model", metadata=facts)
-        for name in ("package.json", *manifest["files"]):
-            artifact.add_file(str(version / name), name, skip_cache=True, policy="immutable")
-        teller = WandB(facts, version, version.parent)
-        teller.run.log_artifact(artifact, aliases=["promoted", version.name])
-        teller.finish({})
-    except Exception as error:  # a tracker may raise anything, and none of it may undo a promote or a rollback
-        say(f"  W&B was not told: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+def make_tracker(config: Config, folder: Path, facts: dict[str, Any]) -> Callback:
+    """The configured tracker of a run that writes to `folder`; `facts` are logged beside the settings. Made before the run is
+    seeded: it may draw random numbers of its own."""
+    if config.tracker == "none":
+        return Callback()
+    settings = {**config.model_dump(), **facts}
+    return Careful(lambda: TRACKERS[config.tracker](settings, folder))

@@ -127,7 +127,7 @@ def prepared(root: Path, **settings: Any) -> tuple[Config, dict[str, Any], Data]
 def found(root: Path, **settings: Any) -> dict[str, Any]:
     """The audit's findings by name."""
     config = config_of(root, **settings)
-    return {f.check: f for f in TASK.audit(config, TASK.load(config, root))}
+    return {f.check: f for f in audit.audit(config, TASK.load(config, root))}
 
 
 # ---- files ------------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_a_broken_file_is_named_before_training_or_left_out(project: Path, probl
 def test_sound_files_are_green_and_decoded_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "runs").mkdir()
     config = config_of(project)
-    assert {f.verdict for f in TASK.audit(config, TASK.load(config, project))} == {"PASS"}
+    assert {f.verdict for f in audit.audit(config, TASK.load(config, project))} == {"PASS"}
     decoded: list[bytes] = []
     whole = picture._decode
     monkeypatch.setattr(picture, "_decode", lambda content: decoded.append(content) or whole(content))
@@ -467,7 +467,7 @@ def test_a_flip_that_swaps_the_classes_is_seen(tmp_path: Path, project: Path) ->
         Picture.fromarray(image).save(folder / f"{i}.png")
     for kind, verdict in (("flip", "WARN"), ("jitter", "PASS")):
         config, prep, loaded = prepared(project, data="data/sides", augment=[kind], label_preserving="so I say")
-        finding = TASK.checks(config, prep, loaded, loaded)[-1]
+        finding = checks.checks(config, prep, loaded, loaded)[-1]
         assert (finding.check, finding.verdict) == ("labels survive augmentation", verdict), finding.observed
         assert "so I say" in finding.observed
 
@@ -682,7 +682,7 @@ def dimmed(prep: dict[str, Any], stored: torch.Tensor) -> torch.Tensor:
 def test_checks_before_training_green_and_red(project: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, prep, loaded = prepared(project, weights=str(trained), adapt="frozen")
     train, val = loaded.take(np.arange(0, 60, 2)), loaded.take(np.arange(1, 60, 2))
-    green = {f.check: f.verdict for f in TASK.checks(config, prep, train, val)}
+    green = {f.check: f.verdict for f in checks.checks(config, prep, train, val)}
     assert green == {
         "pixels": "PASS",
         "what is trained": "PASS",
@@ -691,7 +691,7 @@ def test_checks_before_training_green_and_red(project: Path, trained: Path, monk
     }
     with monkeypatch.context() as patch:
         patch.setattr(Classifier, "train", nn.Module.train)  # the usual bug: model.train() wakes frozen BatchNorm
-        frozen = {f.check: f for f in TASK.checks(config, prep, train, val)}["frozen statistics"]
+        frozen = {f.check: f for f in checks.checks(config, prep, train, val)}["frozen statistics"]
     assert frozen.verdict == "FAIL" and "backbone.bn1.running_mean" in frozen.observed
     part = data.first(TASK.examples(config, prep, val), 20)
     bright = replace(part, stored=part.stored // 4 + 190)  # type: ignore[operator]

@@ -17,7 +17,8 @@ from ..checks.check_result import CheckResult, check_result
 from ..engine import calibration, decisions, metrics
 from ..engine.files import sha256, sync_folder, to_json, write_atomic
 from ..engine.fitted import Fitted, load_competitor, load_fitted
-from ..engine.project import Project, Run, environment
+from ..engine.project import Project, Run
+from ..engine.runs import environment
 from ..engine.splits import MANIFEST as SPLIT
 from ..engine.splits import read_manifest, split_hash, splits
 from ..engine.target import any_null

@@ -17,8 +17,9 @@ from typing import Any
 from ..engine import ledger
 from ..engine.files import read_json, sha256, to_json
 from ..engine.gates import enter
-from ..engine.project import Project, read_record
-from ..engine.track import mirror
+from ..engine.project import Project
+from ..engine.publish import mirror
+from ..engine.runs import read_record
 from ..errors import UserError
 
 FOLDER = "models"

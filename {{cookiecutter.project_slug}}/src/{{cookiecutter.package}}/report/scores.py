@@ -9,8 +9,8 @@ import numpy as np
 
 from ..config import Config
 from ..engine import calibration, decisions, metrics
-from ..engine.experiments import saved_truth
 from ..engine.slices import confusion, per_class
+from ..engine.truth import saved_truth
 from ..formatting import interval, number
 from . import grids, plots
 from .page import Section, Table, fixed, section, table

@@ -10,6 +10,7 @@ from ..checks import data as columns
 from ..checks import duplicates, identifiers, labels, leakage, reading, review, target_leaks, units, values
 from ..checks.check_result import CheckResult, check_result
 from ..checks.independence import undeclared_parts, who_and_when
+from ..checks.of_kind import of_kind
 from ..engine.project import Project, Run
 from ..engine.splits import MANIFEST, outside_test
 from ..errors import UserError
@@ -44,7 +45,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.timed(accepting(config.acknowledge, labels.learnable), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.neighbors), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.suspects), config, data, judged, run.folder / "suspects.csv")
-    for found in project.task.audit(config, data):
+    for found in of_kind(config, "audit")(config, data):
         run.add(acknowledge(config.acknowledge, found))
     with_review = [*run.findings, *found_before(project, whole=False)]
     run.add(acknowledge(config.acknowledge, columns.one_percent(with_review)))

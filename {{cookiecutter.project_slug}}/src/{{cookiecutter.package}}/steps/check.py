@@ -10,6 +10,7 @@ from typing import Any
 from ..checks import gradients, inputs, leak_probes, lint, loader, loop, loss, network, pipeline, trial_runs
 from ..checks.check_result import CheckResult, check_result
 from ..checks.context import Context, affordable
+from ..checks.of_kind import of_kind
 from ..engine.project import Project, Run
 from ..engine.splits import splits
 from ..task import Batch
@@ -39,6 +40,7 @@ CHECKS: tuple[Callable[[Context], CheckResult | list[CheckResult]], ...] = (
     loop.patience,
     loop.augmentation,
     loader.loader,
+    trial_runs.trial_runs,
 )
 
 # These look at the inputs as training will; the others at cheaper ones where a step would take too long.
@@ -49,7 +51,6 @@ ON_DISK: tuple[Callable[[Context, Project], CheckResult | list[CheckResult]], ..
     pipeline.parts_as_pinned,
     leak_probes.refit,
     leak_probes.permuted_labels,
-    trial_runs.trial_runs,
 )
 
 
@@ -67,7 +68,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             run.add(clean_split(project.current("split")))
     for with_project in ON_DISK:
         run.timed(guarded(with_project), trials, project)
-    for found in project.task.checks(project.config, prep, data["train"], data["val"]):
+    for found in of_kind(project.config, "checks")(project.config, prep, data["train"], data["val"]):
         run.add(found)
     run.result["inputs"] = trials.inputs
     run.result["checks"] = {found.check: found.verdict for found in run.findings}

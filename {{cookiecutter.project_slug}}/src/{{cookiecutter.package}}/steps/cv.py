@@ -10,15 +10,15 @@ import numpy as np
 from ..checks.check_result import CheckResult, check_result
 from ..config import Config
 from ..engine import decisions, metrics
+from ..engine.baseline import trivial
 from ..engine.experiments import paired_interval
-from ..engine.loop import truth_of
-from ..engine.nonfinite import NonFinite
+from ..engine.loop import NonFinite
 from ..engine.project import Project, Run
 from ..engine.splits import cross, outside_test
+from ..engine.truth import truth_of
 from ..errors import UserError
 from ..formatting import interval, number
 from ..task import Data
-from .baseline import trivial
 from .train import outputs_of
 
 FOLDS = 5

@@ -14,12 +14,12 @@ from ..checks.check_result import CheckResult
 from ..checks.diagnosis import Evidence, diagnose, peaks
 from ..config import make_config
 from ..engine import calibration, experiments, metrics
+from ..engine.baseline import trivial
 from ..engine.files import read_json
 from ..engine.losses import expected_initial_loss, make_loss
 from ..engine.project import Project, Run
 from ..errors import UserError
 from ..task import Batch
-from .baseline import trivial
 
 AGAIN = "train again: recipe train"
 LARGER = "name a larger model in recipe.toml, or write one in model.py; then: recipe check && recipe train"

@@ -18,29 +18,16 @@ from scipy.stats import norm
 from ..checks.check_result import CheckResult, check_result
 from ..checks.pipeline import test_apart
 from ..config import Config
-from ..engine import access, calibration, decisions, metrics
+from ..engine import access, calibration, metrics
+from ..engine.baseline import trivial
+from ..engine.evaluate import Judged, evaluate, judged
 from ..engine.fitted import Fitted, load_competitor, load_fitted, weights_hash
-from ..engine.loop import truth_of
 from ..engine.project import Project, Run
-from ..engine.slices import confusion, per_class, slices
 from ..engine.splits import PARTS, hidden, open_test, read_manifest, splits
+from ..engine.truth import truth_of
 from ..errors import UserError
 from ..task import Data
-from .baseline import trivial
 from .train import beats
-
-
-@dataclass
-class Judged:
-    """A model as it is going to be used. val, test: its outputs [n, k] there. temperature, cut: its temperature, and for two classes
-    its threshold, both from validation. decided: the class that it calls in each test row, None where there are none."""
-
-    name: str
-    val: np.ndarray
-    test: np.ndarray
-    temperature: float = 1.0
-    cut: float | None = None
-    decided: np.ndarray | None = None
 
 
 @dataclass
@@ -89,18 +76,6 @@ def prepare(project: Project, wanted: str) -> Prepared:
     baseline = project.current("baseline")
     theirs = competitor(project, baseline, model, data, (val, test)) if baseline else None
     return Prepared(record, compared, model, data, test, val, ours, theirs, apart)
-
-
-def judged(config: Config, model: Fitted, outputs: tuple[np.ndarray, np.ndarray], truth: metrics.Truth) -> Judged:
-    """Temperature and threshold from validation, and the decisions on test that follow. outputs: on validation and test."""
-    prep, found = model.prep, Judged(model.name, *outputs)
-    if prep["classes"]:
-        val = (found.val, truth.y.astype(int))
-        found.temperature = calibration.temperature(config, prep, *val)
-        probability, on_test = (metrics.probabilities(config, prep, part / found.temperature) for part in outputs)
-        found.cut = decisions.threshold(config, probability[:, 1], val[1]) if config.task == "binary" else None
-        found.decided = decisions.decide(on_test, found.cut)
-    return found
 
 
 def competitor(
@@ -160,21 +135,18 @@ def score(project: Project, run: Run, ready: Prepared, opened: list[dict[str, An
     config, prep, ours = project.config, ready.model.prep, ready.ours
     test = open_test(project)
     truth = truth_of(config, test, project.task.examples(ready.model.config, prep, test))
-    run.save_array("outputs.npy", ours.test)
-    run.save_array("y.npy", truth.y)
-    run.result |= {"run": ready.record["id"], "model": ours.name, "openings": opened, "compared": ready.compared}
-    own(project, run, ready, truth)
-    run.result["ledger"]["opening"] = opened[-1]["id"]
+    run.result |= {"run": ready.record["id"], "openings": opened, "compared": ready.compared}
+    run.result |= evaluate(config, prep, ours, test, truth, run.folder)
+    metric = config.resolved_metric
+    scores = run.result["metrics"][metric]
+    run.result["ledger"] = {"metric": metric, "model": ours.name, **scores, "opening": opened[-1]["id"]}
+    project.say(f"  {ready.record['id']} ({ours.name}) on {len(test):,} test rows: {metric} {_interval(scores)}")
     run.add(opened_once(access.of_this_data(project, opened)))
     if ready.theirs:
         against(project, run, prep, (ours, ready.theirs), truth)
-    metric = config.resolved_metric
-    val = ready.record["result"]["metrics"][metric]
-    run.add(val_to_test(config, val, run.result["metrics"][metric], ready.compared))
+    run.add(val_to_test(config, ready.record["result"]["metrics"][metric], scores, ready.compared))
     if prep["classes"]:
-        run.result |= classification(config, prep, ours, truth)
         run.add(temperature_of_validation(project, ready.record, prep, run.result["temperature"]))
-    run.result["slices"] = slices(config, prep, test, ours.test, truth, ours.decided)
 
 
 def replayed(project: Project, record: dict[str, Any], outputs: np.ndarray) -> CheckResult:
@@ -255,19 +227,6 @@ def _named(project: Project, records: list[dict[str, Any]], wanted: str) -> dict
     return found[0]
 
 
-def own(project: Project, run: Run, ready: Prepared, truth: metrics.Truth) -> None:
-    """Every metric on the test part, into the result."""
-    metric, ours = project.config.resolved_metric, ready.ours
-    scores = metrics.summary(project.config, ready.model.prep, ours.test, *truth, decided=ours.decided)
-    run.result |= {"metric": metric, "rows": len(ours.test), "metrics": scores}
-    if truth.together is not None:
-        run.result["units"] = len(np.unique(truth.together))
-    run.result["ledger"] = {"metric": metric, "model": ours.name, **scores[metric]}
-    project.say(
-        f"  {run.result['run']} ({ours.name}) on {len(ours.test):,} test rows: {metric} {_interval(scores[metric])}"
-    )
-
-
 def against(
     project: Project, run: Run, prep: dict[str, Any], both: tuple[Judged, Judged], truth: metrics.Truth
 ) -> None:
@@ -282,42 +241,6 @@ def against(
     project.say(f"  {theirs.name} on the same rows: {told}")
     if ours.name != theirs.name:  # where the final model is that baseline there is nothing to beat
         run.add(beats(metric, theirs.name, difference, "test"), show=True)
-
-
-def classification(config: Config, prep: dict[str, Any], ours: Judged, truth: metrics.Truth) -> dict[str, Any]:
-    """Per-class table and confusion of the decisions, calibration before and after the temperature, and the threshold."""
-    y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature
-    assert prediction is not None, "classes are decided on"
-    before, after = (metrics.probabilities(config, prep, ours.test / t) for t in (1.0, temperature))
-    result: dict[str, Any] = {
-        "classes": prep["classes"],
-        "confusion": confusion(prediction, y, len(prep["classes"])).tolist(),
-        "per_class": per_class(prediction, y, prep["classes"], truth.together),
-        "temperature": temperature,
-        "calibration": {
-            name: calibration.describe(config, probability, y, truth.together)
-            for name, probability in (("before", before), ("after", after))
-        },
-    }
-    if ours.cut is not None:
-        result["threshold"] = threshold(config, ours.cut, after[:, 1], truth)
-    return result
-
-
-def threshold(config: Config, cut: float, positive: np.ndarray, truth: metrics.Truth) -> dict[str, Any]:
-    """The threshold that validation chose, and what it costs on test, beside a half. positive: probability [n]."""
-    y = truth.y.astype(int)
-    costs = [
-        metrics.mean_of(config, metrics.costs(config, (positive >= at).astype(int), y), truth.together)
-        for at in (cut, 0.5)
-    ]
-    return {
-        "value": cut,
-        "chosen_for": decisions.in_words(config),
-        "costs": [config.cost_false_positive, config.cost_false_negative],
-        "cost": costs[0],
-        "cost_at_half": costs[1],
-    }
 
 
 def opened_once(opened: list[dict[str, Any]]) -> CheckResult:

@@ -12,7 +12,7 @@ from ..checks.check_result import CheckResult, check_result
 from ..checks.context import Rows
 from ..config import LOWER_IS_BETTER, Config
 from ..engine import experiments, metrics
-from ..engine.nonfinite import NonFinite
+from ..engine.loop import NonFinite
 from ..engine.project import Project, Run
 from ..engine.seed import generator
 from ..engine.splits import splits

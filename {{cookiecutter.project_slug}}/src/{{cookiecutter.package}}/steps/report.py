@@ -9,7 +9,7 @@ from typing import Any
 from ..config import Config, make_config
 from ..engine.files import read_json, write_atomic
 from ..engine.project import Project, Run
-from ..engine.track import publish
+from ..engine.publish import publish
 from ..errors import UserError
 from ..report.examples import seen_section, worst_section
 from ..report.experiments import runs_section, studies_section

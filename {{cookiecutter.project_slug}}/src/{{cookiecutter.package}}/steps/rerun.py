@@ -9,7 +9,8 @@ import numpy as np
 
 from ..checks.check_result import CheckResult, check_result
 from ..config import make_config
-from ..engine.project import Project, Run, environment
+from ..engine.project import Project, Run
+from ..engine.runs import environment
 from ..errors import UserError
 from . import train
 

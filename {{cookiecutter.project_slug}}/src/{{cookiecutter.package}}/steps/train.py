@@ -1,4 +1,4 @@
-"""Train the model the recipe asks for, stop early, keep the best, and hold it against the best baseline."""
+"""Train, then look at what came of it: checks, the best baseline, the parent experiment, a diagnosis of the curves."""
 
 from __future__ import annotations
 
@@ -6,29 +6,36 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from ..checks import trial_runs
 from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..checks.gradients import dead_shares
 from ..config import Config
 from ..engine import experiments, metrics
-from ..engine.fitted import Fitted, weights_hash
-from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of, truth_of
-from ..engine.losses import make_loss
-from ..engine.project import Project, Run, git
-from ..engine.resume import difference, started
+from ..engine.callback import Callback, EpochLines
+from ..engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of
+from ..engine.losses import Loss, make_loss
+from ..engine.nonfinite import Autopsy
+from ..engine.project import Project, Run
+from ..engine.reopen import STARTED, difference, started
+from ..engine.runs import environment, git
 from ..engine.sharpness import sharpness
 from ..engine.splits import splits
+from ..engine.step_monitor import StepMonitor
 from ..engine.stop import alone
+from ..engine.terminal import Bar
+from ..engine.track import make_tracker
+from ..engine.train import Trained, train
 from ..errors import Stopped, UserError
 from ..task import Batch, Examples
 from . import diagnose
-from .baseline import save_truth
 
 FIRST = 10.0  # seconds that the first process has to say what is wrong and end, before another says the same
 PROBE = 512  # training examples on which dead units and sharpness are measured at the end
@@ -42,23 +49,46 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     baseline = project.current("baseline")
     experiment = experiments.begin(project, args.parent, args.hypothesis, args.allow_multiple)
     run.add(committed(project))
-    data = splits(project)
-    prep = task.prepare(config, data["train"])
-    run.save("prep.json", prep)
-    train, val = (task.examples(config, prep, data[name]) for name in ("train", "val"))
-    if task.final_baseline(config):
-        outputs, summary = _fit_baseline(project, run, prep, data)
-    else:
-        try:
-            outputs, summary = _fit_network(project, run, prep, (train, val), args)
-        except NonFinite as broken:
-            run.add(non_finite(config, broken))
-            return
-    _record(project, run, prep, truth_of(config, data["val"], val), outputs, summary, baseline)
-    _compare(project, run, prep, experiment)
-    if not task.final_baseline(config):
+    said = {"run": run.id, "resumed": run.resumed, "started": started(project)}
+    if not run.resumed:
+        run.save(STARTED, said["started"])
+    watching = [] if task.final_baseline(config) else callbacks(project, run)
+    try:
+        trained = train(
+            config, task, splits(project), run.folder, run.resumed, watching, args.skip, project.distributed, said
+        )
+    except NonFinite as broken:
+        run.add(non_finite(config, broken))
+        return
+    run.result |= trained.result
+    observe(project, run, trained, baseline)
+    _compare(project, run, trained.prep, experiment)
+    if trained.model:
         for one in diagnose.findings(project, run.folder, config.model_dump(), run.result)[0]:
             run.add(one)
+
+
+def observe(project: Project, run: Run, trained: Trained, baseline: dict[str, Any] | None) -> None:
+    """What the checks say of a training that has ended, and how it compares with the best baseline."""
+    config, result = project.config, run.result
+    if trained.model is None or trained.progress is None:
+        project.say(f"  {result['model']} fitted in {result['seconds']:.1f} s")
+        result |= {"dead_units": {}, "sharpness": None}
+    else:
+        device, loss = next(trained.model.parameters()).device, make_loss(config, trained.prep)
+        run.add(best_restored(loss, trained.val, trained.outputs, trained.progress))
+        run.add(trial_runs.lr_as_planned(config, trained.progress, planned_steps(config, trained.train)))
+        run.add(trial_runs.seen(len(trained.train), trained.progress))
+        _save_worst(project, run, trained, trained.model)
+        probe = next(iter(trained.train.batches(plan(trained.train, PROBE)[:1]))).to(device)
+        result["dead_units"] = dead_shares(trained.model, probe)
+        result["sharpness"] = sharpness(trained.model, loss, probe)
+    metric = config.resolved_metric
+    scores = result["metrics"][metric]
+    result["ledger"] = {"metric": metric, "model": result["model"], "weights": result["weights"], **scores}
+    project.say(f"  {result['model']}: validation {metric} {_interval(scores)}")
+    if baseline:
+        run.add(against_baseline(project, run, trained, baseline), show=True)
 
 
 def follow(project: Project, args: argparse.Namespace) -> int:
@@ -70,10 +100,11 @@ def follow(project: Project, args: argparse.Namespace) -> int:
         with project.distributed.together(None) as told:
             if changed := difference(told["started"], started(project)):
                 raise UserError(f"it was started with something else than process 0: {'; '.join(changed)}")
-            data = splits(project)
-            train, val = (project.task.examples(project.config, told["prep"], data[name]) for name in ("train", "val"))
-            run = Run(project, "train", project.root / "runs" / told["run"], resumed=told["resumed"])
-            fit(project, run, told["prep"], train, val, resume=run.resumed, skip=args.skip)
+            config, task, data, prep = project.config, project.task, splits(project), told["prep"]
+            parts = [task.examples(config, prep, data[name]) for name in ("train", "val")]
+            folder, distributed = project.root / "runs" / told["run"], project.distributed
+            watching = [StepMonitor(folder, distributed), Autopsy(folder, config, distributed)]
+            fit(config, task, prep, parts[0], parts[1], folder, told["resumed"], watching, args.skip, distributed)
     except (Stopped, NonFinite):
         pass
     except UserError as error:
@@ -136,11 +167,11 @@ def score_of(
     run: Run,
     prep: dict[str, Any],
     examples: tuple[Examples, Examples],
-    each_epoch: Callable[[Progress], None] = lambda progress: None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> float:
     """`outputs_of` these settings, as the main metric on validation."""
-    outputs = outputs_of(project, run, prep, examples, each_epoch, **settings)
+    outputs = outputs_of(project, run, prep, examples, callbacks, **settings)
     return metrics.score(project.config, prep, outputs, examples[1].y.cpu().numpy(), query_of(examples[1]))
 
 
@@ -149,102 +180,44 @@ def outputs_of(
     run: Run,
     prep: dict[str, Any],
     examples: tuple[Examples, Examples],
-    each_epoch: Callable[[Progress], None] = lambda progress: None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> np.ndarray:
     """Train with these settings, leaving no record, and return the outputs on validation [n, k] of the best weights.
 
     Raises NonFinite when the training breaks down.
     """
-    other = project.variant(**settings, tracker="none")
-    other.quiet = True
-    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
-        model, _ = fit(other, Run(other, run.step, Path(folder)), prep, *examples, each_epoch=each_epoch)
-        return predict(model, examples[1], other.config)
+    config, task = project.variant(**settings).config, project.task
+    with tempfile.TemporaryDirectory(dir=run.folder) as name:
+        folder = Path(name)
+        model, _ = fit(config, task, prep, *examples, folder, callbacks=[Autopsy(folder, config), *callbacks])
+        return predict(model, examples[1], config)
 
 
-def _fit_network(
-    project: Project, run: Run, prep: dict[str, Any], examples: tuple[Examples, Examples], args: argparse.Namespace
-) -> tuple[np.ndarray, dict[str, Any]]:
-    said = {"run": run.id, "resumed": run.resumed, "prep": prep, "started": started(project)}
-    with project.distributed.together(said):
-        model, progress = fit(project, run, prep, *examples, resume=run.resumed, skip=args.skip)
-    outputs = predict(model, examples[1], project.config)
-    run.add(best_restored(project, prep, examples[1], outputs, progress))
-    run.add(trial_runs.lr_as_planned(project.config, progress, planned_steps(project.config, examples[0])))
-    run.add(trial_runs.seen(len(examples[0]), progress))
-    device, loss = next(model.parameters()).device, make_loss(project.config, prep)
-    probe = next(iter(examples[0].batches(plan(examples[0], PROBE)[:1]))).to(device)
-    run.save("curves.json", progress.curves)
-    run.save_array("losses.npy", np.array(progress.losses, dtype=np.float32))
-    _save_worst(project, run, prep, examples[1], (model, outputs))
-    return outputs, {
-        "model": "network",
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "epochs": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "steps": progress.step,
-        "skipped": progress.skipped,
-        "stopped": progress.stopped or "all epochs done",
-        "dead_units": dead_shares(model, probe),
-        "sharpness": sharpness(model, loss, probe),
-    }
+def callbacks(project: Project, run: Run) -> list[Callback]:
+    """What watches a training run: gradients, steps that are not finite, the tracker, and the terminal unless --quiet."""
+    config, distributed, made = project.config, project.distributed, environment(project.root)
+    facts = {"run": run.id, **{f"hash_{k}": v for k, v in project.fingerprint.items()}, "commit": made["commit"]}
+    facts |= {f"version_{name}": version for name, version in made["libraries"].items() if version}
+    watching = [
+        StepMonitor(run.folder, distributed),
+        Autopsy(run.folder, config, distributed),
+        make_tracker(config, run.folder, facts),
+    ]
+    return watching if project.quiet else [ProgressBar(config), *watching, EpochLines(config)]
 
 
-def _fit_baseline(
-    project: Project, run: Run, prep: dict[str, Any], data: dict[str, Any]
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """The final model is a plain one: fit it by itself, save it, and use it like the network."""
-    name = project.task.final_baseline(project.config)
-    before = time.perf_counter()
-    fitted = project.task.baselines(project.config, prep, data["train"])[name]
-    folder = run.folder / "model"
-    folder.mkdir(exist_ok=True)
-    fitted.save(folder)
-    project.say(f"  {name} fitted in {time.perf_counter() - before:.1f} s")
-    outputs = Fitted(name, project.task, project.config, prep, baseline=fitted).outputs(data["val"])[0]
-    return outputs, {
-        "model": name,
-        "parameters": 0,
-        "trainable": 0,
-        "epochs": 0,
-        "best_epoch": 0,
-        "steps": 0,
-        "skipped": [],
-        "stopped": "",
-        "dead_units": {},
-        "sharpness": None,
-    }
+class ProgressBar(Callback):
+    """How far the run is, on the last line of the terminal."""
 
+    def __init__(self, config: Config) -> None:
+        self.most = bool(config.patience)
 
-def _record(
-    project: Project,
-    run: Run,
-    prep: dict[str, Any],
-    truth: metrics.Truth,
-    outputs: np.ndarray,
-    summary: dict[str, Any],
-    baseline: dict[str, Any] | None,
-) -> None:
-    config = project.config
-    run.save_array("outputs.npy", outputs)
-    save_truth(run, truth)
-    scores = metrics.summary(config, prep, outputs, *truth)
-    metric = config.resolved_metric
-    run.result |= {
-        "metric": metric,
-        **summary,
-        "processes": project.distributed.size,
-        "parallel": project.distributed.strategy,
-        "metrics": scores,
-        "weights": weights_hash(run.folder),
-    }
-    pinned = {"model": summary["model"], "weights": run.result["weights"]}
-    run.result["ledger"] = {"metric": metric, **pinned, **scores[metric]}
-    project.say(f"  {summary['model']}: validation {metric} {_interval(scores[metric])}")
-    if baseline:
-        run.add(against_baseline(project, run, prep, outputs, truth, baseline), show=True)
+    def on_start(self, model: nn.Module, loss: Loss, steps: int) -> None:
+        self.bar = Bar(steps, quiet=False, most=self.most)
+
+    def on_step(self, step: int) -> None:
+        self.bar.at(step + 1)
 
 
 def _compare(project: Project, run: Run, prep: dict[str, Any], experiment: dict[str, Any]) -> None:
@@ -259,21 +232,14 @@ def _compare(project: Project, run: Run, prep: dict[str, Any], experiment: dict[
     project.say(f"  {experiments.sentence(experiment, metric)}")
 
 
-def against_baseline(
-    project: Project,
-    run: Run,
-    prep: dict[str, Any],
-    outputs: np.ndarray,
-    truth: metrics.Truth,
-    baseline: dict[str, Any],
-) -> CheckResult:
+def against_baseline(project: Project, run: Run, trained: Trained, baseline: dict[str, Any]) -> CheckResult:
     """Whether the model beats the best simple one: paired difference on the same validation rows.
 
     A WARN also where the interval holds 0: what is not shown to be better is no PASS.
     """
     config, best = project.config, baseline["result"]["best"]
     theirs = np.load(project.root / "runs" / baseline["id"] / f"outputs-{best}.npy", allow_pickle=False)
-    difference = metrics.difference(config, prep, outputs, theirs, *truth)
+    difference = metrics.difference(config, trained.prep, trained.outputs, theirs, *trained.truth)
     run.result["against_baseline"] = {"name": best, **difference}
     if run.result.get("model") == best:
         return not_applicable("beats the baseline", f"the final model is {best}, the best simple one")
@@ -294,12 +260,10 @@ def beats(metric: str, best: str, difference: dict[str, float], part: str) -> Ch
     )
 
 
-def best_restored(
-    project: Project, prep: dict[str, Any], val: Examples, outputs: np.ndarray, progress: Progress
-) -> CheckResult:
+def best_restored(loss: Loss, val: Examples, outputs: np.ndarray, progress: Progress) -> CheckResult:
     """Replay of the best checkpoint: its validation loss must be the lowest of the curve."""
     losses = [row["val_loss"] for row in progress.curves]
-    now = float(losses_of(make_loss(project.config, prep), outputs, val).mean(dtype=np.float64))
+    now = float(losses_of(loss, outputs, val).mean(dtype=np.float64))
     low = min((value for value in losses if math.isfinite(value)), default=math.nan)
     return check_result(
         "best restored",
@@ -323,13 +287,9 @@ def non_finite(config: Config, broken: NonFinite) -> CheckResult:
     )
 
 
-def _save_worst(
-    project: Project, run: Run, prep: dict[str, Any], val: Examples, trained: tuple[Any, np.ndarray], count: int = 12
-) -> None:
+def _save_worst(project: Project, run: Run, trained: Trained, model: nn.Module, count: int = 12) -> None:
     """The validation examples with the highest loss, decoded back from what entered the model, and where it looked."""
-    import torch
-
-    model, outputs = trained
+    prep, outputs, val = trained.prep, trained.outputs, trained.val
     each = losses_of(make_loss(project.config, prep), outputs, val)
     rows = np.argsort(-each)[:count].copy()
     batch: Batch = next(iter(val.batches([torch.from_numpy(rows)])))

@@ -19,9 +19,10 @@ from optuna.trial import TrialState
 from ..checks.check_result import CheckResult, check_result
 from ..config import LOWER_IS_BETTER, Config
 from ..engine import experiments
+from ..engine.callback import Callback
 from ..engine.files import read_json
+from ..engine.loop import NonFinite
 from ..engine.metrics import gain
-from ..engine.nonfinite import NonFinite
 from ..engine.project import Project, Run
 from ..engine.resume import Progress
 from ..engine.secret import hidden
@@ -165,13 +166,14 @@ def _trial(
     metric = project.config.resolved_metric
     sign = -1 if metric in LOWER_IS_BETTER else 1
 
-    def watch(progress: Progress) -> None:
-        trial.report(sign * max(sign * row["val_metric"] for row in progress.curves), progress.epoch)
-        if trial.should_prune():
-            raise optuna.TrialPruned
+    class Prune(Callback):
+        def on_epoch(self, progress: Progress) -> None:
+            trial.report(sign * max(sign * row["val_metric"] for row in progress.curves), progress.epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
 
     try:
-        value = train.score_of(project, run, prep, examples, watch, **fixed, **settings)
+        value = train.score_of(project, run, prep, examples, [Prune()], **fixed, **settings)
     except NonFinite:
         raise optuna.TrialPruned from None
     project.say(f"    trial {trial.number}: {experiments.words(settings)} -> {metric} {number(value)}")

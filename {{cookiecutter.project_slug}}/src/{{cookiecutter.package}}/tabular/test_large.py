@@ -96,11 +96,11 @@ def trained(one: Project, resume: str = "") -> tuple[dict[str, torch.Tensor], np
     data = splits(one)
     prep = TASK.prepare(one.config, data["train"])
     train, val = (TASK.examples(one.config, prep, data[name]) for name in ("train", "val"))
-    run = one.begin("train")
+    parts, folder = (one.config, TASK, prep), one.begin("train").folder
     if resume:
         with pytest.raises(Stopped):
-            fit(one, run, prep, Interrupted(train), val)  # type: ignore[arg-type]
-    model, _ = fit(one, run, prep, train, val, resume=bool(resume))
+            fit(*parts, Interrupted(train), val, folder)  # type: ignore[arg-type]
+    model, _ = fit(*parts, train, val, folder, resume=bool(resume))
     return model.state_dict(), predict(model, val, one.config)
 
 

@@ -65,7 +65,7 @@ def with_model(build: Callable[[], nn.Module]) -> Toy:
 def test_sound_projects_pass_all(tmp_path: Path, settings: dict[str, Any]) -> None:
     project = toy_project(tmp_path, **settings)
     context = make_bench(project)
-    found = [f for check in CHECKS for f in _list(check(context))] + trial_runs.trial_runs(context, project)
+    found = [f for check in CHECKS for f in _list(check(context))]
     assert [f"{f.check}: {f.observed}" for f in found if f.verdict in ("WARN", "FAIL")] == []
 
 
@@ -361,7 +361,7 @@ def test_order_faults_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faul
 
 
 def run_short(project: Project) -> dict[str, str]:
-    return verdicts(trial_runs.trial_runs(make_bench(project), project))
+    return verdicts(trial_runs.trial_runs(make_bench(project)))
 
 
 def test_unseeded_model_is_not_repeatable(tmp_path: Path) -> None:

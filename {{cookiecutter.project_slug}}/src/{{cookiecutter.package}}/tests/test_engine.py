@@ -227,16 +227,19 @@ def test_memory_is_kept_while_training_and_no_longer(tmp_path: Path) -> None:
 import pathlib, resource, torch
 from {__package__}.toy import toy_project
 from {__package__}.test_checks import make_bench
-from {__package__.rpartition(".")[0]}.engine import loop
+from {__package__.rpartition(".")[0]}.engine import callback, loop
 project = toy_project(pathlib.Path({str(tmp_path)!r}), k=2, epochs=1)
 context = make_bench(project)
-def look(progress=None):
+def look():
     for number in range(3):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.ones(16 << 20).sum()
     print("pages", resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+class Look(callback.Callback):
+    def on_epoch(self, progress):
+        look()
 look()
-loop.fit(project, project.begin("train"), context.prep, context.train, context.val, each_epoch=look)
+loop.fit(*context.parts, pathlib.Path({str(tmp_path)!r}), callbacks=[Look()])
 look()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
@@ -252,7 +255,7 @@ def test_fit_gives_the_weights_of_a_loop_written_by_hand(tmp_path: Path, k: int)
     """Same order, AdamW, clipping and rates, in the plainest PyTorch: nothing else may touch the weights."""
     project = toy_project(tmp_path, k=k, epochs=1, batch_size=16, clip=0.5, lr=0.01)
     config, context = project.config, make_bench(project)
-    model, _ = fit(project, project.begin("train"), context.prep, context.train, context.val)
+    model, _ = fit(*context.parts, tmp_path)
     hand = context.fresh()
     biases = {n: p for n, p in hand.named_parameters() if p.ndim == 1}
     weights = {n: p for n, p in hand.named_parameters() if n not in biases}
@@ -308,7 +311,6 @@ from dataclasses import replace
 from {package}.tests.toy import toy_project
 from {package}.tests.test_checks import make_bench
 from {package}.engine import loop
-from {package}.engine.project import Run
 from {package}.errors import Stopped
 folder, resume, kill = Path(sys.argv[1]), sys.argv[2] == "resume", int(sys.argv[3])
 folder.mkdir(exist_ok=True)
@@ -322,7 +324,7 @@ def counted(*args):
     return real(*args)
 loop.step = counted
 try:
-    model, _ = loop.fit(project, Run(project, "train", folder), context.prep, context.train, context.val, resume)
+    model, _ = loop.fit(*context.parts, folder, resume)
 except Stopped as stopped:
     sys.exit(stopped.status)
 import torch

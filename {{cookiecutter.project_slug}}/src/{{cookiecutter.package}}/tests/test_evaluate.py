@@ -89,7 +89,7 @@ def test_the_test_part_opens_once(project: Project) -> None:
         access.openings(project)
 
 
-@pytest.mark.parametrize("when", ["score", "own", "opened_once"])
+@pytest.mark.parametrize("when", ["score", "evaluate", "opened_once"])
 def test_an_interrupted_evaluation_is_finished(project: Project, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, when, die)

@@ -25,7 +25,8 @@ from PIL import Image
 
 from ..commands import parse
 from ..engine import files
-from ..engine.project import Project, environment
+from ..engine.project import Project
+from ..engine.runs import environment
 from ..errors import UserError
 from ..production import batch, guard, log, model, model_card, registry, serve
 from . import test_production as production

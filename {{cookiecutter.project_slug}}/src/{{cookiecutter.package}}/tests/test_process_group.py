@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from ..engine import loop
 from ..engine.distributed import LAUNCHED, SINGLE, launched
-from ..engine.nonfinite import NonFinite
+from ..engine.loop import NonFinite
 from ..engine.process_group import ProcessGroup
-from ..engine.project import Project, Run
+from ..engine.project import Project
+from ..engine.step_monitor import StepMonitor
 from ..errors import UserError
 from ..task import Batch
 from .toy import Toy, ToyExamples, toy_project
@@ -79,12 +80,12 @@ def train(case: Case, folder: Path, distributed: Any = SINGLE) -> None:
         frame.write_csv(root / "data" / "train.csv")
         project = project.variant(**settings)
     project.task = Thawing() if case.thaws else Toy()
-    project.distributed = distributed
     data = project.data
     prep = project.task.prepare(project.config, data)
     parts = np.arange(n)
     examples = [project.task.examples(project.config, prep, data.take(rows)) for rows in (parts[90:], parts[:90])]
-    _, progress = loop.fit(project, Run(project, "train", root), prep, *examples)
+    parts, watching = (project.config, project.task, prep, *examples), [StepMonitor(root, distributed)]
+    _, progress = loop.fit(*parts, root, callbacks=watching, distributed=distributed)
     (root / "curves.json").write_text(json.dumps(progress.curves))
 
 
@@ -106,7 +107,6 @@ def process(rank: int, port: int, folder: str) -> None:
 def broken(distributed: ProcessGroup, folder: Path) -> None:
     """The loss of one process is not a number: all of them stop before the step, and know all rows of the batch."""
     project = toy_project(folder / "plain" / f"process{distributed.rank}")
-    project.distributed = distributed
     prep = project.task.prepare(project.config, project.data)
     torch.manual_seed(0)
     model = project.task.model(project.config, prep)

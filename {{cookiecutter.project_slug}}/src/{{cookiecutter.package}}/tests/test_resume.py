@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from ..engine import checkpoint, ledger, resume, runs
-from ..engine.loop import fit, step
-from ..engine.nonfinite import NonFinite, first_broken
+from ..engine import checkpoint, ledger, reconcile, reopen
+from ..engine.loop import NonFinite, fit, step
+from ..engine.nonfinite import Autopsy, first_broken
 from ..engine.optim import make_optimizer
 from ..engine.project import Run
 from ..engine.secret import hidden, refuse
@@ -123,36 +123,37 @@ def stopped_run(root: Path, **settings: Any) -> Run:
     project = toy_project(root, **{"epochs": 1, **settings})
     context = make_bench(project)
     run = project.begin("train")
-    fit(project, run, context.prep, context.train, context.val)
+    run.save(reopen.STARTED, reopen.started(project))
+    fit(*context.parts, run.folder)
     return run
 
 
 def test_the_run_is_found_and_a_change_is_refused_with_both_values(tmp_path: Path) -> None:
     run = stopped_run(tmp_path)
     project = run.project
-    found = resume.reopen(project, "train")
+    found = reopen.reopen(project, "train")
     assert found is not None and found.id == run.id and found.resumed
     changed = replace(project, config=project.config.model_copy(update={"lr": 0.5}))
     with pytest.raises(UserError, match=r"lr was 0.001 and is 0.5; put that back"):
-        resume.reopen(changed, "train")
-    assert resume.reopen(changed, "train", auto=True) is None
+        reopen.reopen(changed, "train")
+    assert reopen.reopen(changed, "train", auto=True) is None
     rows = (tmp_path / "data" / "train.csv").read_text().removesuffix("\n").split("\n")
     (tmp_path / "data" / "train.csv").write_text("\n".join(rows[:-5]) + "\n")
     with pytest.raises(UserError, match=r"the data changed \(300 rows, now 295"):
-        resume.reopen(replace(project), "train")
+        reopen.reopen(replace(project), "train")
     run.save("record.json", {})
     with pytest.raises(UserError, match="no stopped train run"):
-        resume.reopen(project, "train")
-    assert resume.reopen(project, "train", auto=True) is None
+        reopen.reopen(project, "train")
+    assert reopen.reopen(project, "train", auto=True) is None
 
 
 def test_the_tracker_may_change_and_libraries_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = stopped_run(tmp_path)
-    begun = json.loads((run.folder / resume.STARTED).read_text())
+    begun = json.loads((run.folder / reopen.STARTED).read_text())
     begun["libraries"]["torch"] = "1.0"
-    run.save(resume.STARTED, begun)
+    run.save(reopen.STARTED, begun)
     loud = replace(run.project, config=run.project.config.model_copy(update={"tracker": "wandb"}), quiet=False)
-    assert resume.reopen(loud, "train") is not None
+    assert reopen.reopen(loud, "train") is not None
     assert "torch 1.0 -> 2" in capsys.readouterr().out
 
 
@@ -191,15 +192,15 @@ def test_a_line_that_a_crash_lost_is_added_and_a_forged_one_is_named(tmp_path: P
         project.begin("audit").finish()
     lines = project.ledger.read_text().removesuffix("\n").split("\n")
     project.ledger.write_text("\n".join(lines[:2]) + "\n")
-    runs.complete(project)
+    reconcile.complete(project)
     assert project.ledger.read_text().removesuffix("\n").split("\n")[:2] == lines[:2]
     assert [row["id"] for row in ledger.read(project.ledger)] == ["0001-audit", "0002-audit", "0003-audit"]
-    assert runs.contradictions(project) == []
+    assert reconcile.contradictions(project) == []
     rows = [{k: v for k, v in row.items() if k not in ("hash", "previous")} for row in ledger.read(project.ledger)]
     project.ledger.unlink()
     for row in rows:
         ledger.append(project.ledger, {**row, "status": "fail"})
-    assert "says status = 'fail', the run's record says 'pass'" in runs.contradictions(project)[0]
+    assert "says status = 'fail', the run's record says 'pass'" in reconcile.contradictions(project)[0]
 
 
 class Breaks(nn.Module):
@@ -287,7 +288,7 @@ def test_the_broken_batch_is_kept(tmp_path: Path) -> None:
     with pytest.raises(
         NonFinite, match=r"first to break: the batch itself, in x \(step 2, see 0001-train/broken_batch"
     ):
-        fit(project, run, context.prep, context.train, context.val)
+        fit(*context.parts, run.folder, callbacks=[Autopsy(run.folder, context.config)])
     kept = load_file(run.folder / "broken_batch.safetensors")
     assert kept["0.x"].shape == (32, 4) and not kept["0.x"].isfinite().all()
     told = json.loads((run.folder / "broken_batch.json").read_text())
@@ -298,20 +299,20 @@ def test_skipping_is_bounded_and_leaves_no_trace(tmp_path: Path) -> None:
     """Two broken steps: skipped when two may be, BatchNorm's statistics finite; one too many stops."""
     project = replace(toy_project(tmp_path, batch_size=32), task=Fragile())
     context, run = broken_at(project, {1, 3})
-    model, progress = fit(project, run, context.prep, context.train, context.val, skip=2)
+    model, progress = fit(*context.parts, run.folder, skip=2)
     assert progress.skipped == [1, 3] and progress.step == 3 * 7
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
     assert progress.curves[0]["seen"] == len(context.train) - 64
     context, run = broken_at(project, {1, 3, 4})
     with pytest.raises(NonFinite):
-        fit(project, run, context.prep, context.train, context.val, skip=2)
+        fit(*context.parts, run.folder, skip=2)
 
 
 def test_a_checkpoint_costs_as_much_in_the_last_epoch_as_in_the_first(tmp_path: Path) -> None:
     """What grows with every epoch and every example is kept as tensors, and comes back with all its bits."""
     project = toy_project(tmp_path, epochs=12)
     context, run = make_bench(project), project.begin("train")
-    _, progress = fit(project, run, context.prep, context.train, context.val)
+    _, progress = fit(*context.parts, run.folder)
     last = checkpoint.load(run.folder / "checkpoints", "last", pytest.fail)
     assert (last.folder / "progress.json").stat().st_size < 400 * progress.epoch
     assert torch.equal(last.state["losses"], torch.stack(progress.losses))  # type: ignore[index]
@@ -323,7 +324,7 @@ def test_a_validation_loss_that_never_is_a_number_is_one_sentence(tmp_path: Path
     context = make_bench(project)
     context.val.x[0, 0] = float("nan")  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="validation loss is nan, in every epoch: there is no best model"):
-        fit(project, project.begin("train"), context.prep, context.train, context.val)
+        fit(*context.parts, tmp_path)
 
 
 class Gone(io.StringIO):

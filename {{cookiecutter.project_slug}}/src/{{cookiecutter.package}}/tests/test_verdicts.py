@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from ..engine.loop import losses_of
+from ..engine.loop import NonFinite, losses_of
 from ..engine.losses import make_loss
-from ..engine.nonfinite import NonFinite
+from ..engine.metrics import Truth
 from ..engine.project import Project
 from ..engine.resume import Progress
+from ..engine.train import Trained
 from ..steps import baseline, evaluate, lr_find, rerun, train
 from ..steps.check import guarded
 from ..task import Batch
@@ -54,7 +55,9 @@ def test_a_network_worse_than_the_baseline_is_named(tmp_path: Path, ours: str, v
     (tmp_path / "runs" / "0001-baseline").mkdir(parents=True)
     np.save(tmp_path / "runs" / "0001-baseline" / "outputs-tree.npy", outputs[1])
     record = {"id": "0001-baseline", "result": {"best": "tree"}}
-    found = train.against_baseline(project, project.begin("train"), PREP, outputs[0], (y, None), record)
+    none = ToyExamples(torch.zeros(0, 4), torch.zeros(0))
+    trained = Trained(PREP, none, none, Truth(y, None, None), outputs[0], None, None, {})
+    found = train.against_baseline(project, project.begin("train"), trained, record)
     assert found.verdict == verdict, found.observed
 
 
@@ -63,9 +66,10 @@ def test_weights_that_are_not_the_best_fail(tmp_path: Path, moved: float, verdic
     project = toy_project(tmp_path)
     y, good = known()
     val = ToyExamples(torch.zeros(len(y), 4), torch.from_numpy(y))
-    best = float(losses_of(make_loss(project.config, PREP), good, val).mean(dtype=np.float64))
+    loss = make_loss(project.config, PREP)
+    best = float(losses_of(loss, good, val).mean(dtype=np.float64))
     progress = Progress(curves=[{"val_loss": best + 0.2}, {"val_loss": best}, {"val_loss": float("nan")}], best_epoch=1)
-    assert train.best_restored(project, PREP, val, good + moved, progress).verdict == verdict
+    assert train.best_restored(loss, val, good + moved, progress).verdict == verdict
 
 
 def repeated(project: Project, score: float, moved: float, different: list[str]) -> str:

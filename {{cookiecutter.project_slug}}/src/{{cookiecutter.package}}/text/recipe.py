@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from .. import config as shared
-from ..checks.check_result import CheckResult
 from ..config import setting
 from ..task import Baseline, Batch, Data, Examples, Task
 
@@ -124,16 +123,6 @@ class Text(Task):
         from .baseline import simple_features
 
         return simple_features(config, data)
-
-    def audit(self, config: Config, data: Data) -> list[CheckResult]:
-        from .audit import audit
-
-        return audit(config, data)
-
-    def checks(self, config: Config, prep: dict[str, Any], train: Data, val: Data) -> list[CheckResult]:
-        from .audit import checks
-
-        return checks(config, prep, train, val)
 
     def show(self, prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
         from .data import show

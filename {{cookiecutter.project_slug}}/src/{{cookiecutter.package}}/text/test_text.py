@@ -243,7 +243,7 @@ def test_texts_the_tokenizer_cannot_read_are_refused(project: Path) -> None:
     config = config_of(project)
     with pytest.raises(UserError, match="100% of the tokens of 'text' are unknown to the tokenizer"):
         TASK.prepare(config, TASK.load(config, project))
-    finding = TASK.audit(config, TASK.load(config, project))[-1]
+    finding = audit.audit(config, TASK.load(config, project))[-1]
     assert (finding.check, finding.verdict) == ("tokenizer", "FAIL")
 
 
@@ -274,7 +274,7 @@ def test_a_text_of_a_million_characters_is_cut_first_and_counted(project: Path) 
     examples = TASK.examples(config, prep, data)
     assert int(examples.lengths.max()) <= config.max_length  # type: ignore[union-attr]
     assert examples.tokens.cut.tolist()[:4] == [True, True, True, False]  # type: ignore[attr-defined]
-    found = {f.check: f for f in TASK.audit(config, data)}
+    found = {f.check: f for f in audit.audit(config, data)}
     assert "longest 1,000,000" in found["texts"].observed
     assert found["truncation"].evidence["share"] == pytest.approx(3 / 240)
 
@@ -413,18 +413,18 @@ def test_a_class_without_rows_still_has_an_output(project: Path) -> None:
 
 
 def test_audit_sees_a_word_that_is_the_answer_and_a_lost_end(project: Path) -> None:
-    clean = {f.check: f.verdict for f in TASK.audit(config_of(project), TASK.load(config_of(project), project))}
+    clean = {f.check: f.verdict for f in audit.audit(config_of(project), TASK.load(config_of(project), project))}
     assert set(clean.values()) <= {"PASS", "NOT APPLICABLE"}
     frame = pl.read_csv(project / "data" / "train.csv")
     frame.with_columns(pl.col("text") + " filed under " + pl.col("label")).write_csv(project / "data" / "train.csv")
-    found = {f.check: f for f in TASK.audit(config_of(project), TASK.load(config_of(project), project))}
+    found = {f.check: f for f in audit.audit(config_of(project), TASK.load(config_of(project), project))}
     assert found["dominant word"].verdict == "WARN"
     assert "'sea' for sea" in found["dominant word"].observed
     frame.with_columns((pl.lit("the old and the new " * 5) + pl.col("text")).alias("text")).write_csv(
         project / "data" / "train.csv"
     )
     config = config_of(project, max_length=16)
-    found = {f.check: f for f in TASK.audit(config, TASK.load(config, project))}
+    found = {f.check: f for f in audit.audit(config, TASK.load(config, project))}
     assert found["truncation"].verdict == "WARN" and found["truncation"].evidence["gain"] > 0.2
 
 
@@ -436,7 +436,7 @@ def test_advice_follows_the_number_and_the_strangeness_of_the_texts() -> None:
 
 def test_checks_before_training_see_tokens_that_say_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, prep, data = prepared(project)
-    assert {f.verdict for f in TASK.checks(config, prep, data, data)} == {"PASS"}
+    assert {f.verdict for f in audit.checks(config, prep, data, data)} == {"PASS"}
     whole = audit.encode
 
     def unknown(prep: dict[str, Any], frame: pl.DataFrame) -> Any:
@@ -445,7 +445,7 @@ def test_checks_before_training_see_tokens_that_say_nothing(project: Path, monke
         return tokens
 
     monkeypatch.setattr(audit, "encode", unknown)
-    assert TASK.checks(config, prep, data, data)[0].verdict == "FAIL"
+    assert audit.checks(config, prep, data, data)[0].verdict == "FAIL"
 
 
 @pytest.mark.parametrize(("family", "adapt"), [("bert", "full"), ("roberta", "lora"), ("distilbert", "full")])
