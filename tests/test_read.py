@@ -18,7 +18,7 @@ LAYERS = {"cli": 0, "modality": 1, "production": 2, "steps": 2, "report": 3, "ch
 
 # What will be the owner's project once the kit has moved out, for each kind of data; all else observes it.
 PROJECT = {
-    "": ("__init__", "config", "errors", "task"),
+    "": ("__init__", "config", "errors", "formatting", "task"),
     "engine": (
         "__init__", "baseline", "calibration", "callback", "checkpoint", "data", "decisions", "dialect", "distributed", "evaluate", "files",
         "fingerprint", "fitted", "folders", "formatted", "given", "grouped", "kernel", "kinds", "linear", "loop", "losses", "memory", "metrics",

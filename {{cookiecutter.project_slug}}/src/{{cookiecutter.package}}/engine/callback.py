@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ..config import Config
+from ..formatting import number
 
 if TYPE_CHECKING:
     from .loop import NonFinite
@@ -62,6 +63,6 @@ class EpochLines(Callback):
     def on_epoch(self, progress: Progress) -> None:
         row = progress.curves[-1]
         log.info(
-            f"  epoch {row['epoch']:>3}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}  {self.metric} {row['val_metric']:.4f}"
+            f"  epoch {row['epoch']:>3}  train {row['train_loss']:.4f}  val {row['val_loss']:.4f}  {self.metric} {number(row['val_metric'])}"
             f"  lr {row['lr']:.1e}  {row['seconds']:.1f} s{'  best' if row['epoch'] == progress.best_epoch else ''}"
         )

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ..errors import UserError
+from ..formatting import interval, number
 from . import metrics
 from .project import Project
 from .truth import saved_truth
@@ -155,6 +156,6 @@ def sentence(experiment: dict[str, Any], metric: str) -> str:
     n = len(found["seeds"])
     note = "" if n >= SEEDS else f" ({n} paired seed{'s' * (n != 1)} of the {SEEDS} a verdict takes)"
     return (
-        f"against {experiment['parent']} ({changed}): {metric} {found['value']:+.4f} +/- {found['error']:.4f}"
-        f" [{found['low']:+.4f}, {found['high']:+.4f}], {found['verdict']}{note}"
+        f"against {experiment['parent']} ({changed}): {metric} {interval(found, '+')}, +/- {number(found['error'])},"
+        f" {found['verdict']}{note}"
     )

@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from ..config import LOWER_IS_BETTER
 from ..errors import UserError
+from ..formatting import number
 from .files import to_json, write_atomic
 
 START = "0" * 64
@@ -25,7 +26,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """All rows in order. Raises UserError naming the first line whose hash does not follow from the one before."""
     rows: list[dict[str, Any]] = []
     previous = START
-    for number, line in enumerate(_lines(path), start=1):
+    for at, line in enumerate(_lines(path), start=1):
         try:
             row = json.loads(line)
             honest = row["previous"] == previous and row["hash"] == _hash(row)
@@ -33,7 +34,7 @@ def read(path: Path) -> list[dict[str, Any]]:
             honest = False
         if not honest:
             raise UserError(
-                f"{path.name} line {number} does not follow from the line before: it was edited, removed or reordered;"
+                f"{path.name} line {at} does not follow from the line before: it was edited, removed or reordered;"
                 f" restore the file from git (git checkout -- {path.name})"
             )
         rows.append(row)
@@ -77,12 +78,12 @@ def require_fields(rows: list[dict[str, Any]]) -> None:
     """Refuse rows that no step wrote, though their hashes hold."""
     kinds = {"id": str, "step": str, "status": str, "overrides": dict, "force": str}
     numbers = ("value", "low", "high")
-    for number, row in enumerate(rows, start=1):
+    for line, row in enumerate(rows, start=1):
         odd = [name for name, kind in kinds.items() if not isinstance(row.get(name), kind)]
         odd += [n for n in numbers if "metric" in row and not isinstance(row.get(n), int | float | None)]
         if odd:
             raise UserError(
-                f"EXPERIMENTS.jsonl line {number} was written by no step: its {odd[0]} is {row.get(odd[0])!r}"
+                f"EXPERIMENTS.jsonl line {line} was written by no step: its {odd[0]} is {row.get(odd[0])!r}"
             )
 
 
@@ -103,7 +104,7 @@ def _against(row: dict[str, Any]) -> str:
     if not found:
         return ""
     n = len(found["seeds"])
-    return f"{row['parent'][:4]} {found['value']:+.4f} +/- {found['error']:.4f} {found['verdict']} ({n} seed{'s' * (n != 1)})"
+    return f"{row['parent'][:4]} {number(found['value'], '+')} +/- {number(found['error'])} {found['verdict']} ({n} seed{'s' * (n != 1)})"
 
 
 def _progress(rows: list[dict[str, Any]]) -> list[str]:

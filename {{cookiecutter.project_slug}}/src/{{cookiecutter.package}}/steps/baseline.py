@@ -13,6 +13,7 @@ from ..engine import metrics
 from ..engine.baseline import baseline
 from ..engine.project import Project, Run
 from ..engine.splits import splits
+from ..formatting import interval, number
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
@@ -38,7 +39,7 @@ def signal(
     difference = metrics.difference(config, prep, outputs[best], outputs[trivial], *truth)
     return check_result(
         "signal",
-        f"the best simple model is {best}: {config.resolved_metric} {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against {trivial}",
+        f"the best simple model is {best}: {config.resolved_metric} {interval(difference, '+')} against {trivial}",
         warn=best == trivial or not metrics.gain(config.resolved_metric, difference)["low"] > 0,  # NaN is no gain
         evidence=difference,
     )
@@ -49,7 +50,5 @@ def table(scored: dict[str, dict[str, Any]], metric: str, best: str, human: floa
     lines = [f"  {'model':<24} {metric} on validation [95 %]"]
     for name, entry in scored.items():
         value = entry["metrics"][metric]
-        lines.append(
-            f"  {name:<24} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]{'  <- the number to beat' if name == best else ''}"
-        )
-    return "\n".join([*lines, *([f"  {'human':<24} {human:.4f} (declared)"] if human is not None else [])])
+        lines.append(f"  {name:<24} {interval(value)}{'  <- the number to beat' if name == best else ''}")
+    return "\n".join([*lines, *([f"  {'human':<24} {number(human)} (declared)"] if human is not None else [])])

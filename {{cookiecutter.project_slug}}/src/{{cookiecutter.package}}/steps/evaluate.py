@@ -26,6 +26,7 @@ from ..engine.project import Project, Run
 from ..engine.splits import PARTS, hidden, open_test, read_manifest, splits
 from ..engine.truth import truth_of
 from ..errors import UserError
+from ..formatting import interval, number
 from ..task import Data
 from .train import beats
 
@@ -140,7 +141,7 @@ def score(project: Project, run: Run, ready: Prepared, opened: list[dict[str, An
     metric = config.resolved_metric
     scores = run.result["metrics"][metric]
     run.result["ledger"] = {"metric": metric, "model": ours.name, **scores, "opening": opened[-1]["id"]}
-    project.say(f"  {ready.record['id']} ({ours.name}) on {len(test):,} test rows: {metric} {_interval(scores)}")
+    project.say(f"  {ready.record['id']} ({ours.name}) on {len(test):,} test rows: {metric} {interval(scores)}")
     run.add(opened_once(access.of_this_data(project, opened)))
     if ready.theirs:
         against(project, run, prep, (ours, ready.theirs), truth)
@@ -237,7 +238,7 @@ def against(
     scores = metrics.summary(config, prep, theirs.test, *truth, decided=theirs.decided)
     run.result["baseline"] = {"name": theirs.name, "metrics": scores, "difference": difference}
     metric = config.resolved_metric
-    told = f"{metric} {_interval(scores[metric])}; difference {_interval(difference)}"
+    told = f"{metric} {interval(scores[metric])}; difference {interval(difference)}"
     project.say(f"  {theirs.name} on the same rows: {told}")
     if ours.name != theirs.name:  # where the final model is that baseline there is nothing to beat
         run.add(beats(metric, theirs.name, difference, "test"), show=True)
@@ -270,15 +271,13 @@ def val_to_test(config: Config, val: dict[str, float], test: dict[str, float], c
     m = max(compared, 1)
     chosen = float(norm.ppf((m - 0.375) / (m + 0.25))) * error(val)
     allowed = chosen + 2.6 * math.hypot(error(val), error(test))
-    of_choice = f"; the best of {m} runs is expected to look up to {chosen:.4f} too good on validation" if m > 1 else ""
+    of_choice = (
+        f"; the best of {m} runs is expected to look up to {number(chosen)} too good on validation" if m > 1 else ""
+    )
     return check_result(
         "validation to test",
-        f"{metric} {val['value']:.4f} on validation, {test['value']:.4f} on test: a drop of {drop:.4f}{of_choice}",
+        f"{metric} {number(val['value'])} on validation, {number(test['value'])} on test: a drop of {number(drop)}{of_choice}",
         warn=not drop <= allowed + 1e-9,  # a score that is not a number agrees with nothing
         why="chosen" if chosen > error(val) else "causes",
         evidence={"drop": drop, "allowed": allowed, "compared": compared, "chosen": chosen},
     )
-
-
-def _interval(value: dict[str, float]) -> str:
-    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"

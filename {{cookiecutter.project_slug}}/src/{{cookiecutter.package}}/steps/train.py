@@ -34,6 +34,7 @@ from ..engine.terminal import Bar
 from ..engine.track import make_tracker
 from ..engine.train import Trained, train
 from ..errors import Stopped, UserError
+from ..formatting import interval, number
 from ..task import Batch, Examples
 from . import diagnose
 
@@ -86,7 +87,7 @@ def observe(project: Project, run: Run, trained: Trained, baseline: dict[str, An
     metric = config.resolved_metric
     scores = result["metrics"][metric]
     result["ledger"] = {"metric": metric, "model": result["model"], "weights": result["weights"], **scores}
-    project.say(f"  {result['model']}: validation {metric} {_interval(scores)}")
+    project.say(f"  {result['model']}: validation {metric} {interval(scores)}")
     if baseline:
         run.add(against_baseline(project, run, trained, baseline), show=True)
 
@@ -140,7 +141,7 @@ def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, *
         record = there[seed] = again(quiet, args)
         metric = record["result"]["metric"]
         project.say(
-            f"  {record['id']} {experiments.words(settings) or 'as it is'}, seed {seed}: {metric} {record['result']['metrics'][metric]['value']:.4f}"
+            f"  {record['id']} {experiments.words(settings) or 'as it is'}, seed {seed}: {metric} {number(record['result']['metrics'][metric]['value'])}"
         )
     return there[seeds[0]]
 
@@ -252,7 +253,7 @@ def beats(metric: str, best: str, difference: dict[str, float], part: str) -> Ch
     better, worse = gain["low"] > 0, gain["high"] < 0
     return check_result(
         "beats the baseline",
-        f"{'better' if better else 'worse' if worse else 'not shown to be better'} than {best} on {part}: {metric} difference {_interval(difference)}",
+        f"{'better' if better else 'worse' if worse else 'not shown to be better'} than {best} on {part}: {metric} difference {interval(difference)}",
         warn=not better,
         why="worse" if worse else "causes",
         evidence=difference,
@@ -307,7 +308,3 @@ def _save_worst(project: Project, run: Run, trained: Trained, model: nn.Module, 
             for i, row in enumerate(rows)
         ],
     )
-
-
-def _interval(value: dict[str, float]) -> str:
-    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
