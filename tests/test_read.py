@@ -141,13 +141,14 @@ def test_sizes(modality: str, capsys: pytest.CaptureFixture[str]) -> None:
     path += [PACKAGE / "engine" / f"{name}.py" for name in ("loop", "losses", "optim")]
     with capsys.disabled():
         print(
-            f"\n{modality}: from disk to loss {lines(path)} lines, package {lines(whole)}, project"
-            f" {lines(project_files(modality))}, train reaches {lines(reached)}, loop {lines(reach([path[2]]))}; longest file {max(lines([p]) for p in whole)}, longest function {max(lengths)},"
-            f" mean {sum(lengths) / len(lengths):.1f}, most arguments {max(arguments)}"
+            f"\n{modality}: from disk to loss {lines(path)} lines, package {lines(whole)}, project {lines(project_files(modality))},"
+            f" train reaches {lines(reached)}, fit {lines(reach([path[2]]))}; longest file {max(lines([p]) for p in whole)},"
+            f" longest function {max(lengths)}, mean {sum(lengths) / len(lengths):.1f}, most arguments {max(arguments)}"
         )
     assert lines(path) <= 1500  # what one reads in an hour: data.py, model.py, loop.py, losses.py, optim.py
-    assert lines(whole) <= 20_900  # until what the owner does not edit leaves the package
-    assert lines(reached) <= 9700
+    assert lines(whole) <= 21_300  # until what the owner does not edit leaves the package
+    assert lines(project_files(modality)) <= 7050  # what will be the owner's
+    assert lines(reached) <= 6450 and lines(reach([path[2]])) <= 2650
     assert sum(lengths) / len(lengths) <= 15
 
 

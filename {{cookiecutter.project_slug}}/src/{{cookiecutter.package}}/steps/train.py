@@ -53,11 +53,10 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     said = {"run": run.id, "resumed": run.resumed, "started": started(project)}
     if not run.resumed:
         run.save(STARTED, said["started"])
+    data = splits(project)  # may refuse: before a tracker is opened
     watching = [] if task.final_baseline(config) else callbacks(project, run)
     try:
-        trained = train(
-            config, task, splits(project), run.folder, run.resumed, watching, args.skip, project.distributed, said
-        )
+        trained = train(config, task, data, run.folder, run.resumed, watching, args.skip, project.distributed, said)
     except NonFinite as broken:
         run.add(non_finite(config, broken))
         return
