@@ -14,7 +14,7 @@ from ..config import Config
 from ..engine import files
 from ..engine.files import IMAGES
 from ..engine.metrics import wilson
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..task import Data
 from .check_result import CheckResult, check_result
 
@@ -99,9 +99,7 @@ def _answers(path: Path) -> list[int]:
     try:
         column = pl.read_csv(path, infer_schema=False)[OK].fill_null("").str.strip_chars().str.to_lowercase()
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(
-            f"--review {path}: not a sheet that `recipe audit` wrote ({str(error).splitlines()[0]})"
-        ) from None
+        raise UserError(f"--review {path}: not a sheet that `recipe audit` wrote ({first_line(error)})") from None
     if odd := [a for a in column.unique().sort() if a and a not in ANSWERS]:
         raise UserError(f"--review {path}: column {OK} holds {odd[0]!r}; write yes or no, or leave it empty")
     answers = [ANSWERS[a] for a in column if a]

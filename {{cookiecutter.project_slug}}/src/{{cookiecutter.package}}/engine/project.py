@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -32,6 +32,7 @@ from ..task import Data, Task
 from . import ledger
 from .distributed import SINGLE, Distributed
 from .files import read_json, to_json, write_atomic
+from .stop import alone
 from .target import without_classes
 from .terminal import say
 
@@ -46,6 +47,7 @@ DEPENDS = {
     "train": ("data", "split"),
 }
 SCHEMA = 1
+SWEPT = ("export", "tune")  # nothing goes on with what a killed one left
 TAME = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.pager=cat", "core.sshCommand=false")
 
 
@@ -135,6 +137,8 @@ class Project:
         runs = self.root / "runs"
         try:
             runs.mkdir(exist_ok=True)
+            if step in SWEPT:
+                sweep(runs, step)
             numbers = [int(p.name[:4]) for p in runs.glob("[0-9][0-9][0-9][0-9]-*")]
             # A clone has the ledger without the folders: its numbers are not given twice.
             numbers += [int(row["id"][:4]) for row in ledger.read(self.ledger) if str(row.get("id"))[:4].isdigit()]
@@ -145,7 +149,10 @@ class Project:
             raise UserError(
                 f"{runs} cannot be written: {error.strerror}; fix its permissions or free some space"
             ) from None
-        return Run(self, step, folder)
+        run = Run(self, step, folder)
+        if step in SWEPT:
+            run.held.enter_context(alone(folder))
+        return run
 
 
 @dataclass
@@ -270,6 +277,17 @@ def ledger_row(record: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"a record in runs/ is not one of ours ({error!r}); restore it, or delete that run's folder"
         ) from None
+
+
+def sweep(runs: Path, step: str) -> None:
+    """Remove the folders that killed runs of this step left: without a record, and held by no process.
+
+    One that is a second old or less may be about to be held.
+    """
+    for folder in runs.glob(f"[0-9]*-{step}"):
+        if not (folder / "record.json").exists() and time.time() - folder.stat().st_mtime > 1:
+            with suppress(UserError), alone(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _made(folder: Path) -> bool:

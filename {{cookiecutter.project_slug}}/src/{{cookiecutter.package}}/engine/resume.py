@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from . import checkpoint
 from .files import read_json
 from .project import LIBRARIES, Project, Run, code_files, library_version
@@ -87,7 +87,7 @@ def restore(project: Project, run: Run, model: nn.Module, optimizer: Optimizer, 
         monitor.load_state(saved.state["monitor"])
         set_rng_state(saved.state["rng"])
     except Exception as error:  # whole, but not of this model, or written by somebody else
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise UserError(f"{saved.folder} does not fit this run: {why}; start again: recipe train") from None
     project.say(f"  resumed {run.id} at epoch {progress.epoch}, step {progress.step}")
     return progress

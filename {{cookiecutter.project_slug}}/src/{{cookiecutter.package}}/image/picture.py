@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import IMAGES
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 MOST_PIXELS = 50_000_000  # a large photograph; a file that unpacks to more is a decompression bomb, or wants cutting up
 SEEN = "images.parquet"  # what was decoded from which bytes, so that every file is decoded once and not in every step
@@ -89,7 +89,7 @@ def _decode(content: bytes) -> dict[str, Any]:
 def _words(error: Exception) -> str:
     from PIL import Image
 
-    said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    said = first_line(error)
     if isinstance(error, Image.DecompressionBombError):
         return f"decompression bomb: {said}"
     if isinstance(error, Image.UnidentifiedImageError):

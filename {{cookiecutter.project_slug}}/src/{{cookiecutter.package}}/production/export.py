@@ -20,12 +20,15 @@ from ..engine.fitted import Fitted, load_competitor, load_fitted
 from ..engine.project import Project, Run, environment
 from ..engine.splits import MANIFEST as SPLIT
 from ..engine.splits import read_manifest, split_hash, splits
+from ..engine.stop import alone
 from ..engine.target import any_null
 from ..errors import UserError
 from ..steps.evaluate import choose
 from ..task import Data
-from . import data_card, model, model_card, reference, registry, schema
+from . import data_card, model, model_card, reference, registry, sbom, schema
+from .sign import sign
 
+NEW = ".new-"  # a package that is being written
 GOLDEN = 16  # validation rows whose outputs are pinned; half of them with missing values where there are such
 
 
@@ -53,7 +56,10 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     source = find_source(project, args.run, data)
     folder = project.root / registry.FOLDER
     folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as made:
+    with alone(folder, wait=True), tempfile.TemporaryDirectory(dir=folder, prefix=NEW) as made:
+        for left in folder.glob(f"{NEW}*"):  # by exports that were killed: whoever holds the lock is the only one
+            if left != Path(made):
+                shutil.rmtree(left, ignore_errors=True)
         new = Path(made) / "package"
         new.mkdir()
         manifest = write(project, source, data, new)
@@ -65,8 +71,9 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         if args.onnx:
             from .onnx import export
 
-            run.add(export(package, data["val"], folder / f"{version}.onnx"))
-        os.replace(final, folder / version)
+            run.add(export(package, data["val"], Path(made) / f"{version}.onnx"))
+        for whole in sorted(Path(made).iterdir(), key=Path.is_dir):  # the version last: with it the export is done
+            os.replace(whole, folder / whole.name)
         sync_folder(folder)
     size = sum(path.stat().st_size for path in (folder / version).rglob("*") if path.is_file())
     run.result |= {"version": version, "run": source.record["id"], "bytes": size, "golden": apart}
@@ -137,9 +144,11 @@ def write(project: Project, source: Source, data: dict[str, Data], folder: Path)
     write_atomic(folder / "reference.json", to_json(statistics, indent=None))
     write_atomic(folder / "MODEL_CARD.md", model_card.card(project, source.record, source.tested, manifest))
     write_atomic(folder / "DATA_CARD.md", data_card.data_card(project))
+    write_atomic(folder / sbom.FILE, to_json(sbom.bill(project.root, manifest)))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     write_atomic(folder / registry.MANIFEST, to_json(manifest))
+    sign(folder / registry.MANIFEST)
     return manifest
 
 

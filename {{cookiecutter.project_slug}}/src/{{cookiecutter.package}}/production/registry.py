@@ -20,6 +20,7 @@ from ..engine.gates import enter
 from ..engine.project import Project, read_record
 from ..engine.track import mirror
 from ..errors import UserError
+from .sign import SUFFIX, require_signature
 
 FOLDER = "models"
 HISTORY = "history.jsonl"
@@ -112,6 +113,7 @@ def verify(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / MANIFEST} is not the manifest of a model package; {again}")
     if digest(manifest) != folder.name.rpartition("-")[2]:
         raise UserError(f"{folder / MANIFEST} is not what {folder.name} was exported with; {again}")
+    require_signature(folder / MANIFEST)
     refuse_unlisted(folder, manifest["files"], again)
     for name, expected in manifest["files"].items():
         path = folder / name
@@ -126,14 +128,20 @@ def refuse_unlisted(folder: Path, files: dict[str, Any], again: str) -> None:
     """Refuse a name that leads out of the folder, a link, and a file that the manifest does not name: whoever loads the
     model may read any file of the folder, so each must be one that was exported."""
     for name in files:
-        inside = PurePosixPath(name)
-        if inside.is_absolute() or ".." in inside.parts or "\\" in name or ":" in name:
-            raise UserError(f"{folder / MANIFEST} names {name!r}, which is no place inside the package; {again}")
+        inside(folder, name)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or not (path.is_dir() or name == MANIFEST or name in files):
+        if path.is_symlink() or not (path.is_dir() or name in (MANIFEST, MANIFEST + SUFFIX) or name in files):
             kind = "a symbolic link" if path.is_symlink() else "not a file of the export"
             raise UserError(f"{path} is {kind}; remove it: {again}")
+
+
+def inside(folder: Path, name: Any) -> Path:
+    """A place in the package by its name there. Raises UserError for one that leads out of it."""
+    parts = PurePosixPath(str(name))
+    if parts.is_absolute() or ".." in parts.parts or any(sign in str(name) for sign in ("\\", ":", "\0")):
+        raise UserError(f"{folder.name} names {str(name)!r}, which is no place inside the package; export it again")
+    return folder / parts
 
 
 def digest(manifest: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from ..engine.folders import files_below
 from ..engine.kinds import is_text
 from ..engine.source import json_lines, with_point
 from ..engine.table import LINES
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .schema import Column
 
 CHUNK = 4096  # rows that are read, answered and written at a time
@@ -103,7 +103,7 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
     try:
         return dict(pl.read_parquet_schema(path))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Row]:

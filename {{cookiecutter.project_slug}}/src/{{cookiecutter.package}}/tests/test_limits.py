@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from ..commands import parse
 from ..engine import files
 from ..engine.project import Project, environment
 from ..errors import UserError
-from ..production import batch, guard, log, model, model_card, registry, serve
+from ..production import batch, guard, log, model, model_card, registry, sbom, serve, sign
 from . import test_production as production
 from .test_production import GOOD, Client, load
 
@@ -298,6 +299,100 @@ def test_names_that_leave_a_package_are_refused(project: Project, name: str) -> 
     folder.rename(renamed)
     with pytest.raises(UserError, match="no place inside the package"):
         registry.verify(renamed)
+
+
+def reforged(folder: Path, **changed: Any) -> Path:
+    """The package with another manifest, under the name that fits it: what its hashes cannot tell from an export."""
+    manifest = json.loads((folder / "package.json").read_text()) | changed
+    manifest["files"] = {name: files.sha256(folder / name) for name in manifest["files"]}
+    (folder / "package.json").write_text(json.dumps(manifest))
+    return folder.rename(folder.with_name(f"{folder.name[:4]}-{registry.digest(manifest)}"))
+
+
+def test_settings_and_golden_images_that_leave_a_package_are_refused(project: Project) -> None:
+    folder = reforged(registry.find(project.root, "1"), paths={"tracker": "../../elsewhere"})
+    with pytest.raises(UserError, match=r"names '\.\./\.\./elsewhere', which is no place inside"):
+        model.load(project.task, folder)
+    package = load(project, "2")
+    package.columns = [{"name": "photo", "role": "image", "kind": "image"}]
+    golden = {"rows": [{"photo": "/etc/hostname"}], "outputs": [0.0]}
+    (package.folder / "golden.json").write_text(json.dumps(golden))
+    with pytest.raises(UserError, match="names '/etc/hostname', which is no place inside"):
+        model.replay(package)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, Path]:
+    """Two SSH keys without a passphrase, made now, and a file that lists the first one's owner."""
+    found = {}
+    for name in ("mine", "other"):
+        found[name] = tmp_path / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(found[name])], check=True)
+    found["signers"] = tmp_path / "signers"
+    found["signers"].write_text(f"ann {found['mine'].with_suffix('.pub').read_text()}")
+    return found
+
+
+def test_where_signers_are_named_only_their_packages_load(
+    project: Project, keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes that fit are not enough: unsigned, of another key, of other bytes, for another purpose, all at once."""
+    folder = registry.find(project.root, "1")
+    path = folder / "package.json"
+    monkeypatch.setenv(sign.SIGNERS, str(keys["signers"]))
+    refused = {"promote": lambda: registry.promote(project, "1"), "load": lambda: load(project)}
+    for ask in refused.values():
+        with pytest.raises(UserError, match=f"{folder.name} is not signed"):
+            ask()
+    for key, namespace, why in (
+        ("other", sign.NAMESPACE, "signed by none of"),
+        ("mine", "file", "does not fit it"),
+        ("mine", sign.NAMESPACE, ""),
+    ):
+        (folder / "package.json.sig").unlink(missing_ok=True)
+        words = ["ssh-keygen", "-Y", "sign", "-f", str(keys[key]), "-n", namespace, str(path)]
+        subprocess.run(words, check=True, capture_output=True)
+        if why:
+            with pytest.raises(UserError, match=why) as said:
+                load(project)
+            assert "\n" not in str(said.value)
+    registry.promote(project, "1")
+    (folder / "DATA_CARD.md").write_text("changed, with a hash that fits")
+    with pytest.raises(UserError, match="signature of .* does not fit it"):
+        model.load(project.task, reforged(folder))
+
+
+def test_an_export_signs_where_a_key_is_named(
+    project: Project, keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(sign.KEY, str(keys["mine"]))
+    monkeypatch.setenv(sign.SIGNERS, str(keys["signers"]))
+    version = production.exported(project)
+    assert (
+        load(project, version).manifest["files"] and (project.root / "models" / version / "package.json.sig").exists()
+    )
+    (keys["mine"]).unlink()
+    (keys["mine"].with_suffix(".pub")).unlink()
+    with pytest.raises(UserError, match="cannot sign"):
+        production.exported(project)
+    monkeypatch.setenv(sign.SIGNERS, "nowhere")
+    with pytest.raises(UserError, match="RECIPE_SIGNERS = nowhere is no file"):
+        load(project, version)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="ssh-keygen, which is not installed"):
+        production.exported(project)
+
+
+def test_a_package_says_what_it_was_made_with(project: Project) -> None:
+    bill = json.loads((registry.find(project.root, "1") / sbom.FILE).read_text())
+    versions = {part["name"]: part["version"] for part in bill["components"]}
+    assert bill["bomFormat"] == "CycloneDX" and versions["numpy"] == version("numpy")
+    assert "typing-extensions" in versions, "a library that only torch and pydantic ask for"
+    licensed = {part["name"]: part["licenses"] for part in bill["components"]}
+    assert all(licensed[name] for name in ("numpy", "torch", "polars"))
+    refs = {part["bom-ref"] for part in bill["components"]} | {"model"}
+    assert all({one["ref"], *one["dependsOn"]} <= refs for one in bill["dependencies"])
+    assert sbom.plain("Foo_Bar.x[extra]>=1 ; python_version < '4'") == "foo-bar-x"
 
 
 # ---- files that people open in other programs ---------------------------------------------------------------------------------
