@@ -14,6 +14,8 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 import faults
 import numpy as np
 import pytest
-from conftest import TEMPLATE
+from conftest import TEMPLATE, environment
 from fault_cases import EVALUATE, LOG, RESUME, SPLIT, TRAIN, edited, encoder, resigned
 from faults import Case, ask, both, replaced, setting, write
 from test_bake import cookiecutter_process
@@ -280,6 +282,44 @@ def test_what_cannot_be_detected_is_said(place: Workplace) -> None:
         "reads the test rows",
     ):
         assert words in page
+
+
+# --- killed and simultaneous exports ------------------------------------------------------------------------------------------
+
+
+FORKED = """
+import os, signal, sys, time
+from pathlib import Path
+from {package} import cli
+import {package}.production.export, {package}.tabular.recipe, torch  # once, for all of them
+
+def begin():
+    return os.fork() or os._exit(cli.main(["export", "--force", "a test", "--quiet"]))
+
+killed = begin()
+while not list(Path().glob("models/.new-*/package/*.json")):
+    time.sleep(0.001)
+os.kill(killed, signal.SIGKILL)
+os.waitpid(killed, 0)
+print(len(list(Path().glob("models/.new-*"))), len(list(Path().glob("runs/*-export/.lock"))), len(list(Path().glob("models/*/package.json"))))
+time.sleep(1.1)  # a run that is a second old may be about to be held
+print([os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in [begin() for _ in range(4)]])
+"""
+
+
+def test_a_killed_export_is_swept_and_four_at_once_all_arrive(place: Workplace) -> None:
+    """One process is killed while it writes, then four begin at the same time."""
+    bases, names, where = place
+    root, package = where / "exports", names["tabular"]
+    shutil.copytree(bases["tabular"], root)
+    variables = environment(where / "generated" / package.replace("_", "-"))
+    script = [sys.executable, "-c", FORKED.format(package=package)]
+    done = subprocess.run(script, cwd=root, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    told = done.stdout.removesuffix("\n").split("\n")
+    assert (told[0], told[-1]) == ("1 1 0", "[0, 0, 0, 0]"), done.stdout + done.stderr
+    assert not list(root.glob("models/.new-*"))
+    assert sorted(path.parent.name[:4] for path in root.glob("models/*/package.json")) == ["0001", "0002", "0003", "0004"]
+    assert all((run / "record.json").exists() for run in root.glob("runs/*-export"))
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------------

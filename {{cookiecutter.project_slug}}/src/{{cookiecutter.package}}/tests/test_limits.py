@@ -424,15 +424,52 @@ def test_cards_hold_no_html() -> None:
     )
 
 
-def test_no_program_of_a_foreign_git_config_runs(project: Project, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    subprocess.run(["git", "init", "-q", str(project.root)], check=True)
-    hook = tmp_path / "hook"
-    hook.write_text(f"#!/bin/sh\ntouch {ran}\n")
+def test_no_program_of_a_foreign_git_config_runs(tmp_path: Path) -> None:
+    """A hook, a file system monitor, filters of the folder and of a submodule, and a fetch of what a partial clone lacks:
+    each runs where git is left to itself."""
+    ran, root, sub = tmp_path / "ran", tmp_path / "foreign", tmp_path / "foreign" / "sub"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+
+    def git(*words: str, at: Path = root) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "advice.addEmbeddedRepo=false"]
+        return subprocess.run(["git", "-C", str(at), *who, *words], capture_output=True, text=True, timeout=20).stdout
+
+    sub.mkdir(parents=True)
+    for folder in (sub, root):
+        git("init", "-q", at=folder)
+        (folder / "file").write_text("x")
+        (folder / ".gitattributes").write_text("* filter=foreign\n")
+        git("add", ".", at=folder)
+        git("commit", "-qm", "all", at=folder)
+    (root / "file").write_text("y")  # a filter is asked whether the content differs
+    (sub / "file").write_text("y")
+    tree = git("rev-parse", "HEAD^{tree}").strip()
+    hook = root / ".git" / "hooks" / "post-index-change"
+    hook.write_bytes(program.read_bytes())
     hook.chmod(0o755)
-    subprocess.run(["git", "-C", str(project.root), "config", "core.fsmonitor", str(hook)], check=True)
-    subprocess.run(["git", "-C", str(project.root), "status"], check=True, capture_output=True)
-    assert ran.exists()  # as it does where git is left to itself
-    ran.unlink()
-    environment(project.root)
-    assert not ran.exists()
+    lacks = {"extensions.partialClone": "origin", "remote.origin.promisor": "true", "remote.origin.url": str(tmp_path)}
+    lacks |= {"core.repositoryFormatVersion": "1", "remote.origin.uploadPack": str(program)}
+    for settings, at in (
+        ({}, root),
+        ({"core.fsmonitor": str(program)}, root),
+        ({"filter.foreign.clean": str(program), "filter.foreign.required": "true"}, root),
+        ({"filter.foreign.process": str(program)}, root),
+        ({"filter.foreign.clean": str(program)}, sub),
+        (lacks, root),
+    ):
+        for name, value in settings.items():
+            git("config", name, value, at=at)
+        if settings is lacks:
+            (root / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+        (root / "file").touch()
+        found = environment(root)
+        assert not ran.exists(), settings
+        assert found["commit"] and (found["dirty"] or settings is lacks)
+        git("status")
+        assert ran.exists(), settings
+        ran.unlink()
+        for name in settings:
+            git("config", "--unset", name, at=at)
+        hook.unlink(missing_ok=True)
