@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from typing import Any
 
 from ..errors import UserError
 
-NAME = re.compile(r"API_?KEY|ACCESS_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
-LOGIN = re.compile(r"(\w+://[^\s/@:]*):[^\s/@]+@")  # scheme://name:password@
+NAME = re.compile(r"(API|ACCESS|AUTH|PRIVATE)_?KEY|CREDS|CREDENTIAL|PASSWORD|PASSWD|SECRET|TOKEN", re.IGNORECASE)
+LOGIN = re.compile(r"(\w+://[^\s/@:]*):[^\s/]+@")  # scheme://name:password@
 SHORT = 8  # shorter values of the environment say nothing: they would be found in any text
+SUSPECT = re.compile(
+    r"(?=\S*\d)\S{16,}|PRIVATE KEY"
+)  # in every text that a detector knows; the detectors take 0.3 s to import
+HUB = re.compile(r"\bhf_[A-Za-z0-9]{30,}")  # a token of the Hugging Face Hub, which detect-secrets does not know
+NO_SECRET = ("Public IP (ipv4)",)
 
 
 def refuse(values: dict[str, Any]) -> None:
-    """Raise UserError when a value holds a secret of the environment, or a password in a URL. Never repeats it."""
+    """Raise UserError when a value holds a secret of the environment, a password in a URL, or what detect-secrets takes for a
+    key or token. Never repeats it."""
     held = {value: name for name, value in os.environ.items() if NAME.search(name) and len(value) >= SHORT}
     for where, value in values.items():
         text = str(value)
@@ -26,6 +33,30 @@ def refuse(values: dict[str, Any]) -> None:
             raise UserError(
                 f"{where} holds a password in a URL, and would be written to records; keep it out of the recipe"
             )
+        if kind := detected(text):
+            raise UserError(
+                f"{where} holds what looks like a secret ({kind}), and would be written to records; leave it in the environment"
+            )
+
+
+def detected(text: str) -> str:
+    """The kind of secret that a text holds by its form, '' where it holds none that is known."""
+    if HUB.search(text):
+        return "Hugging Face token"
+    if not SUSPECT.search(text):
+        return ""
+    return next((one.secret_type for one in _detectors() if any(one.analyze_string(text))), "")
+
+
+@cache
+def _detectors() -> list[Any]:
+    """The detectors of detect-secrets that know a secret by its form, without those that measure entropy: those take any
+    hash for one."""
+    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+    from detect_secrets.plugins.base import RegexBasedDetector
+
+    known = get_mapping_from_secret_type_to_class().items()
+    return [kind() for name, kind in known if issubclass(kind, RegexBasedDetector) and name not in NO_SECRET]
 
 
 def hidden(text: str) -> str:

@@ -83,6 +83,9 @@ def _require(path: Path, columns: Sequence[Column], there: Sequence[str]) -> Non
 def _csv(path: Path, columns: Sequence[Column], met: Lines) -> Iterator[Row]:
     """Cells as they are written; only a decimal comma becomes a point. A row that is too short or too long is rejected."""
     dialect = sniff(path)
+    if odd := [name for name in dialect.names if not is_text(name)]:
+        shown = odd[0].encode(errors="surrogateescape")[:40]
+        raise UserError(f"{path} line 1 is not UTF-8: it holds {shown!r}; save the file in UTF-8")
     _require(path, columns, dialect.names)
     commas = [c["name"] for c in columns if c["kind"] in ("number", "integer") and dialect.decimal == ","]
     for number, (_, row) in enumerate(cells(path, dialect, met), start=1):
@@ -109,7 +112,15 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
 def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
     _require(path, columns, list(_schema(path)))
     start, lazy = 0, pl.scan_parquet(path)
-    while (part := lazy.slice(start, CHUNK).collect()).height:
+    while True:
+        try:
+            part = lazy.slice(start, CHUNK).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:  # its schema is whole and its pages are not
+            raise UserError(
+                f"{path} cannot be read as Parquet after row {start:,}: {first_line(error)}; write it again"
+            ) from None
+        if not part.height:
+            return
         yield from (Row(start + i, values) for i, values in enumerate(part.iter_rows(named=True), start=1))
         start += part.height
 
