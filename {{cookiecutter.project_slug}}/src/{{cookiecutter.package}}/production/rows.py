@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from ..engine.dialect import Lines, cells, sniff
-from ..engine.folders import files_below
+from ..engine.folders import data_root, files_below, outside
 from ..engine.kinds import is_text
 from ..engine.source import json_lines, with_point
 from ..engine.table import LINES
@@ -44,8 +44,9 @@ def read_rows(path: Path, columns: Sequence[Column], met: Lines | None = None) -
         rows = _parquet(path, columns)
     else:
         rows = _lines(path) if path.suffix in LINES else _csv(path, columns, met or Lines())
+    images = [] if path.is_dir() else [column["name"] for column in columns if column["kind"] == "image"]
     for chunk in _batched(rows):
-        yield [_checked(row) for row in chunk]
+        yield [_checked(path, images, row) for row in chunk]
 
 
 def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -135,9 +136,12 @@ def _folder(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
         yield Row(number, {images[0]: file.relative_to(path).as_posix()})
 
 
-def _checked(row: Row) -> Row:
-    """The row, or the same one rejected where it holds bytes that are no text."""
+def _checked(path: Path, images: list[str], row: Row) -> Row:
+    """The row, or the same one rejected where it holds bytes that are no text, or names an image outside of the data root."""
     if row.values is None or all(is_text(v) for v in row.values.values() if isinstance(v, str)):
+        told = [row.values.get(name) for name in images] if row.values else []
+        if odd := [name for name in told if isinstance(name, str) and outside(path, name)]:
+            return Row(row.number, None, f"names {odd[0]!r}, which is not in {data_root(path)}", row.values)
         return row
     shown = {
         k: v.encode(errors="backslashreplace").decode() if isinstance(v, str) else v for k, v in row.values.items()
