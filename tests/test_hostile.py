@@ -25,7 +25,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 import faults
 import numpy as np
 import pytest
-from conftest import TEMPLATE, environment
+from conftest import TEMPLATE, bake, environment
 from fault_cases import EVALUATE, LOG, RESUME, SPLIT, TRAIN, edited, encoder, resigned
 from faults import Case, ask, both, replaced, setting, write
 from test_bake import cookiecutter_process
@@ -365,6 +365,42 @@ def test_no_secret_reaches_disk_output_or_tracker(place: Workplace, monkeypatch:
             assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
+KEPT_OUT = (
+    ".env", ".env.local", "src/.env", "deploy/key.pem", "tls.key", ".netrc", "predictions.db", "predictions.db-wal", "serve.log", "wandb/x",
+    "models/0001-0123456789ab/package.json", "models/.new-x/package/weights.safetensors", "models/.lock", "data/train.csv", "runs/0001-audit/record.json",
+)  # fmt: skip
+TAKEN = ("models/history.jsonl", "recipe.toml", "split.json", "requirements.lock", "EXPERIMENTS.jsonl", "TEST_ACCESS.json", "data/README.md")
+
+
+def docker_ignores(lines: list[str], name: str) -> bool:
+    """As Docker reads .dockerignore: patterns from the root of the folder, ** for any folders, ! takes back, the last one counts."""
+    ignored = False
+    for line in lines:
+        pattern = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
+        if re.fullmatch(f"{pattern}(/.*)?", name):
+            ignored = not line.startswith("!")
+    return ignored
+
+
+def test_keys_logs_data_and_models_stay_out_of_git_and_of_the_image(tmp_path: Path) -> None:
+    project = bake(tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    ask = ["git", "check-ignore", "--no-index", "--stdin"]
+    told = subprocess.run(ask, cwd=project, input="\n".join(KEPT_OUT + TAKEN), capture_output=True, text=True, check=True).stdout
+    assert told.removesuffix("\n").split("\n") == list(KEPT_OUT)
+    lines = (project / ".dockerignore").read_text().removesuffix("\n").split("\n")
+    assert [name for name in KEPT_OUT if not docker_ignores(lines, name)] == []
+    assert [name for name in ("requirements.lock", "recipe.toml", "src/my_model/cli.py") if docker_ignores(lines, name)] == []
+
+
+def test_the_image_is_pinned_and_runs_as_a_user(project: Path) -> None:
+    """By its digest, which Dependabot moves; with what verifies signatures; and not as root."""
+    text = (project / "Dockerfile").read_text()
+    assert re.search(r"(?m)^FROM python:3\.12-slim@sha256:[0-9a-f]{64}$", text) and "openssh-client" in text
+    assert re.findall(r"(?m)^(USER|ENTRYPOINT) ", text) == ["USER", "ENTRYPOINT"] and "USER root" not in text
+    assert "package-ecosystem: docker" in (project / ".github" / "dependabot.yml").read_text()
+
+
 # --- the source of a generated project ----------------------------------------------------------------------------------------
 
 FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "tarfile", "zipfile"}
@@ -423,3 +459,9 @@ def test_a_slug_writes_nothing_outside(tmp_path: Path, slug: str) -> None:
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.rglob("*") if p != inside and p.is_file()) == []
     assert not Path("/tmp/evil-slug").exists() and sorted(p.name for p in tmp_path.iterdir()) == ["deep"]
+
+
+def test_no_file_is_cut_at_what_only_python_takes_for_the_end_of_a_line() -> None:
+    """U+2028, a form feed and the like are letters of a name in CSV, JSON lines and Markdown; str.splitlines cuts there."""
+    sources = [p for p in TEMPLATE.rglob("*.py") if not p.name.startswith("test_")]
+    assert [str(p.relative_to(TEMPLATE)) for p in sources if "splitlines" in p.read_text()] == []

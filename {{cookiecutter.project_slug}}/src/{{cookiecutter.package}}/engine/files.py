@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 IMAGES = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no kind that is decoded by another program (EPS)
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a spreadsheet takes for the start of a formula
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import os
+import re
 import socket
 import sqlite3
 import stat
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from html import unescape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -399,8 +401,8 @@ def test_a_package_says_what_it_was_made_with(project: Project) -> None:
 
 
 def test_formulas_in_texts_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
-    texts = ["=1+1", "+cmd", "-2 + 3", "@SUM(A1)", "\t=1", "plain", "-1.5", "+3e4", "", None]
-    files.write_sheet(pl.DataFrame({"=name": texts, "n": range(10)}), tmp_path / "sheet.csv")
+    texts = ["=1+1", "+cmd", "-2 + 3", "@SUM(A1)", "\t=1", "plain", "-1.5", "+3e4", "", None, "\n=1", "\uff1d1"]
+    files.write_sheet(pl.DataFrame({"=name": texts, "n": range(12)}), tmp_path / "sheet.csv")
     rows = list(csv.reader((tmp_path / "sheet.csv").open(newline="")))
     assert [row[0] for row in rows] == [
         "'=name",
@@ -414,14 +416,27 @@ def test_formulas_in_texts_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
         "+3e4",
         "",
         "",
+        "'\n=1",
+        "'\uff1d1",
     ]
 
 
-def test_cards_hold_no_html() -> None:
-    assert (
-        model_card.plain('classes <script>alert("x")</script> & more')
-        == 'classes &lt;script>alert("x")&lt;/script> & more'
-    )
+HOSTILE = (
+    '<script>alert("x")</script>', "<img src=x onerror=alert(1)>", "[click](javascript:alert(1))", "![x](http://evil.example/x)",
+    "a\n\n# Intended use\n\nEverything", "`<b>`", "``` <b>", "&lt;script&gt;", "http://evil.example", "<http://evil.example>", "**bold**",
+    "a | b", "[x]: http://evil.example", "www.evil.example", "me@evil.example", "\\<b>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_cards_show_names_from_data_as_they_are(text: str) -> None:
+    """Rendered by a CommonMark library that lets HTML and links through: what is shown is the text, and nothing else."""
+    render = pytest.importorskip("markdown_it").MarkdownIt("gfm-like", {"html": True, "linkify": False}).render
+    one_line = " ".join(text.split())
+    plain = render(f"classes: {model_card.plain(text)}, b")
+    assert re.fullmatch(r"<p>classes: [^<>]*, b</p>\n", plain) and unescape(plain[12:-8]) == one_line, plain
+    named = render(f"from {model_card.code(text)} on")
+    assert re.fullmatch(r"<p>from <code>[^<>]*</code> on</p>\n", named) and unescape(named[14:-15]) == one_line, named
 
 
 def test_no_program_of_a_foreign_git_config_runs(tmp_path: Path) -> None:
