@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pickle
+import random
 import re
 import shutil
 import subprocess
@@ -24,12 +25,16 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 
 import faults
 import numpy as np
+import polars as pl
 import pytest
-from conftest import TEMPLATE, bake, environment
+from conftest import ROOT, TEMPLATE, bake, environment
 from fault_cases import EVALUATE, LOG, RESUME, SPLIT, TRAIN, edited, encoder, resigned
 from faults import Case, ask, both, replaced, setting, write
 from test_bake import cookiecutter_process
 from test_faults import Workplace, place
+
+sys.path.insert(0, str(ROOT / "bench"))
+import fuzz  # noqa: E402
 
 __all__ = ["place"]  # the fixture
 CANARY = Path(os.environ.get("TMPDIR", "/tmp")) / f"canary-{os.getpid()}"
@@ -282,6 +287,41 @@ def test_what_cannot_be_detected_is_said(place: Workplace) -> None:
         "reads the test rows",
     ):
         assert words in page
+
+
+# --- a few seconds of bench/fuzz.py ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("forged", [False, True], ids=["changed", "forged and not signed"])
+def test_no_answer_comes_from_a_changed_package(place: Workplace, monkeypatch: pytest.MonkeyPatch, forged: bool) -> None:
+    """One sentence for every byte that was changed; where its hashes were made to fit, since signers are named."""
+    bases, names, where = place
+    root, draw = where / "fuzzed", random.Random(int(forged))
+    (where / "signers").write_text("")
+    if forged:
+        monkeypatch.setenv("RECIPE_SIGNERS", str(where / "signers"))
+    for _ in range(15):
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(bases["packaged"], root)
+        version, changed = fuzz.change_package(root, draw, forged)
+        answer = ask(names["packaged"], root, ["predict", "new.csv", "--model", version])
+        said = (changed, answer.status, answer.output[-500:])
+        assert answer.status == 2 and len(answer.lines) == 1 and not answer.touched, said
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_broken_table_is_read_or_refused_in_one_sentence(place: Workplace, kind: str) -> None:
+    bases, names, _ = place
+    root, draw = bases["packaged"], random.Random(kind)
+    frame = pl.read_csv(root / "data" / "train.csv")
+    path, content = root / f"broken.{kind}", io.BytesIO()
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[kind](content)
+    for _ in range(12):
+        path.write_bytes(changed := fuzz.mutated(content.getvalue(), draw))
+        for words in (["init", path.name], ["predict", path.name, "--model", "1", "--out", "answers.csv"]):
+            answer = ask(names["packaged"], root, words)
+            assert answer.status in (0, 1, 2) and "Traceback" not in answer.output, (words, changed[:2000])
+            assert answer.status < 2 or len(answer.lines) == 1, (words, answer.lines, changed[:2000])
 
 
 # --- killed and simultaneous exports ------------------------------------------------------------------------------------------
