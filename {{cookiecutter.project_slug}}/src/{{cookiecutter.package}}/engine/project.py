@@ -216,22 +216,14 @@ class Run:
         """Write record.json, then the ledger line. Returns the record. The schema is the same for every step and modality."""
         project = self.project
         record: dict[str, Any] = {
-            "schema": SCHEMA,
-            "id": self.id,
-            "step": self.step,
+            "schema": SCHEMA, "id": self.id, "step": self.step,
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - self.clock, 3),
-            "status": self.status,
-            "force": project.force,
-            "forced": project.forced,
-            "rests_on": self.rests_on,
-            "config": project.config.model_dump(),
-            "overrides": project.overrides,
-            "fingerprint": project.fingerprint,
+            "seconds": round(time.monotonic() - self.clock, 3), "status": self.status,
+            "force": project.force, "forced": project.forced, "rests_on": self.rests_on,
+            "config": project.config.model_dump(), "overrides": project.overrides, "fingerprint": project.fingerprint,
             "environment": environment(project.root),
-            "findings": [finding.record() for finding in self.findings],
-            "result": self.result,
-        }
+            "findings": [finding.record() for finding in self.findings], "result": self.result,
+        }  # fmt: skip
         self.save("record.json", record)
         ledger.append(project.ledger, ledger_row(record))
         self.held.close()
@@ -249,16 +241,9 @@ def read_record(path: Path) -> dict[str, Any]:
     fix = "restore it, or delete that run's folder"
     record = read_json(path, "a run's record", fix)
     kinds = {
-        "id": str,
-        "step": str,
-        "started": str,
-        "status": str,
-        "forced": list,
-        "fingerprint": dict,
-        "config": dict,
-        "result": dict,
-        "findings": list,
-    }
+        "id": str, "step": str, "started": str, "status": str, "forced": list, "fingerprint": dict, "config": dict,
+        "result": dict, "findings": list,
+    }  # fmt: skip
     odd = [k for k, kind in kinds.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
     if odd or record["id"] != path.parent.name:
         raise UserError(f"{path} is no record of {path.parent.name}: look at its {odd[0] if odd else 'id'}; {fix}")
@@ -335,13 +320,11 @@ def environment(root: Path) -> dict[str, Any]:
     return {
         "commit": git(root, "rev-parse", "HEAD"),
         "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
+        "python": platform.python_version(), "platform": platform.platform(),
         "instructions": torch.backends.cpu.get_cpu_capability() if torch else None,
-        "threads": torch.get_num_threads() if torch else None,
-        "gpu": gpu,
+        "threads": torch.get_num_threads() if torch else None, "gpu": gpu,
         "libraries": {name: library_version(name) for name in LIBRARIES},
-    }
+    }  # fmt: skip
 
 
 def git(root: Path, *words: str) -> str:

@@ -48,13 +48,8 @@ class WandB:
         import wandb
 
         settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
-        self.run = wandb.init(
-            project=subject.parents[1].name,
-            name=subject.name,
-            dir=str(folder or subject),
-            config=facts,
-            settings=settings,
-        )
+        where = {"project": subject.parents[1].name, "name": subject.name, "dir": str(folder or subject)}
+        self.run = wandb.init(**where, config=facts, settings=settings)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Send one row of a curve."""

@@ -175,31 +175,19 @@ def describe(project: Project, source: Source, columns: list[schema.Column], cha
     plain = {name: value for name, value in changed.items() if not isinstance(value, Path)}
     seen = environment(project.root)
     return {
-        "schema": 1,
-        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run": source.record["id"],
-        "name": source.fitted.name,
-        "task": config.task,
-        "target": config.target,
-        "classes": prep["classes"],
-        "temperature": temperature,
-        "threshold": cut,
+        "schema": 1, "exported": datetime.now(UTC).isoformat(timespec="seconds"), "run": source.record["id"],
+        "name": source.fitted.name, "task": config.task, "target": config.target, "classes": prep["classes"],
+        "temperature": temperature, "threshold": cut,
         "chosen_for": decisions.in_words(config) if cut is not None else None,
-        "metric": metric,
-        "tested": source.tested is not None,
+        "metric": metric, "tested": source.tested is not None,
         "metrics": source.tested["result"]["metrics"] if source.tested else own,
-        "split": split_hash(read_manifest(project)),
-        "data": project.data.sha256,
-        "commit": seen["commit"],
-        "libraries": seen["libraries"],
-        "forced": project.forced,
-        "columns": columns,
-        "target_kind": schema.kind_of(project.data, config.target),
+        "split": split_hash(read_manifest(project)), "data": project.data.sha256,
+        "commit": seen["commit"], "libraries": seen["libraries"], "forced": project.forced,
+        "columns": columns, "target_kind": schema.kind_of(project.data, config.target),
         "config": {**config.model_dump(), **plain},
         "paths": {name: value.as_posix() for name, value in changed.items() if isinstance(value, Path)},
-        "replaced": sorted(changed),
-        "files": {},
-    }
+        "replaced": sorted(changed), "files": {},
+    }  # fmt: skip
 
 
 def temperature_and_threshold(source: Source) -> tuple[float, float | None]:

@@ -62,13 +62,9 @@ def _data(project: Project) -> str:
 def _worth(manifest: dict[str, Any], tested: Record | None) -> str:
     part = "the test part, opened once" if tested else "validation, on which it was chosen: expect a little less"
     lines = [
-        "## What it is worth",
-        "",
-        f"On {part}, with 95 % intervals:",
-        "",
-        "| metric | value | low | high |",
-        "|---|---|---|---|",
-    ]
+        "## What it is worth", "", f"On {part}, with 95 % intervals:", "",
+        "| metric | value | low | high |", "|---|---|---|---|",
+    ]  # fmt: skip
     lines += [
         f"| {name} | {_number(m['value'])} | {_number(m['low'])} | {_number(m['high'])} |"
         for name, m in manifest["metrics"].items()

@@ -163,14 +163,9 @@ def served(root: Path) -> list[str]:
 
 def _point(project: Project, action: str, version: str) -> dict[str, Any]:
     line = {
-        "action": action,
-        "version": version,
-        "before": promoted(project.root),
-        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "by": _who(),
-        "force": project.force,
-        "forced": project.forced,
-    }
+        "action": action, "version": version, "before": promoted(project.root), "by": _who(),
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "force": project.force, "forced": project.forced,
+    }  # fmt: skip
     return ledger.append(project.root / FOLDER / HISTORY, line)
 
 

@@ -106,7 +106,7 @@ def test_edited_trees_are_refused_before_lightgbm_reads_them(trees: Any, found: 
     edited, times = re.subn(found, put, text, count=1)
     assert times == 1 and edited != text
     (folder / "lightgbm.txt").write_text(edited)
-    with pytest.raises(UserError, match="lightgbm.txt is not the model that was saved there") as said:
+    with pytest.raises(UserError, match=r"lightgbm\.txt is not the model that was saved there") as said:
         TASK.load_baseline(config, prep, folder)
     assert "\n" not in str(said.value)
 

@@ -360,7 +360,7 @@ def test_where_signers_are_named_only_their_packages_load(
             assert "\n" not in str(said.value)
     registry.promote(project, "1")
     (folder / "DATA_CARD.md").write_text("changed, with a hash that fits")
-    with pytest.raises(UserError, match="signature of .* does not fit it"):
+    with pytest.raises(UserError, match=r"signature of .* does not fit it"):
         model.load(project.task, reforged(folder))
 
 
@@ -392,9 +392,9 @@ def test_a_package_says_what_it_was_made_with(project: Project) -> None:
     assert "typing-extensions" in versions, "a library that only torch and pydantic ask for"
     licensed = {part["name"]: part["licenses"] for part in bill["components"]}
     assert all(licensed[name] for name in ("numpy", "torch", "polars"))
-    refs = {part["bom-ref"] for part in bill["components"]} | {"model"}
-    assert all({one["ref"], *one["dependsOn"]} <= refs for one in bill["dependencies"])
-    assert sbom.plain("Foo_Bar.x[extra]>=1 ; python_version < '4'") == "foo-bar-x"
+    assert list(sbom.closure(["Typing_Extensions[x]>=1 ; python_version < '4'", "nothing-such"])) == [
+        "typing-extensions"
+    ]
 
 
 # ---- files that people open in other programs ---------------------------------------------------------------------------------
