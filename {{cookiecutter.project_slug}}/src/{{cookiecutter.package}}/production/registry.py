@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import hashlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,7 +44,8 @@ def command(project: Project, args: argparse.Namespace) -> int:
 
 def versions(root: Path) -> list[str]:
     """Names of all versions, oldest first."""
-    return sorted(path.parent.name for path in (root / FOLDER).glob(f"[0-9]*-*/{MANIFEST}"))
+    names = [path.parent.name for path in (root / FOLDER).glob(f"*/{MANIFEST}")]
+    return sorted(name for name in names if re.fullmatch(r"\d{4,}-[0-9a-f]{12}", name, re.ASCII))
 
 
 def history(root: Path) -> list[dict[str, Any]]:
@@ -181,13 +183,13 @@ def table(root: Path) -> str:
     now, lines = promoted(root), []
     for name in versions(root):
         m = read_json(root / FOLDER / name / MANIFEST, "the manifest of a model package", "export it again")
-        score = m["metrics"][m["metric"]]
-        part = "test" if m["tested"] else "validation"
-        lines.append(
-            f"{'->' if name == now else '  '} {name}  {m['exported'][:16]}  {m['run']:<16} {m['name']:<12}"
-            f" {m['metric']} {score['value']:.4f} on {part}  split {m['split']}"
-        )
-        lines += [f"      FORCED  {line}" for line in m["forced"]]
+        line = f"{'->' if name == now else '  '} {name}"
+        try:
+            score, part = m["metrics"][m["metric"]]["value"], "test" if m["tested"] else "validation"
+            line += f"  {m['exported'][:16]}  {m['run']:<16} {m['name']:<12} {m['metric']} {score:.4f} on {part}  split {m['split']}"
+            lines += [line, *(f"      FORCED  {why}" for why in m["forced"])]
+        except (KeyError, TypeError, ValueError):
+            lines.append(f"{line}  its {MANIFEST} was written by no export")
     told = [
         f"   {line['at'][:19]} {line['action']:<8} {line['version']} {line['force']}".rstrip() for line in history(root)
     ]

@@ -291,6 +291,20 @@ def test_what_a_package_does_not_name_is_refused(project: Project, tmp_path: Pat
     load(project)
 
 
+def test_the_list_of_versions_survives_what_no_export_wrote(project: Project) -> None:
+    (project.root / "models" / "1x-evil").mkdir()
+    (project.root / "models" / "1x-evil" / "package.json").write_text("{}")
+    for content in (
+        "{}",
+        "[]",
+        '{"metrics": 1}',
+        '{"metric": "auc", "metrics": {"auc": {"value": "high"}}, "tested": 1}',
+    ):
+        (registry.find(project.root, "1") / "package.json").write_text(content)
+        told = registry.table(project.root)
+        assert "package.json was written by no export" in told and len(registry.versions(project.root)) == 2, content
+
+
 @pytest.mark.parametrize("name", ["../prep.json", "/etc/hostname", "a/../../b", "..\\prep.json", "C:prep.json"])
 def test_names_that_leave_a_package_are_refused(project: Project, name: str) -> None:
     folder = registry.find(project.root, "1")
