@@ -148,7 +148,7 @@ def inside(folder: Path, name: Any) -> Path:
 
 def digest(manifest: dict[str, Any]) -> str:
     """First 12 hex digits over the manifest, which holds the hash of every file."""
-    return hashlib.sha256(to_json(manifest, indent=None).encode()).hexdigest()[:12]
+    return hashlib.sha256(to_json(manifest, indent=None).encode(errors="backslashreplace")).hexdigest()[:12]
 
 
 def served(root: Path) -> list[str]:

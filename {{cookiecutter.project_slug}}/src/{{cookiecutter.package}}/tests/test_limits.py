@@ -291,6 +291,14 @@ def test_what_a_package_does_not_name_is_refused(project: Project, tmp_path: Pat
     load(project)
 
 
+def test_a_manifest_with_half_a_letter_is_refused(project: Project) -> None:
+    """A lone surrogate, which JSON can write and UTF-8 cannot: found by fuzzing, as a traceback."""
+    path = registry.find(project.root, "1") / "package.json"
+    path.write_text(path.read_text().replace('"task"', '"\\ud800"', 1))
+    with pytest.raises(UserError, match="is not what .* was exported with"):
+        load(project)
+
+
 def test_the_list_of_versions_survives_what_no_export_wrote(project: Project) -> None:
     (project.root / "models" / "1x-evil").mkdir()
     (project.root / "models" / "1x-evil" / "package.json").write_text("{}")
@@ -409,6 +417,18 @@ def test_a_package_says_what_it_was_made_with(project: Project) -> None:
     assert list(sbom.closure(["Typing_Extensions[x]>=1 ; python_version < '4'", "nothing-such"])) == [
         "typing-extensions"
     ]
+
+
+def test_what_a_killed_tune_left_is_swept_and_a_running_one_is_not(project: Project) -> None:
+    running = project.begin("tune")
+    left, stopped = (project.root / "runs" / name for name in ("0098-tune", "0097-train"))
+    for folder in (left, stopped, running.folder):
+        folder.mkdir(exist_ok=True)
+        os.utime(folder, (1, 1))
+    project.begin("tune").discard()
+    assert not left.exists() and stopped.exists() and running.folder.exists()
+    running.discard()
+    assert not running.folder.exists()
 
 
 # ---- files that people open in other programs ---------------------------------------------------------------------------------
