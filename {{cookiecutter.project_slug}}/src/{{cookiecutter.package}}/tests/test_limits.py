@@ -295,7 +295,7 @@ def test_a_manifest_with_half_a_letter_is_refused(project: Project) -> None:
     """A lone surrogate, which JSON can write and UTF-8 cannot: found by fuzzing, as a traceback."""
     path = registry.find(project.root, "1") / "package.json"
     path.write_text(path.read_text().replace('"task"', '"\\ud800"', 1))
-    with pytest.raises(UserError, match="is not what .* was exported with"):
+    with pytest.raises(UserError, match=r"is not what .* was exported with"):
         load(project)
 
 
