@@ -12,7 +12,7 @@ ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
 TAKEN = set(getattr(sys, "stdlib_module_names", ())) | {
     "accelerate", "alembic", "annotated_doc", "annotated_types", "anyio", "ast_serialize", "catboost", "certifi", "charset_normalizer", "cleanlab",
     "click", "cloudpickle", "colorama", "colorlog", "cookiecutter", "cuda", "cuda_bindings", "cuda_pathfinder", "cuda_toolkit", "cwevals", "data",
-    "datasets", "datasketch", "dateutil", "distro", "filelock", "fsspec", "git", "google", "googleapis_common_protos", "h11", "hf_xet", "httpcore",
+    "datasets", "datasketch", "dateutil", "detect_secrets", "distro", "filelock", "fsspec", "git", "google", "googleapis_common_protos", "h11", "hf_xet", "httpcore",
     "httpcore2", "httpx", "httpx2", "httpx2_jsfetch", "huggingface_hub", "hypothesis", "idna", "imagehash", "iniconfig", "jinja2", "joblib", "librt",
     "fastapi", "starlette", "uvicorn",
     "lightgbm", "mako", "markdown_it_py", "markupsafe", "mdurl", "mpmath", "mypy", "mypy_extensions", "narwhals", "networkx", "numpy", "nvidia",

@@ -12,8 +12,11 @@ import io
 import json
 import os
 import pickle
+import random
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,12 +25,16 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 
 import faults
 import numpy as np
+import polars as pl
 import pytest
-from conftest import TEMPLATE
+from conftest import ROOT, TEMPLATE, bake, environment
 from fault_cases import EVALUATE, LOG, RESUME, SPLIT, TRAIN, edited, encoder, resigned
 from faults import Case, ask, both, replaced, setting, write
 from test_bake import cookiecutter_process
 from test_faults import Workplace, place
+
+sys.path.insert(0, str(ROOT / "bench"))
+import fuzz  # noqa: E402
 
 __all__ = ["place"]  # the fixture
 CANARY = Path(os.environ.get("TMPDIR", "/tmp")) / f"canary-{os.getpid()}"
@@ -282,6 +289,79 @@ def test_what_cannot_be_detected_is_said(place: Workplace) -> None:
         assert words in page
 
 
+# --- a few seconds of bench/fuzz.py ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("forged", [False, True], ids=["changed", "forged and not signed"])
+def test_no_answer_comes_from_a_changed_package(place: Workplace, monkeypatch: pytest.MonkeyPatch, forged: bool) -> None:
+    """One sentence for every byte that was changed; where its hashes were made to fit, since signers are named."""
+    bases, names, where = place
+    root, draw = where / "fuzzed", random.Random(int(forged))
+    (where / "signers").write_text("")
+    if forged:
+        monkeypatch.setenv("RECIPE_SIGNERS", str(where / "signers"))
+    for _ in range(15):
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(bases["packaged"], root)
+        version, changed = fuzz.change_package(root, draw, forged)
+        answer = ask(names["packaged"], root, ["predict", "new.csv", "--model", version])
+        said = (changed, answer.status, answer.output[-500:])
+        assert answer.status == 2 and len(answer.lines) == 1 and not answer.touched, said
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_broken_table_is_read_or_refused_in_one_sentence(place: Workplace, kind: str) -> None:
+    bases, names, _ = place
+    root, draw = bases["packaged"], random.Random(kind)
+    frame = pl.read_csv(root / "data" / "train.csv")
+    path, content = root / f"broken.{kind}", io.BytesIO()
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[kind](content)
+    for _ in range(12):
+        path.write_bytes(changed := fuzz.mutated(content.getvalue(), draw))
+        for words in (["init", path.name], ["predict", path.name, "--model", "1", "--out", "answers.csv"]):
+            answer = ask(names["packaged"], root, words)
+            assert answer.status in (0, 1, 2) and "Traceback" not in answer.output, (words, changed[:2000])
+            assert answer.status < 2 or len(answer.lines) == 1, (words, answer.lines, changed[:2000])
+
+
+# --- killed and simultaneous exports ------------------------------------------------------------------------------------------
+
+
+FORKED = """
+import os, signal, sys, time
+from pathlib import Path
+from {package} import cli
+import {package}.production.export, {package}.tabular.recipe, torch  # once, for all of them
+
+def begin():
+    return os.fork() or os._exit(cli.main(["export", "--force", "a test", "--quiet"]))
+
+killed = begin()
+while not list(Path().glob("models/.new-*/package/*.json")):
+    time.sleep(0.001)
+os.kill(killed, signal.SIGKILL)
+os.waitpid(killed, 0)
+print(len(list(Path().glob("models/.new-*"))), len(list(Path().glob("runs/*-export/.lock"))), len(list(Path().glob("models/*/package.json"))))
+time.sleep(1.1)  # a run that is a second old may be about to be held
+print([os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in [begin() for _ in range(4)]])
+"""
+
+
+def test_a_killed_export_is_swept_and_four_at_once_all_arrive(place: Workplace) -> None:
+    """One process is killed while it writes, then four begin at the same time."""
+    bases, names, where = place
+    root, package = where / "exports", names["tabular"]
+    shutil.copytree(bases["tabular"], root)
+    variables = environment(where / "generated" / package.replace("_", "-"))
+    script = [sys.executable, "-c", FORKED.format(package=package)]
+    done = subprocess.run(script, cwd=root, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    told = done.stdout.removesuffix("\n").split("\n")
+    assert (told[0], told[-1]) == ("1 1 0", "[0, 0, 0, 0]"), done.stdout + done.stderr
+    assert not list(root.glob("models/.new-*"))
+    assert sorted(path.parent.name[:4] for path in root.glob("models/*/package.json")) == ["0001", "0002", "0003", "0004"]
+    assert all((run / "record.json").exists() for run in root.glob("runs/*-export"))
+
+
 # --- secrets --------------------------------------------------------------------------------------------------------------
 
 SECRETS = {
@@ -323,6 +403,42 @@ def test_no_secret_reaches_disk_output_or_tracker(place: Workplace, monkeypatch:
         assert secret not in output
         for path in root.rglob("*"):
             assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+KEPT_OUT = (
+    ".env", ".env.local", "src/.env", "deploy/key.pem", "tls.key", ".netrc", "predictions.db", "predictions.db-wal", "serve.log", "wandb/x",
+    "models/0001-0123456789ab/package.json", "models/.new-x/package/weights.safetensors", "models/.lock", "data/train.csv", "runs/0001-audit/record.json",
+)  # fmt: skip
+TAKEN = ("models/history.jsonl", "recipe.toml", "split.json", "requirements.lock", "EXPERIMENTS.jsonl", "TEST_ACCESS.json", "data/README.md")
+
+
+def docker_ignores(lines: list[str], name: str) -> bool:
+    """As Docker reads .dockerignore: patterns from the root of the folder, ** for any folders, ! takes back, the last one counts."""
+    ignored = False
+    for line in lines:
+        pattern = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
+        if re.fullmatch(f"{pattern}(/.*)?", name):
+            ignored = not line.startswith("!")
+    return ignored
+
+
+def test_keys_logs_data_and_models_stay_out_of_git_and_of_the_image(tmp_path: Path) -> None:
+    project = bake(tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    ask = ["git", "check-ignore", "--no-index", "--stdin"]
+    told = subprocess.run(ask, cwd=project, input="\n".join(KEPT_OUT + TAKEN), capture_output=True, text=True, check=True).stdout
+    assert told.removesuffix("\n").split("\n") == list(KEPT_OUT)
+    lines = (project / ".dockerignore").read_text().removesuffix("\n").split("\n")
+    assert [name for name in KEPT_OUT if not docker_ignores(lines, name)] == []
+    assert [name for name in ("requirements.lock", "recipe.toml", "src/my_model/cli.py") if docker_ignores(lines, name)] == []
+
+
+def test_the_image_is_pinned_and_runs_as_a_user(project: Path) -> None:
+    """By its digest, which Dependabot moves; with what verifies signatures; and not as root."""
+    text = (project / "Dockerfile").read_text()
+    assert re.search(r"(?m)^FROM python:3\.12-slim@sha256:[0-9a-f]{64}$", text) and "openssh-client" in text
+    assert re.findall(r"(?m)^(USER|ENTRYPOINT) ", text) == ["USER", "ENTRYPOINT"] and "USER root" not in text
+    assert "package-ecosystem: docker" in (project / ".github" / "dependabot.yml").read_text()
 
 
 # --- the source of a generated project ----------------------------------------------------------------------------------------
@@ -383,3 +499,9 @@ def test_a_slug_writes_nothing_outside(tmp_path: Path, slug: str) -> None:
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.rglob("*") if p != inside and p.is_file()) == []
     assert not Path("/tmp/evil-slug").exists() and sorted(p.name for p in tmp_path.iterdir()) == ["deep"]
+
+
+def test_no_file_is_cut_at_what_only_python_takes_for_the_end_of_a_line() -> None:
+    """U+2028, a form feed and the like are letters of a name in CSV, JSON lines and Markdown; str.splitlines cuts there."""
+    sources = [p for p in TEMPLATE.rglob("*.py") if not p.name.startswith("test_")]
+    assert [str(p.relative_to(TEMPLATE)) for p in sources if "splitlines" in p.read_text()] == []

@@ -25,7 +25,7 @@ PROJECT = {
         "moments", "notes", "optim", "order", "overlap", "process_group", "resume", "runs", "seed", "slices", "source", "splits", "stop", "table",
         "target", "track", "train", "truth",
     ),
-    "tabular": ("__init__", "baseline", "data", "large", "model", "recipe", "unknown"),
+    "tabular": ("__init__", "baseline", "data", "large", "model", "recipe", "trees", "unknown"),
     "image": ("__init__", "augment", "baseline", "data", "listing", "model", "picture", "recipe", "weights"),
     "text": ("__init__", "baseline", "data", "encoder", "model", "recipe"),
 }  # fmt: skip

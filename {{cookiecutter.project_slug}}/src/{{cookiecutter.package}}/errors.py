@@ -17,3 +17,8 @@ class Stopped(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
         self.status = 128 + number
+
+
+def first_line(error: BaseException) -> str:
+    """What a library said in its first line, cut at 200 characters; the kind of error where it said nothing."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]

@@ -16,7 +16,7 @@ from ..engine import files
 from ..engine.files import IMAGES
 from ..engine.metrics import wilson
 from ..engine.target import counted
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..task import Data
 from .check_result import CheckResult, check_result
 
@@ -137,8 +137,7 @@ def _answered(path: Path) -> pl.DataFrame:
         sheet = pl.read_csv(path, infer_schema=False)
         answers = sheet[OK].fill_null("").str.strip_chars().str.to_lowercase()
     except (OSError, pl.exceptions.PolarsError) as error:
-        first = str(error).split("\n")[0]
-        raise UserError(f"--review {path}: not a sheet that `recipe audit` wrote ({first})") from None
+        raise UserError(f"--review {path}: not a sheet that `recipe audit` wrote ({first_line(error)})") from None
     if odd := [a for a in answers.unique().sort() if a and a not in ANSWERS]:
         raise UserError(f"--review {path}: column {OK} holds {odd[0]!r}; write yes or no, or leave it empty")
     if not (answers != "").any():

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .files import sha256, sync_folder, to_json
 
 KEEP = 2  # newest checkpoints of a kind that are kept: one more than needed, should the newest turn out broken
@@ -62,7 +62,7 @@ def save(
     except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
-            f"checkpoint {final} cannot be written: {_first_line(error)} ({_free(folder)}); earlier checkpoints are"
+            f"checkpoint {final} cannot be written: {first_line(error)} ({_free(folder)}); earlier checkpoints are"
             " intact: fix that and go on with: recipe train --resume"
         ) from None
     for old in [path for path in _of_kind(folder, kind) if path not in _kept(folder, kind, final)]:
@@ -81,7 +81,7 @@ def load(folder: Path, kind: str, warn: Any = print, upto: int | None = None) ->
         try:
             return read(path)
         except Exception as error:  # a broken or hostile file may raise anything; the one before may still be good
-            warn(f"  checkpoint {path.name} is broken ({_first_line(error)}); going back to the one before it")
+            warn(f"  checkpoint {path.name} is broken ({first_line(error)}); going back to the one before it")
     raise UserError(f"no valid {kind} checkpoint in {folder}; start again: recipe train")
 
 
@@ -153,10 +153,6 @@ def _free_name(path: Path) -> Path:
 
 def _kept(folder: Path, kind: str, final: Path) -> list[Path]:
     return [path for path in _of_kind(folder, kind) if _order(path) <= _order(final)][-KEEP:]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _free(folder: Path) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 IMAGES = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no kind that is decoded by another program (EPS)
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what a spreadsheet takes for the start of a formula
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -107,10 +107,7 @@ def write_sheet(frame: pl.DataFrame, path: Path) -> None:
         writer.writerows(map(safe_cell, row) for row in frame.iter_rows())
 
 
-def sha256(path: Path, chunk: int = 1 << 20) -> str:
+def sha256(path: Path) -> str:
     """Hex digest of a file's bytes, read in chunks."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(chunk):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

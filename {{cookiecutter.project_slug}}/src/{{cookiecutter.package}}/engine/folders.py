@@ -39,6 +39,19 @@ def _walk(folder: Path, around: tuple[tuple[int, int], ...]) -> Iterator[Path]:
             yield Path(entry.path)
 
 
+def data_root(table: Path) -> Path:
+    """The folder that images named in a table must lie in: one called data that holds the table, at most three levels
+    up, else the table's own."""
+    table = Path(os.path.abspath(table))
+    return next((folder for folder in table.parents[:3] if folder.name == "data"), table.parent)
+
+
+def outside(table: Path, name: str) -> bool:
+    """Whether a name in a table leads out of the data root. Links in there are followed: whoever put them there meant it."""
+    root = data_root(table)
+    return not Path(os.path.abspath(table.parent / name)).is_relative_to(root)
+
+
 def class_folders(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     """Images of each class, and of each part where folders give one. Raises UserError where there are no two classes."""
     inside = [file.relative_to(path).parts for file in files_below(path) if file.suffix.lower() in PICTURES]

@@ -45,9 +45,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        return (
-            text.removesuffix("\n").split("\n") if text else []
-        )  # not at the separators that a reason or a name may hold
+        # Not at the separators that a reason or a name may hold.
+        return text.removesuffix("\n").split("\n") if text else []
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}; restore it from git (git checkout -- {path.name})") from None
 

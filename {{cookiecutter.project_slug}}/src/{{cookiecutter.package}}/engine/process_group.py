@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from ..config import Config
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..task import Batch, Examples, Task
 from .distributed import NOTHING, Distributed
 from .seed import generator
@@ -77,7 +77,7 @@ class ProcessGroup(Distributed):
             if not any(word in str(error) for word in LOST):
                 raise
             raise UserError(
-                f"another process of this job is gone ({str(error).splitlines()[0][:150]}); its own message says why;"
+                f"another process of this job is gone ({first_line(error)}); its own message says why;"
                 " go on from the last checkpoint with the same command and --resume"
             ) from None
 

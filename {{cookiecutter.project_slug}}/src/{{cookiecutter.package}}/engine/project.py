@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,6 +27,7 @@ from .distributed import SINGLE, Distributed
 from .files import save_array, to_json, write_atomic
 from .fingerprint import fingerprint
 from .runs import environment, new_run, read_record
+from .stop import alone
 from .terminal import say
 
 # What a step's result depends on: the parts of the fingerprint that must still be the same for it to count.
@@ -38,6 +39,7 @@ DEPENDS = {
     "train": ("data", "split"),
 }
 SCHEMA = 1
+SWEPT = ("export", "tune")  # nothing goes on with what a killed one left
 
 
 @dataclass
@@ -108,8 +110,13 @@ class Project(Recipe):
 
     def begin(self, step: str) -> Run:
         """A new, empty run folder with the next number."""
+        if step in SWEPT:
+            sweep(self.root / "runs", step)
         folder = new_run(self.root, step, (str(row.get("id")) for row in ledger.read(self.ledger)))
-        return Run(self, step, folder)
+        run = Run(self, step, folder)
+        if step in SWEPT:
+            run.held.enter_context(alone(folder))
+        return run
 
 
 @dataclass
@@ -170,22 +177,14 @@ class Run:
         """Write record.json, then the ledger line. Returns the record. The schema is the same for every step and modality."""
         project = self.project
         record: dict[str, Any] = {
-            "schema": SCHEMA,
-            "id": self.id,
-            "step": self.step,
+            "schema": SCHEMA, "id": self.id, "step": self.step,
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - self.clock, 3),
-            "status": self.status,
-            "force": project.force,
-            "forced": project.forced,
-            "rests_on": self.rests_on,
-            "config": project.config.model_dump(),
-            "overrides": project.overrides,
-            "fingerprint": project.fingerprint,
+            "seconds": round(time.monotonic() - self.clock, 3), "status": self.status,
+            "force": project.force, "forced": project.forced, "rests_on": self.rests_on,
+            "config": project.config.model_dump(), "overrides": project.overrides, "fingerprint": project.fingerprint,
             "environment": environment(project.root),
-            "findings": [finding.record() for finding in self.findings],
-            "result": self.result,
-        }
+            "findings": [finding.record() for finding in self.findings], "result": self.result,
+        }  # fmt: skip
         self.save("record.json", record)
         ledger.append(project.ledger, ledger_row(record))
         self.held.close()
@@ -211,6 +210,17 @@ def ledger_row(record: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"a record in runs/ is not one of ours ({error!r}); restore it, or delete that run's folder"
         ) from None
+
+
+def sweep(runs: Path, step: str) -> None:
+    """Remove the folders that killed runs of this step left: without a record, and held by no process.
+
+    One that is a second old or less may be about to be held.
+    """
+    for folder in runs.glob(f"[0-9]*-{step}"):
+        if not (folder / "record.json").exists() and time.time() - folder.stat().st_mtime > 1:
+            with suppress(UserError), alone(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe(finding: CheckResult) -> str:

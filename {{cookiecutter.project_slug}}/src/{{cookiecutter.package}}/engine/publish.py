@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import first_line
 from .files import read_json
 from .project import Project, Run
 from .terminal import say
@@ -52,4 +53,4 @@ def mirror(project: Project, version: Path, action: str) -> None:
         teller.run.log_artifact(artifact, aliases=["promoted", version.name])
         teller.finish({})
     except Exception as error:  # a tracker may raise anything, and none of it may undo a promote or a rollback
-        say(f"  W&B was not told: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        say(f"  W&B was not told: {type(error).__name__}: {first_line(error)}")

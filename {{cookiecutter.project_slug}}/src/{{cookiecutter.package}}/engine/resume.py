@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..task import Task
 from . import checkpoint
 from .callback import Callback
@@ -103,7 +103,7 @@ def restore(of: Saved) -> Progress:
                 callback.load_state(watched)
         set_rng_state(saved.state["rng"])
     except Exception as error:  # whole, but not of this model, or written by somebody else
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise UserError(f"{saved.folder} does not fit this run: {why}; start again: recipe train") from None
     log.info(f"  resumed {of.folder.name} at epoch {progress.epoch}, step {progress.step}")
     return progress

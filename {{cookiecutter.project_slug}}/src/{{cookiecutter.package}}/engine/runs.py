@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from .files import read_json
 
 LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy", "polars", "scikit-learn", "lightgbm", "pydantic")
 TAME = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.pager=cat", "core.sshCommand=false")
+OWN = ("system", "global", "command")  # settings of git that are the user's and not the folder's
 
 
 def new_run(root: Path, step: str, taken: Iterable[str] = ()) -> Path:
@@ -71,7 +72,7 @@ def environment(root: Path) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
     return {
         "commit": git(root, "rev-parse", "HEAD"),
-        "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "instructions": torch.backends.cpu.get_cpu_capability() if torch else None,
@@ -84,12 +85,19 @@ def environment(root: Path) -> dict[str, Any]:
 def git(root: Path, *words: str) -> str:
     """What a git command in `root` prints; '' where there is no git, no repository or no answer.
 
-    A folder may come from somebody else: no program that its own git config names is run.
+    A folder may come from somebody else: no program that its own git config names is run, and nothing is fetched.
     """
-    tame = [word for setting in TAME for word in ("-c", setting)]
+    listed = _git(root, TAME, "config", "-z", "--show-scope", "--name-only", "--get-regexp", r"^filter\.").split("\0")
+    filters = [f"{name}=" for scope, name in zip(listed[::2], listed[1::2], strict=False) if scope not in OWN]
+    return _git(root, (*TAME, *filters), *words).strip("\n")
+
+
+def _git(root: Path, settings: Sequence[str], *words: str) -> str:
+    given = [word for setting in settings for word in ("-c", setting)]
     try:
         done = subprocess.run(
-            ["git", *tame, "-C", str(root), *words],
+            ["git", *given, "-C", str(root), *words],
+            env={**os.environ, "GIT_ALLOW_PROTOCOL": "none", "GIT_OPTIONAL_LOCKS": "0"},
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -98,7 +106,7 @@ def git(root: Path, *words: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip("\n") if done.returncode == 0 else ""
+    return done.stdout if done.returncode == 0 else ""
 
 
 def library_version(name: str) -> str | None:

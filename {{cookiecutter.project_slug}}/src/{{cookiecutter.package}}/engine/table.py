@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from ..config import Config
-from ..errors import UserError
+from ..errors import UserError, first_line
 from . import kinds
 from .kinds import MISSING, Kind
 from .notes import Note, of_column
@@ -85,7 +85,7 @@ def read_table(path: Path, rows: int | None = None, declared: Declared | None = 
         else:
             frame = read_csv(path, rows, declared.gaps, notes)
     except (pl.exceptions.PolarsError, csv.Error, ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} cannot be read as {path.suffix[1:] or 'CSV'}: {first_line(error)}") from None
     return _as_columns(path, frame, declared, notes)
 
 

@@ -13,6 +13,8 @@ import sys
 import time
 from typing import TextIO
 
+from .secret import hidden
+
 # Control characters, shown as what they are: a class name or a file name must not steer the terminal.
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 CONTROL |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029)}  # separators of lines and paragraphs
@@ -25,7 +27,7 @@ BLOCKS = 24  # its width
 def say(text: str = "", error: bool = False) -> None:
     """Print one line to stdout, or to stderr. When nobody can read it any more, this and all later lines go nowhere."""
     stream = sys.stderr if error else sys.stdout
-    text = text.translate(CONTROL)
+    text = hidden(text.translate(CONTROL))
     if colored(stream):
         text = VERDICT.sub(lambda found: f"{found[1]}\x1b[{COLORS[found[2]]}m{found[2]}\x1b[0m", text)
     Bar.clear()

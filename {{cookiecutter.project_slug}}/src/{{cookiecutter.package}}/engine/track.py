@@ -31,13 +31,8 @@ class WandB:
         import wandb
 
         settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
-        self.run = wandb.init(
-            project=subject.parents[1].name,
-            name=subject.name,
-            dir=str(folder or subject),
-            config=facts,
-            settings=settings,
-        )
+        project, where = subject.parents[1].name, str(folder or subject)
+        self.run = wandb.init(project=project, name=subject.name, dir=where, config=facts, settings=settings)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Send one row of a curve."""

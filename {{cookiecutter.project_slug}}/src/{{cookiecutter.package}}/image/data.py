@@ -107,11 +107,8 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
     if not view["mean"]:
         rows = np.random.default_rng(0).permutation(len(train))[:FITTED]
         some = decoded(files(config.image, train.take(rows)), side, view["interpolation"]).float().div(255)
-        view = {
-            **view,
-            "mean": some.mean(dim=(0, 2, 3)).tolist(),
-            "std": some.std(dim=(0, 2, 3)).clamp(min=1e-3).tolist(),
-        }
+        mean, std = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp(min=1e-3)
+        view = {**view, "mean": mean.tolist(), "std": std.tolist()}
     return {
         **fit_target(config, train), "task": config.task, "backbone": config.backbone, "norm": config.norm,
         "weights": weights_hash(config.backbone, config.weights), "size": size, "side": side, "image": config.image,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..engine import given
-from ..engine.folders import LITTER, files_below
+from ..engine.folders import LITTER, data_root, files_below, outside
 from ..engine.table import Table, declared, read_table, require_columns
 from ..engine.target import as_text
 from ..errors import UserError
@@ -129,6 +129,10 @@ def read_list(config: Config, path: Path) -> Table:
     if names.null_count():
         raise UserError(
             f"column {config.image!r} of {path} is empty in {names.null_count():,} rows; give each row the path of its image"
+        )
+    if odd := [name for name in names if outside(path, name)]:
+        raise UserError(
+            f"{path} names {odd[0]!r}, which is not in {data_root(path)}; put the images there, or a link to their folder"
         )
     paths = pl.Series(config.image, [str((path.parent / name).absolute()) for name in names])
     return replace(table, frame=frame.with_columns(paths))

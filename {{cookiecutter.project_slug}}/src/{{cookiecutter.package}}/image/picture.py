@@ -17,9 +17,10 @@ import numpy as np
 import polars as pl
 
 from ..engine.files import IMAGES
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 MOST_PIXELS = 50_000_000  # a large photograph; a file that unpacks to more is a decompression bomb, or wants cutting up
+MOST_BYTES = 8 * MOST_PIXELS  # of a file: four channels of 16 bits
 SEEN = "images.parquet"  # what was decoded from which bytes, so that every file is decoded once and not in every step
 NO_IMAGE = "no image, or of an unknown kind"
 TOGETHER = 16  # files that a thread takes at a time: each turn costs 50 microseconds and 2 kB
@@ -50,8 +51,11 @@ def look(path: str, seen: Seen | None = None) -> Facts:
     """Read and hash one file, and decode it unless its bytes were seen before. Never raises: what the system or a decoder
     says of a file becomes its `problem`."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, a device read without end
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device read without end
             return Facts(path, problem="no plain file")
+        if status.st_size > MOST_BYTES:
+            return Facts(path, status.st_size, problem=f"too large: {status.st_size:,} bytes")
         content = Path(path).read_bytes()
     except FileNotFoundError:
         return Facts(path, problem="missing: a link to nothing" if os.path.islink(path) else "missing")
@@ -89,7 +93,7 @@ def _decode(content: bytes) -> dict[str, Any]:
 def _words(error: Exception) -> str:
     from PIL import Image
 
-    said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    said = first_line(error)
     if isinstance(error, Image.DecompressionBombError):
         return f"decompression bomb: {said}"
     if isinstance(error, Image.UnidentifiedImageError):

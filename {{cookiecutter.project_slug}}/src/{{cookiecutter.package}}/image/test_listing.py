@@ -303,3 +303,25 @@ def test_a_test_folder_and_a_column_of_a_table_give_the_split(project: Path) -> 
     rows.write_csv(project / "data" / "list.csv")
     listed = config_of(project, data="data/list.csv", split_column="where")
     assert assign(listed, TASK.load(listed, project)).tolist() == part.tolist()
+
+
+@pytest.mark.parametrize("name", ["../../outside.png", "images/../../outside.png", "{absolute}"])
+def test_a_table_names_no_image_outside_of_its_data(project: Path, name: str) -> None:  # noqa: F811
+    """In training and in files to predict or to monitor; inside, also by an absolute path, they are taken."""
+    outside, inside = project / "outside.png", next((project / "data" / "images").rglob("*.png"))
+    shutil.copyfile(inside, outside)
+    name = name.format(absolute=outside)
+    table = project / "data" / "lists" / "images.csv"
+    table.parent.mkdir()
+    good = [str(inside), os.path.relpath(inside, table.parent)]
+    odd = name if name.startswith("/") else f"../{name}"
+    pl.DataFrame({"path": [*good, odd], "label": ["a", "b", "a"]}).write_csv(table)
+    refused(project, r"outside\.png.*, which is not in .*data; put the images there", data="data/lists/images.csv")
+    rows = [row for chunk in read_rows(table, [COLUMN]) for row in chunk]
+    assert [row.values is None for row in rows] == [False, False, True] and "is not in" in rows[2].why
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(picture.MOST_BYTES + 1)  # sparse: it takes no room
+    assert picture.look(str(tmp_path / "large.png")).problem == f"too large: {picture.MOST_BYTES + 1:,} bytes"

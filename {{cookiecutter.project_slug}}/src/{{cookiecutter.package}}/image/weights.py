@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.files import read_json, sha256
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 if TYPE_CHECKING:
     from .recipe import Config
@@ -167,9 +167,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no such thing may raise anything
-        said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(
-            f"{path} cannot be read as plain tensors ({said}); save a state dict, or copy or download the file again"
+            f"{path} cannot be read as plain tensors ({first_line(error)}); save a state dict, or copy or download the file again"
         ) from None
     for inner in ("state_dict", "model"):  # how training scripts wrap what they save
         tensors = tensors[inner] if isinstance(tensors, dict) and isinstance(tensors.get(inner), dict) else tensors

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..engine.project import Project
 from ..engine.splits import read_manifest
-from .model_card import plain
+from .model_card import code, plain
 
 Record = dict[str, Any]
 COLUMNS = 60  # listed by name; the rest are counted
@@ -24,7 +24,7 @@ def data_card(project: Project) -> str:
         f"## How it was parted\n\n{_parts(project)}",
         f"## What the audit found\n\n{_audit(audits)}",
     ]
-    return plain("\n\n".join(sections)) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 def _what(project: Project) -> str:
@@ -32,7 +32,7 @@ def _what(project: Project) -> str:
     unlabeled = 0 if data.unlabeled is None else len(data.unlabeled)
     left_out = f"; {unlabeled:,} more have no target and were rejected" if unlabeled else ""
     return (
-        f"`{project.config.data}`, sha256 {data.sha256}: {len(data):,} rows with the target `{data.target}`"
+        f"{code(project.config.data)}, sha256 {data.sha256}: {len(data):,} rows with the target {code(data.target)}"
         f" (task: {project.config.task}){left_out}."
     )
 
@@ -42,12 +42,12 @@ def _columns(project: Project) -> str:
     for name, role in project.data.roles.items():
         roles.setdefault(role, []).append(name)
     lines = [
-        f"- {role}: {', '.join(f'`{name}`' for name in names[:COLUMNS])}"
+        f"- {role}: {', '.join(map(code, names[:COLUMNS]))}"
         + (f" and {len(names) - COLUMNS:,} more" if len(names) > COLUMNS else "")
         for role, names in roles.items()
     ]
     if project.config.drop:
-        lines.append(f"- left out on purpose: {', '.join(f'`{name}`' for name in project.config.drop)}")
+        lines.append(f"- left out on purpose: {', '.join(map(code, project.config.drop))}")
     return "\n".join(lines)
 
 
@@ -55,12 +55,14 @@ def _parts(project: Project) -> str:
     split = read_manifest(project)
     lines = [f"Kind: {split['kind']}, seed {split['seed']}, pinned by hashes in split.json.", ""]
     for name, part in split["parts"].items():
-        classes = ", ".join(f"{label} {count:,}" for label, count in list((part.get("classes") or {}).items())[:20])
+        classes = ", ".join(
+            f"{plain(label)} {count:,}" for label, count in list((part.get("classes") or {}).items())[:20]
+        )
         lines.append(f"- {name}: {part['rows']:,} rows" + (f" ({classes})" if classes else ""))
     apart = {"group": project.config.group, "time": project.config.time}
-    said = [f"{name} = `{value}`" for name, value in apart.items() if value]
+    said = [f"{name} = {code(value)}" for name, value in apart.items() if value]
     if split.get("iid"):
-        said.append(f'declared independent: "{split["iid"]}"')
+        said.append(f'declared independent: "{plain(split["iid"])}"')
     return "\n".join([*lines, "", f"Rows belong together by: {'; '.join(said) or 'nothing that was declared'}."])
 
 
@@ -71,10 +73,10 @@ def _audit(audits: list[Record]) -> str:
     newest = whole[-1]
     loud = [f for f in newest["findings"] if f["verdict"] in ("WARN", "FAIL")]
     green = [f["check"] for f in newest["findings"] if f["verdict"] == "PASS"]
-    lines = [f"- {f['verdict']} {f['check']}: {f['observed']}" for f in loud]
+    lines = [f"- {f['verdict']} {f['check']}: {plain(f['observed'])}" for f in loud]
     reviewed = [f["observed"] for r in audits for f in r["findings"] if f["check"] == "label review"]
     lines.append(f"- labels reviewed by hand: {reviewed[-1] if reviewed else 'not yet'}")
-    lines += [f"- gone on past a FAIL: {line}" for line in newest["forced"]]
+    lines += [f"- gone on past a FAIL: {plain(line)}" for line in newest["forced"]]
     if green:
         lines.append(f"- passed: {', '.join(green)}")
     return "\n".join([*lines, "", f"From {newest['id']} of {newest['started'][:10]}."])

@@ -21,12 +21,15 @@ from ..engine.project import Project, Run
 from ..engine.runs import environment
 from ..engine.splits import MANIFEST as SPLIT
 from ..engine.splits import read_manifest, split_hash, splits
+from ..engine.stop import alone
 from ..engine.target import any_null
 from ..errors import UserError
 from ..steps.evaluate import choose
 from ..task import Data
-from . import data_card, model, model_card, reference, registry, schema
+from . import data_card, model, model_card, reference, registry, sbom, schema
+from .sign import sign
 
+NEW = ".new-"  # a package that is being written
 GOLDEN = 16  # validation rows whose outputs are pinned; half of them with missing values where there are such
 
 
@@ -54,7 +57,10 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     source = find_source(project, args.run, data)
     folder = project.root / registry.FOLDER
     folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as made:
+    with alone(folder, wait=True), tempfile.TemporaryDirectory(dir=folder, prefix=NEW) as made:
+        for left in folder.glob(f"{NEW}*"):  # by exports that were killed: whoever holds the lock is the only one
+            if left != Path(made):
+                shutil.rmtree(left, ignore_errors=True)
         new = Path(made) / "package"
         new.mkdir()
         manifest = write(project, source, data, new)
@@ -66,8 +72,9 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         if args.onnx:
             from .onnx import export
 
-            run.add(export(package, data["val"], folder / f"{version}.onnx"))
-        os.replace(final, folder / version)
+            run.add(export(package, data["val"], Path(made) / f"{version}.onnx"))
+        for whole in sorted(Path(made).iterdir(), key=Path.is_dir):  # the version last: with it the export is done
+            os.replace(whole, folder / whole.name)
         sync_folder(folder)
     size = sum(path.stat().st_size for path in (folder / version).rglob("*") if path.is_file())
     run.result |= {"version": version, "run": source.record["id"], "bytes": size, "golden": apart}
@@ -138,9 +145,11 @@ def write(project: Project, source: Source, data: dict[str, Data], folder: Path)
     write_atomic(folder / "reference.json", to_json(statistics, indent=None))
     write_atomic(folder / "MODEL_CARD.md", model_card.card(project, source.record, source.tested, manifest))
     write_atomic(folder / "DATA_CARD.md", data_card.data_card(project))
+    write_atomic(folder / sbom.FILE, to_json(sbom.bill(project.root, manifest)))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     write_atomic(folder / registry.MANIFEST, to_json(manifest))
+    sign(folder / registry.MANIFEST)
     return manifest
 
 
@@ -167,31 +176,19 @@ def describe(project: Project, source: Source, columns: list[schema.Column], cha
     plain = {name: value for name, value in changed.items() if not isinstance(value, Path)}
     seen = environment(project.root)
     return {
-        "schema": 1,
-        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run": source.record["id"],
-        "name": source.fitted.name,
-        "task": config.task,
-        "target": config.target,
-        "classes": prep["classes"],
-        "temperature": temperature,
-        "threshold": cut,
+        "schema": 1, "exported": datetime.now(UTC).isoformat(timespec="seconds"), "run": source.record["id"],
+        "name": source.fitted.name, "task": config.task, "target": config.target, "classes": prep["classes"],
+        "temperature": temperature, "threshold": cut,
         "chosen_for": decisions.in_words(config) if cut is not None else None,
-        "metric": metric,
-        "tested": source.tested is not None,
+        "metric": metric, "tested": source.tested is not None,
         "metrics": source.tested["result"]["metrics"] if source.tested else own,
-        "split": split_hash(read_manifest(project)),
-        "data": project.data.sha256,
-        "commit": seen["commit"],
-        "libraries": seen["libraries"],
-        "forced": project.forced,
-        "columns": columns,
-        "target_kind": schema.kind_of(project.data, config.target),
+        "split": split_hash(read_manifest(project)), "data": project.data.sha256,
+        "commit": seen["commit"], "libraries": seen["libraries"], "forced": project.forced,
+        "columns": columns, "target_kind": schema.kind_of(project.data, config.target),
         "config": {**config.model_dump(), **plain},
         "paths": {name: value.as_posix() for name, value in changed.items() if isinstance(value, Path)},
-        "replaced": sorted(changed),
-        "files": {},
-    }
+        "replaced": sorted(changed), "files": {},
+    }  # fmt: skip
 
 
 def temperature_and_threshold(source: Source) -> tuple[float, float | None]:

@@ -16,10 +16,10 @@ from ..engine.files import read_json
 from ..engine.fitted import Fitted
 from ..engine.loop import find_device
 from ..engine.metrics import class_probabilities, values
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..task import Data, Task
 from . import schema
-from .registry import verify
+from .registry import inside, verify
 
 AGREE = 1e-5  # largest difference of an output, in units of the outputs' own size where that is above 1
 
@@ -124,7 +124,7 @@ def load(task: Task, folder: Path, device: str = "cpu") -> Package:
     except UserError:
         raise
     except Exception as error:  # its hashes hold, so somebody made it like this, or for other code
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = first_line(error)
         raise UserError(
             f"{folder.name} is no package that this code can load ({said}); export again (recipe export)"
         ) from None
@@ -133,7 +133,7 @@ def load(task: Task, folder: Path, device: str = "cpu") -> Package:
 def _load(task: Task, folder: Path, manifest: dict[str, Any], device: str) -> Package:
     given, prep = dict(manifest["config"]), read_json(folder / "prep.json", "a package's preprocessing", "export again")
     for name, path in manifest["paths"].items():
-        given[name] = str(folder / path)
+        given[name] = str(inside(folder, path))
     prep |= {name: given[name] for name in manifest["replaced"] if name in prep}
     config = make_config(task.settings, {**given, "device": "cpu"}, f"the config of {folder.name}")
     fitted = Fitted(manifest["name"], task, config, prep)
@@ -156,8 +156,9 @@ def _network(task: Task, fitted: Fitted, folder: Path) -> Any:
     try:
         task.load_state(model, load_file(folder / "weights.safetensors"))
     except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{folder.name}: the code builds another network than was exported ({first})") from None
+        raise UserError(
+            f"{folder.name}: the code builds another network than was exported ({first_line(error)})"
+        ) from None
     return model.eval()
 
 
@@ -192,7 +193,7 @@ REFUSED = (
 def _absolute(package: Package, row: dict[str, Any]) -> dict[str, Any]:
     """Images of golden rows lie in the package."""
     images = [c["name"] for c in package.columns if c["kind"] == "image"]
-    return {name: str(package.folder / value) if name in images else value for name, value in row.items()}
+    return {name: str(inside(package.folder, value)) if name in images else value for name, value in row.items()}
 
 
 def _numbers(values: np.ndarray) -> str:

@@ -70,25 +70,17 @@ def command(project: Project, args: argparse.Namespace) -> int:
         project.say(describe(one))
     red = [one.check for one in found if one.verdict == "FAIL"]
     content = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": package.version,
-        "source": args.of or str(log_path(project, args)),
-        "alert": bool(red),
-        "red": red,
-        "thresholds": asdict(limits),
-        "findings": [one.record() for one in found],
-        "tests": tests,
-    }
+        "at": datetime.now(UTC).isoformat(timespec="seconds"), "version": package.version,
+        "source": args.of or str(log_path(project, args)), "alert": bool(red), "red": red,
+        "thresholds": asdict(limits), "findings": [one.record() for one in found], "tests": tests,
+    }  # fmt: skip
     folder = project.root / FOLDER
     folder.mkdir(exist_ok=True)
     write_atomic(folder / "monitor.json", to_json(content))
     write_atomic(folder / "monitor.html", page(content, found))
     if red and args.webhook:
-        tell(
-            project,
-            args.webhook,
-            {key: content[key] for key in ("at", "version", "source", "alert", "red", "findings")},
-        )
+        said = ("at", "version", "source", "alert", "red", "findings")
+        tell(project, args.webhook, {key: content[key] for key in said})
     project.say(f"monitor: {'ALERT: ' + ', '.join(red) if red else 'quiet'} -> {folder / 'monitor.html'}")
     return int(bool(red))
 

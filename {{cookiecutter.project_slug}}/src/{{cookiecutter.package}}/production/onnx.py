@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..engine.loop import plan
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..task import Batch, Data
 from .model import Package
 
@@ -48,9 +48,7 @@ def export(package: Package, val: Data, path: Path) -> CheckResult:
         apart = float(np.max([_difference(model, names, batch, path) for batch in tried]))  # NaN where one is
     except Exception as error:  # the exporter raises whatever it meets in a network
         path.unlink(missing_ok=True)
-        return not_applicable(
-            "onnx", f"this network cannot be exported: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        )
+        return not_applicable("onnx", f"this network cannot be exported: {type(error).__name__}: {first_line(error)}")
     agrees = apart <= AGREE
     if not agrees:
         path.unlink(missing_ok=True)

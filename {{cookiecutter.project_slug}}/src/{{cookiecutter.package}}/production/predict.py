@@ -160,7 +160,8 @@ def written(path: Path, kinds: dict[str, Any] | None = None) -> Iterator[Write]:
             if parts := sorted(Path(folder).glob("part-*.parquet")):
                 pl.scan_parquet(parts).sink_parquet(new)
         else:
-            with new.open("w", encoding="utf-8", newline="") as file:
+            # A row that is rejected may hold bytes that are no UTF-8: they are shown as \udcff.
+            with new.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 yield _csv_writer(file) if path.suffix == ".csv" else lambda rows: _add_lines(file, rows)
         if new.exists():
             os.replace(new, path)

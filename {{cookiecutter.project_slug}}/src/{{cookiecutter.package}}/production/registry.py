@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import hashlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ from ..engine.project import Project
 from ..engine.publish import mirror
 from ..engine.runs import read_record
 from ..errors import UserError
+from .sign import SUFFIX, require_signature
 
 FOLDER = "models"
 HISTORY = "history.jsonl"
@@ -43,7 +45,8 @@ def command(project: Project, args: argparse.Namespace) -> int:
 
 def versions(root: Path) -> list[str]:
     """Names of all versions, oldest first."""
-    return sorted(path.parent.name for path in (root / FOLDER).glob(f"[0-9]*-*/{MANIFEST}"))
+    names = [path.parent.name for path in (root / FOLDER).glob(f"*/{MANIFEST}")]
+    return sorted(name for name in names if re.fullmatch(r"\d{4,}-[0-9a-f]{12}", name, re.ASCII))
 
 
 def history(root: Path) -> list[dict[str, Any]]:
@@ -113,6 +116,7 @@ def verify(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / MANIFEST} is not the manifest of a model package; {again}")
     if digest(manifest) != folder.name.rpartition("-")[2]:
         raise UserError(f"{folder / MANIFEST} is not what {folder.name} was exported with; {again}")
+    require_signature(folder / MANIFEST)
     refuse_unlisted(folder, manifest["files"], again)
     for name, expected in manifest["files"].items():
         path = folder / name
@@ -127,19 +131,25 @@ def refuse_unlisted(folder: Path, files: dict[str, Any], again: str) -> None:
     """Refuse a name that leads out of the folder, a link, and a file that the manifest does not name: whoever loads the
     model may read any file of the folder, so each must be one that was exported."""
     for name in files:
-        inside = PurePosixPath(name)
-        if inside.is_absolute() or ".." in inside.parts or "\\" in name or ":" in name:
-            raise UserError(f"{folder / MANIFEST} names {name!r}, which is no place inside the package; {again}")
+        inside(folder, name)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or not (path.is_dir() or name == MANIFEST or name in files):
+        if path.is_symlink() or not (path.is_dir() or name in (MANIFEST, MANIFEST + SUFFIX) or name in files):
             kind = "a symbolic link" if path.is_symlink() else "not a file of the export"
             raise UserError(f"{path} is {kind}; remove it: {again}")
 
 
+def inside(folder: Path, name: Any) -> Path:
+    """A place in the package by its name there. Raises UserError for one that leads out of it."""
+    parts = PurePosixPath(str(name))
+    if parts.is_absolute() or ".." in parts.parts or any(sign in str(name) for sign in ("\\", ":", "\0")):
+        raise UserError(f"{folder.name} names {str(name)!r}, which is no place inside the package; export it again")
+    return folder / parts
+
+
 def digest(manifest: dict[str, Any]) -> str:
     """First 12 hex digits over the manifest, which holds the hash of every file."""
-    return hashlib.sha256(to_json(manifest, indent=None).encode()).hexdigest()[:12]
+    return hashlib.sha256(to_json(manifest, indent=None).encode(errors="backslashreplace")).hexdigest()[:12]
 
 
 def served(root: Path) -> list[str]:
@@ -156,14 +166,9 @@ def served(root: Path) -> list[str]:
 
 def _point(project: Project, action: str, version: str) -> dict[str, Any]:
     line = {
-        "action": action,
-        "version": version,
-        "before": promoted(project.root),
-        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "by": _who(),
-        "force": project.force,
-        "forced": project.forced,
-    }
+        "action": action, "version": version, "before": promoted(project.root), "by": _who(),
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "force": project.force, "forced": project.forced,
+    }  # fmt: skip
     return ledger.append(project.root / FOLDER / HISTORY, line)
 
 
@@ -179,13 +184,13 @@ def table(root: Path) -> str:
     now, lines = promoted(root), []
     for name in versions(root):
         m = read_json(root / FOLDER / name / MANIFEST, "the manifest of a model package", "export it again")
-        score = m["metrics"][m["metric"]]
-        part = "test" if m["tested"] else "validation"
-        lines.append(
-            f"{'->' if name == now else '  '} {name}  {m['exported'][:16]}  {m['run']:<16} {m['name']:<12}"
-            f" {m['metric']} {score['value']:.4f} on {part}  split {m['split']}"
-        )
-        lines += [f"      FORCED  {line}" for line in m["forced"]]
+        line = f"{'->' if name == now else '  '} {name}"
+        try:
+            score, part = m["metrics"][m["metric"]]["value"], "test" if m["tested"] else "validation"
+            line += f"  {m['exported'][:16]}  {m['run']:<16} {m['name']:<12} {m['metric']} {score:.4f} on {part}  split {m['split']}"
+            lines += [line, *(f"      FORCED  {why}" for why in m["forced"])]
+        except (KeyError, TypeError, ValueError):
+            lines.append(f"{line}  its {MANIFEST} was written by no export")
     told = [
         f"   {line['at'][:19]} {line['action']:<8} {line['version']} {line['force']}".rstrip() for line in history(root)
     ]

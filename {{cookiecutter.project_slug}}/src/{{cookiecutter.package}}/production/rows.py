@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from ..engine.dialect import Lines, cells, sniff
-from ..engine.folders import files_below
+from ..engine.folders import data_root, files_below, outside
 from ..engine.kinds import is_text
 from ..engine.source import json_lines, with_point
 from ..engine.table import LINES
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .schema import Column
 
 CHUNK = 4096  # rows that are read, answered and written at a time
@@ -44,8 +44,9 @@ def read_rows(path: Path, columns: Sequence[Column], met: Lines | None = None) -
         rows = _parquet(path, columns)
     else:
         rows = _lines(path) if path.suffix in LINES else _csv(path, columns, met or Lines())
+    images = [] if path.is_dir() else [column["name"] for column in columns if column["kind"] == "image"]
     for chunk in _batched(rows):
-        yield [_checked(row) for row in chunk]
+        yield [_checked(path, images, row) for row in chunk]
 
 
 def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -83,6 +84,9 @@ def _require(path: Path, columns: Sequence[Column], there: Sequence[str]) -> Non
 def _csv(path: Path, columns: Sequence[Column], met: Lines) -> Iterator[Row]:
     """Cells as they are written; only a decimal comma becomes a point. A row that is too short or too long is rejected."""
     dialect = sniff(path)
+    if odd := [name for name in dialect.names if not is_text(name)]:
+        shown = odd[0].encode(errors="surrogateescape")[:40]
+        raise UserError(f"{path} line 1 is not UTF-8: it holds {shown!r}; save the file in UTF-8")
     _require(path, columns, dialect.names)
     commas = [c["name"] for c in columns if c["kind"] in ("number", "integer") and dialect.decimal == ","]
     for number, (_, row) in enumerate(cells(path, dialect, met), start=1):
@@ -103,13 +107,21 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
     try:
         return dict(pl.read_parquet_schema(path))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
     _require(path, columns, list(_schema(path)))
     start, lazy = 0, pl.scan_parquet(path)
-    while (part := lazy.slice(start, CHUNK).collect()).height:
+    while True:
+        try:
+            part = lazy.slice(start, CHUNK).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:  # its schema is whole and its pages are not
+            raise UserError(
+                f"{path} cannot be read as Parquet after row {start:,}: {first_line(error)}; write it again"
+            ) from None
+        if not part.height:
+            return
         yield from (Row(start + i, values) for i, values in enumerate(part.iter_rows(named=True), start=1))
         start += part.height
 
@@ -124,9 +136,12 @@ def _folder(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
         yield Row(number, {images[0]: file.relative_to(path).as_posix()})
 
 
-def _checked(row: Row) -> Row:
-    """The row, or the same one rejected where it holds bytes that are no text."""
+def _checked(path: Path, images: list[str], row: Row) -> Row:
+    """The row, or the same one rejected where it holds bytes that are no text, or names an image outside of the data root."""
     if row.values is None or all(is_text(v) for v in row.values.values() if isinstance(v, str)):
+        told = [row.values.get(name) for name in images] if row.values else []
+        if odd := [name for name in told if isinstance(name, str) and outside(path, name)]:
+            return Row(row.number, None, f"names {odd[0]!r}, which is not in {data_root(path)}", row.values)
         return row
     shown = {
         k: v.encode(errors="backslashreplace").decode() if isinstance(v, str) else v for k, v in row.values.items()

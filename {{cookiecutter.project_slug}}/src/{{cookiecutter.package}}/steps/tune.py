@@ -25,10 +25,9 @@ from ..engine.loop import NonFinite
 from ..engine.metrics import gain
 from ..engine.project import Project, Run
 from ..engine.resume import Progress
-from ..engine.secret import hidden
 from ..engine.splits import splits
 from ..engine.stop import alone
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..formatting import interval, number
 from . import train
 
@@ -101,7 +100,7 @@ def open_study(project: Project, stage: str, fixed: dict[str, Any], url: str) ->
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
         )
     except Exception as error:  # SQLAlchemy's errors differ from driver to driver
-        raise UserError(f"--storage {hidden(url)!r} cannot be opened: {hidden(str(error).splitlines()[0])}") from None
+        raise UserError(f"--storage {url!r} cannot be opened: {first_line(error)}") from None
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(project.config.epochs // 10, 2))
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner

@@ -16,9 +16,10 @@ from ..engine.files import read_json, to_json
 from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
 from ..engine.losses import class_weights
 from ..engine.splits import assign
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..task import Baseline, Data
-from .data import Rows, encode, examples
+from .data import Rows, encode, examples, feature_names
+from .trees import checked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,11 +64,13 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
         path = folder / "lightgbm.json"
         rounds = int(read_json(path, "LightGBM's settings", again)["rounds"])
         path = folder / "lightgbm.txt"
-        return LightGBM(prep, lightgbm.Booster(model_str=path.read_text(encoding="utf-8")), rounds)
+        features = len(feature_names(prep)) + len(prep["embedded"])
+        trees = checked(path.read_text(encoding="utf-8"), features, prep["outputs"])
+        return LightGBM(prep, lightgbm.Booster(model_str=trees), rounds)
     except UserError:
         raise
-    except Exception as error:  # LightGBM raises whatever its parser meets
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # archives, numbers and trees raise whatever they are broken at
+        said = first_line(error)
         raise UserError(f"{path} is not the model that was saved there: {said}; {again}") from None
 
 

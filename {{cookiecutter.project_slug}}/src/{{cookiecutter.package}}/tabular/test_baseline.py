@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,46 @@ def test_trees_are_counted_on_rows_that_a_split_of_the_same_kind_keeps_apart(tmp
     some, others = inner(group="shop")
     assert not set(some["shop"]) & set(others["shop"])
     inner(group="town")
+
+
+EDITS = [  # each made LightGBM's own parser abort the process, crash or never return
+    (r"(left_child=)\S+", r"\g<1>0"),
+    (r"(split_feature=)\S+", r"\g<1>999999999"),
+    (r"(split_feature=)\S+", r"\g<1>-2147483648"),
+    (r"(threshold=\S+ )\S+ ", r"\g<1>"),
+    (r"(num_cat=)\d+", r"\g<1>nan"),
+    (r"(num_leaves=)\d+", r"\g<1>999999999"),
+    (r"(num_leaves=)\d+", r"\g<1>"),
+    (r"(cat_threshold=)\S+", r"\g<1>"),
+    (r"(cat_boundaries=)\S+", r"\g<1>7"),
+    (r"(right_child=)\S+", r"\g<1>1.5"),
+    (r"(leaf_value=)\S+", r"\g<1>nan"),
+    (r"(num_class=)\d+", r"\g<1>999999999"),
+    (r"(max_feature_idx=)\d+", r"\g<1>2147483647"),
+    (r"is_linear=0", "is_linear=1"),
+]
+
+
+@pytest.mark.parametrize(("found", "put"), EDITS)
+def test_edited_trees_are_refused_before_lightgbm_reads_them(trees: Any, found: str, put: str) -> None:
+    config, prep, folder, text = trees
+    edited, times = re.subn(found, put, text, count=1)
+    assert times == 1 and edited != text
+    (folder / "lightgbm.txt").write_text(edited)
+    with pytest.raises(UserError, match=r"lightgbm\.txt is not the model that was saved there") as said:
+        TASK.load_baseline(config, prep, folder)
+    assert "\n" not in str(said.value)
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A saved LightGBM with splits on numbers and on sets of categories: config, prep, its folder and its text."""
+    root = tmp_path_factory.mktemp("trees")
+    kind = pl.int_range(pl.len()) * 7 % 12
+    frame = table(n=400).with_columns(("kind " + kind.cast(pl.String)).alias("kind"), (kind % 3 == 0).alias("target"))
+    frame.write_csv(root / "train.csv")
+    config = Config(data=str(root / "train.csv"), target="target", task="binary", iid="drawn", onehot_max=1)
+    data = TASK.load(config, root)
+    prep = TASK.prepare(config, data)
+    TASK.baselines(config, prep, data, "lightgbm")["lightgbm"].save(root)
+    return config, prep, root, (root / "lightgbm.txt").read_text()

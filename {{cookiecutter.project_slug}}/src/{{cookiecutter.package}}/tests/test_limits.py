@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import os
+import re
 import socket
 import sqlite3
 import stat
@@ -16,6 +17,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from html import unescape
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from ..engine import files
 from ..engine.project import Project
 from ..engine.runs import environment
 from ..errors import UserError
-from ..production import batch, guard, log, model, model_card, registry, serve
+from ..production import batch, guard, log, model, model_card, registry, sbom, serve, sign
 from . import test_production as production
 from .test_production import GOOD, Client, load
 
@@ -289,6 +292,28 @@ def test_what_a_package_does_not_name_is_refused(project: Project, tmp_path: Pat
     load(project)
 
 
+def test_a_manifest_with_half_a_letter_is_refused(project: Project) -> None:
+    """A lone surrogate, which JSON can write and UTF-8 cannot: found by fuzzing, as a traceback."""
+    path = registry.find(project.root, "1") / "package.json"
+    path.write_text(path.read_text().replace('"task"', '"\\ud800"', 1))
+    with pytest.raises(UserError, match=r"is not what .* was exported with"):
+        load(project)
+
+
+def test_the_list_of_versions_survives_what_no_export_wrote(project: Project) -> None:
+    (project.root / "models" / "1x-evil").mkdir()
+    (project.root / "models" / "1x-evil" / "package.json").write_text("{}")
+    for content in (
+        "{}",
+        "[]",
+        '{"metrics": 1}',
+        '{"metric": "auc", "metrics": {"auc": {"value": "high"}}, "tested": 1}',
+    ):
+        (registry.find(project.root, "1") / "package.json").write_text(content)
+        told = registry.table(project.root)
+        assert "package.json was written by no export" in told and len(registry.versions(project.root)) == 2, content
+
+
 @pytest.mark.parametrize("name", ["../prep.json", "/etc/hostname", "a/../../b", "..\\prep.json", "C:prep.json"])
 def test_names_that_leave_a_package_are_refused(project: Project, name: str) -> None:
     folder = registry.find(project.root, "1")
@@ -301,12 +326,118 @@ def test_names_that_leave_a_package_are_refused(project: Project, name: str) -> 
         registry.verify(renamed)
 
 
+def reforged(folder: Path, **changed: Any) -> Path:
+    """The package with another manifest, under the name that fits it: what its hashes cannot tell from an export."""
+    manifest = json.loads((folder / "package.json").read_text()) | changed
+    manifest["files"] = {name: files.sha256(folder / name) for name in manifest["files"]}
+    (folder / "package.json").write_text(json.dumps(manifest))
+    return folder.rename(folder.with_name(f"{folder.name[:4]}-{registry.digest(manifest)}"))
+
+
+def test_settings_and_golden_images_that_leave_a_package_are_refused(project: Project) -> None:
+    folder = reforged(registry.find(project.root, "1"), paths={"tracker": "../../elsewhere"})
+    with pytest.raises(UserError, match=r"names '\.\./\.\./elsewhere', which is no place inside"):
+        model.load(project.task, folder)
+    package = load(project, "2")
+    package.columns = [{"name": "photo", "role": "image", "kind": "image"}]
+    golden = {"rows": [{"photo": "/etc/hostname"}], "outputs": [0.0]}
+    (package.folder / "golden.json").write_text(json.dumps(golden))
+    with pytest.raises(UserError, match="names '/etc/hostname', which is no place inside"):
+        model.replay(package)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, Path]:
+    """Two SSH keys without a passphrase, made now, and a file that lists the first one's owner."""
+    found = {}
+    for name in ("mine", "other"):
+        found[name] = tmp_path / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(found[name])], check=True)
+    found["signers"] = tmp_path / "signers"
+    found["signers"].write_text(f"ann {found['mine'].with_suffix('.pub').read_text()}")
+    return found
+
+
+def test_where_signers_are_named_only_their_packages_load(
+    project: Project, keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes that fit are not enough: unsigned, of another key, of other bytes, for another purpose, all at once."""
+    folder = registry.find(project.root, "1")
+    path = folder / "package.json"
+    monkeypatch.setenv(sign.SIGNERS, str(keys["signers"]))
+    refused = {"promote": lambda: registry.promote(project, "1"), "load": lambda: load(project)}
+    for ask in refused.values():
+        with pytest.raises(UserError, match=f"{folder.name} is not signed"):
+            ask()
+    for key, namespace, why in (
+        ("other", sign.NAMESPACE, "signed by none of"),
+        ("mine", "file", "does not fit it"),
+        ("mine", sign.NAMESPACE, ""),
+    ):
+        (folder / "package.json.sig").unlink(missing_ok=True)
+        words = ["ssh-keygen", "-Y", "sign", "-f", str(keys[key]), "-n", namespace, str(path)]
+        subprocess.run(words, check=True, capture_output=True)
+        if why:
+            with pytest.raises(UserError, match=why) as said:
+                load(project)
+            assert "\n" not in str(said.value)
+    registry.promote(project, "1")
+    (folder / "DATA_CARD.md").write_text("changed, with a hash that fits")
+    with pytest.raises(UserError, match=r"signature of .* does not fit it"):
+        model.load(project.task, reforged(folder))
+
+
+def test_an_export_signs_where_a_key_is_named(
+    project: Project, keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(sign.KEY, str(keys["mine"]))
+    monkeypatch.setenv(sign.SIGNERS, str(keys["signers"]))
+    version = production.exported(project)
+    assert (
+        load(project, version).manifest["files"] and (project.root / "models" / version / "package.json.sig").exists()
+    )
+    (keys["mine"]).unlink()
+    (keys["mine"].with_suffix(".pub")).unlink()
+    with pytest.raises(UserError, match="cannot sign"):
+        production.exported(project)
+    monkeypatch.setenv(sign.SIGNERS, "nowhere")
+    with pytest.raises(UserError, match="RECIPE_SIGNERS = nowhere is no file"):
+        load(project, version)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="ssh-keygen, which is not installed"):
+        production.exported(project)
+
+
+def test_a_package_says_what_it_was_made_with(project: Project) -> None:
+    bill = json.loads((registry.find(project.root, "1") / sbom.FILE).read_text())
+    versions = {part["name"]: part["version"] for part in bill["components"]}
+    assert bill["bomFormat"] == "CycloneDX" and versions["numpy"] == version("numpy")
+    assert "typing-extensions" in versions, "a library that only torch and pydantic ask for"
+    licensed = {part["name"]: part["licenses"] for part in bill["components"]}
+    assert all(licensed[name] for name in ("numpy", "torch", "polars"))
+    assert list(sbom.closure(["Typing_Extensions[x]>=1 ; python_version < '4'", "nothing-such"])) == [
+        "typing-extensions"
+    ]
+
+
+def test_what_a_killed_tune_left_is_swept_and_a_running_one_is_not(project: Project) -> None:
+    running = project.begin("tune")
+    left, stopped = (project.root / "runs" / name for name in ("0098-tune", "0097-train"))
+    for folder in (left, stopped, running.folder):
+        folder.mkdir(exist_ok=True)
+        os.utime(folder, (1, 1))
+    project.begin("tune").discard()
+    assert not left.exists() and stopped.exists() and running.folder.exists()
+    running.discard()
+    assert not running.folder.exists()
+
+
 # ---- files that people open in other programs ---------------------------------------------------------------------------------
 
 
 def test_formulas_in_texts_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
-    texts = ["=1+1", "+cmd", "-2 + 3", "@SUM(A1)", "\t=1", "plain", "-1.5", "+3e4", "", None]
-    files.write_sheet(pl.DataFrame({"=name": texts, "n": range(10)}), tmp_path / "sheet.csv")
+    texts = ["=1+1", "+cmd", "-2 + 3", "@SUM(A1)", "\t=1", "plain", "-1.5", "+3e4", "", None, "\n=1", "\uff1d1"]
+    files.write_sheet(pl.DataFrame({"=name": texts, "n": range(12)}), tmp_path / "sheet.csv")
     rows = list(csv.reader((tmp_path / "sheet.csv").open(newline="")))
     assert [row[0] for row in rows] == [
         "'=name",
@@ -320,25 +451,75 @@ def test_formulas_in_texts_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
         "+3e4",
         "",
         "",
+        "'\n=1",
+        "'\uff1d1",
     ]
 
 
-def test_cards_hold_no_html() -> None:
-    assert (
-        model_card.plain('classes <script>alert("x")</script> & more')
-        == 'classes &lt;script>alert("x")&lt;/script> & more'
-    )
+HOSTILE = (
+    '<script>alert("x")</script>', "<img src=x onerror=alert(1)>", "[click](javascript:alert(1))", "![x](http://evil.example/x)",
+    "a\n\n# Intended use\n\nEverything", "`<b>`", "``` <b>", "&lt;script&gt;", "http://evil.example", "<http://evil.example>", "**bold**",
+    "a | b", "[x]: http://evil.example", "www.evil.example", "me@evil.example", "\\<b>",
+)  # fmt: skip
 
 
-def test_no_program_of_a_foreign_git_config_runs(project: Project, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    subprocess.run(["git", "init", "-q", str(project.root)], check=True)
-    hook = tmp_path / "hook"
-    hook.write_text(f"#!/bin/sh\ntouch {ran}\n")
+@pytest.mark.parametrize("text", HOSTILE)
+def test_cards_show_names_from_data_as_they_are(text: str) -> None:
+    """Rendered by a CommonMark library that lets HTML and links through: what is shown is the text, and nothing else."""
+    render = pytest.importorskip("markdown_it").MarkdownIt("gfm-like", {"html": True, "linkify": False}).render
+    one_line = " ".join(text.split())
+    plain = render(f"classes: {model_card.plain(text)}, b")
+    assert re.fullmatch(r"<p>classes: [^<>]*, b</p>\n", plain) and unescape(plain[12:-8]) == one_line, plain
+    named = render(f"from {model_card.code(text)} on")
+    assert re.fullmatch(r"<p>from <code>[^<>]*</code> on</p>\n", named) and unescape(named[14:-15]) == one_line, named
+
+
+def test_no_program_of_a_foreign_git_config_runs(tmp_path: Path) -> None:
+    """A hook, a file system monitor, filters of the folder and of a submodule, and a fetch of what a partial clone lacks:
+    each runs where git is left to itself."""
+    ran, root, sub = tmp_path / "ran", tmp_path / "foreign", tmp_path / "foreign" / "sub"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+
+    def git(*words: str, at: Path = root) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "advice.addEmbeddedRepo=false"]
+        return subprocess.run(["git", "-C", str(at), *who, *words], capture_output=True, text=True, timeout=20).stdout
+
+    sub.mkdir(parents=True)
+    for folder in (sub, root):
+        git("init", "-q", at=folder)
+        (folder / "file").write_text("x")
+        (folder / ".gitattributes").write_text("* filter=foreign\n")
+        git("add", ".", at=folder)
+        git("commit", "-qm", "all", at=folder)
+    (root / "file").write_text("y")  # a filter is asked whether the content differs
+    (sub / "file").write_text("y")
+    tree = git("rev-parse", "HEAD^{tree}").strip()
+    hook = root / ".git" / "hooks" / "post-index-change"
+    hook.write_bytes(program.read_bytes())
     hook.chmod(0o755)
-    subprocess.run(["git", "-C", str(project.root), "config", "core.fsmonitor", str(hook)], check=True)
-    subprocess.run(["git", "-C", str(project.root), "status"], check=True, capture_output=True)
-    assert ran.exists()  # as it does where git is left to itself
-    ran.unlink()
-    environment(project.root)
-    assert not ran.exists()
+    lacks = {"extensions.partialClone": "origin", "remote.origin.promisor": "true", "remote.origin.url": str(tmp_path)}
+    lacks |= {"core.repositoryFormatVersion": "1", "remote.origin.uploadPack": str(program)}
+    for settings, at in (
+        ({}, root),
+        ({"core.fsmonitor": str(program)}, root),
+        ({"filter.foreign.clean": str(program), "filter.foreign.required": "true"}, root),
+        ({"filter.foreign.process": str(program)}, root),
+        ({"filter.foreign.clean": str(program)}, sub),
+        (lacks, root),
+    ):
+        for name, value in settings.items():
+            git("config", name, value, at=at)
+        if settings is lacks:
+            (root / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+        (root / "file").touch()
+        found = environment(root)
+        assert not ran.exists(), settings
+        assert found["commit"] and (found["dirty"] or settings is lacks)
+        git("status")
+        assert ran.exists(), settings
+        ran.unlink()
+        for name in settings:
+            git("config", "--unset", name, at=at)
+        hook.unlink(missing_ok=True)

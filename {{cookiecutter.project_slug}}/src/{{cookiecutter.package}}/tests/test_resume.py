@@ -358,3 +358,41 @@ def test_a_secret_of_the_environment_is_refused_and_not_repeated(monkeypatch: py
             str(said.value).replace("-", " ").split()
         )
     assert hidden("to postgres://me:battery@host/db") == "to postgres://me:***@host/db"
+    assert hidden("postgresql+psycopg://me:b@ttery@host") == "postgresql+psycopg://me:***@host"
+    assert hidden("http://127.0.0.1:8000/a@b") == "http://127.0.0.1:8000/a@b"
+
+
+# Values made up for this test, in two parts each, so that no scanner takes this file for a leak.
+FORMS = {
+    "AWS": "AKIA" + "IOSFODNN7EXAMPLE",
+    "GitHub": "ghp_" + "abcdefghijklmnopqrstuvwxyz0123456789",
+    "GitLab": "glpat-" + "abcdefghij0123456789",
+    "Hugging Face": "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH",
+    "JSON Web Token": "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0.abcdefghijklmnop",
+    "OpenAI": "sk-" + "abcdefghijABCDEFGHIJT3BlbkFJabcdefghijABCDEFGHIJ",
+    "Private Key": "-----BEGIN RSA " + "PRIVATE KEY-----",
+    "Slack": "https://hooks.slack.com/services/" + "T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX",
+    "Stripe": "sk_live_" + "abcdefghijklmn0123456789",
+}
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_a_secret_is_known_by_its_form(kind: str) -> None:
+    """As detect-secrets knows it, though no variable of the environment holds it."""
+    with pytest.raises(UserError, match=f"iid holds what looks like a secret .*{kind}") as said:
+        refuse({"lr": 0.1, "iid": f"see {FORMS[kind]} there"})
+    assert FORMS[kind] not in str(said.value)
+
+
+def test_paths_hashes_and_sentences_are_no_secrets() -> None:
+    for text in (
+        "/mnt/data/2024-01-01/images_224x224/train.parquet", "IMAGENET1K_V1", "sentence-transformers/all-MiniLM-L6-v2",
+        "2f5a9c1de0b47a63c8f19e02d4b7a5c1e3f6908d", "sqlite:///runs/tuning.db", "10.1.2.3 and 8.8.8.8 are two hosts",
+        "one row per flight; drawn at random in 2013-01", "https://example.org:8443/hook?x=1",
+    ):  # fmt: skip
+        refuse({"iid": text})
+
+
+def test_no_message_shows_the_password_of_a_url(capsys: pytest.CaptureFixture[str]) -> None:
+    say("cannot reach postgres://me:battery@host/db", error=True)
+    assert capsys.readouterr().err == "cannot reach postgres://me:***@host/db\n"

@@ -15,7 +15,7 @@ from ..engine.files import read_json, to_json
 from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
 from ..engine.linear import Linear, fit_linear
 from ..engine.target import targets
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..task import Baseline, Data
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
     except UserError:
         raise
     except Exception as error:  # an archive that is none, arrays of other names, arrays of objects
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = first_line(error)
         raise UserError(f"{path} cannot be read: {said}; run: recipe baseline") from None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.files import sha256
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 if TYPE_CHECKING:
     from .recipe import Config
@@ -85,9 +85,8 @@ def _read(what: str, folder: Path, load: Callable[[], Any]) -> Any:
             warnings.simplefilter("ignore")
             return load()
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
-            f"the {what} in {folder} cannot be read: {first}; copy the encoder's folder again, or choose another encoder"
+            f"the {what} in {folder} cannot be read: {first_line(error)}; copy the encoder's folder again, or choose another encoder"
         ) from None
 
 
