@@ -46,7 +46,7 @@ def _detectors() -> list[Any]:
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
     from detect_secrets.plugins.base import RegexBasedDetector
 
-    known = get_mapping_from_secret_type_to_class().items()
+    known: Any = get_mapping_from_secret_type_to_class().items()
     return [kind() for name, kind in known if issubclass(kind, RegexBasedDetector) and not name.startswith("Public IP")]
 
 

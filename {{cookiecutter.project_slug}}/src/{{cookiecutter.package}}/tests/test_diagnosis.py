@@ -92,7 +92,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("underfitting", {**high, "baseline": {"value": -0.1, "low": -0.15, "high": -0.05}}),
     ("data ceiling", {**high, "bigger": [0.001, -0.01, 0.012]}),
     ("oscillating validation", {"peaks": 3}),
-    (  # healthy curves at .18 accuracy where a linear probe has .72
+    (  # curves that fall as they should, at .18 accuracy where a linear probe has .72
         "far behind the baseline",
         {"baseline": {"value": -0.54, "low": -0.58, "high": -0.50}, "gained": 0.62},
     ),
