@@ -80,7 +80,7 @@ def forge(folder: Path) -> Path:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name not in ("package.json", "package.json.sig")
         }
-        text = json.dumps(manifest, ensure_ascii=False)
+        text = json.dumps(manifest, ensure_ascii=False, indent=1)
         (folder / "package.json").write_text(text, encoding="utf-8")
         name = hashlib.sha256(json.dumps(json.loads(text), ensure_ascii=False).encode()).hexdigest()[:12]
     except (ValueError, TypeError, AttributeError, RecursionError):

@@ -292,6 +292,13 @@ def test_what_a_package_does_not_name_is_refused(project: Project, tmp_path: Pat
     load(project)
 
 
+def test_a_manifest_of_other_bytes_and_the_same_meaning_is_refused(project: Project) -> None:
+    path = registry.find(project.root, "1") / "package.json"
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(UserError, match=r"is not what .* was exported with"):
+        load(project)
+
+
 def test_a_manifest_with_half_a_letter_is_refused(project: Project) -> None:
     """A lone surrogate, which JSON can write and UTF-8 cannot: found by fuzzing, as a traceback."""
     path = registry.find(project.root, "1") / "package.json"
@@ -319,7 +326,7 @@ def test_names_that_leave_a_package_are_refused(project: Project, name: str) -> 
     folder = registry.find(project.root, "1")
     manifest = json.loads((folder / "package.json").read_text())
     manifest["files"][name] = "0" * 64
-    (folder / "package.json").write_text(json.dumps(manifest))
+    (folder / "package.json").write_text(files.to_json(manifest))
     renamed = folder.with_name(f"0001-{registry.digest(manifest)}")
     folder.rename(renamed)
     with pytest.raises(UserError, match="no place inside the package"):
@@ -330,7 +337,7 @@ def reforged(folder: Path, **changed: Any) -> Path:
     """The package with another manifest, under the name that fits it: what its hashes cannot tell from an export."""
     manifest = json.loads((folder / "package.json").read_text()) | changed
     manifest["files"] = {name: files.sha256(folder / name) for name in manifest["files"]}
-    (folder / "package.json").write_text(json.dumps(manifest))
+    (folder / "package.json").write_text(files.to_json(manifest))
     return folder.rename(folder.with_name(f"{folder.name[:4]}-{registry.digest(manifest)}"))
 
 
