@@ -52,13 +52,13 @@ class Package:
     def read(self, rows: Sequence[dict[str, Any]]) -> tuple[pl.DataFrame, list[str]]:
         """The rows that can be predicted, ready for the model, and what is wrong with each of all rows ("" = nothing)."""
         frame, reasons = schema.read(self.columns, rows)
-        good = np.flatnonzero([not why for why in reasons])
-        if not len(good):
-            return frame[good], reasons
-        accepted, more = self.fitted.task.validate_rows(self.fitted.config, self.fitted.prep, frame[good])
-        for row, why in zip(good, more, strict=True):
-            reasons[row] = why
-        return accepted.filter(pl.Series([not why for why in more], dtype=pl.Boolean)), reasons
+        frame = where(frame, [not why for why in reasons])
+        if frame.height:
+            frame, more = self.fitted.task.validate_rows(self.fitted.config, self.fitted.prep, frame)
+            left = iter(more)
+            reasons = [why or next(left) for why in reasons]
+            frame = where(frame, [not why for why in more])
+        return frame, reasons
 
     def answer(self, rows: Sequence[dict[str, Any]]) -> Answered:
         """Rows in, answers out, in their order; a row that cannot be read or gives no number is refused with a reason."""
@@ -72,18 +72,18 @@ class Package:
                 reasons[row] = "gives no finite answer: the model cannot read its empty or extreme values"
             for row, answer in zip(good[finite], self.answers(outputs[finite]), strict=True):
                 answers[row] = answer
-            frame = frame.filter(pl.Series(finite))
+            frame = where(frame, finite.tolist())
         return Answered(answers, reasons, frame)
 
     def outputs(self, frame: pl.DataFrame) -> np.ndarray:
         """Outputs [n, k] of the model: by the same call as in training and evaluation, on rows with a stand-in target."""
         config, prep = self.fitted.config, self.fitted.prep
         stand_in = prep["classes"][0] if prep["classes"] else float(prep["target_mean"])
-        extra = [pl.lit(stand_in).alias(self.manifest["target"])]
+        extra = [pl.Series(self.manifest["target"], [stand_in] * frame.height)]
         if config.query and config.query not in frame.columns:
-            extra.append(pl.lit("").alias(config.query))
+            extra.append(pl.Series(config.query, [""] * frame.height))
         roles = {column["name"]: column["role"] for column in self.columns}
-        data = Data(frame.with_columns(extra), self.manifest["target"], roles, "")
+        data = Data(frame.hstack(extra), self.manifest["target"], roles, "")
         return self.fitted.outputs(data)[0]
 
     def answers(self, outputs: np.ndarray) -> list[Answer]:
@@ -102,6 +102,11 @@ class Package:
     def watched(self, frame: pl.DataFrame) -> pl.DataFrame:
         """What the monitor compares of these rows (see Task.monitored_features)."""
         return self.fitted.task.monitored_features(self.fitted.prep, frame)
+
+
+def where(frame: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:
+    """The wanted rows; the frame itself where that is all of them, which costs nothing."""
+    return frame if all(wanted) else frame.filter(pl.Series(wanted))
 
 
 def score(answer: Answer) -> float:
