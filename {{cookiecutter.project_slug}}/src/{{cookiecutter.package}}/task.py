@@ -150,6 +150,11 @@ class Task:
         """Encode a part with a fitted preprocessing."""
         raise NotImplementedError
 
+    def plain_features(self, config: Any, prep: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, np.ndarray]:
+        """The x of a Batch for the rows of a request, without the cost of a frame: numbers, whole numbers and texts of the
+        types of training, None for missing. {} where it takes a frame."""
+        return {}
+
     def model(self, config: Any, prep: dict[str, Any]) -> nn.Module:
         """A fresh network: model(x) -> outputs [b, prep["outputs"]]. Its last bias starts at the prior."""
         raise NotImplementedError

@@ -191,7 +191,7 @@ def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list
     bytes that a request brought.
     """
     types = set(map(type, values)) - {type(None)}
-    if _plain(values, types, kind):
+    if plain(values, kind):
         return pl.Series(name, values, dtype=KINDS[kind["kind"]]), []
     if kind["kind"] in ("date", "datetime") and types == {str} and (times := iso_times(values)) is not None:
         return pl.Series(name, times, dtype=pl.Datetime("us")).cast(KINDS[kind["kind"]]), []
@@ -210,9 +210,9 @@ def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list
     return pl.Series(name, found, dtype=KINDS[kind["kind"]]), sorted(wrong)
 
 
-def _plain(values: list[Any], types: set[type], kind: Kind) -> bool:
-    """Whether the values are of the type that their kind has in JSON already, none of them a gap."""
-    name = kind["kind"]
+def plain(values: list[Any], kind: Kind) -> bool:
+    """Whether the values are of the type that their kind has in JSON already, none of them a gap: nothing is to be read."""
+    name, types = kind["kind"], set(map(type, values)) - {type(None)}
     if name == "number":
         return types <= {float, int} and all(value is None or abs(value) <= MOST for value in values)
     if name == "integer":

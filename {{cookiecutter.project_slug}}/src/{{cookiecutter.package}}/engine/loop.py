@@ -174,6 +174,15 @@ def predict(model: nn.Module, examples: Examples, config: Config, distributed: D
     return distributed.assembled(outputs, _cat(rows), len(examples)).numpy()
 
 
+@torch.inference_mode()
+def forward(model: nn.Module, x: dict[str, np.ndarray], config: Config) -> np.ndarray:
+    """`predict` for one batch [b, k], by a model that is in evaluation mode already."""
+    device = next(model.parameters()).device
+    with autocast(config, device):
+        outputs: Tensor = model({name: torch.from_numpy(array).to(device) for name, array in x.items()})
+    return outputs.float().cpu().numpy()
+
+
 def _cat(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 

@@ -156,7 +156,10 @@ def counted(column: pl.Series) -> dict[str, int]:
     return dict(values.value_counts(name="rows").sort("rows", "value", descending=[True, False]).rows())
 
 
-def codes(column: pl.Series, vocabulary: list[str]) -> np.ndarray:
-    """Position in the vocabulary plus one, int64 [n]; 0 for anything else."""
+def codes(column: pl.Series | list[Any], vocabulary: list[str]) -> np.ndarray:
+    """Position in the vocabulary plus one, int64 [n]; 0 for anything else. column: or texts and whole numbers in a list."""
     places = dict(zip(vocabulary, range(1, len(vocabulary) + 1), strict=True))
-    return np.array([places.get(value, 0) for value in as_text(column).to_list()], dtype=np.int64)
+    values = (
+        as_text(column).to_list() if isinstance(column, pl.Series) else [v if v is None else str(v) for v in column]
+    )
+    return np.array([places.get(value, 0) for value in values], dtype=np.int64)

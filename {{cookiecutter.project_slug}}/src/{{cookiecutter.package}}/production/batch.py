@@ -164,7 +164,9 @@ class Service:
             span = slice(at, at := at + len(job.rows))
             told.append(refusal(found.reasons[span]) or (package.version, found.answers[span]))
         if self.log:
-            answered = sum(len(job.rows) for job, result in zip(jobs, told, strict=True) if not isinstance(result, Refused))
+            answered = sum(
+                len(job.rows) for job, result in zip(jobs, told, strict=True) if not isinstance(result, Refused)
+            )
             make = partial(logged, package, self.log, jobs, told, found, time.perf_counter())
             self.log.add(make, answered, sum(job.size for job in jobs))
         return told
@@ -258,7 +260,7 @@ def unpack(rows: list[dict[str, Any]], names: list[str]) -> int:
 
 def logged(package: Package, log: Log, jobs: list[Job], told: list[Told], found: Answered, now: float) -> list[Row]:
     """The sampled rows of answered jobs, with what the monitor will compare; called by the log's own thread."""
-    places = iter(range(found.frame.height))
+    places = itertools.count()
     place = iter(
         [next(places) if answer else -1 for answer in found.answers]
     )  # of each row in the frame of the good ones
@@ -267,7 +269,10 @@ def logged(package: Package, log: Log, jobs: list[Job], told: list[Told], found:
         for id_, row, at in zip(job.ids(), job.rows, place, strict=False):
             if not isinstance(result, Refused) and log.sampled():
                 sampled.append((job, id_, row, at))
-    seen = package.watched(found.frame[[at for *_, at in sampled]]).to_dicts() if sampled else []
+    if found.frame is None:
+        seen = package.watched_rows([row for _, _, row, _ in sampled])
+    else:
+        seen = package.watched(found.frame[[at for *_, at in sampled]]).to_dicts() if sampled else []
     answers = [answer for answer in found.answers if answer]
     rows = []
     for (job, id_, row, at), watched in zip(sampled, seen, strict=True):

@@ -157,7 +157,7 @@ def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
     return {"fill": fill, "center": center, "scale": scale or 1.0, "missing": bool(x.null_count()), "edges": edges}
 
 
-def _ordinal(column: pl.Series, levels: list[str]) -> pl.Series:
+def _ordinal(column: pl.Series | list[Any], levels: list[str]) -> pl.Series:
     """Positions of the levels; values outside the declared order are missing."""
     places = codes(column, levels) - 1.0
     return pl.Series(np.where(places < 0, np.nan, places), nan_to_null=True)
@@ -195,10 +195,10 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Rows:
     return Rows(x, y, query_numbers(config, data), forget=forgetting(config, prep, len(y)))
 
 
-def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
+def encode(prep: dict[str, Any], frame: pl.DataFrame | dict[str, list[Any]]) -> dict[str, np.ndarray]:
     """Features of a frame: "numeric" [n, d] (numbers, missing indicators, one-hot) and "categorical" [n, c] codes.
 
-    numpy, because a call of polars costs 100 times as much for the single row of a request.
+    frame: or the columns of a request, whose few rows a frame would cost more than the network.
     """
     columns = [_numbers(prep["numeric"], frame)] if prep["numeric"] else []
     for name, vocabulary in prep["onehot"].items():
@@ -213,27 +213,26 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
     return encoded
 
 
-def _numbers(prep: dict[str, dict[str, Any]], frame: pl.DataFrame) -> np.ndarray:
+def _floats(column: pl.Series | list[Any]) -> np.ndarray:
+    """Numbers [n] float64, NaN for missing."""
+    is_list = isinstance(column, list)
+    return np.array(column, dtype=np.float64) if is_list else column.cast(pl.Float64, strict=False).to_numpy()
+
+
+def _numbers(prep: dict[str, dict[str, Any]], frame: pl.DataFrame | dict[str, list[Any]]) -> np.ndarray:
     """Scaled numbers [n, d] float32; behind one that had gaps in training, whether it is missing."""
-    raw = np.stack(
-        [
-            (
-                _ordinal(frame[name], f["levels"]) if "levels" in f else frame[name].cast(pl.Float64, strict=False)
-            ).to_numpy()
-            for name, f in prep.items()
-        ],
-        axis=1,
-    )
+    columns = (_ordinal(frame[name], f["levels"]) if "levels" in f else frame[name] for name, f in prep.items())
+    raw = np.stack([_floats(column) for column in columns], axis=1)
     fill, center, scale, gaps = (
         np.array([f[key] for f in prep.values()]) for key in ("fill", "center", "scale", "missing")
     )
     missing = np.isnan(raw)
     scaled = np.clip((np.where(missing, fill, raw) - center) / scale, -1e6, 1e6)
     behind = np.searchsorted(np.flatnonzero(gaps), np.arange(len(prep))) + np.arange(len(prep))  # place of each number
-    columns = np.empty((len(raw), len(prep) + gaps.sum()), dtype=np.float32)
-    columns[:, behind] = scaled
-    columns[:, behind[gaps] + 1] = missing[:, gaps]
-    return columns
+    numbers = np.empty((len(raw), len(prep) + gaps.sum()), dtype=np.float32)
+    numbers[:, behind] = scaled
+    numbers[:, behind[gaps] + 1] = missing[:, gaps]
+    return numbers
 
 
 def simple_features(config: Config, data: Data) -> np.ndarray | None:
