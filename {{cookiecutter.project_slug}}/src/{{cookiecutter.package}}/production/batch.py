@@ -30,6 +30,7 @@ from ..engine.project import Project
 from ..engine.terminal import say
 from ..errors import UserError
 from .log import Log, Row
+from .metrics import Metrics
 from .model import Answer, Answered, Package, load, replay, score
 from .registry import FOLDER, HISTORY, find, promoted
 
@@ -95,6 +96,7 @@ class Service:
     kept: dict[str, Package] = field(default_factory=dict)
     errors: int = 0
     noted: set[str] = field(default_factory=set)
+    metrics: Metrics = field(default_factory=Metrics)
     took: tuple[float, int] = (BRIEF, 1)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -150,10 +152,10 @@ class Service:
         A row that cannot be read spoils its own request only. Where the model fails on all of them together, each job is
         computed alone, so that the one it fails on does not take the others with it.
         """
-        rows, began = [row for job in jobs for row in job.rows], time.thread_time()
+        rows, began = [row for job in jobs for row in job.rows], time.perf_counter()
         try:
             found = package.answer(rows)
-            self.took = (time.thread_time() - began, len(rows))
+            self.took = (time.perf_counter() - began, len(rows))
         except Exception as error:
             if len(jobs) > 1:
                 return [self.answer(package, [job])[0] for job in jobs]

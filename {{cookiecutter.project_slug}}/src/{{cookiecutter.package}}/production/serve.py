@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -32,18 +33,22 @@ from ..errors import UserError
 from .batch import Refused, Service
 from .guard import Bounded, Guard, complain, token
 from .log import FILE, Log
+from .metrics import KIND
 from .model import Package, load
 from .registry import chosen
 
 MOST_BYTES = 16 << 20  # of a request's body
 MOST_ROWS = 1000  # of a request
 SECONDS = 30.0  # for the body to arrive, and again for the answer
+SWITCH = 0.0005  # seconds that the thread of the log may keep the event loop from Python's lock
 LEAVE = 30  # seconds that running requests get when the server is told to stop
 SETTINGS: dict[str, Any] = {
     "log_level": "warning",
     "timeout_graceful_shutdown": LEAVE,
     "timeout_keep_alive": 30,
     "access_log": False,
+    "proxy_headers": False,  # nothing here asks where a request comes from
+    "server_header": False,
     "http": Bounded,
 }
 
@@ -57,8 +62,9 @@ def command(project: Project, args: argparse.Namespace) -> int:
         raise UserError(f"--sample {args.sample} must be a share up to 1, and --port {port} a number up to 65535")
     require_free(host, port)
     service = start(project, args)
+    sys.setswitchinterval(SWITCH)
     project.say(f"serve: {service.package.version} on http://{host}:{port}  (stop it with Ctrl-C)")
-    app = Guard(make_app(service), host, token())
+    app = Guard(make_app(service), host, token(), service.metrics.observe)
     uvicorn.run(app, host=host, port=port, **SETTINGS)  # type: ignore[arg-type]
     return 0
 
@@ -125,6 +131,11 @@ def _add_reads(app: FastAPI, service: Service) -> None:
         """200 when the promoted version serves; 503 and why not when an older one does."""
         content = {"ready": not service.problem, "version": service.package.version, "problem": service.problem}
         return JSONResponse(content, 503 if service.problem else 200)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Counts and times for Prometheus."""
+        return Response(service.metrics.text(service), media_type=KIND)
 
     @app.get("/schema")
     async def schema() -> dict[str, Any]:
@@ -202,7 +213,7 @@ def parse(body: bytes) -> list[dict[str, Any]]:
 
 
 async def _unknown(request: Request, error: Any) -> JSONResponse:
-    sentence = f"{request.method} {request.url.path[:100]} is not answered here; POST /predict, or GET /, /schema, /health, /ready"
+    sentence = f"{request.method} {request.url.path[:100]} is not answered here; POST /predict, or GET /, /schema, /health, /ready, /metrics"
     return JSONResponse({"error": sentence}, error.status_code)
 
 
