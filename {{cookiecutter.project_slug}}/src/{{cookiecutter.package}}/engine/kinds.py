@@ -235,7 +235,7 @@ def _of_type(values: list[Any], one: type, kind: Kind) -> tuple[list[Any], list[
     try:
         series = pl.Series(values, dtype=pl.Float64 if float in map(type, values) else None)
         read, bad = convert(series, kind)
-    except (pl.exceptions.PolarsError, ValueError, TypeError):
+    except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError):
         return [None] * len(values), [True] * len(values)
     return read.to_list(), [no or not fits for no, fits in zip(bad, sound, strict=True)]
 

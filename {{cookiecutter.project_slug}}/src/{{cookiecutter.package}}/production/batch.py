@@ -40,7 +40,7 @@ POLL = 0.25  # seconds between two looks at which version serves
 PIXELS = 16 << 20  # of the images that are computed together: some ten bytes each while they are unpacked and scaled
 NOTED = 100  # different failures that are printed
 KEPT = 2  # versions held in memory: the one before is there at once when it is rolled back to
-BRIEF = 0.01  # seconds that the event loop may compute itself: a thread costs more, and both would wait for one lock
+BRIEF = 0.02  # seconds that the event loop may compute itself: a thread costs more, and both would wait for one lock
 GONE = 0.1  # seconds that a request waits before it is asked whether its client is still there
 
 Told = Any  # (version, answers of the rows), or a Refused
@@ -152,10 +152,10 @@ class Service:
         A row that cannot be read spoils its own request only. Where the model fails on all of them together, each job is
         computed alone, so that the one it fails on does not take the others with it.
         """
-        rows, began = [row for job in jobs for row in job.rows], time.perf_counter()
+        rows, began = [row for job in jobs for row in job.rows], time.thread_time()
         try:
             found = package.answer(rows)
-            self.took = (time.perf_counter() - began, len(rows))
+            self.took = (time.thread_time() - began, len(rows))
         except Exception as error:
             if len(jobs) > 1:
                 return [self.answer(package, [job])[0] for job in jobs]

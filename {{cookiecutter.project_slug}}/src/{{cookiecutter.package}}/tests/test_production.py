@@ -247,6 +247,20 @@ def test_bad_rows_of_a_file_are_set_aside_never_lost(project: Project) -> None:
     assert not (project.root / "in.predicted.rejected.jsonl").exists()
 
 
+def test_names_of_lines_and_formulas_in_a_file(project: Project) -> None:
+    """A line ends at a newline and nowhere else; what a spreadsheet would compute is a text in the answers."""
+    notes = ["one\u2028two", "a\x85b\x0bc\x1cd", "=1+1", "@SUM(A1)"]
+    rows = [{**GOOD, "note": note} for note in notes]
+    pl.DataFrame(rows).write_csv(project.root / "in.csv")
+    assert command(project, "predict", str(project.root / "in.csv"), "--model", "1") == 0
+    assert pl.read_csv(project.root / "in.predicted.csv")["note"].to_list() == [*notes[:2], "'=1+1", "'@SUM(A1)"]
+    source = project.root / "in.jsonl"
+    source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    assert command(project, "predict", str(source), "--model", "1", "--out", str(project.root / "out.jsonl")) == 0
+    lines = (project.root / "out.jsonl").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    assert [json.loads(line)["note"] for line in lines] == notes
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_every_kind_of_file_in_chunks(project: Project, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     monkeypatch.setattr(f"{rows.__name__}.CHUNK", 64)
