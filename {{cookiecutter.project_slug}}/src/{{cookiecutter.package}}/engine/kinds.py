@@ -197,8 +197,8 @@ def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list
         return pl.Series(name, times, dtype=pl.Datetime("us")).cast(KINDS[kind["kind"]]), []
     if kind["kind"] == "image" and bytes in types:
         pictures = [value if isinstance(value, bytes) else None for value in values]
-        bad = [i for i, value in enumerate(values) if not isinstance(value, bytes | None)]
-        return pl.Series(name, pictures, dtype=pl.Binary), bad
+        odd = [i for i, value in enumerate(values) if not isinstance(value, bytes | None)]
+        return pl.Series(name, pictures, dtype=pl.Binary), odd
     found: list[Any] = [None] * len(values)
     wrong: list[int] = []
     for one in types:

@@ -158,7 +158,7 @@ def counted(column: pl.Series) -> dict[str, int]:
 
 def codes(column: pl.Series | list[Any], vocabulary: list[str]) -> np.ndarray:
     """Position in the vocabulary plus one, int64 [n]; 0 for anything else. column: or texts and whole numbers in a list."""
-    places = dict(zip(vocabulary, range(1, len(vocabulary) + 1), strict=True))
+    places: dict[Any, int] = dict(zip(vocabulary, range(1, len(vocabulary) + 1), strict=True))
     values = (
         as_text(column).to_list() if isinstance(column, pl.Series) else [v if v is None else str(v) for v in column]
     )

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,8 @@ class Service:
         the server answers /health meanwhile."""
         loop = asyncio.get_running_loop()
         while True:
-            jobs, rows, pixels = [], 0, 0
+            jobs: list[Job] = []
+            rows = pixels = 0
             while not jobs or not (self.jobs.empty() or rows >= TOGETHER or pixels >= PIXELS):
                 job = await self.jobs.get()
                 if not await job.given_up():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
-def _of(name: str, kind: str, told: str, values: dict[str, float]) -> list[str]:
+def _of(name: str, kind: str, told: str, values: Mapping[str, float]) -> list[str]:
     return [
         f"# HELP recipe_{name} {told}.",
         f"# TYPE recipe_{name} {kind}",

@@ -215,8 +215,9 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame | dict[str, list[Any]]) -> 
 
 def _floats(column: pl.Series | list[Any]) -> np.ndarray:
     """Numbers [n] float64, NaN for missing."""
-    is_list = isinstance(column, list)
-    return np.array(column, dtype=np.float64) if is_list else column.cast(pl.Float64, strict=False).to_numpy()
+    if isinstance(column, list):
+        return np.array(column, dtype=np.float64)
+    return column.cast(pl.Float64, strict=False).to_numpy()
 
 
 def _numbers(prep: dict[str, dict[str, Any]], frame: pl.DataFrame | dict[str, list[Any]]) -> np.ndarray:
