@@ -151,8 +151,7 @@ class Task:
         raise NotImplementedError
 
     def plain_features(self, config: Any, prep: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, np.ndarray]:
-        """The x of a Batch for the rows of a request, without the cost of a frame: numbers, whole numbers and texts of the
-        types of training, None for missing. {} where it takes a frame."""
+        """The x of a Batch for rows of a request, without a frame: numbers and texts, None for missing. {}: it takes one."""
         return {}
 
     def model(self, config: Any, prep: dict[str, Any]) -> nn.Module:

@@ -168,10 +168,10 @@ def predict(model: nn.Module, examples: Examples, config: Config, distributed: D
         with autocast(config, device):
             parts.append(model(batch.to(device).x).float())
         rows.append(batch.index)
-    outputs = _cat(parts).cpu()  # once, so that no batch waits for the device
+    outputs = (torch.cat(parts) if len(parts) > 1 else parts[0]).cpu()  # once, so that no batch waits for the device
     if was_training:
         model.train()
-    return distributed.assembled(outputs, _cat(rows), len(examples)).numpy()
+    return distributed.assembled(outputs, torch.cat(rows), len(examples)).numpy()
 
 
 @torch.inference_mode()
@@ -181,10 +181,6 @@ def forward(model: nn.Module, x: dict[str, np.ndarray], config: Config) -> np.nd
     with autocast(config, device):
         outputs: Tensor = model({name: torch.from_numpy(array).to(device) for name, array in x.items()})
     return outputs.float().cpu().numpy()
-
-
-def _cat(parts: list[Tensor]) -> Tensor:
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray:

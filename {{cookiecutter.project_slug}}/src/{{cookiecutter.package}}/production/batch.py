@@ -38,7 +38,6 @@ WAITING = 64  # requests that may wait; one more is told to come back
 POLL = 0.25  # seconds between two looks at which version serves
 PIXELS = 16 << 20  # of the images that are computed together: some ten bytes each while they are unpacked and scaled
 NOTED = 100  # different failures that are printed
-KEPT = 2  # versions held in memory: the one before is there at once when it is rolled back to
 BRIEF = 0.02  # seconds that the event loop may compute itself: a thread costs more, and both would wait for one lock
 GONE = 0.1  # seconds that a request waits before it is asked whether its client is still there
 
@@ -55,8 +54,7 @@ class Refused(Exception):
 
 @dataclass
 class Job:
-    """One request. size: bytes of its body. pixels: of all its images, unpacked. answered is set to (version, answers), or
-    to a Refused. ids: one for each row."""
+    """One request. size: bytes of its body. pixels: of its images, unpacked. answered: (version, answers), or a Refused."""
 
     rows: list[dict[str, Any]]
     size: int
@@ -229,13 +227,8 @@ def refusal(reasons: list[str]) -> Refused | None:
     if not any(reasons):
         return None
     bad = [(i, why) for i, why in enumerate(reasons) if why]
-    more = f" ({len(bad)} rows are refused)" if len(bad) > 1 else ""
-    return Refused(422, f"{which(bad[0][0], reasons)}{bad[0][1]}{more}")
-
-
-def which(row: int, of: list[Any]) -> str:
-    """How a sentence names a row of a request."""
-    return f"row {row} " if len(of) > 1 else "the row "
+    where = f"row {bad[0][0]}" if len(reasons) > 1 else "the row"
+    return Refused(422, f"{where} {bad[0][1]}{f' ({len(bad)} rows are refused)' if len(bad) > 1 else ''}")
 
 
 def unpack(rows: list[dict[str, Any]], names: list[str]) -> int:
@@ -251,7 +244,7 @@ def unpack(rows: list[dict[str, Any]], names: list[str]) -> int:
             try:
                 row[name] = content = base64.b64decode(value.rpartition(",")[2], validate=True)
             except ValueError:
-                sentence = f"{which(i, rows)}has no base64 of a file in column {name!r}, which is an image"
+                sentence = f"row {i} has no base64 of a file in column {name!r}, which is an image"
                 raise Refused(422, sentence) from None
             with contextlib.suppress(Exception), Image.open(io.BytesIO(content), formats=IMAGES) as image:
                 pixels += image.width * image.height  # what cannot be opened is refused later, with its reason

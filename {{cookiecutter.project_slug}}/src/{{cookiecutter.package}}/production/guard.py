@@ -66,10 +66,7 @@ class Guard:
         if self.token and scope["path"] not in OPEN:
             sent = given.get(b"authorization", b"").removeprefix(b"Bearer ").strip()
             if not hmac.compare_digest(sent, self.token):
-                return (
-                    401,
-                    "this server needs the header Authorization: Bearer <token>, with the token it was started with",
-                )
+                return 401, "this server needs the header Authorization: Bearer <token>, the one it was started with"
         return None
 
 

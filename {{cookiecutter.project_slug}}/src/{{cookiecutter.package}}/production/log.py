@@ -57,8 +57,7 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Answers to be logged: a function that makes the sampled rows, how many rows there are at most, and the bytes of their
-    requests."""
+    """Answers to be logged. make: the sampled rows. rows: how many there are at most. size: bytes of their requests."""
 
     make: Callable[[], list[Row]]
     rows: int
@@ -78,9 +77,7 @@ class Log:
         try:
             connect(path).close()
         except sqlite3.Error as error:
-            raise UserError(
-                f"the prediction log {path} cannot be opened: {error}; fix it, move it away, or use --log"
-            ) from None
+            raise UserError(f"{path} cannot be opened: {error}; fix it, move it away, or use --log") from None
         self.thread = threading.Thread(target=self._write, daemon=True, name="prediction-log")
         self.thread.start()
 
@@ -220,13 +217,8 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def read(path: Path, since: float, until: float, version: str) -> pl.DataFrame:
     """The rows of one version that were answered between two moments (seconds since 1970): the columns of the table."""
-    found = _select(
-        path,
-        f"{', '.join(Row._fields)} FROM predictions WHERE at >= ? AND at <= ? AND version = ? ORDER BY at",
-        since,
-        until,
-        version,
-    )
+    words = f"{', '.join(Row._fields)} FROM predictions WHERE at >= ? AND at <= ? AND version = ? ORDER BY at"
+    found = _select(path, words, since, until, version)
     kinds = dict.fromkeys(Row._fields, pl.String) | dict.fromkeys(("at", "score", "latency_ms"), pl.Float64)
     return pl.DataFrame(found, schema=kinds, orient="row")
 
@@ -238,9 +230,7 @@ def moments(path: Path, since: float) -> np.ndarray:
 
 def _select(path: Path, words: str, *values: Any) -> list[tuple[Any, ...]]:
     if not path.is_file():
-        raise UserError(
-            f"there is no prediction log {path}; recipe serve writes one, or name a file: recipe monitor FILE"
-        )
+        raise UserError(f"there is no prediction log {path}; recipe serve writes one; or: recipe monitor FILE")
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(f"SELECT {words}", values).fetchall()

@@ -15,8 +15,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Metrics:
-    """statuses: requests by HTTP status, whatever was asked for. times: answered predictions by the first of SECONDS that
-    they took no longer than. total: seconds of all of them."""
+    """statuses: requests by HTTP status. times: answered predictions by the first of SECONDS that covers them."""
 
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()

@@ -116,11 +116,9 @@ class Package:
         """`watched` of plain rows (see schema.plain), of which most projects compare the features as they are."""
         if type(self.fitted.task).monitored_features is not Task.monitored_features:
             return self.watched(self.read(rows)[0]).to_dicts()
-        kinds = {column["name"]: column["kind"] for column in self.columns}
-        return [
-            {n: float(row[n]) if kind == "number" and row[n] is not None else row[n] for n, kind in kinds.items()}
-            for row in rows
-        ]
+        numbers = {column["name"]: column["kind"] == "number" for column in self.columns}
+        known = ({name: row[name] for name in numbers} for row in rows)
+        return [{k: float(v) if numbers[k] and v is not None else v for k, v in row.items()} for row in known]
 
 
 def where(frame: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:
@@ -149,9 +147,8 @@ def load(task: Task, folder: Path, device: str = "cpu") -> Package:
         raise
     except Exception as error:  # its hashes hold, so somebody made it like this, or for other code
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{folder.name} is no package that this code can load ({said}); export again (recipe export)"
-        ) from None
+        sentence = f"{folder.name} is no package that this code can load ({said}); export again (recipe export)"
+        raise UserError(sentence) from None
 
 
 def _load(task: Task, folder: Path, manifest: dict[str, Any], device: str) -> Package:

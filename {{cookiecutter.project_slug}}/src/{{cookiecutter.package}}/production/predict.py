@@ -79,9 +79,7 @@ def refuse(source: Path, target: Path, package: Package) -> None:
     if target.suffix not in fitting:
         raise UserError(f"--out {target} cannot hold the rows of {source}; end it in one of {', '.join(fitting)}")
     if not target.parent.is_dir() or target.is_dir() or target.resolve() == source.resolve():
-        raise UserError(
-            f"--out {target} cannot be written: it needs a folder that exists and a file that is not the input"
-        )
+        raise UserError(f"--out {target} cannot be written: it needs a folder that exists, and is not the input")
     if clash := [name for name in answer_columns(package) if name in names(source)]:
         raise UserError(f"{source} has a column {clash[0]!r}, which the answers need; rename it")
 
