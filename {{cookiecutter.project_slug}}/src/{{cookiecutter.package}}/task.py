@@ -149,6 +149,10 @@ class Task:
         """Encode a part with a fitted preprocessing."""
         raise NotImplementedError
 
+    def plain_features(self, config: Any, prep: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, np.ndarray]:
+        """The x of a Batch for rows of a request, without a frame: numbers and texts, None for missing. {}: it takes one."""
+        return {}
+
     def model(self, config: Any, prep: dict[str, Any]) -> nn.Module:
         """A fresh network: model(x) -> outputs [b, prep["outputs"]]. Its last bias starts at the prior."""
         raise NotImplementedError

@@ -187,13 +187,18 @@ def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list
     """`convert` for Python values, as a JSON request or a row of Parquet has them: those of each type together; and the
     positions of those that cannot be read.
 
-    What a client ought to send takes no detour: one Series, and nothing else.
+    What a client ought to send takes no detour: one Series, and nothing else. An image is the path of its file, or the
+    bytes that a request brought.
     """
     types = set(map(type, values)) - {type(None)}
-    if _plain(values, types, kind):
+    if plain(values, kind):
         return pl.Series(name, values, dtype=KINDS[kind["kind"]]), []
     if kind["kind"] in ("date", "datetime") and types == {str} and (times := iso_times(values)) is not None:
         return pl.Series(name, times, dtype=pl.Datetime("us")).cast(KINDS[kind["kind"]]), []
+    if kind["kind"] == "image" and bytes in types:
+        pictures = [value if isinstance(value, bytes) else None for value in values]
+        odd = [i for i, value in enumerate(values) if not isinstance(value, bytes | None)]
+        return pl.Series(name, pictures, dtype=pl.Binary), odd
     found: list[Any] = [None] * len(values)
     wrong: list[int] = []
     for one in types:
@@ -205,9 +210,9 @@ def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list
     return pl.Series(name, found, dtype=KINDS[kind["kind"]]), sorted(wrong)
 
 
-def _plain(values: list[Any], types: set[type], kind: Kind) -> bool:
-    """Whether the values are of the type that their kind has in JSON already, none of them a gap."""
-    name = kind["kind"]
+def plain(values: list[Any], kind: Kind) -> bool:
+    """Whether the values are of the type that their kind has in JSON already, none of them a gap: nothing is to be read."""
+    name, types = kind["kind"], set(map(type, values)) - {type(None)}
     if name == "number":
         return types <= {float, int} and all(value is None or abs(value) <= MOST for value in values)
     if name == "integer":
@@ -230,7 +235,7 @@ def _of_type(values: list[Any], one: type, kind: Kind) -> tuple[list[Any], list[
     try:
         series = pl.Series(values, dtype=pl.Float64 if float in map(type, values) else None)
         read, bad = convert(series, kind)
-    except (pl.exceptions.PolarsError, ValueError, TypeError):
+    except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError):
         return [None] * len(values), [True] * len(values)
     return read.to_list(), [no or not fits for no, fits in zip(bad, sound, strict=True)]
 
@@ -246,8 +251,6 @@ def is_text(cell: str) -> bool:
 
 def why(value: Any, kind: Kind) -> str:
     """What is wrong with a value that `of_values` could not read, in words that follow "which"."""
-    if kind["kind"] == "image" and isinstance(value, bytes):
-        return "is not the base64 of a file"
     if isinstance(value, str) and not is_text(value):
         return "is not valid Unicode"
     return "is infinite" if infinite(value) and kind["kind"] == "number" else WHY[kind["kind"]]

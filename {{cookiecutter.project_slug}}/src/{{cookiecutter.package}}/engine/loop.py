@@ -81,7 +81,7 @@ def plan(examples: Examples, batch_size: int, seed: int | None = None, epoch: in
     if examples.lengths is not None:
         pool = n if random is None else POOL * batch_size
         order = torch.cat([part[examples.lengths[part].argsort(stable=True)] for part in order.split(pool)])
-    batches = list(order.split(batch_size))
+    batches = list(order.split(batch_size)) if n > batch_size else [order]
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     if examples.lengths is not None and random is not None:
@@ -175,16 +175,27 @@ def predict(model: nn.Module, examples: Examples, config: Config, distributed: D
     """Outputs [n, k] float32 for all examples, in their own order, in evaluation mode and in the training precision."""
     device = next(model.parameters()).device
     was_training = model.training
-    model.eval()
+    if was_training:  # the mode of every layer is set: as long as a small model takes for a row
+        model.eval()
     batches = plan(examples, 4 * config.batch_size)
     parts, rows = [], []
     for batch, _ in distributed.shares(examples, batches):
         with autocast(config, device):
             parts.append(model(batch.to(device).x).float())
         rows.append(batch.index)
-    outputs = torch.cat(parts).cpu()  # once, so that no batch waits for the device
-    model.train(was_training)
+    outputs = (torch.cat(parts) if len(parts) > 1 else parts[0]).cpu()  # once, so that no batch waits for the device
+    if was_training:
+        model.train()
     return distributed.assembled(outputs, torch.cat(rows), len(examples)).numpy()
+
+
+@torch.inference_mode()
+def forward(model: nn.Module, x: dict[str, np.ndarray], config: Config) -> np.ndarray:
+    """`predict` for one batch [b, k], by a model that is in evaluation mode already."""
+    device = next(model.parameters()).device
+    with autocast(config, device):
+        outputs: Tensor = model({name: torch.from_numpy(array).to(device) for name, array in x.items()})
+    return outputs.float().cpu().numpy()
 
 
 def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray:

@@ -156,11 +156,10 @@ def counted(column: pl.Series) -> dict[str, int]:
     return dict(values.value_counts(name="rows").sort("rows", "value", descending=[True, False]).rows())
 
 
-def codes(column: pl.Series, vocabulary: list[str]) -> np.ndarray:
-    """Position in the vocabulary plus one, int64 [n]; 0 for anything else."""
-    return (
-        as_text(column)
-        .replace_strict(vocabulary, list(range(1, len(vocabulary) + 1)), default=0, return_dtype=pl.Int64)
-        .to_numpy()
-        .copy()
+def codes(column: pl.Series | list[Any], vocabulary: list[str]) -> np.ndarray:
+    """Position in the vocabulary plus one, int64 [n]; 0 for anything else. column: or texts and whole numbers in a list."""
+    places: dict[Any, int] = dict(zip(vocabulary, range(1, len(vocabulary) + 1), strict=True))
+    values = (
+        as_text(column).to_list() if isinstance(column, pl.Series) else [v if v is None else str(v) for v in column]
     )
+    return np.array([places.get(value, 0) for value in values], dtype=np.int64)

@@ -234,7 +234,10 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Images:
     refuse_broken(config, data)
     paths = data.frame[prep["image"]]
     fits = len(paths) * 3 * prep["side"] ** 2 <= MEMORY
-    stored = decoded(files(prep["image"], data), prep["side"], prep["interpolation"]) if fits else None
+    if paths.dtype == pl.Binary:  # of a request, which no later step asks for again
+        stored = torch.from_numpy(all_pixels(paths, prep["side"], prep["interpolation"]))
+    else:
+        stored = decoded(files(prep["image"], data), prep["side"], prep["interpolation"]) if fits else None
     y = torch.from_numpy(targets(config, prep, data))
     augment = tuple(config.augment)
     return Images(
@@ -260,7 +263,8 @@ def show(prep: dict[str, Any], batch: Batch, row: int) -> dict[str, Any]:
 
 def validate_rows(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Images to predict: every file is looked at, as before training."""
-    facts = look_at(frame[prep["image"]].fill_null(""))
+    paths = frame[prep["image"]]
+    facts = look_at(paths if not paths.null_count() else paths.fill_null(b"" if paths.dtype == pl.Binary else ""))
     named = [column.alias(FILE + column.name) for column in facts.drop("path")]
     return frame.hstack(named), [f"is {why}" if why else "" for why in facts["problem"]]
 

@@ -47,9 +47,11 @@ COLUMNS = pl.DataFrame([Facts("")], orient="row").schema
 Seen = dict[str, list[Any]]  # what was decoded from sound bytes, by their sha256: the fields of Facts behind it
 
 
-def look(path: str, seen: Seen | None = None) -> Facts:
+def look(path: str | bytes, seen: Seen | None = None) -> Facts:
     """Read and hash one file, and decode it unless its bytes were seen before. Never raises: what the system or a decoder
-    says of a file becomes its `problem`."""
+    says of a file becomes its `problem`. A request brings the bytes themselves."""
+    if isinstance(path, bytes):
+        return _facts("", path, seen)
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device read without end
@@ -61,6 +63,10 @@ def look(path: str, seen: Seen | None = None) -> Facts:
         return Facts(path, problem="missing: a link to nothing" if os.path.islink(path) else "missing")
     except (OSError, ValueError) as error:
         return Facts(path, problem=f"unreadable: {getattr(error, 'strerror', None) or error}")
+    return _facts(path, content, seen)
+
+
+def _facts(path: str, content: bytes, seen: Seen | None) -> Facts:
     known = (path, len(content), hashlib.sha256(content).hexdigest())
     if not content:
         return Facts(*known, problem="0 bytes")
@@ -143,10 +149,14 @@ def in_threads(function: Callable[[Any], Any], items: pl.Series) -> Iterator[Any
     from PIL import Image  # noqa: F401  imported once, before the threads
 
     turns = (items[at : at + TOGETHER] for at in range(0, len(items), TOGETHER))
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Pillow warns about is looked at here: sizes, and what cannot be decoded
-        for done in pool.map(lambda some: list(map(function, some)), turns):
-            yield from done
+        if len(items) <= TOGETHER:
+            yield from map(function, items)
+            return
+        with ThreadPoolExecutor() as pool:
+            for done in pool.map(lambda some: list(map(function, some)), turns):
+                yield from done
 
 
 def to_rgb(image: Any) -> Any:
@@ -164,7 +174,7 @@ def to_rgb(image: Any) -> Any:
     return image.convert("RGB")
 
 
-def pixels(path: str, side: int, interpolation: str = "bilinear") -> np.ndarray:
+def pixels(path: str | bytes, side: int, interpolation: str = "bilinear") -> np.ndarray:
     """The middle square of an image, uint8 [3, side, side]: the shorter side is scaled to `side`, the longer one cropped.
 
     Turned as its EXIF says. Raises UserError for a file that was sound when it was last looked at and is not now.
@@ -172,7 +182,7 @@ def pixels(path: str, side: int, interpolation: str = "bilinear") -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path, formats=IMAGES) as image:
+        with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=IMAGES) as image:
             upright = to_rgb(ImageOps.exif_transpose(image))
         method = Image.Resampling[interpolation.upper()]
         return np.asarray(ImageOps.fit(upright, (side, side), method)).transpose(2, 0, 1).copy()

@@ -1,8 +1,8 @@
 """The prediction log: a sample of inputs and answers in one SQLite table. It never blocks a response and never breaks one.
 
-Responses put their rows into a bounded queue; one thread writes them, many in a transaction, in WAL mode: what was
-committed survives a kill. While another process holds the file locked, rows wait in the queue; rows that find it full, or
-that the disk refuses, are counted as lost. The file is readable by its owner alone, is made anew when it was deleted, and
+Answered batches go into a bounded queue; one thread makes rows of them and writes them, many in a transaction, in WAL mode:
+what was committed survives a kill. While another process holds the file locked, batches wait in the queue; rows that find
+it full, or that the disk refuses, are counted as lost. The file is readable by its owner alone, is made anew when it was deleted, and
 forgets its oldest rows beyond MOST_BYTES.
 
     predictions(id TEXT PRIMARY KEY, at REAL, version TEXT, prediction TEXT, score REAL, latency_ms REAL,
@@ -11,15 +11,6 @@ forgets its oldest rows beyond MOST_BYTES.
 id: what the client was told; labels are matched by it. at: seconds since 1970, UTC. score: the predicted value, the
 probability of the positive class, or of the called one. inputs: the row as it came, JSON (an image: its sha256).
 watched: what the monitor compares, JSON. answer: the whole answer, JSON. latency_ms: from the request to its answer.
-
-    -- answers and mean latency by hour and version
-    SELECT strftime('%Y-%m-%d %H', at, 'unixepoch') AS hour, version, count(*), avg(latency_ms)
-    FROM predictions GROUP BY hour, version;
-    -- the least certain answers of the last day, with one field of their input
-    SELECT id, score, json_extract(inputs, '$.carrier') FROM predictions
-    WHERE at > strftime('%s', 'now') - 86400 ORDER BY abs(score - 0.5) LIMIT 20;
-    -- forget what is older than 90 days
-    DELETE FROM predictions WHERE at < strftime('%s', 'now') - 90 * 86400;
 """
 
 from __future__ import annotations
@@ -32,20 +23,19 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from pydantic_core import to_json
 
-from ..engine.files import to_json
 from ..errors import UserError
 
 FILE = "predictions.db"
-WAITING = 10_000  # rows that may wait for the disk; more are counted as lost
-TOGETHER = 500  # rows in one transaction
-SECONDS = 0.1  # a row waits at most about this long for its transaction
+WAITING = 16 << 20  # bytes of requests that may wait for the disk; the rows of more are counted as lost
+SECONDS = 0.1  # that rows are gathered for one transaction
 LOCKED = 5.0  # seconds that one attempt waits for a file that another process holds locked
 MOST_BYTES = 1 << 30  # of the file; beyond, the oldest tenth of the rows is deleted
 TABLE = """CREATE TABLE IF NOT EXISTS predictions(id TEXT PRIMARY KEY, at REAL NOT NULL, version TEXT NOT NULL,
@@ -66,21 +56,28 @@ class Row(NamedTuple):
     answer: dict[str, Any]
 
 
+class Batch(NamedTuple):
+    """Answers to be logged. make: the sampled rows. rows: how many there are at most. size: bytes of their requests."""
+
+    make: Callable[[], list[Row]]
+    rows: int
+    size: int
+
+
 class Log:
     """Writes rows from one thread. written: rows on disk. lost: rows that found no room, or that the disk refused."""
 
     def __init__(self, path: Path, share: float = 1.0, exclude: Iterable[str] = ()) -> None:
         self.path, self.share, self.exclude = path, share, frozenset(exclude)
         self.written = self.lost = self.inode = 0
+        self.given = self.taken = 0  # bytes of requests; one thread changes each
         self.closing = False
         self.random = random.Random()
-        self.queue: queue.Queue[Row | None] = queue.Queue(WAITING)
+        self.queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         try:
             connect(path).close()
         except sqlite3.Error as error:
-            raise UserError(
-                f"the prediction log {path} cannot be opened: {error}; fix it, move it away, or use --log"
-            ) from None
+            raise UserError(f"{path} cannot be opened: {error}; fix it, move it away, or use --log") from None
         self.thread = threading.Thread(target=self._write, daemon=True, name="prediction-log")
         self.thread.start()
 
@@ -88,30 +85,29 @@ class Log:
         """Whether this answer is one of the sample."""
         return self.random.random() < self.share
 
-    def add(self, row: Row) -> None:
-        """Hand a row over; never waits."""
-        kept = [{k: v for k, v in part.items() if k not in self.exclude} for part in (row.inputs, row.watched)]
-        try:
-            self.queue.put_nowait(row._replace(inputs=kept[0], watched=kept[1]))
-        except queue.Full:
-            self.lost += 1
+    def add(self, make: Callable[[], list[Row]], rows: int, size: int) -> None:
+        """Hand answers over (see Batch); never waits."""
+        if self.given - self.taken > WAITING:
+            self.lost += rows
+            return
+        self.given += size
+        self.queue.put(Batch(make, rows, size))
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, and stop; a file that stays locked is waited for no longer."""
         self.closing = True
-        with contextlib.suppress(queue.Full):
-            self.queue.put(None, timeout=seconds)
-            self.thread.join(seconds)
+        self.queue.put(None)
+        self.thread.join(seconds)
 
     def _write(self) -> None:
         connection: sqlite3.Connection | None = None
         last = False
         while not last:
-            rows, last = self._gather()
-            flat = [flat for flat in map(self._flat, rows) if flat]
+            flat, size, last = self._gather()
             waits = bool(flat)
             while waits:
                 connection, waits = self._store(self._present(connection), flat)
+            self.taken += size
         if connection:
             connection.close()
 
@@ -147,27 +143,30 @@ class Log:
             self.inode = _make(self.path)
         return connection
 
-    def _flat(self, row: Row) -> tuple[Any, ...] | None:
+    def _flat(self, batch: Batch) -> list[tuple[Any, ...]]:
+        """The rows of a batch as the table holds them."""
         try:
-            return (*row[:6], *(to_json(part, indent=None) for part in row[6:]))
-        except (ValueError, TypeError):  # what JSON cannot hold costs its own row, not those beside it
-            self.lost += 1
-            return None
+            rows = [
+                row._replace(inputs=self._kept(row.inputs), watched=self._kept(row.watched)) for row in batch.make()
+            ]
+            return [(*row[:6], *(to_json(part, inf_nan_mode="null").decode() for part in row[6:])) for row in rows]
+        except Exception:  # whatever cannot be logged costs its own batch, and no answer
+            self.lost += batch.rows
+            return []
 
-    def _gather(self) -> tuple[list[Row], bool]:
-        """The next rows to write together, and whether they are the last."""
-        rows: list[Row] = []
-        until = 0.0
-        while len(rows) < TOGETHER:
-            try:
-                row = self.queue.get(timeout=max(until - time.monotonic(), 0) if rows else None)
-            except queue.Empty:
-                break
-            if row is None:
-                return rows, True
-            until = until or time.monotonic() + SECONDS
-            rows.append(row)
-        return rows, False
+    def _kept(self, part: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in part.items() if name not in self.exclude} if self.exclude else part
+
+    def _gather(self) -> tuple[list[tuple[Any, ...]], int, bool]:
+        """The next rows to write together, the bytes of their requests, and whether they are the last."""
+        batches = [self.queue.get()]
+        if batches[0] and not self.closing:
+            time.sleep(SECONDS)  # not waked by every batch, which would take its time from the next answer
+        while batches[-1] and not self.queue.empty():
+            batches.append(self.queue.get())
+        known = [batch for batch in batches if batch]
+        flat = [row for batch in known for row in self._flat(batch)]
+        return flat, sum(batch.size for batch in known), batches[-1] is None
 
 
 def forget(connection: sqlite3.Connection) -> None:
@@ -218,13 +217,8 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def read(path: Path, since: float, until: float, version: str) -> pl.DataFrame:
     """The rows of one version that were answered between two moments (seconds since 1970): the columns of the table."""
-    found = _select(
-        path,
-        f"{', '.join(Row._fields)} FROM predictions WHERE at >= ? AND at <= ? AND version = ? ORDER BY at",
-        since,
-        until,
-        version,
-    )
+    words = f"{', '.join(Row._fields)} FROM predictions WHERE at >= ? AND at <= ? AND version = ? ORDER BY at"
+    found = _select(path, words, since, until, version)
     kinds = dict.fromkeys(Row._fields, pl.String) | dict.fromkeys(("at", "score", "latency_ms"), pl.Float64)
     return pl.DataFrame(found, schema=kinds, orient="row")
 
@@ -236,9 +230,7 @@ def moments(path: Path, since: float) -> np.ndarray:
 
 def _select(path: Path, words: str, *values: Any) -> list[tuple[Any, ...]]:
     if not path.is_file():
-        raise UserError(
-            f"there is no prediction log {path}; recipe serve writes one, or name a file: recipe monitor FILE"
-        )
+        raise UserError(f"there is no prediction log {path}; recipe serve writes one; or: recipe monitor FILE")
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(f"SELECT {words}", values).fetchall()

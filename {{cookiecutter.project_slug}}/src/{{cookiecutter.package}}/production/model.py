@@ -14,7 +14,7 @@ import polars as pl
 from ..config import make_config
 from ..engine.files import read_json
 from ..engine.fitted import Fitted
-from ..engine.loop import find_device
+from ..engine.loop import find_device, forward
 from ..engine.metrics import class_probabilities, values
 from ..errors import UserError, first_line
 from ..task import Data, Task
@@ -29,11 +29,11 @@ Answer = dict[str, Any]
 @dataclass
 class Answered:
     """answers: one for each row, None where it was refused. reasons: why, "" where it was not. frame: the rows that were
-    answered, as the model read them."""
+    answered, as the model read them; None where they were plain (see schema.plain): as they came."""
 
     answers: list[Answer | None]
     reasons: list[str]
-    frame: pl.DataFrame
+    frame: pl.DataFrame | None
 
 
 @dataclass
@@ -52,16 +52,18 @@ class Package:
     def read(self, rows: Sequence[dict[str, Any]]) -> tuple[pl.DataFrame, list[str]]:
         """The rows that can be predicted, ready for the model, and what is wrong with each of all rows ("" = nothing)."""
         frame, reasons = schema.read(self.columns, rows)
-        good = np.flatnonzero([not why for why in reasons])
-        if not len(good):
-            return frame[good], reasons
-        accepted, more = self.fitted.task.validate_rows(self.fitted.config, self.fitted.prep, frame[good])
-        for row, why in zip(good, more, strict=True):
-            reasons[row] = why
-        return accepted.filter(pl.Series([not why for why in more], dtype=pl.Boolean)), reasons
+        frame = where(frame, [not why for why in reasons])
+        if frame.height:
+            frame, more = self.fitted.task.validate_rows(self.fitted.config, self.fitted.prep, frame)
+            left = iter(more)
+            reasons = [why or next(left) for why in reasons]
+            frame = where(frame, [not why for why in more])
+        return frame, reasons
 
     def answer(self, rows: Sequence[dict[str, Any]]) -> Answered:
         """Rows in, answers out, in their order; a row that cannot be read or gives no number is refused with a reason."""
+        if (outputs := self.outputs_of_plain(rows)) is not None and np.isfinite(outputs).all():
+            return Answered([*self.answers(outputs)], [""] * len(rows), None)
         frame, reasons = self.read(rows)
         answers: list[Answer | None] = [None] * len(rows)
         if frame.height:
@@ -72,18 +74,25 @@ class Package:
                 reasons[row] = "gives no finite answer: the model cannot read its empty or extreme values"
             for row, answer in zip(good[finite], self.answers(outputs[finite]), strict=True):
                 answers[row] = answer
-            frame = frame.filter(pl.Series(finite))
+            frame = where(frame, finite.tolist())
         return Answered(answers, reasons, frame)
+
+    def outputs_of_plain(self, rows: Sequence[dict[str, Any]]) -> np.ndarray | None:
+        """Outputs [n, k] without a frame, by a network whose rows need none; None for any other."""
+        if self.fitted.model is None or (columns := schema.plain(self.columns, rows)) is None:
+            return None
+        x = self.fitted.task.plain_features(self.fitted.config, self.fitted.prep, columns)
+        return forward(self.fitted.model, x, self.fitted.config) if x else None
 
     def outputs(self, frame: pl.DataFrame) -> np.ndarray:
         """Outputs [n, k] of the model: by the same call as in training and evaluation, on rows with a stand-in target."""
         config, prep = self.fitted.config, self.fitted.prep
         stand_in = prep["classes"][0] if prep["classes"] else float(prep["target_mean"])
-        extra = [pl.lit(stand_in).alias(self.manifest["target"])]
+        extra = [pl.Series(self.manifest["target"], [stand_in] * frame.height)]
         if config.query and config.query not in frame.columns:
-            extra.append(pl.lit("").alias(config.query))
+            extra.append(pl.Series(config.query, [""] * frame.height))
         roles = {column["name"]: column["role"] for column in self.columns}
-        data = Data(frame.with_columns(extra), self.manifest["target"], roles, "")
+        data = Data(frame.hstack(extra), self.manifest["target"], roles, "")
         return self.fitted.outputs(data)[0]
 
     def answers(self, outputs: np.ndarray) -> list[Answer]:
@@ -102,6 +111,19 @@ class Package:
     def watched(self, frame: pl.DataFrame) -> pl.DataFrame:
         """What the monitor compares of these rows (see Task.monitored_features)."""
         return self.fitted.task.monitored_features(self.fitted.prep, frame)
+
+    def watched_rows(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """`watched` of plain rows (see schema.plain), of which most projects compare the features as they are."""
+        if type(self.fitted.task).monitored_features is not Task.monitored_features:
+            return self.watched(self.read(rows)[0]).to_dicts()
+        numbers = {column["name"]: column["kind"] == "number" for column in self.columns}
+        known = ({name: row[name] for name in numbers} for row in rows)
+        return [{k: float(v) if numbers[k] and v is not None else v for k, v in row.items()} for row in known]
+
+
+def where(frame: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:
+    """The wanted rows; the frame itself where that is all of them, which costs nothing."""
+    return frame if all(wanted) else frame.filter(pl.Series(wanted))
 
 
 def score(answer: Answer) -> float:
@@ -124,10 +146,10 @@ def load(task: Task, folder: Path, device: str = "cpu") -> Package:
     except UserError:
         raise
     except Exception as error:  # its hashes hold, so somebody made it like this, or for other code
-        said = first_line(error)
-        raise UserError(
-            f"{folder.name} is no package that this code can load ({said}); export again (recipe export)"
-        ) from None
+        sentence = (
+            f"{folder.name} is no package that this code can load ({first_line(error)}); export again (recipe export)"
+        )
+        raise UserError(sentence) from None
 
 
 def _load(task: Task, folder: Path, manifest: dict[str, Any], device: str) -> Package:
@@ -173,15 +195,19 @@ def replay(package: Package) -> float:
     if bad := [f"number {i} {why}" for i, why in enumerate(reasons) if why]:
         raise UserError(f"{package.version}: golden example {bad[0]}, though training read it; {REFUSED}")
     expected = np.array(golden["outputs"], dtype=np.float64).reshape(len(rows), -1)
-    found = package.outputs(frame).astype(np.float64)
-    apart = np.abs(found - expected) / np.maximum(np.abs(expected).max(), 1.0)
-    if not apart.max() <= AGREE:
-        row = int(np.nan_to_num(apart, nan=np.inf).max(axis=1).argmax())
-        raise UserError(
-            f"{package.version}: golden example {row} gives {_numbers(found[row])} where training gave"
-            f" {_numbers(expected[row])}; {REFUSED}"
-        )
-    return float(apart.max())
+    largest = 0.0
+    for found in (package.outputs(frame), package.outputs_of_plain(rows)):
+        if found is None:
+            continue
+        apart = np.abs(found.astype(np.float64) - expected) / np.maximum(np.abs(expected).max(), 1.0)
+        if not apart.max() <= AGREE:
+            row = int(np.nan_to_num(apart, nan=np.inf).max(axis=1).argmax())
+            raise UserError(
+                f"{package.version}: golden example {row} gives {_numbers(found[row])} where training gave"
+                f" {_numbers(expected[row])}; {REFUSED}"
+            )
+        largest = max(largest, float(apart.max()))
+    return largest
 
 
 REFUSED = (

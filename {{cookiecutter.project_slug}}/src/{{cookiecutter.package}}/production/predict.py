@@ -79,9 +79,7 @@ def refuse(source: Path, target: Path, package: Package) -> None:
     if target.suffix not in fitting:
         raise UserError(f"--out {target} cannot hold the rows of {source}; end it in one of {', '.join(fitting)}")
     if not target.parent.is_dir() or target.is_dir() or target.resolve() == source.resolve():
-        raise UserError(
-            f"--out {target} cannot be written: it needs a folder that exists and a file that is not the input"
-        )
+        raise UserError(f"--out {target} cannot be written: it needs a folder that exists, and is not the input")
     if clash := [name for name in answer_columns(package) if name in names(source)]:
         raise UserError(f"{source} has a column {clash[0]!r}, which the answers need; rename it")
 
@@ -132,9 +130,11 @@ def answer_chunk(
 ) -> tuple[list[tuple[Row, Answer | None, str]], pl.DataFrame]:
     """Each row with its answer, or with None and why there is none; and the rows that have one, as the model read them."""
     readable = [row for row in chunk if row.values is not None]
-    found = package.answer([located(source, package.columns, row.values or {}) for row in readable])
+    rows = [located(source, package.columns, row.values or {}) for row in readable]
+    found = package.answer(rows)
+    frame = package.read(rows)[0] if found.frame is None else found.frame
     told = {row.number: pair for row, *pair in zip(readable, found.answers, found.reasons, strict=True)}
-    return [(row, *told.get(row.number, (None, row.why))) for row in chunk], found.frame
+    return [(row, *told.get(row.number, (None, row.why))) for row in chunk], frame
 
 
 def flat(package: Package, answer: Answer) -> dict[str, Any]:

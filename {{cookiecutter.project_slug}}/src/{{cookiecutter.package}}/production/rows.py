@@ -38,7 +38,7 @@ def read_rows(path: Path, columns: Sequence[Column], met: Lines | None = None) -
         rows: Iterator[Row] = _folder(path, columns)
     elif not path.is_file():
         raise UserError(
-            f"{path} is neither a file nor a folder; name a CSV, JSONL or Parquet file, or a folder of images"
+            f"{path} is neither a file nor a folder; name a CSV, JSONL or Parquet file or a folder of images"
         )
     elif path.suffix == ".parquet":
         rows = _parquet(path, columns)

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..task import Data
 
 FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
+PLAIN = {"numeric": ("number", "integer"), **dict.fromkeys(("categorical", "ordinal"), ("integer", "text"))}
 SHOWN = 50  # most frequent values of a category that the schema lists
 Column = dict[str, Any]
 
@@ -74,6 +75,18 @@ def read(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> tuple[pl.
     frame = pl.DataFrame(series)
     empty = set() if all(column.get("missing") for column in columns) else _empty_rows(frame)
     return frame, [why or ("is empty in every column" if i in empty else "") for i, why in enumerate(reasons)]
+
+
+def plain(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]] | None:
+    """The columns of rows in which nothing is to be read and nothing is wrong; None for any other rows."""
+    found: dict[str, list[Any]] = {}
+    for column in columns:
+        name, kinds_of = column["name"], PLAIN.get(column["role"], ())
+        values = [row.get(name, rows) for row in rows]  # `rows` is of no plain type
+        if column["kind"] not in kinds_of or not kinds.plain(values, column):
+            return None
+        found[name] = values
+    return None if any(all(value is None for value in row) for row in zip(*found.values(), strict=True)) else found
 
 
 def _empty_rows(frame: pl.DataFrame) -> set[int]:

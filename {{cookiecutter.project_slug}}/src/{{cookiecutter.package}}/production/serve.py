@@ -2,7 +2,7 @@
 
     POST /predict  {"rows": [{column: value, ...}, ...]}  ->  {"version", "predictions": [{"id", "prediction", "probabilities"}]}
     GET  /schema   the columns and an example    GET /health  alive, and counts    GET /ready  200 when the promoted version serves
-    GET  /         the page                      GET /openapi.json
+    GET  /         the page                      GET /openapi.json                 GET /metrics  for Prometheus
 
 Every refusal is {"error": one sentence} with a 4xx or 503. Without RECIPE_TOKEN in the environment there is no
 authentication; run it behind an authenticating proxy. With it, requests need the header Authorization: Bearer <token>.
@@ -15,33 +15,40 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Coroutine
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from ..engine.project import Project
 from ..errors import UserError
-from .batch import Job, Refused, Service
+from .batch import Refused, Service
 from .guard import Bounded, Guard, complain, token
 from .log import FILE, Log
-from .model import Answer, Package, load
+from .metrics import KIND
+from .model import Package, load
 from .registry import chosen
 
 MOST_BYTES = 16 << 20  # of a request's body
 MOST_ROWS = 1000  # of a request
 SECONDS = 30.0  # for the body to arrive, and again for the answer
+SWITCH = 0.0005  # seconds that the thread of the log may keep the event loop from Python's lock
 LEAVE = 30  # seconds that running requests get when the server is told to stop
-Told = tuple[Job, str, list[Answer]]  # what `Service.ask` returns
-GONE = 1.0  # seconds between two looks at whether the client is still there
 SETTINGS: dict[str, Any] = {
     "log_level": "warning",
     "timeout_graceful_shutdown": LEAVE,
     "timeout_keep_alive": 30,
     "access_log": False,
+    "proxy_headers": False,  # nothing here asks where a request comes from
+    "server_header": False,
     "http": Bounded,
 }
 
@@ -55,8 +62,9 @@ def command(project: Project, args: argparse.Namespace) -> int:
         raise UserError(f"--sample {args.sample} must be a share up to 1, and --port {port} a number up to 65535")
     require_free(host, port)
     service = start(project, args)
+    sys.setswitchinterval(SWITCH)
     project.say(f"serve: {service.package.version} on http://{host}:{port}  (stop it with Ctrl-C)")
-    app = Guard(make_app(service), host, token())
+    app = Guard(make_app(service), host, token(), service.metrics.observe)
     uvicorn.run(app, host=host, port=port, **SETTINGS)  # type: ignore[arg-type]
     return 0
 
@@ -81,7 +89,7 @@ def start(project: Project, args: argparse.Namespace) -> Service:
     return Service(project, package, log, bool(args.model), kept={package.version: package})
 
 
-def make_app(service: Service) -> FastAPI:
+def make_app(service: Service) -> Direct:
     """The application; its routes are below."""
 
     @contextlib.asynccontextmanager
@@ -96,11 +104,11 @@ def make_app(service: Service) -> FastAPI:
             service.log.close()
 
     app = FastAPI(title=service.project.root.name, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _unknown)
     _add_reads(app, service)
-    _add_predict(app, service)
-    return app
+    body = {"required": True, "content": {"application/json": {"schema": request_schema(service.package)}}}
+    app.post("/predict", openapi_extra={"requestBody": body})(partial(predict, service))
+    return Direct(app, service)
 
 
 def _add_reads(app: FastAPI, service: Service) -> None:
@@ -124,32 +132,48 @@ def _add_reads(app: FastAPI, service: Service) -> None:
         content = {"ready": not service.problem, "version": service.package.version, "problem": service.problem}
         return JSONResponse(content, 503 if service.problem else 200)
 
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Counts and times for Prometheus."""
+        return Response(service.metrics.text(service), media_type=KIND)
+
     @app.get("/schema")
     async def schema() -> dict[str, Any]:
         """The columns that a row needs, their kinds and ranges, and an example to send."""
         return described(service.package)
 
 
-def _add_predict(app: FastAPI, service: Service) -> None:
-    body = {"required": True, "content": {"application/json": {"schema": request_schema(service.package)}}}
+@dataclass
+class Direct:
+    """ASGI application: POST /predict without the layers and the routing of FastAPI, which take longer than a small model;
+    anything else goes to `app`."""
 
-    @app.post("/predict", openapi_extra={"requestBody": body})
-    async def predict(request: Request) -> JSONResponse:
-        """Answers to the rows, in their order; all of them, or none and why."""
-        rows = parse(await content(request))
-        job, version, answers = await while_there(request, service.ask(rows, SECONDS))
+    app: FastAPI
+    service: Service
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
+            response = await predict(self.service, Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+async def predict(service: Service, request: Request) -> Response:
+    """Answers to the rows, in their order; all of them, or none and why."""
+    try:
+        body = await content(request)
+        job, version, answers = await service.ask(parse(body), len(body), request, SECONDS)
         told = [{"id": name, **answer} for name, answer in zip(job.ids(), answers, strict=True)]
-        return JSONResponse({"version": version, "predictions": told})
-
-
-async def while_there(request: Request, asking: Coroutine[Any, Any, Told]) -> Told:
-    """What is asked for, unless the client hangs up meanwhile: then nothing is computed for it any more."""
-    task = asyncio.ensure_future(asking)
-    while not (await asyncio.wait({task}, timeout=GONE))[0]:
-        if await request.is_disconnected():
-            task.cancel()
-            raise Refused(499, "the client has gone")
-    return task.result()
+        return Response(to_json({"version": version, "predictions": told}), media_type="application/json")
+    except Refused as error:
+        return JSONResponse(
+            {"error": error.sentence}, error.status, {"Retry-After": "1"} if error.status == 503 else None
+        )
+    except Exception as error:
+        service.errors += 1
+        service.note("the server", error)
+        return JSONResponse({"error": f"the server failed: {type(error).__name__}"}, 500)
 
 
 async def content(request: Request) -> bytes:
@@ -167,6 +191,8 @@ async def content(request: Request) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise Refused(408, f"the request did not arrive within {SECONDS:g} seconds") from None
+    except ClientDisconnect:
+        raise Refused(499, "the client has gone") from None
     return b"".join(parts)
 
 
@@ -186,13 +212,8 @@ def parse(body: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-async def _refused(_: Request, error: Any) -> JSONResponse:
-    headers = {"Retry-After": "1"} if error.status == 503 else None
-    return JSONResponse({"error": error.sentence}, error.status, headers)
-
-
 async def _unknown(request: Request, error: Any) -> JSONResponse:
-    sentence = f"{request.method} {request.url.path[:100]} is not answered here; POST /predict, or GET /, /schema, /health, /ready"
+    sentence = f"{request.method} {request.url.path[:100]} is not answered here; POST /predict, or GET /, /schema, /health, /ready, /metrics"
     return JSONResponse({"error": sentence}, error.status_code)
 
 

@@ -157,9 +157,10 @@ def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
     return {"fill": fill, "center": center, "scale": scale or 1.0, "missing": bool(x.null_count()), "edges": edges}
 
 
-def _ordinal(column: pl.Series, levels: list[str]) -> pl.Series:
+def _ordinal(column: pl.Series | list[Any], levels: list[str]) -> pl.Series:
     """Positions of the levels; values outside the declared order are missing."""
-    return as_text(column).replace_strict(levels, list(range(len(levels))), default=None, return_dtype=pl.Float64)
+    places = codes(column, levels) - 1.0
+    return pl.Series(np.where(places < 0, np.nan, places), nan_to_null=True)
 
 
 @dataclass
@@ -194,30 +195,45 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Rows:
     return Rows(x, y, query_numbers(config, data), forget=forgetting(config, prep, len(y)))
 
 
-def encode(prep: dict[str, Any], frame: pl.DataFrame) -> dict[str, np.ndarray]:
-    """Features of a frame: "numeric" [n, d] (numbers, missing indicators, one-hot) and "categorical" [n, c] codes."""
-    columns = []
-    for name, fitted in prep["numeric"].items():
-        raw = (
-            _ordinal(frame[name], fitted["levels"])
-            if "levels" in fitted
-            else frame[name].cast(pl.Float64, strict=False)
-        )
-        scaled = (raw.fill_null(fitted["fill"]).to_numpy() - fitted["center"]) / fitted["scale"]
-        columns.append(np.clip(scaled, -1e6, 1e6).astype(np.float32))
-        if fitted["missing"]:
-            columns.append(raw.is_null().to_numpy().astype(np.float32))
+def encode(prep: dict[str, Any], frame: pl.DataFrame | dict[str, list[Any]]) -> dict[str, np.ndarray]:
+    """Features of a frame: "numeric" [n, d] (numbers, missing indicators, one-hot) and "categorical" [n, c] codes.
+
+    frame: or the columns of a request, whose few rows a frame would cost more than the network.
+    """
+    columns = [_numbers(prep["numeric"], frame)] if prep["numeric"] else []
     for name, vocabulary in prep["onehot"].items():
-        found = codes(frame[name], vocabulary)
-        columns += [(found == i + 1).astype(np.float32) for i in range(len(vocabulary))]
+        columns.append(np.eye(len(vocabulary) + 1, dtype=np.float32)[codes(frame[name], vocabulary), 1:])
     encoded = {}
     if columns:
-        encoded["numeric"] = np.stack(columns, axis=1)
+        encoded["numeric"] = np.concatenate(columns, axis=1)
     if prep["embedded"]:
         encoded["categorical"] = np.stack(
             [codes(frame[name], vocabulary) for name, vocabulary in prep["embedded"].items()], axis=1
         )
     return encoded
+
+
+def _floats(column: pl.Series | list[Any]) -> np.ndarray:
+    """Numbers [n] float64, NaN for missing."""
+    if isinstance(column, list):
+        return np.array(column, dtype=np.float64)
+    return column.cast(pl.Float64, strict=False).to_numpy()
+
+
+def _numbers(prep: dict[str, dict[str, Any]], frame: pl.DataFrame | dict[str, list[Any]]) -> np.ndarray:
+    """Scaled numbers [n, d] float32; behind one that had gaps in training, whether it is missing."""
+    columns = (_ordinal(frame[name], f["levels"]) if "levels" in f else frame[name] for name, f in prep.items())
+    raw = np.stack([_floats(column) for column in columns], axis=1)
+    fill, center, scale, gaps = (
+        np.array([f[key] for f in prep.values()]) for key in ("fill", "center", "scale", "missing")
+    )
+    missing = np.isnan(raw)
+    scaled = np.clip((np.where(missing, fill, raw) - center) / scale, -1e6, 1e6)
+    behind = np.searchsorted(np.flatnonzero(gaps), np.arange(len(prep))) + np.arange(len(prep))  # place of each number
+    numbers = np.empty((len(raw), len(prep) + gaps.sum()), dtype=np.float32)
+    numbers[:, behind] = scaled
+    numbers[:, behind[gaps] + 1] = missing[:, gaps]
+    return numbers
 
 
 def simple_features(config: Config, data: Data) -> np.ndarray | None:

@@ -93,6 +93,11 @@ class Tabular(Task):
             return large.examples(config, prep, data)
         return whole.examples(config, prep, data)
 
+    def plain_features(self, config: Config, prep: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
+        from .data import encode
+
+        return encode(prep, columns)
+
     def model(self, config: Config, prep: dict[str, Any]) -> Any:
         from .model import make_model
 

@@ -24,6 +24,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from ..commands import parse
@@ -53,7 +55,7 @@ def guarded(project: Project, *words: str, token: str = "") -> Iterator[tuple[As
 
     service = serve.start(project, parse(["serve", "--model", "1", *words]))
     listening = socket.create_server(("127.0.0.1", 0))
-    app = guard.Guard(serve.make_app(service), "127.0.0.1", token)
+    app = guard.Guard(serve.make_app(service), "127.0.0.1", token, service.metrics.observe)
     server = uvicorn.Server(uvicorn.Config(app, **{**serve.SETTINGS, "timeout_graceful_shutdown": 1}))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -124,7 +126,7 @@ def test_what_a_client_no_longer_waits_for_is_not_computed(project: Project, mon
         return plain(self, rows)
 
     monkeypatch.setattr(model.Package, "answer", slow)
-    monkeypatch.setattr(serve, "GONE", 0.05)
+    monkeypatch.setattr(batch, "GONE", 0.05)
     with guarded(project) as (client, _):
         first = threading.Thread(target=client.predict, args=({**GOOD, "x0": 1.0},))
         first.start()
@@ -136,6 +138,82 @@ def test_what_a_client_no_longer_waits_for_is_not_computed(project: Project, mon
         first.join()
         assert client.predict({**GOOD, "x0": 3.0})[0] == 200
     assert computed == [1.0, 3.0]
+
+
+def raw(port: int, content: bytes) -> bytes:
+    """Send bytes, hang up the sending half, and read what comes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
+        one.sendall(content)
+        one.shutdown(socket.SHUT_WR)
+        found = b""
+        while part := one.recv(65536):
+            found += part
+        return found
+
+
+def test_clients_that_leave_in_the_middle_are_no_errors(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each printed a traceback."""
+    head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    with guarded(project) as (client, service):
+        for _ in range(3):
+            raw(client.port, head + b'{"rows": [')
+        assert client.predict(GOOD)[0] == 200 and service.errors == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.just("\ud800")
+    | st.just(10**400)
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+FUZZED = (
+    st.dictionaries(st.sampled_from([*GOOD, "extra", ""]), VALUES)
+    | st.just(GOOD)
+    | st.builds(lambda v: {**GOOD, "x1": v}, VALUES)
+)
+BODIES = st.builds(
+    lambda rows, named: json.dumps({"rows": rows} if named else rows).encode(),
+    st.lists(st.just(GOOD), min_size=1, max_size=3) | st.lists(FUZZED | VALUES, max_size=4) | VALUES,
+    st.booleans(),
+)
+
+
+def changed(body: bytes, at: int, new: bytes, lost: int) -> bytes:
+    """A body with some bytes replaced."""
+    place = at % (len(body) + 1)
+    return body[:place] + new + body[place + lost :]
+
+
+def test_fuzzed_requests_get_an_answer_or_one_sentence(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    """FUZZ_EXAMPLES=100000 goes on for ten minutes."""
+    seen: dict[int, int] = {}
+    with guarded(project, "--log", "none") as (client, service):
+
+        @settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")), deadline=None, database=None)
+        @given(
+            body=BODIES
+            | st.builds(changed, BODIES, st.integers(0, 999), st.binary(max_size=4), st.integers(0, 4))
+            | st.binary(max_size=99)
+        )
+        def fuzz(body: bytes) -> None:
+            status, told = client.ask("POST", "/predict", body)
+            seen[status] = seen.get(status, 0) + 1
+            assert status in (200, 400, 413, 422), (body, told)
+            assert list(told) == (["version", "predictions"] if status == 200 else ["error"]) and json.dumps(
+                told, allow_nan=False
+            )
+
+        fuzz()
+        assert service.errors == 0 and client.predict(GOOD)[0] == 200
+    assert seen.keys() >= {200, 400, 422} and "Traceback" not in capfd.readouterr().err
+    print(seen)
 
 
 # ---- who may ask, and how long --------------------------------------------------------------------------------------------
@@ -170,7 +248,7 @@ def test_a_token_is_asked_for_where_one_is_set(project: Project) -> None:
 
 
 def test_slow_and_too_many_connections_are_closed_and_the_others_answered(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(guard, "HEADERS", 0.5)
     monkeypatch.setattr(guard, "CONNECTIONS", 8)
@@ -185,6 +263,35 @@ def test_slow_and_too_many_connections_are_closed_and_the_others_answered(
         many = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(30)]
         assert until(lambda: client_answers(client))
         [one.close() for one in many]
+    assert capfd.readouterr().err.count("connections are open; one more was closed") == 1
+
+
+def test_metrics_say_what_happened(project: Project) -> None:
+    """In the text format of Prometheus: refusals by the guard, bad rows and answers are all counted."""
+    with guarded(project) as (client, _):
+        assert [client.predict(GOOD)[0] for _ in range(3)] == [200] * 3
+        assert client.predict({**GOOD, "x0": "a"})[0] == 422
+        assert client.ask("GET", "/health", Host="evil.example")[0] == 421
+        assert until(lambda: client.ask("GET", "/health")[1]["logged"] == 3)
+        with closing(http.client.HTTPConnection("127.0.0.1", client.port)) as connection:
+            connection.request("GET", "/metrics")
+            response = connection.getresponse()
+            kind, text = response.getheader("content-type", ""), response.read().decode()
+    assert response.status == 200 and kind.startswith("text/plain; version=0.0.4")
+    lines = [line for line in text.removesuffix("\n").split("\n") if not line.startswith("#")]
+    found = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    assert found['recipe_requests_total{status="422"}'] == found['recipe_requests_total{status="421"}'] == 1
+    assert (
+        found["recipe_logged_rows_total"] == 3 and found["recipe_lost_rows_total"] == found["recipe_errors_total"] == 0
+    )
+    assert found["recipe_ready"] == 1 == found[f'recipe_model_info{{version="{registry.versions(project.root)[0]}"}}']
+    buckets = [value for name, value in found.items() if name.startswith("recipe_predict_seconds_bucket")]
+    assert buckets == sorted(buckets) and buckets[-1] == found["recipe_predict_seconds_count"] == 3
+    assert 0 < found["recipe_predict_seconds_sum"] < 30
+    assert all(
+        f"# TYPE {name.split('{')[0].split('_bucket')[0].removesuffix('_sum').removesuffix('_count')} " in text
+        for name in found
+    )
 
 
 def client_answers(client: Asker) -> bool:
@@ -205,20 +312,13 @@ def test_images_that_unpack_to_too_much_are_refused_unopened(project: Project) -
     package = load(project)
     package.columns = [{"name": "photo", "role": "image", "kind": "image"}]
     bomb = picture(5000, 4000, "PNG")
-    assert len(bomb) < 200_000 and batch.count_pixels([bomb, "no image", 3, None]) == 20_000_000
+    assert len(bomb) < 200_000
     with guarded(project) as (client, service):
         service.package = package
         status, told = client.predict({"photo": bomb})
         assert status == 413 and "20,000,000 pixels" in told["error"]
         status, told = client.predict(*[{"photo": picture(1500, 1200, "WEBP")}] * 10)
         assert status == 413 and "18,000,000 pixels" in told["error"]
-
-
-def test_tables_need_no_temporary_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full or read-only one stopped every answer."""
-    monkeypatch.setattr(batch.tempfile, "TemporaryDirectory", lambda **_: 1 / 0)
-    with guarded(project) as (client, _):
-        assert client.predict(GOOD)[0] == 200
 
 
 # ---- the log says the truth -------------------------------------------------------------------------------------------------
@@ -258,6 +358,23 @@ def test_rows_wait_for_a_log_that_is_locked(project: Project, monkeypatch: pytes
             other.execute("ROLLBACK")
         assert until(lambda: client.ask("GET", "/health")[1]["logged"] == 5)
     assert rows_in(path) == 5
+
+
+def test_rows_that_find_no_room_are_counted_as_lost(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the file is locked, requests of so many bytes wait; the answers go on."""
+    monkeypatch.setattr(log, "LOCKED", 0.1)
+    monkeypatch.setattr(log, "WAITING", 100_000)
+    with guarded(project) as (client, service):
+        assert service.log
+        with closing(sqlite3.connect(project.root / log.FILE, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(20):
+                assert client.predict(*[GOOD] * 500)[0] == 200
+            assert service.log.given - service.log.taken < 150_000
+            lost = client.ask("GET", "/health")[1]["not_logged"]
+            other.execute("ROLLBACK")
+        assert 5_000 < lost < 10_000 and until(lambda: client.ask("GET", "/health")[1]["logged"] == 10_000 - lost)
+    assert rows_in(project.root / log.FILE) == 10_000 - lost
 
 
 def test_a_log_forgets_its_oldest_rows(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

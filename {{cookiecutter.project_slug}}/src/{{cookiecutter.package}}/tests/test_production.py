@@ -247,6 +247,20 @@ def test_bad_rows_of_a_file_are_set_aside_never_lost(project: Project) -> None:
     assert not (project.root / "in.predicted.rejected.jsonl").exists()
 
 
+def test_names_of_lines_and_formulas_in_a_file(project: Project) -> None:
+    """A line ends at a newline and nowhere else; what a spreadsheet would compute is a text in the answers."""
+    notes = ["one\u2028two", "a\x85b\x0bc\x1cd", "=1+1", "@SUM(A1)"]
+    rows = [{**GOOD, "note": note} for note in notes]
+    pl.DataFrame(rows).write_csv(project.root / "in.csv")
+    assert command(project, "predict", str(project.root / "in.csv"), "--model", "1") == 0
+    assert pl.read_csv(project.root / "in.predicted.csv")["note"].to_list() == [*notes[:2], "'=1+1", "'@SUM(A1)"]
+    source = project.root / "in.jsonl"
+    source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    assert command(project, "predict", str(source), "--model", "1", "--out", str(project.root / "out.jsonl")) == 0
+    lines = (project.root / "out.jsonl").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    assert [json.loads(line)["note"] for line in lines] == notes
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_every_kind_of_file_in_chunks(project: Project, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     monkeypatch.setattr(f"{rows.__name__}.CHUNK", 64)
@@ -434,17 +448,15 @@ def test_a_log_that_cannot_be_written_breaks_no_answer(project: Project) -> None
         assert client.ask("GET", "/health")[1]["not_logged"] == 1 and client.predict(GOOD)[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("sent", "said"), [("/etc/passwd", "base64"), (3, "not a text"), (None, "empty"), ("AAAA", "")]
-)
-def test_an_image_comes_as_bytes_never_as_a_path(project: Project, tmp_path: Path, sent: Any, said: str) -> None:
-    package = load(project)
-    package.columns = [{"name": "photo", "role": "image", "kind": "image"}]
-    row = batch.unpacked(package, {"photo": sent}, tmp_path)
-    _, reasons = schema.read(package.columns, [row])
+@pytest.mark.parametrize(("sent", "said"), [(3, "not a text"), (None, "empty"), ("AAAA", "")])
+def test_an_image_comes_as_bytes_never_as_a_path(sent: Any, said: str) -> None:
+    rows: list[dict[str, Any]] = [{"photo": sent}]
+    assert batch.unpack(rows, ["photo"]) == 0
+    frame, reasons = schema.read([{"name": "photo", "role": "image", "kind": "image"}], rows)
     assert said in reasons[0] and bool(reasons[0]) == bool(said)
-    if not said:
-        assert Path(row["photo"]).read_bytes() == b"\0\0\0" and Path(row["photo"]).parent == tmp_path
+    assert frame["photo"].to_list() == [None if said else b"\0\0\0"]
+    with pytest.raises(batch.Refused, match="row 1 has no base64 of a file in column 'photo'"):
+        batch.unpack([{"photo": "AAAA"}, {"photo": "/etc/passwd"}], ["photo"])
 
 
 def test_onnx_is_kept_only_when_it_agrees(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

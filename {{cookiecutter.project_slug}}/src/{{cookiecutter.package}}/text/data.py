@@ -112,7 +112,7 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
         "encoder": config.encoder,
         "max_length": config.max_length,
         "weights": weights_hash(config.encoder, config.weights),
-        "tokenizer": tokenizer_hash(tokenizer),
+        "tokenizer": tokenizer_hash(config.encoder),
         "pad": tokenizer.pad_token_id,
         "mask": tokenizer.mask_token_id,
         "unknown": tokenizer.unk_token_id,
@@ -131,8 +131,13 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
     return prep
 
 
-def tokenizer_hash(tokenizer: Any) -> str:
-    """First 16 hex digits of sha256 over the vocabulary and the special tokens."""
+@functools.lru_cache
+def tokenizer_hash(encoder: str) -> str:
+    """First 16 hex digits of sha256 over the vocabulary and the special tokens; once a process, it takes as long as the
+    network does for some texts."""
+    from .encoder import load_tokenizer
+
+    tokenizer = load_tokenizer(encoder)
     content = json.dumps(
         [sorted(tokenizer.get_vocab().items()), sorted(tokenizer.special_tokens_map.items())], default=str
     )
@@ -164,7 +169,7 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
     from .encoder import load_tokenizer
 
     tokenizer, most = load_tokenizer(prep["encoder"]), prep["max_length"]
-    if tokenizer_hash(tokenizer) != prep["tokenizer"]:
+    if tokenizer_hash(prep["encoder"]) != prep["tokenizer"]:
         raise UserError(
             f"the tokenizer of encoder = {prep['encoder']!r} has changed since this was prepared; put the old one back, or train again"
         )
