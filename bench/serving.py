@@ -175,7 +175,7 @@ PAGE = """# One server under load
 
 ## Beside a server written by hand
 
-[Thirty lines of FastAPI](../bench/serving_bare.py) with the same exported network: no value is checked, nothing is logged,
+[A plain FastAPI server](../bench/serving_bare.py) with the same exported network: no value is checked, nothing is logged,
 no version can change. Both servers run in a process of their own with one thread for torch, on the cores of the {clients} clients,
 each of which asks on one connection without a pause. {rounds} rounds of {turns:g} s a server, in turns of half a second; medians
 over the rounds, and ratios of ours to the other (geometric mean, 95 % interval by Student's t). The last column is requests a

@@ -146,9 +146,9 @@ def test_sizes(modality: str, capsys: pytest.CaptureFixture[str]) -> None:
             f" longest function {max(lengths)}, mean {sum(lengths) / len(lengths):.1f}, most arguments {max(arguments)}"
         )
     assert lines(path) <= 1500  # what one reads in an hour: data.py, model.py, loop.py, losses.py, optim.py
-    assert lines(whole) <= 21_300  # until what the owner does not edit leaves the package
-    assert lines(project_files(modality)) <= 7050  # what will be the owner's
-    assert lines(reached) <= 6450 and lines(reach([path[2]])) <= 2650
+    assert lines(whole) <= 21_650  # until what the owner does not edit leaves the package
+    assert lines(project_files(modality)) <= 7100  # what will be the owner's
+    assert lines(reached) <= 6500 and lines(reach([path[2]])) <= 2700
     assert sum(lengths) / len(lengths) <= 15
 
 

@@ -625,7 +625,7 @@ def test_no_program_of_a_foreign_git_config_runs(tmp_path: Path) -> None:
     hook.chmod(0o755)
     lacks = {"extensions.partialClone": "origin", "remote.origin.promisor": "true", "remote.origin.url": str(tmp_path)}
     lacks |= {"core.repositoryFormatVersion": "1", "remote.origin.uploadPack": str(program)}
-    for settings, at in (
+    for foreign, at in (
         ({}, root),
         ({"core.fsmonitor": str(program)}, root),
         ({"filter.foreign.clean": str(program), "filter.foreign.required": "true"}, root),
@@ -633,17 +633,17 @@ def test_no_program_of_a_foreign_git_config_runs(tmp_path: Path) -> None:
         ({"filter.foreign.clean": str(program)}, sub),
         (lacks, root),
     ):
-        for name, value in settings.items():
+        for name, value in foreign.items():
             git("config", name, value, at=at)
-        if settings is lacks:
+        if foreign is lacks:
             (root / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
         (root / "file").touch()
         found = environment(root)
-        assert not ran.exists(), settings
-        assert found["commit"] and (found["dirty"] or settings is lacks)
+        assert not ran.exists(), foreign
+        assert found["commit"] and (found["dirty"] or foreign is lacks)
         git("status")
-        assert ran.exists(), settings
+        assert ran.exists(), foreign
         ran.unlink()
-        for name in settings:
+        for name in foreign:
             git("config", "--unset", name, at=at)
         hook.unlink(missing_ok=True)
