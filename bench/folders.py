@@ -24,6 +24,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+# A child that is forked has none of its parent's threads, and would wait for them for ever.
+for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 

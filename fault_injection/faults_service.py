@@ -7,13 +7,14 @@ from fault import DataEdit, Edit, Fault, Strength
 from faults_data import three
 
 SERVING, TABLE = "production/model.py", "tabular/data.py"
-READ = "        data = Data(frame.with_columns(extra), self.manifest[\"target\"], roles, \"\")"
+READ = "        if (outputs := self.outputs_of_plain(rows)) is not None and np.isfinite(outputs).all():"
 SCALED = "    x = {name: torch.from_numpy(array) for name, array in encode(prep, data.frame).items()}"
 
 
 def rewritten(change: str) -> Strength:
     """Serving does something of its own to the rows before the model reads them."""
-    return Strength(code=(Edit(SERVING, READ, f"        frame = frame.with_columns({change})\n{READ}"),))
+    change = f"        rows = pl.DataFrame(rows, infer_schema_length=None).with_columns({change}).to_dicts()\n"
+    return Strength(code=(Edit(SERVING, READ, f"{change}{READ}"),))
 
 
 def newer(line: str) -> Strength:
