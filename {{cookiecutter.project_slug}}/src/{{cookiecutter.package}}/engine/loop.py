@@ -175,8 +175,7 @@ def predict(model: nn.Module, examples: Examples, config: Config, distributed: D
     """Outputs [n, k] float32 for all examples, in their own order, in evaluation mode and in the training precision."""
     device = next(model.parameters()).device
     was_training = model.training
-    if was_training:  # the mode of every layer is set: as long as a small model takes for a row
-        model.eval()
+    model.eval()
     batches = plan(examples, 4 * config.batch_size)
     parts, rows = [], []
     for batch, _ in distributed.shares(examples, batches):
@@ -184,8 +183,7 @@ def predict(model: nn.Module, examples: Examples, config: Config, distributed: D
             parts.append(model(batch.to(device).x).float())
         rows.append(batch.index)
     outputs = (torch.cat(parts) if len(parts) > 1 else parts[0]).cpu()  # once, so that no batch waits for the device
-    if was_training:
-        model.train()
+    model.train(was_training)
     return distributed.assembled(outputs, torch.cat(rows), len(examples)).numpy()
 
 
