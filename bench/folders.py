@@ -21,10 +21,10 @@ import sys
 import time
 import tomllib
 import traceback
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-# A child that is forked has none of its parent's threads, and would wait for them for ever.
 for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
@@ -87,6 +87,13 @@ def forked(function: Any, said: Path) -> dict[str, Any]:
     return {"status": status, "seconds": round(time.monotonic() - began, 2), "cpu": round(cpu, 2), "said": text[-3000:]}
 
 
+def apart(function: Any, *arguments: Any) -> Any:
+    """What function(*arguments) returns, computed in a child: the threads that polars begins here would be missed by every
+    child that is forked later, which would wait for them for ever."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 def _child(function: Any, said: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
     with said.open("w") as file:
@@ -113,7 +120,7 @@ def through(name: str, kind: str, make: Any, folder: Path) -> dict[str, Any]:
     project, log = folder / "work" / name, folder / "log.txt"
     shutil.rmtree(project, ignore_errors=True)
     (project / "data").mkdir(parents=True)
-    made = make(project / "data")
+    made = apart(make, project / "data")
     (project / "recipe.toml").write_text(f'modality = "{kind}"\n')
     cli = importlib.import_module(f"{kind}_project.cli")
     found: dict[str, Any] = {"name": name, "kind": kind, "made": make.__doc__.split("\n")[0], "steps": {}}
@@ -134,7 +141,7 @@ def through(name: str, kind: str, make: Any, folder: Path) -> dict[str, Any]:
         for f in record["findings"]
         if f["verdict"] in ("WARN", "FAIL")
     ]
-    found |= answered(project, data, records)
+    found |= apart(answered, project, data, records)
     shutil.rmtree(project / "runs", ignore_errors=True)
     shutil.rmtree(project / "models", ignore_errors=True)
     return found

@@ -234,6 +234,7 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Images:
     refuse_broken(config, data)
     paths = data.frame[prep["image"]]
     fits = len(paths) * 3 * prep["side"] ** 2 <= MEMORY
+    stored: torch.Tensor | None
     if paths.dtype == pl.Binary:  # of a request, which no later step asks for again
         stored = torch.from_numpy(all_pixels(paths, prep["side"], prep["interpolation"]))
     else:

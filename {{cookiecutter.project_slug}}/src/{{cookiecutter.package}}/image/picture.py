@@ -187,8 +187,9 @@ def pixels(path: str | bytes, side: int, interpolation: str = "bilinear") -> np.
         method = Image.Resampling[interpolation.upper()]
         return np.asarray(ImageOps.fit(upright, (side, side), method)).transpose(2, 0, 1).copy()
     except Exception as error:
+        name = "a picture of the request" if isinstance(path, bytes) else path
         raise UserError(
-            f"{path} has changed since it was last looked at ({_words(error)}); run: recipe audit"
+            f"{name} has changed since it was last looked at ({_words(error)}); run: recipe audit"
         ) from None
 
 

@@ -212,7 +212,7 @@ def test_every_kind_of_pixel_becomes_8_bit_rgb(tmp_path: Path) -> None:
     for name in ("ramp.png", "ramp.tif"):
         ramp.save(tmp_path / name)
         assert picture.pixels(str(tmp_path / name), 4)[0].ravel().tolist() == list(range(0, 256, 16))  # not white
-    for path in sorted(tmp_path.iterdir()):  # a request brings the bytes: the same is seen of them, and no file is written
+    for path in sorted(tmp_path.iterdir()):  # of the bytes of a request the same is seen, and no file is written
         sent = path.read_bytes()
         assert picture.look(sent) == picture.look(str(path))._replace(path="")
         assert np.array_equal(picture.pixels(sent, 4), picture.pixels(str(path), 4))
