@@ -180,11 +180,12 @@ def logged(project: Project, frame: pl.DataFrame, at: np.ndarray) -> list[str]:
     path.unlink(missing_ok=True)
     answers = package.answer(frame.drop("target").to_dicts()).answers
     kept = log.Log(path)
-    ids = [f"r{i}" for i in range(len(frame))]
+    ids, told = [f"r{i}" for i in range(len(frame))], []
     for name, moment, row, answer in zip(ids, at, frame.drop("target").to_dicts(), answers, strict=True):
         assert answer is not None
         score = answer["probabilities"]["1"]
-        kept.add(log.Row(name, float(moment), package.version, answer["prediction"], score, 1.0, row, row, answer))
+        told.append(log.Row(name, float(moment), package.version, answer["prediction"], score, 1.0, row, row, answer))
+    kept.add(lambda: told, len(told), 0)
     kept.close()
     return ids
 
