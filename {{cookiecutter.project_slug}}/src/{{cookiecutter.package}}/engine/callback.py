@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from ..config import Config
 from ..formatting import number
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .loop import NonFinite
     from .losses import Loss
     from .resume import Progress

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config
 from .callback import Callback
-from .resume import Progress
+
+if TYPE_CHECKING:
+    from .resume import Progress
 
 log = logging.getLogger(__name__)
 WAIT = "30"  # seconds that W&B may take to begin, and at the end to send what it has not sent

@@ -11,6 +11,15 @@ forgets its oldest rows beyond MOST_BYTES.
 id: what the client was told; labels are matched by it. at: seconds since 1970, UTC. score: the predicted value, the
 probability of the positive class, or of the called one. inputs: the row as it came, JSON (an image: its sha256).
 watched: what the monitor compares, JSON. answer: the whole answer, JSON. latency_ms: from the request to its answer.
+
+    -- answers and mean latency by hour and version
+    SELECT strftime('%Y-%m-%d %H', at, 'unixepoch') AS hour, version, count(*), avg(latency_ms)
+    FROM predictions GROUP BY hour, version;
+    -- the least certain answers of the last day, with one field of their input
+    SELECT id, score, json_extract(inputs, '$.carrier') FROM predictions
+    WHERE at > strftime('%s', 'now') - 86400 ORDER BY abs(score - 0.5) LIMIT 20;
+    -- forget what is older than 90 days
+    DELETE FROM predictions WHERE at < strftime('%s', 'now') - 90 * 86400;
 """
 
 from __future__ import annotations

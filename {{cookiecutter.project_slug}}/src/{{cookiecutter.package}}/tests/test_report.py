@@ -385,7 +385,7 @@ def test_pictures_and_where_the_model_looked() -> None:
            "explained": {"saliency": np.eye(300, 200).tolist()}}  # fmt: skip
     drawn = examples.example(row, PREP)
     assert [image["source"][:22] for image in drawn["images"]] == ["data:image/png;base64,"] * 2
-    assert drawn["title"] == "row 3: truth dog, called cat, loss 2.00" and drawn["text"] == "file: a.png"
+    assert drawn["title"] == "row 3: truth dog, called cat, loss 2.0000" and drawn["text"] == "file: a.png"
     assert all(len(image["source"]) < 100_000 for image in drawn["images"])
 
 
