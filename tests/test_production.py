@@ -187,7 +187,7 @@ def drifted(project: Path) -> Path:
 
 # One line of each modality's preprocessing, changed after the export: (file, what it says, what it says then).
 SKEWED = {
-    "tabular": ("tabular/data.py", '- fitted["center"]) / fitted["scale"]', '- fitted["center"])'),
+    "tabular": ("tabular/data.py", "- center) / scale", "- center)"),
     "text": ("text/data.py", "max_length=most)", "max_length=most - 4)"),
     "image": ("image/picture.py", "Image.Resampling[interpolation.upper()]", "Image.Resampling.NEAREST"),
 }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .recipe import Config
 
 BINS = 16  # quantile bins of a piecewise-linear embedding
+BLOCK = 65_536  # rows whose numbers are scaled together: in 64 bits a long table would take four times its room
 LARGEST = 3e38  # that a simple feature may be: trees read float32
 
 
@@ -222,6 +223,8 @@ def _floats(column: pl.Series | list[Any]) -> np.ndarray:
 
 def _numbers(prep: dict[str, dict[str, Any]], frame: pl.DataFrame | dict[str, list[Any]]) -> np.ndarray:
     """Scaled numbers [n, d] float32; behind one that had gaps in training, whether it is missing."""
+    if isinstance(frame, pl.DataFrame) and frame.height > BLOCK:
+        return np.concatenate([_numbers(prep, part) for part in frame.iter_slices(BLOCK)])
     columns = (_ordinal(frame[name], f["levels"]) if "levels" in f else frame[name] for name, f in prep.items())
     raw = np.stack([_floats(column) for column in columns], axis=1)
     fill, center, scale, gaps = (
