@@ -24,6 +24,7 @@ from ..task import Data
 FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
 DENSER = 2.0  # times as dense as its neighbors tell a row may lie: a peak is higher than its flanks
 SURE = 3.0  # standard errors of what chance brings: one sound table in 700 exceeds them
+IDLE = 2  # rows that keep coming, such as that of a strike, and those of a weekday on which nobody works
 ROWS = 200_000  # rows among which neighbors are counted
 CELLS = 40_000_000  # comparisons spent on it: a quarter of a second
 
@@ -76,17 +77,16 @@ def repeats(config: Config, data: Data, *more: str) -> Repeats:
 def known_again(config: Config, asked: Data, there: Data) -> tuple[int, float, bool]:
     """(rows of one part that are in another, how many chance brings at most, whether surely over 1 % more than that are).
 
-    Sure are different rows only: copies are of many rows, while a shop that is closed, an instrument at rest or an empty
-    form is one row that comes as often as it likes.
+    Sure are copies of more than IDLE different rows: a shop that is closed, an instrument at rest or an empty form is one
+    row that comes as often as it likes.
     """
-    own, theirs = keys(config, asked, asked.target), keys(config, there, there.target)
-    again = among(own, theirs)
-    found, different, of = int(again.sum()), len(np.unique(own[again])), len(np.unique(own))
-    if found <= max(1, 0.001 * len(own)):
+    n, own = len(asked), keys(config, asked, asked.target)
+    again = among(own, keys(config, there, there.target))
+    found = int(again.sum())
+    if found <= max(1, 0.001 * n):
         return found, float(found), False
-    chance = repeats(config, there, there.target).among_others(len(own))
-    surely = different > max(1, 0.001 * of) and wilson(round(max(different - chance, 0)), of)[0] > 0.01
-    return found, chance, surely
+    chance = repeats(config, there, there.target).among_others(n)
+    return found, chance, len(np.unique(own[again])) > IDLE and wilson(round(max(found - chance, 0)), n)[0] > 0.01
 
 
 def _few(data: Data) -> bool:
