@@ -82,7 +82,8 @@ def main() -> None:
         "# Seconds of the first steps",
         "",
         f"Made by `python bench/speed.py` ({os.cpu_count()} cores, {platform.machine()}; load of the machine before it:"
-        f" {os.getloadavg()[0]:.1f}). Each step is a command of its own, its start and imports included.",
+        f" {os.getloadavg()[0]:.1f}; OMP_NUM_THREADS: {os.environ.get('OMP_NUM_THREADS', 'not set')}). Each step is a command of its own,"
+        " its start and imports included.",
         "",
         f"| what | {' | '.join(STEPS)} | together |",
         "|---|---|---|---|---|",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ STAGES = {  # the checks of findings.toml in the order of the file; each stage s
 }
 
 
+@cache
 def ask(modality: str) -> dict[str, Any]:
     """What a generated project of this modality says of itself."""
     with tempfile.TemporaryDirectory() as folder:
