@@ -52,7 +52,8 @@ def columns(config: Config, data: Data) -> tuple[list[str], list[str]]:
     fine, equal = [], data.columns("categorical", "ordinal")
     for name in data.columns("numeric"):
         values = data.frame[name].n_unique()
-        named = data.frame[name].dtype.is_integer() and (values > OWN * len(data) or is_called_name(name))
+        named = values > OWN * len(data) or (is_called_name(name) and name not in getattr(config, "numeric", []))
+        named = named and data.frame[name].dtype.is_integer()
         if values > FINE and not named:
             fine.append(name)
         elif values <= FINE:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ..checks import near_rows
 from ..checks.identifiers import CHANCE, identifiers, names_things
 from ..config import Config, setting
 from ..task import Data
@@ -148,3 +149,6 @@ def test_what_the_owner_says_is_a_number_stays_one() -> None:
     data = called(NAMES["counted up"](np.random.default_rng(0)))
     assert identifiers(Tabular(numeric=["x", "age"]), data).verdict == "WARN"
     assert identifiers(Tabular(numeric=["thing", "x", "age"]), data).verdict == "NOT APPLICABLE"
+    numbered = data_of(pl.DataFrame({"sample_no": [*range(100), *range(20)], "target": ["a", "b"] * 60}))
+    assert near_rows.columns(Tabular(), numbered)[0] == []
+    assert near_rows.columns(Tabular(numeric=["sample_no"]), numbered)[0] == ["sample_no"]
