@@ -200,7 +200,7 @@ def contenders(project: Any, rows: int) -> dict[str, Any]:
 def one_set(name: str, folder: Path) -> dict[str, list[tuple[float, float]]]:
     """(processor seconds, score) of every contender, for every seed or fold."""
     import data
-    from code_of_template.engine.project import Project
+    from recipe_kit.project import Project
     from code_of_template.tabular.recipe import TASK, Config
 
     settings, metric, repeats = SETS[name]

@@ -29,7 +29,7 @@ def one_run(adapt: str, seed: int, folder: str) -> dict[str, float]:
     sys.path.insert(0, folder)
     import torch
     from code_of_template.engine.loop import fit, predict
-    from code_of_template.engine.project import Project
+    from recipe_kit.project import Project
     from code_of_template.text.model import merge
     from code_of_template.text.recipe import TASK, Config
 

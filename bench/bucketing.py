@@ -61,7 +61,7 @@ WAYS = {
 def make_project(folder: Path, seed: int) -> Any:
     """The docstrings in `folder`, and MiniLM trained for one epoch."""
     import data
-    from code_of_template.engine.project import Project
+    from recipe_kit.project import Project
     from code_of_template.text.recipe import TASK, Config
 
     config = Config(
@@ -121,7 +121,7 @@ def one_way(line: Connection, way: str, folder: Path, seed: int) -> dict[str, fl
 def table(found: dict[str, list[dict[str, float]]]) -> list[str]:
     """One row a way: throughput and its range, gain of bucketing over it round by round, padding, loss and how far that of
     bucketing is above it."""
-    from code_of_template.engine.experiments import paired_interval
+    from recipe_kit.experiments import paired_interval
 
     bucketing = np.array([run["loss"] for run in found["bucketed by length"]])
     ours = [run["rate"] for run in found["bucketed by length"]]

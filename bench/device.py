@@ -75,7 +75,7 @@ def write_encoder(folder: Path, device: str) -> None:
 def make_project(kind: str, folder: Path, device: str, **settings: Any) -> tuple[Any, Any]:
     """The project of a kind of data in `folder`, and as many of its examples as are needed. The data is made once."""
     import data
-    from code_of_template.engine.project import Project
+    from recipe_kit.project import Project
 
     recipe = importlib.import_module(f"code_of_template.{kind}.recipe")
     pictures, texts, steps, _ = SIZES[device]

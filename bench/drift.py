@@ -47,7 +47,7 @@ def draw(random: np.random.Generator, n: int, shift: float = 0.0) -> pl.DataFram
 def alerts(source: Path) -> Callable[[int, float], set[str]]:
     """What one run over n rows names, against 10,000 rows of training, by the code of a generated project."""
     sys.path.insert(0, str(source))
-    from my_model.production import drift, reference
+    from recipe_kit.production import drift, reference
 
     random = np.random.default_rng(0)
     train = draw(random, 10_000)

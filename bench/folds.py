@@ -97,7 +97,7 @@ def main() -> None:
         generated = bake(folder)
         sys.path.insert(0, str(generated / "src"))
         (folder / "project_code.py").write_text(
-            "from my_model.tabular.recipe import TASK, Config\nfrom my_model.engine.project import Project\n"
+            "from my_model.tabular.recipe import TASK, Config\nfrom recipe_kit.project import Project\n"
             "from my_model.engine.splits import assign\nfrom my_model.engine.loop import fit, predict\nfrom my_model.engine.metrics import score\n"
         )
         sys.path.insert(0, str(folder))

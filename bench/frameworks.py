@@ -89,8 +89,8 @@ def ours(work: Work, folder: Path) -> None:
     """The project's `fit`, watched as `recipe train` watches it. Stopped after its first epoch."""
     from code_of_template.engine.callback import Callback
     from code_of_template.engine.loop import fit
-    from code_of_template.engine.nonfinite import Autopsy
-    from code_of_template.engine.step_monitor import StepMonitor
+    from recipe_kit.nonfinite import Autopsy
+    from recipe_kit.step_monitor import StepMonitor
 
     class Enough(Exception):
         """One epoch is done."""

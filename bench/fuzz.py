@@ -110,8 +110,7 @@ def prepare(where: Path) -> None:
     import faults
     import polars as pl
 
-    names = faults.packages(where / "generated")
-    root = faults.make_base("tabular", names["tabular"], where)
+    root = faults.make_base("tabular", where)
     os.environ["RECIPE_SIGNING_KEY"] = str(where / "key")
     os.system(f"ssh-keygen -q -t ed25519 -N '' -f {where / 'key'}")
     (where / "signers").write_text(f"fuzz {(where / 'key.pub').read_text()}")
@@ -123,7 +122,7 @@ def prepare(where: Path) -> None:
         ["train", "model=lightgbm", *force],
         ["export", "--run", "0013-train", *force],
     ):
-        done = faults.ask(names["tabular"], root, words)
+        done = faults.ask(root, words)
         assert done.status in (0, 1), done.output
     assert len(list(root.glob("models/*/package.json"))) == 3
     frame = pl.read_csv(root / "data" / "train.csv")

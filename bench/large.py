@@ -81,7 +81,7 @@ def measured(project: Path, *words: str) -> dict[str, Any]:
     environment |= {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "2"}
     before = time.monotonic()
     child = subprocess.Popen(
-        [sys.executable, "-m", "my_model", *words],
+        [sys.executable, "-m", "recipe_kit", *words],
         cwd=project,
         env=environment,
         stdout=subprocess.PIPE,

@@ -86,7 +86,7 @@ def make_work(name: str, folder: Path) -> Any:
 
     import torch
     from code_of_template.engine.loop import plan
-    from code_of_template.engine.project import Project
+    from recipe_kit.project import Project
     from code_of_template.engine.seed import seed_everything
     from ways import Work
 
@@ -207,7 +207,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 def interval(ratios: np.ndarray) -> str:
     """Mean over the rounds of the medians over a round's turns, with Student's interval; ratios [rounds, turns]."""
-    from code_of_template.engine.experiments import paired_interval
+    from recipe_kit.experiments import paired_interval
 
     medians = np.median(ratios, 1)
     if len(medians) < 2:

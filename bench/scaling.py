@@ -95,9 +95,9 @@ def one(kind: str, n: int, folder: Path) -> dict[str, float]:
     """Processor seconds of each step on n examples, in this process; and its peak memory."""
     import torch
     from code_of_template.engine.loop import plan
-    from code_of_template.engine.project import Project
+    from recipe_kit.project import Project
     from code_of_template.engine.splits import parts
-    from code_of_template.steps import audit, split
+    from recipe_kit.steps import audit, split
 
     recipe = importlib.import_module(f"code_of_template.{kind}.recipe")
     _, settings, _ = KINDS[kind]
@@ -177,7 +177,7 @@ def start_up() -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         project = bake(Path(name) / "first")
         environment = {**os.environ, "PYTHONPATH": str(project / "src")}
-        words = [sys.executable, "-m", "my_model", "--help"]
+        words = [sys.executable, "-m", "recipe_kit", "--help"]
         found: dict[str, list[tuple[float, float]]] = {
             "`recipe --help` (wanted: 0.1 s)": [],
             "a bake (wanted: 1 s)": [],

@@ -91,7 +91,7 @@ def change(project: Path, words: str, load: Load) -> float:
     """Seconds from the start of the command until a client has an answer by another version."""
     before, began = load.found[-1][3], time.monotonic()
     forced = ["--force", "a bench without checks"] if words == "promote" else []
-    command = [sys.executable, "-m", "my_model", words, *forced]
+    command = [sys.executable, "-m", "recipe_kit", words, *forced]
     environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
     while load.found[-1][3] == before:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 import uvicorn
 from fastapi import FastAPI
-from my_model.cli import open_project, parse
-from my_model.production.model import load
+from recipe_kit.cli import open_project, parse
+from recipe_kit.production.model import load
 from pydantic import BaseModel
 
 project = open_project(parse(["serve"]))

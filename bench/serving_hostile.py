@@ -135,7 +135,7 @@ def leaves(scene: Scene) -> None:
 
 def start(project: Path, port: int, said: Path) -> production.Server:
     """A server whose words go to a file; None of them may be a traceback."""
-    command = [sys.executable, "-m", "my_model", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "recipe_kit", "serve", "--port", str(port)]
     with said.open("ab") as file:
         process = subprocess.Popen(command, cwd=project, env=environment(project), stdout=file, stderr=file)
     server = production.Server(port, process)
@@ -172,7 +172,7 @@ def run(project: Path, seconds: float) -> dict[str, Any]:
         elif part in (2, 3):
             words = "promote" if part == 2 else "rollback"
             forced = ["--force", "a bench without checks"] if words == "promote" else []
-            recipe = [sys.executable, "-m", "my_model", words, *forced]
+            recipe = [sys.executable, "-m", "recipe_kit", words, *forced]
             subprocess.run(recipe, cwd=project, env=environment(project), check=True, capture_output=True)
         elif part == 4:
             found["before"] = scene.server.ask("GET", "/health")[1]

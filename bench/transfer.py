@@ -49,7 +49,7 @@ def scatter(folder: Path, seed: int) -> None:
 def train(root: Path, train: Any, val: Any, settings: dict[str, Any]) -> tuple[Any, Any, Path]:
     """(network with its best weights, project, folder of the run) after training on `train`, stopped by `val`."""
     from code_of_template.engine.loop import fit
-    from code_of_template.engine.project import Project
+    from recipe_kit.project import Project
     from code_of_template.image.recipe import TASK, Config
 
     shared = {

@@ -23,8 +23,8 @@ from conftest import QUESTIONS, bake  # noqa: E402
 
 ASK = """
 import json, sys
-from my_model import cli, commands
-from my_model.checks.check_result import sentences
+from recipe_kit import cli, commands
+from recipe_kit.checks.check_result import sentences
 from my_model.config import GROUPS, Config, allowed
 task = cli.find_task(sys.argv[1])
 settings = {

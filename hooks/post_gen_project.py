@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
@@ -11,6 +12,16 @@ package = Path("src") / ANSWERS["package"]
 for recipe in package.glob("*/recipe.py"):
     if recipe.parent.name != ANSWERS["modality"]:
         shutil.rmtree(recipe.parent)
+
+# The kit is a link in the template's tree. What Python left in it there is not part of it.
+kit = Path("tools") / "recipe_kit"
+if not (kit / "recipe_kit").is_dir():
+    sys.exit(
+        f"{kit} is not a folder: the template was cloned without symbolic links; on Windows turn on developer mode and clone it"
+        " again with: git clone -c core.symlinks=true"
+    )
+for cache in [*kit.rglob("__pycache__"), *kit.glob("*.egg-info"), kit / "build"]:
+    shutil.rmtree(cache, ignore_errors=True)
 
 # The sample for the smoke test: the rows of this task, and beside them the files that they name.
 sample = Path("tests") / "sample"

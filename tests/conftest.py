@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cookiecutter.main import cookiecutter
@@ -19,7 +22,30 @@ import data  # noqa: E402
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 QUESTIONS = {k: v for k, v in json.loads((ROOT / "cookiecutter.json").read_text()).items() if not k.startswith("_")}
 
+KIT = ROOT / "kit"
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.dont_write_bytecode = True  # nothing may be left in the folders of template and kit
+
+
+def importable(folder: Path) -> None:
+    """The template's package with every kind of data, as `my_model`, and the kit that looks at it, for tests in this process."""
+    (folder / "my_model").symlink_to(TEMPLATE / "src" / "{{cookiecutter.package}}")
+    (folder / "pyproject.toml").write_text('[tool.recipe]\ntask = "my_model.task"\n')
+    sys.path[:0] = [str(folder), str(KIT)]
+    import recipe_kit
+
+    recipe_kit.find_owner = lambda: "my_model"
+
+
+def module(name: str, package: str = "my_model") -> Any:
+    """A module of the kit by its name, or of the package that it looks at."""
+    path = KIT / "recipe_kit" / name.replace(".", "/")
+    return importlib.import_module(f"{'recipe_kit' if path.with_suffix('.py').exists() else package}.{name}")
+
+
+_folder = tempfile.TemporaryDirectory()
+importable(Path(_folder.name))
 
 
 def bake(folder: Path, **answers: str) -> Path:
@@ -48,11 +74,11 @@ def wines(folder: Path, **answers: str) -> Path:
 
 def environment(project: Path) -> dict[str, str]:
     """Variables with which a process of its own finds the project's package, and takes one thread."""
-    here = {"PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **here}
+    paths = os.pathsep.join([str(project / "src"), str(project / "tools" / "recipe_kit")])
+    return {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
 
 
-def run(project: Path, *words: str, package: str = "my_model", timeout: int = 600) -> subprocess.CompletedProcess[str]:
+def run(project: Path, *words: str, package: str = "recipe_kit", timeout: int = 600) -> subprocess.CompletedProcess[str]:
     """`recipe ...` in a generated project, as its own process with one thread."""
     return subprocess.run(
         [sys.executable, "-m", package, *words],

@@ -70,15 +70,14 @@ WHERE = {
 
 @dataclass
 class Subject:
-    """One kind of data: its generated package, a project folder that is copied for every point, and its train command."""
+    """One kind of data: a project folder that is copied for every point, and its train command."""
 
     name: str
-    package: str
     root: Path
     workers: int = 0
 
     def module(self, name: str) -> Any:
-        return importlib.import_module(f"{self.package}.{name}")
+        return module(name)
 
     def recipe(self, folder: Path, step: str = "train", *words: str) -> int:
         """Run one step in `folder`, as `recipe` would."""
@@ -105,14 +104,11 @@ def in_child(action: Callable[[], int]) -> int:
 
 
 def make_subject(name: str, folder: Path, workers: int = 0) -> Subject:
-    """Generate a project of one kind of data, write toy data, split it."""
-    package = f"kill_{name}_{workers}"
-    project = bake(folder / "generated", project_slug=package.replace("_", "-"), package=package, modality=name)
-    sys.path.insert(0, str(project / "src"))
-    subject = Subject(name, package, folder / "base", workers)
-    subject.root.mkdir()
-    for module in ("cli", "engine.loop", "steps.train", f"{name}.recipe", f"{name}.data", f"{name}.model"):
-        subject.module(module)  # imported once, before any fork
+    """A project of one kind of data with toy data, split."""
+    subject = Subject(name, folder / f"base-{name}-{workers}", workers)
+    subject.root.mkdir(parents=True)
+    for used in ("cli", "engine.loop", "steps.train", f"{name}.recipe", f"{name}.data", f"{name}.model"):
+        subject.module(used)  # imported once, before any fork
     if name == "image":
         importlib.import_module("torchvision").models.get_model = narrow_resnet
 
@@ -144,7 +140,7 @@ def write_table(subject: Subject) -> dict[str, Any]:
 
 def write_texts(subject: Subject) -> dict[str, Any]:
     """Short texts and a tiny random BERT with its own tokenizer."""
-    helpers = subject.module("text.test_text")
+    helpers = importlib.import_module("kit.test_text")
     helpers.write_texts(subject.root, n=180)
     encoder = helpers.tiny_encoder(subject.root / "encoder")
     return {"target": "label", "encoder": str(encoder), "max_length": 32, "token_masking": 0.1, "lr": 2e-3}
@@ -154,7 +150,7 @@ def write_images(subject: Subject) -> dict[str, Any]:
     """Small pictures of bars, cropped and mixed at random, for a narrow ResNet; its head is trained first."""
     from safetensors.torch import save_file
 
-    subject.module("image.test_image").write_images(subject.root, n=60)
+    importlib.import_module("kit.test_image").write_images(subject.root, n=60)
     save_file(narrow_resnet().state_dict(), subject.root / "weights.safetensors")
     weights = {"weights": str(subject.root / "weights.safetensors"), "adapt": "head_first", "size": 16, "batch_size": 8}
     changes = {"augment": ["crop", "mixup"], "label_preserving": "a bar stays a bar", "workers": subject.workers}

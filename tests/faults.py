@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import QUESTIONS, bake
+from conftest import QUESTIONS, module
 
 COPIES = itertools.count()
 Edit = Callable[[Path], Any]
@@ -128,16 +128,6 @@ def folder(name: str) -> Edit:
     return lambda root: (removed(name)(root) if list(root.glob(name)) else None, (root / name).mkdir(parents=True))
 
 
-def packages(where: Path) -> dict[str, str]:
-    """Generate one project of each kind and make it importable: kind -> package."""
-    found = {}
-    for modality in QUESTIONS["modality"]:
-        package = found[modality] = f"bad_{modality}"
-        project = bake(where, project_slug=package.replace("_", "-"), package=package, modality=modality)
-        sys.path.insert(0, str(project / "src"))
-    return found
-
-
 COLUMNS = "x0,x1,color,when,who,target"
 
 
@@ -172,7 +162,7 @@ COMMON = {
 }
 
 
-def make_base(modality: str, package: str, where: Path) -> Path:
+def make_base(modality: str, where: Path) -> Path:
     """A small sound project of one kind, split; tables are also trained, and trained halfway in a second run."""
     root = where / f"base-{modality}"
     (root / "data").mkdir(parents=True)
@@ -180,17 +170,17 @@ def make_base(modality: str, package: str, where: Path) -> Path:
     if modality == "tabular":
         (root / "data" / "train.csv").write_bytes(table())
     elif modality == "text":
-        helpers = importlib.import_module(f"{package}.text.test_text")
+        helpers = importlib.import_module("kit.test_text")
         helpers.write_texts(root, n=60)
         more["encoder"] = str(helpers.tiny_encoder(where / "encoder"))
     else:
-        importlib.import_module(f"{package}.image.test_image").write_images(root, n=30)
+        importlib.import_module("kit.test_image").write_images(root, n=30)
     settings = {"modality": modality, **COMMON, **SOUND[modality], **more}
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     (root / "recipe.toml").write_text("\n".join(lines) + "\n")
-    assert ask(package, root, ["split", "--force", "a base for tests"]).status == 0
+    assert ask(root, ["split", "--force", "a base for tests"]).status == 0
     if modality == "tabular":
-        done = ask(package, root, ["train", "--force", "a base for tests"])
+        done = ask(root, ["train", "--force", "a base for tests"])
         assert done.status == 0, done.output
         run = next((root / "runs").glob("*-train"))
         half = run.with_name("0009-train")
@@ -199,22 +189,22 @@ def make_base(modality: str, package: str, where: Path) -> Path:
     return root
 
 
-def make_packaged(package: str, base: Path, where: Path) -> Path:
+def make_packaged(base: Path, where: Path) -> Path:
     """The project with a model package that is promoted, and a file of new rows."""
     root = where / "base-packaged"
     shutil.copytree(base, root)
     for step in ("export", "promote"):
-        done = ask(package, root, [step, "--force", "a base for tests"])
+        done = ask(root, [step, "--force", "a base for tests"])
         assert done.status == 0, done.output
     (root / "new.csv").write_bytes(table(rows()[:5]))
-    assert ask(package, root, ["predict", "new.csv", "--out", "answers.csv"]).status == 0
+    assert ask(root, ["predict", "new.csv", "--out", "answers.csv"]).status == 0
     (root / "answers.csv").unlink()
     return root
 
 
-def ask(package: str, root: Path, argv: list[str]) -> Answer:
+def ask(root: Path, argv: list[str]) -> Answer:
     """Run `recipe` in a project, in this process."""
-    main = importlib.import_module(f"{package}.cli").main
+    main = module("cli").main
     before, here = files(root), Path.cwd()
     out, err = io.StringIO(), io.StringIO()
     try:
@@ -260,15 +250,15 @@ def problem(case: Case, answer: Answer) -> str:
     return "" if answer.status == 2 else f"exit status {answer.status}"
 
 
-def try_case(case: Case, bases: dict[str, Path], names: dict[str, str], where: Path) -> tuple[Answer, str]:
+def try_case(case: Case, bases: dict[str, Path], where: Path) -> tuple[Answer, str]:
     """Copy the base, make it wrong, ask. Returns the answer and what is wrong with it."""
     root = where / f"copy-{next(COPIES)}" / "project"  # a new path each time: encoders are remembered by theirs
     shutil.copytree(bases[case.data], root, symlinks=True)
     case.edit(root)
     if case.split:
-        ask(names[case.data], root, ["split", "--force", "x"])
+        ask(root, ["split", "--force", "x"])
     try:
-        answer = ask(names[case.data], root, case.argv)
+        answer = ask(root, case.argv)
         answer.sentence = answer.sentence.replace(str(root), ".")
     except Exception as error:
         return Answer(

@@ -1,23 +1,26 @@
-"""`recipe` in this process, on projects that share one generated package: torch is imported once, a command costs what it computes."""
+"""`recipe` in this process, on projects that share the template's package: torch is imported once, a command costs what it computes."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from conftest import bake
+import pytest
+from conftest import module
 from faults import Answer, ask
 
 COMMON = {"tracker": "none", "device": "cpu", "epochs": 3, "bootstrap": 200, "iid": "drawn one by one"}
 
 
 class Inside:
-    """A project in `root` on the package of a kind of data. settings: lines of its recipe.toml."""
+    """A project in `root`. settings: lines of its recipe.toml. package: the code that its owner has."""
 
-    def __init__(self, package: str, root: Path, **settings: Any) -> None:
+    def __init__(self, root: Path, package: str = "my_model", **settings: Any) -> None:
         self.package, self.root = package, root
         (root / "data").mkdir(parents=True, exist_ok=True)
         self.settings: dict[str, Any] = {}
@@ -31,7 +34,7 @@ class Inside:
 
     def recipe(self, *argv: str) -> Answer:
         """One command."""
-        return ask(self.package, self.root, list(argv))
+        return ask(self.root, list(argv))
 
     def done(self, *argv: str) -> dict[str, Any]:
         """One command that ends well; its record."""
@@ -53,8 +56,8 @@ class Inside:
         return (self.root / "TEST_ACCESS.json").exists()
 
     def module(self, name: str) -> Any:
-        """A module of the package."""
-        return importlib.import_module(f"{self.package}.{name}")
+        """A module of the kit, or of the owner's package."""
+        return module(name, self.package)
 
     def project(self) -> Any:
         """The project as the next command sees it."""
@@ -62,8 +65,23 @@ class Inside:
         return cli.open_project(cli.parse(["audit", "--project", str(self.root), "--quiet"]))
 
 
-def generate(folder: Path, package: str, modality: str = "tabular") -> str:
-    """Generate a project and make its package importable; returns the package."""
-    project = bake(folder, project_slug=package.replace("_", "-"), package=package, modality=modality)
-    sys.path.insert(0, str(project / "src"))
-    return package
+@pytest.fixture
+def adopt() -> Iterator[Callable[[Path, str], None]]:
+    """A function that makes the kit look at the package in this folder, until the test ends: the kit is imported anew for it."""
+    kept, finders, path = _of_kit(), [*sys.meta_path], [*sys.path]
+
+    def change(folder: Path, package: str) -> None:
+        sys.path.insert(0, str(folder))
+        for name in _of_kit():
+            del sys.modules[name]
+        vars(importlib.import_module("recipe_kit"))["find_owner"] = lambda: package
+
+    yield change
+    for name in _of_kit():
+        del sys.modules[name]
+    sys.modules |= kept
+    sys.meta_path[:], sys.path[:] = finders, path
+
+
+def _of_kit() -> dict[str, ModuleType]:
+    return {name: found for name, found in sys.modules.items() if name.partition(".")[0] == "recipe_kit"}

@@ -1,6 +1,6 @@
 """`recipe` as one of several processes, with a trap in it: what test_distributed.py has torchrun start.
 
-    torchrun --nproc-per-node=2 rank.py PACKAGE TRAP train ...
+    torchrun --nproc-per-node=2 rank.py TRAP train ...
 
 TRAP is JSON. rank, step, does: what happens to which process before which of its steps, "SIGKILL", "SIGTERM", ... or "nan"
 for its batch. often: the state is saved after every step. apart: each process has a project folder of its own,
@@ -33,10 +33,10 @@ class Last:
 LAST = Last() if sys.platform == "linux" else None
 
 
-def main(package: str, trap: dict[str, Any], *words: str) -> int:
+def main(trap: dict[str, Any], *words: str) -> int:
     """Set the trap, then run the command."""
     rank = int(os.environ.get("RANK", 0))
-    loop = importlib.import_module(f"{package}.engine.loop")
+    loop = importlib.import_module("recipe_kit.owner.engine.loop")
     if trap.get("often"):
         loop.SAVE_SECONDS = -1.0
     if trap.get("narrow"):
@@ -46,7 +46,7 @@ def main(package: str, trap: dict[str, Any], *words: str) -> int:
     if trap.get("apart"):
         at = words.index("--project") + 1
         words = (*words[:at], f"{words[at]}{rank}", *words[at + 1 :])
-    return int(importlib.import_module(f"{package}.cli").main(list(words)))
+    return int(importlib.import_module("recipe_kit.cli").main(list(words)))
 
 
 def spring(loop: Any, number: int, does: str) -> None:

@@ -160,9 +160,9 @@ TYPED = ("JSON", "JSON with NaN and a mark", "Parquet", "narrow Parquet")
 NAMES = [f"{kind} in {how}" for kind in SETS for how in DIALECTS if not (kind == "gaps" and how in TYPED)]
 
 
-def main(package: str, folder: Path, names: list[str]) -> dict[str, Any]:
+def main(folder: Path, names: list[str]) -> dict[str, Any]:
     """Every round trip, each in a project folder of its own."""
-    cli = importlib.import_module(f"{package}.cli")
+    cli = importlib.import_module("recipe_kit.cli")
     recipe, found = Path("recipe.toml").read_text(), {}
     for number, name in enumerate(names):
         place = folder / str(number)
@@ -172,7 +172,7 @@ def main(package: str, folder: Path, names: list[str]) -> dict[str, Any]:
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             codes = [cli.main([words[0], "--project", str(place), *words[1:]]) for words in STEPS]
-        found[name] = _compare(package, place, source) if codes == [0, 0, 0] else {"failed": said.getvalue()[-600:]}
+        found[name] = _compare(place, source) if codes == [0, 0, 0] else {"failed": said.getvalue()[-600:]}
         shutil.rmtree(place)
     return found
 
@@ -189,13 +189,14 @@ def _project(place: Path, recipe: str, kind: str, how: str) -> Path:
     return source
 
 
-def _compare(package: str, place: Path, source: Path) -> dict[str, Any]:
+def _compare(place: Path, source: Path) -> dict[str, Any]:
     """Largest differences from the stored outputs of validation, and what was rejected."""
-    part = {n: importlib.import_module(f"{package}.{n}") for n in ("cli", "engine.splits", "production.model", "production.schema", "production.registry", "production.rows")}  # fmt: skip
+    names = ("cli", "owner.engine.splits", "production.model", "production.schema", "production.registry", "production.rows")
+    part = {name: importlib.import_module(f"recipe_kit.{name}") for name in names}
     project = part["cli"].open_project(part["cli"].parse(["train", "--project", str(place)]))
     served = part["production.model"].load(project.task, part["production.registry"].find(place, "1"))
     stored = np.load(sorted((place / "runs").glob("*-train"))[-1] / "outputs.npy")
-    rows = np.flatnonzero(part["engine.splits"]._derive(project) == 1)
+    rows = np.flatnonzero(part["owner.engine.splits"]._derive(project) == 1)
     frame = project.data.frame[rows]
     asked = json.loads(json.dumps([part["production.schema"].as_row(served.columns, row) for row in frame.to_dicts()]))
     read, reasons = served.read(asked)
@@ -226,4 +227,4 @@ if __name__ == "__main__":
     os.environ["WANDB_MODE"] = "disabled"
     torch = importlib.import_module("torch")
     torch.set_num_threads(1)
-    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:] or NAMES)))
+    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2:] or NAMES)))

@@ -25,7 +25,7 @@ from pathlib import Path
 from my_model.engine.loop import fit, losses_of, predict
 from my_model.engine.losses import make_loss
 from my_model.engine.splits import assign
-from my_model.engine.project import Project
+from recipe_kit.project import Project
 from my_model.tabular.recipe import TASK, Config
 from my_model.task import Data
 

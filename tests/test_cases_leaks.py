@@ -20,7 +20,7 @@ N = 600
 DRIVER = """
 import json, sys
 from pathlib import Path
-from my_model import cli
+from recipe_kit import cli
 found = {}
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     for step in ("audit", "split"):

@@ -16,7 +16,7 @@ from conftest import bake, environment
 TINY = {"epochs": 2, "patience": 0, "hidden": 8, "layers": 2, "bootstrap": 100, "tracker": "none", "device": "cpu", "iid": "rows of a test"}  # fmt: skip
 SCRIPT = """
 import contextlib, io, json, sys, torch
-from my_model.cli import main
+from recipe_kit.cli import main
 torch.set_num_threads(1)
 found = []
 for words in json.loads(sys.argv[1]):

@@ -23,21 +23,14 @@ import polars as pl
 import pytest
 from conftest import bake
 
-PACKAGE = "sound_project"
 Frame = dict[str, Any]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def package(tmp_path_factory: pytest.TempPathFactory) -> None:
+def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-    folder = bake(tmp_path_factory.mktemp("baked"), project_slug="sound-project", package=PACKAGE)
-    sys.path.insert(0, str(folder / "src"))
-
-
-def module(name: str) -> Any:
-    return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def project(folder: Path, table: Frame | str, **settings: Any) -> Any:
@@ -52,7 +45,7 @@ def project(folder: Path, table: Frame | str, **settings: Any) -> Any:
     recipe = module("tabular.recipe")
     usual = {"data": f"data/{path.name}", "iid": "drawn one by one", "tracker": "none", "device": "cpu"}
     config = recipe.Config(**({"task": "binary"} | usual | settings))
-    return module("engine.project").Project(folder, config, recipe.TASK, quiet=True)
+    return module("project").Project(folder, config, recipe.TASK, quiet=True)
 
 
 def context(found: Any) -> Any:

@@ -13,22 +13,17 @@ import data
 import numpy as np
 import polars as pl
 import pytest
-from inside import Inside, generate
+from inside import Inside
 
 AFTER = ("baseline", "check", "lr-find", "train", "learning-curve", "ablate", "tune", "evaluate", "export")
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return generate(tmp_path_factory.mktemp("generated"), "splits_tabular")
-
-
 @pytest.fixture
-def make(package: str, tmp_path: Path) -> Callable[..., Inside]:
+def make(tmp_path: Path) -> Callable[..., Inside]:
     """(table, settings) -> a project on it."""
 
     def made(frame: pl.DataFrame, **settings: object) -> Inside:
-        project = Inside(package, tmp_path / "project", **{"task": "multiclass", **settings})
+        project = Inside(tmp_path / "project", **{"task": "multiclass", **settings})
         frame.write_csv(project.root / "data" / "train.csv")
         return project
 
@@ -57,9 +52,9 @@ def held(project: Inside) -> dict[str, dict[str, int]]:
 # --- a class on one side ----------------------------------------------------------------------------------------------------
 
 
-def test_class_only_in_test(package: str, tmp_path: Path) -> None:
+def test_class_only_in_test(tmp_path: Path) -> None:
     """The case: a class that comes up in the last days alone. Split says so, nothing follows, and its line leads on."""
-    project = Inside(package, tmp_path / "p", task="multiclass", time="day", iid="")
+    project = Inside(tmp_path / "p", task="multiclass", time="day", iid="")
     cases.class_only_in_test(project.root / "data")
     project.done("audit")
     answer = project.recipe("split")
@@ -191,7 +186,7 @@ def planes(folder: Path) -> pl.DataFrame:
     return frame.select("distance", "air_time", "tailnum", pl.col("carrier").alias("target"))
 
 
-def test_real_groups_keep_every_class_that_they_can(package: str, tmp_path: Path) -> None:
+def test_real_groups_keep_every_class_that_they_can(tmp_path: Path) -> None:
     """16 airlines, some of a handful of planes: under ten seeds each that has three planes is in every part."""
     frame = planes(tmp_path)
     owners = frame.group_by("target").agg(pl.col("tailnum").n_unique())
@@ -199,7 +194,7 @@ def test_real_groups_keep_every_class_that_they_can(package: str, tmp_path: Path
     few = owners.filter(pl.col("tailnum").is_between(3, 60)).height
     assert few >= 2, "some must be hard to keep"
     for seed in range(10):
-        project = Inside(package, tmp_path / str(seed), task="multiclass", group="tailnum", split_seed=seed)
+        project = Inside(tmp_path / str(seed), task="multiclass", group="tailnum", split_seed=seed)
         frame.write_csv(project.root / "data" / "train.csv")
         assert split(project)["verdict"] != "FAIL"
         assert all(could <= set(part) for part in held(project).values()), (seed, held(project))
@@ -272,9 +267,9 @@ def test_line_separator_in_the_author_of_a_commit(make: Callable[..., Inside]) -
     assert project.recipe("evaluate").status == 2 and "was opened on" in project.recipe("evaluate").sentence
 
 
-def test_line_separators_in_the_data(package: str, tmp_path: Path) -> None:
+def test_line_separators_in_the_data(tmp_path: Path) -> None:
     """In a column's name and in cells without quotes: the file has the rows and columns that it has."""
-    project = Inside(package, tmp_path / "p", task="binary")
+    project = Inside(tmp_path / "p", task="binary")
     odd, cells = "note\u2028of\u0085it", ("z\u0085", "x\u2028y", "x\u2028y")
     lines = [f"{i % 7},{cells[i % 3]},{'ab'[i % 2]}" for i in range(120)]
     (project.root / "data" / "train.csv").write_text("\n".join([f"u,{odd},target", *lines]) + "\n", encoding="utf-8")

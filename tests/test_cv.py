@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import ROOT
-from inside import Inside, generate
+from inside import Inside
 
 sys.path.insert(0, str(ROOT / "demo"))
 import data
@@ -23,14 +23,6 @@ SETS: dict[str, dict[str, Any]] = {
     "diabetes": {"task": "regression", "metric": "rmse"},
     "diabetes r2": {"task": "regression", "metric": "r2"},
 }
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> str:
-    import torch
-
-    torch.set_num_threads(1)
-    return generate(tmp_path_factory.mktemp("generated"), "cv_tabular")
 
 
 def validated(project: Inside, *words: str) -> tuple[dict[str, Any], np.ndarray, pl.DataFrame]:
@@ -62,10 +54,10 @@ def pipeline(task: str) -> Any:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_linear_model_scores_as_in_scikit_learn(package: str, tmp_path: Path, name: str) -> None:
+def test_the_linear_model_scores_as_in_scikit_learn(tmp_path: Path, name: str) -> None:
     from sklearn.model_selection import PredefinedSplit, cross_val_score
 
-    project = Inside(package, tmp_path / "p", epochs=1, **SETS[name])
+    project = Inside(tmp_path / "p", epochs=1, **SETS[name])
     getattr(data, name.split()[0])(project.root / "data" / "train.csv")
     found, folds, rows = validated(project)
     scoring = {"rmse": "neg_root_mean_squared_error", "r2": "r2"}.get(found["metric"], "accuracy")
@@ -85,16 +77,16 @@ def made(n: int = 300) -> pl.DataFrame:
     return pl.DataFrame({"a": a, "b": b, "who": [f"p{i // 5}" for i in range(n)], "day": day, "target": y})
 
 
-def test_groups_stay_whole(package: str, tmp_path: Path) -> None:
-    project = Inside(package, tmp_path / "p", task="binary", group="who", iid="", drop=["day"])
+def test_groups_stay_whole(tmp_path: Path) -> None:
+    project = Inside(tmp_path / "p", task="binary", group="who", iid="", drop=["day"])
     made().write_csv(project.root / "data" / "train.csv")
     found, folds, rows = validated(project, "--folds", "4")
     assert rows.with_columns(fold=folds).group_by("who").agg(pl.col("fold").n_unique())["fold"].max() == 1
     assert sorted(np.unique(folds)) == [0, 1, 2, 3] and found["folds"] == 4
 
 
-def test_time_is_never_trained_on_the_future(package: str, tmp_path: Path) -> None:
-    project = Inside(package, tmp_path / "p", task="binary", time="day", iid="", drop=["who"])
+def test_time_is_never_trained_on_the_future(tmp_path: Path) -> None:
+    project = Inside(tmp_path / "p", task="binary", time="day", iid="", drop=["who"])
     made().write_csv(project.root / "data" / "train.csv")
     found, folds, rows = validated(project)
     for fold in range(5):
@@ -102,8 +94,8 @@ def test_time_is_never_trained_on_the_future(package: str, tmp_path: Path) -> No
     assert [train for train, _ in found["sizes"]] == sorted(train for train, _ in found["sizes"])
 
 
-def test_the_test_part_stays_shut(package: str, tmp_path: Path) -> None:
-    project = Inside(package, tmp_path / "p", task="binary", drop=["who", "day"])
+def test_the_test_part_stays_shut(tmp_path: Path) -> None:
+    project = Inside(tmp_path / "p", task="binary", drop=["who", "day"])
     made().write_csv(project.root / "data" / "train.csv")
     found, folds, rows = validated(project)
     assert not project.opened() and len(rows) == len(folds) == sum(val for _, val in found["sizes"]) < 300
@@ -127,13 +119,12 @@ def test_the_interval_covers_what_it_promises() -> None:
 
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_other_kinds_of_data(tmp_path: Path, modality: str) -> None:
-    package = generate(tmp_path / "generated", f"cv_{modality}", modality)
     random = np.random.default_rng(0)
     common: dict[str, Any] = {"modality": modality, "task": "binary", "epochs": 1, "weights": "none", "lr": 0.001}
     if modality == "image":
         from PIL import Image
 
-        project = Inside(package, tmp_path / "p", **common, size=32, batch_size=16, data="data/images")
+        project = Inside(tmp_path / "p", **common, size=32, batch_size=16, data="data/images")
         for name, level in (("dark", 60), ("light", 190)):
             (project.root / "data" / "images" / name).mkdir(parents=True)
             for i in range(24):
@@ -141,7 +132,7 @@ def test_other_kinds_of_data(tmp_path: Path, modality: str) -> None:
                 Image.fromarray(noise).save(project.root / "data" / "images" / name / f"{i}.png")
     else:
         encoder = ROOT / "{{cookiecutter.project_slug}}" / "tests" / "sample" / "text" / "encoder"
-        project = Inside(package, tmp_path / "p", **common, encoder=str(encoder), batch_size=16, max_length=32)
+        project = Inside(tmp_path / "p", **common, encoder=str(encoder), batch_size=16, max_length=32)
         words = [" ".join(random.choice(["red", "old", "tall", ("good", "bad")[i % 2]], 6)) + f" {i}" for i in range(60)]
         pl.DataFrame({"text": words, "target": [i % 2 for i in range(60)]}).write_csv(project.root / "data" / "train.csv")
     assert project.recipe("split", *FORCED).status == 0

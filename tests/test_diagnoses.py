@@ -11,7 +11,7 @@ from conftest import ROOT, environment
 
 ASK = """
 import json, sys
-from my_model.checks.diagnosis import Evidence, diagnose
+from recipe_kit.checks.diagnosis import Evidence, diagnose
 settings = dict.fromkeys(["lr", "lower", "third", "clip"], 1e-3) | dict.fromkeys(["double", "epochs", "more_epochs", "workers", "more_workers"], 2)
 settings |= dict.fromkeys(["anneal", "try_bigger", "regularize"], "setting=value")
 runs = json.load(open(sys.argv[1]))

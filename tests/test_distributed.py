@@ -51,11 +51,11 @@ def write_table(project: Path) -> dict[str, Any]:
 
 def write_texts(project: Path) -> dict[str, Any]:
     """Short texts and a tiny random BERT, without the dropout of its own that an encoder comes with."""
-    script = (
-        "from pathlib import Path; from my_model.text import test_text as t;"
-        " t.write_texts(Path(), n=120); t.tiny_encoder(Path('encoder'))"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=project, env=job_environment(project), check=True)
+    from kit.test_text import tiny_encoder
+    from kit.test_text import write_texts as write
+
+    write(project, n=120)
+    tiny_encoder(project / "encoder")
     settings = project / "encoder" / "config.json"
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     settings.write_text(json.dumps({**json.loads(settings.read_text()), **dropout}))
@@ -68,8 +68,9 @@ def write_images(project: Path) -> dict[str, Any]:
     64 pixels and SGD: in smaller pictures its GroupNorm is left with two numbers a group, whose gradient is rounding
     alone, and AdamW would make whole steps of it.
     """
-    script = "from pathlib import Path; from my_model.image import test_image as t; t.write_images(Path(), n=60)"
-    subprocess.run([sys.executable, "-c", script], cwd=project, env=job_environment(project), check=True)
+    from kit.test_image import write_images as write
+
+    write(project, n=60)
     change = {"augment": ["crop", "mixup"], "label_preserving": "a bar stays a bar", "norm": "group"}
     return {"data": "data/images", "weights": "none", "size": 64, "epochs": 2, "optimizer": "sgd", "lr": 0.01, **change}
 
@@ -98,7 +99,7 @@ def recipe(
 ) -> subprocess.CompletedProcess[str]:
     """`recipe ...` in `size` processes; with a trap through rank.py."""
     command = (
-        ["-m", "my_model", *words] if trap is None else [str(HERE / "rank.py"), "my_model", json.dumps(trap), *words]
+        ["-m", "recipe_kit", *words] if trap is None else [str(HERE / "rank.py"), json.dumps(trap), *words]
     )
     return finished([*torchrun(size), *command], project)
 
@@ -249,7 +250,7 @@ def test_pictures_sharded_and_gone_on_with_by_one(
 def test_a_signal_to_the_launcher(one: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
     """torchrun passes it on; processes that a scheduler has signalled too get it twice, and still save."""
     copy = Path(shutil.copytree(one("tabular")[0], tmp_path / "copy"))
-    command = [*torchrun(2), "-m", "my_model", *TRAIN, "epochs=100000"]
+    command = [*torchrun(2), "-m", "recipe_kit", *TRAIN, "epochs=100000"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     job = subprocess.Popen(command, cwd=copy, env=job_environment(copy), start_new_session=True, **pipes)
     end = time.monotonic() + 120
@@ -352,7 +353,7 @@ def test_accelerate_launch(one: Callable[[str], tuple[Path, Path]], tmp_path: Pa
     port = torchrun(2)[-1].partition("=")[2]
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", port]
     settings = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    ended = finished([sys.executable, *launch, *settings, "-m", "my_model", *TRAIN], copy)
+    ended = finished([sys.executable, *launch, *settings, "-m", "recipe_kit", *TRAIN], copy)
     assert ended.returncode == 0, ended.stderr
     assert json.loads((of_training(copy) / "record.json").read_text())["result"]["processes"] == 2, ended.stderr
     assert_equal(alone, copy, TOLERANCE["tabular"])

@@ -64,7 +64,7 @@ GENERATED = ("checks.md", "bad-input.md", "diagnoses.md")  # they quote what the
 WRITTEN = [page for page in PAGES if page.name not in GENERATED]
 PARSE = """
 import json, shlex, sys
-from my_model import cli
+from recipe_kit import cli
 from my_model.config import parse_override
 from my_model.errors import UserError
 settings, wrong = set(json.loads(sys.argv[1])), []

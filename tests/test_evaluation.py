@@ -15,7 +15,7 @@ import data
 import numpy as np
 import polars as pl
 import pytest
-from inside import Inside, generate
+from inside import Inside
 from sklearn import datasets
 from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
@@ -25,14 +25,9 @@ FORCED = ("--force", "the evaluation is the matter here")
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return generate(tmp_path_factory.mktemp("generated"), "evaluation_tabular")
-
-
-@pytest.fixture(scope="module")
-def bare(package: str, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Inside:
     """A project for its modules alone."""
-    return Inside(package, tmp_path_factory.mktemp("bare"))
+    return Inside(tmp_path_factory.mktemp("bare"))
 
 
 def config_of(bare: Inside, **settings: Any) -> Any:
@@ -102,9 +97,9 @@ def test_all_of_them_take_seconds(bare: Inside, k: int, n: int) -> None:
 # --- the threshold that will be used --------------------------------------------------------------------------------------------
 
 
-def test_rare_positive(package: str, tmp_path: Path) -> None:
+def test_rare_positive(tmp_path: Path) -> None:
     """The case: a miss costs 25 false alarms. All decisions that are told of are those of the threshold."""
-    project = Inside(package, tmp_path / "p", task="binary", cost_false_negative=25.0, epochs=10)
+    project = Inside(tmp_path / "p", task="binary", cost_false_negative=25.0, epochs=10)
     cases.rare_positive(project.root / "data")
     result = evaluated(project)
     folder = project.root / "runs" / project.record("evaluate")["id"]
@@ -126,8 +121,8 @@ def test_rare_positive(package: str, tmp_path: Path) -> None:
     assert theirs > 0.1, "the baseline has a threshold of its own"
 
 
-def test_the_threshold_in_use_is_that_of_the_package(package: str, tmp_path: Path) -> None:
-    project = Inside(package, tmp_path / "p", task="binary", cost_false_negative=25.0)
+def test_the_threshold_in_use_is_that_of_the_package(tmp_path: Path) -> None:
+    project = Inside(tmp_path / "p", task="binary", cost_false_negative=25.0)
     cases.rare_positive(project.root / "data")
     result = evaluated(project)
     project.done("export", *FORCED)
@@ -195,8 +190,8 @@ def bounded(score: dict[str, Any], name: str = "") -> bool:
 
 
 @pytest.mark.parametrize("name", ["wine", "breast_cancer"])
-def test_every_number_has_an_interval(package: str, tmp_path: Path, name: str) -> None:
-    project = Inside(package, tmp_path / "p", task="multiclass" if name == "wine" else "binary", epochs=5)
+def test_every_number_has_an_interval(tmp_path: Path, name: str) -> None:
+    project = Inside(tmp_path / "p", task="multiclass" if name == "wine" else "binary", epochs=5)
     getattr(data, name)(project.root / "data" / "train.csv")
     frame = pl.read_csv(project.root / "data" / "train.csv")
     frame.with_columns(pl.Series("half", ["left", "right"] * (len(frame) // 2) + ["left"] * (len(frame) % 2))).write_csv(
@@ -302,7 +297,7 @@ def test_queries_of_one_user_count_together(bare: Inside) -> None:
     assert together["high"] - together["low"] > 1.7 * (alone["high"] - alone["low"])
 
 
-def test_groups_count_together_from_split_to_test(package: str, tmp_path: Path) -> None:
+def test_groups_count_together_from_split_to_test(tmp_path: Path) -> None:
     """Patients of 30 rows, some of whom nothing fits: the record says over how many groups, and its intervals are theirs."""
     random = np.random.default_rng(0)
     who = np.repeat(np.arange(60), 30)
@@ -312,7 +307,7 @@ def test_groups_count_together_from_split_to_test(package: str, tmp_path: Path) 
     frame = pl.DataFrame({"a": a.round(3), "b": random.normal(size=len(who)).round(3), "who": [f"p{w}" for w in who], "target": y})
     widths = {}
     for name, settings in {"rows": {}, "groups": {"group": "who"}}.items():
-        project = Inside(package, tmp_path / name, task="binary", **settings, drop=[] if settings else ["who"])
+        project = Inside(tmp_path / name, task="binary", **settings, drop=[] if settings else ["who"])
         frame.write_csv(project.root / "data" / "train.csv")
         result = evaluated(project)
         widths[name] = result["metrics"]["accuracy"]["high"] - result["metrics"]["accuracy"]["low"]
@@ -328,9 +323,9 @@ def test_groups_count_together_from_split_to_test(package: str, tmp_path: Path) 
 
 
 @pytest.fixture
-def ready(package: str, tmp_path: Path) -> Inside:
+def ready(tmp_path: Path) -> Inside:
     """A trained project whose next step is evaluate."""
-    project = Inside(package, tmp_path / "p", task="binary", epochs=1)
+    project = Inside(tmp_path / "p", task="binary", epochs=1)
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 300)).round(3)
     noise = random.normal(scale=0.5, size=300)
@@ -372,8 +367,8 @@ def test_slices_that_are_not_there_do_not_open_the_test_part(ready: Inside) -> N
     assert answer.status == 2 and "'c'" in answer.sentence and not ready.opened()
 
 
-def test_a_test_part_of_one_class_is_not_opened(package: str, tmp_path: Path) -> None:
-    project = Inside(package, tmp_path / "p", task="binary", epochs=1, time="day", iid="")
+def test_a_test_part_of_one_class_is_not_opened(tmp_path: Path) -> None:
+    project = Inside(tmp_path / "p", task="binary", epochs=1, time="day", iid="")
     n, random = 300, np.random.default_rng(0)
     y = np.where(np.arange(n) < 260, np.arange(n) % 2, 0)
     day = [f"2021-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(n)]
@@ -385,13 +380,13 @@ def test_a_test_part_of_one_class_is_not_opened(package: str, tmp_path: Path) ->
     assert answer.status == 2 and "all its rows are 0, where auc has no value" in answer.sentence and not project.opened()
 
 
-def test_rows_of_the_test_part_are_told_apart_with_their_labels(package: str, tmp_path: Path) -> None:
+def test_rows_of_the_test_part_are_told_apart_with_their_labels(tmp_path: Path) -> None:
     """Few different rows are possible, and as many repeat as chance brings. Compared with hidden labels, more seem to."""
     random = np.random.default_rng(0)
     grade, stage, age = random.integers(0, 2, 6000), random.integers(0, 3, 6000), random.integers(0, 4, 6000)
     months = random.integers(0, 120, 6000) * (random.random(6000) < 0.7) * (np.arange(6000) > 9)  # so that 0 is what hides
     frame = pl.DataFrame({"grade": grade, "stage": stage, "age": age, "months": months})
-    project = Inside(package, tmp_path / "p", task="regression", target="months", epochs=1)
+    project = Inside(tmp_path / "p", task="regression", target="months", epochs=1)
     frame.write_csv(project.root / "data" / "train.csv")
     for step in ("split", "baseline", "train", "evaluate"):
         assert project.recipe(step, *FORCED).status == 0, step
@@ -436,7 +431,7 @@ def test_a_crash_after_the_opening_is_gone_on_with(ready: Inside, monkeypatch: p
 
 def test_labels_are_hidden_until_the_opening_is_on_disk(ready: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every label that code could see before, and the file that says so after."""
-    evaluate, lock = ready.module("steps.evaluate"), ready.module("engine.access")
+    evaluate, lock = ready.module("steps.evaluate"), ready.module("access")
     seen: list[tuple[int, bool]] = []
     real_prepare, real_score = evaluate.prepare, evaluate.score
 

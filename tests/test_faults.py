@@ -25,18 +25,17 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from test_bake import REFUSED
 
 PAGE = ROOT / "docs" / "bad-input.md"
-Workplace = tuple[dict[str, Path], dict[str, str], Path]
+Workplace = tuple[dict[str, Path], Path]
 
 
 def workplace(where: Path) -> Workplace:
-    """Generated packages and sound projects of all kinds: bases, package names, a place for copies."""
+    """Sound projects of all kinds, and a place for copies of them."""
     import torch
 
     torch.set_num_threads(1)
-    names = faults.packages(where / "generated")
-    bases = {kind: faults.make_base(kind, package, where) for kind, package in names.items()}
-    bases["packaged"] = faults.make_packaged(names["tabular"], bases["tabular"], where)
-    return bases, {**names, "packaged": names["tabular"]}, where
+    bases = {kind: faults.make_base(kind, where) for kind in QUESTIONS["modality"]}
+    bases["packaged"] = faults.make_packaged(bases["tabular"], where)
+    return bases, where
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def test_a_sound_project_is_not_refused(place: Workplace) -> None:
     assert faults.try_case(faults.Case("nothing", "", SPLIT), *place)[1] == "accepted in silence"
     assert "does not say" in faults.try_case(faults.Case("lr", "no such words", [*SPLIT, "lr=-1"]), *place)[1]
     shown = faults.Case("a file appears", "above 0", [*SPLIT, "lr=-1"])
-    root = place[2] / "watched"
+    root = place[1] / "watched"
     root.mkdir()
     (root / "recipe.toml").write_text('modality = "tabular"\n')
     before = faults.files(root)
@@ -88,7 +87,7 @@ JSON: SearchStrategy[Any] = st.recursive(
 
 def refused(place: Workplace, call: Any, *args: Any) -> str:
     """The sentence of the UserError that a call raises; '' when it returns. Anything else escapes and fails the test."""
-    error = importlib.import_module(f"{place[1]['tabular']}.errors").UserError
+    error = module("errors").UserError
     try:
         call(*args)
     except error as said:
@@ -100,8 +99,8 @@ def refused(place: Workplace, call: Any, *args: Any) -> str:
 @SLOW
 @given(content=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_any_bytes_as_recipe(place: Workplace, content: bytes) -> None:
-    config = importlib.import_module(f"{place[1]['tabular']}.config")
-    path = place[2] / "any.toml"
+    config = module("config")
+    path = place[1] / "any.toml"
     path.write_bytes(content)
     refused(place, lambda: config.make_config(config.Config, config.read_toml(path), "any.toml"))
 
@@ -113,14 +112,14 @@ def test_any_bytes_as_recipe(place: Workplace, content: bytes) -> None:
     )
 )
 def test_any_values_as_settings(place: Workplace, values: dict[str, Any]) -> None:
-    config = importlib.import_module(f"{place[1]['tabular']}.config")
+    config = module("config")
     refused(place, config.make_config, config.Config, values, "here")
 
 
 @SLOW
 @given(text=st.text(max_size=60) | st.text(max_size=30).map(lambda t: f"lr={t}"))
 def test_any_text_as_override(place: Workplace, text: str) -> None:
-    config = importlib.import_module(f"{place[1]['tabular']}.config")
+    config = module("config")
     refused(place, config.parse_override, text)
 
 
@@ -134,8 +133,8 @@ def test_any_text_as_override(place: Workplace, text: str) -> None:
     )
 )
 def test_any_rows_with_true_hashes_as_ledger(place: Workplace, rows: list[dict[str, Any]]) -> None:
-    ledger = importlib.import_module(f"{place[1]['tabular']}.engine.ledger")
-    path = place[2] / "any.jsonl"
+    ledger = module("ledger")
+    path = place[1] / "any.jsonl"
     try:
         path.write_bytes(honest(rows))
     except (UnicodeEncodeError, ValueError):
@@ -147,8 +146,8 @@ def test_any_rows_with_true_hashes_as_ledger(place: Workplace, rows: list[dict[s
 @SLOW
 @given(content=st.binary(max_size=300))
 def test_any_bytes_as_ledger(place: Workplace, content: bytes) -> None:
-    ledger = importlib.import_module(f"{place[1]['tabular']}.engine.ledger")
-    path = place[2] / "any.jsonl"
+    ledger = module("ledger")
+    path = place[1] / "any.jsonl"
     path.write_bytes(content)
     assert refused(place, ledger.read, path) or not content.strip()
 
@@ -164,8 +163,7 @@ def damaged(draw: DrawFn) -> bytes:
 @SLOW
 @given(content=damaged() | st.binary(max_size=400))
 def test_any_bytes_as_table(place: Workplace, content: bytes) -> None:
-    package, root = place[1]["tabular"], place[2] / "any"
-    task = importlib.import_module(f"{package}.tabular.recipe").TASK
+    root, task = place[1] / "any", module("tabular.recipe").TASK
     (root / "data").mkdir(parents=True, exist_ok=True)
     (root / "data" / "train.csv").write_bytes(content)
 
@@ -179,9 +177,8 @@ def test_any_bytes_as_table(place: Workplace, content: bytes) -> None:
 @SLOW
 @given(content=JSON)
 def test_any_json_as_split(place: Workplace, content: Any) -> None:
-    package = place[1]["tabular"]
-    parts, project = (importlib.import_module(f"{package}.engine.{name}") for name in ("splits", "project"))
-    root = place[2] / "manifest"
+    parts, project = module("engine.splits"), module("project")
+    root = place[1] / "manifest"
     root.mkdir(exist_ok=True)
     try:
         (root / "split.json").write_text(json.dumps(content), encoding="utf-8")

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import ROOT
-from inside import Inside, generate
+from inside import Inside
 
 PAGE = ROOT / "docs" / "gates.md"
 BEFORE = ("audit", "split", "baseline", "check", "train", "evaluate")
@@ -44,42 +44,37 @@ def rows(n: int = 500) -> pl.DataFrame:
     return pl.DataFrame({"a": a, "b": b, "c": c, "target": np.where(a + c + random.normal(size=n) * 0.5 > 0, "yes", "no")})
 
 
-def make_bases(package: str, folder: Path) -> dict[str, Path]:
+def make_bases(folder: Path) -> dict[str, Path]:
     """A project in which everything passed: before its test part was opened, and with a package that was exported."""
-    trained = Inside(package, folder / "trained", task="binary", epochs=8)
+    trained = Inside(folder / "trained", task="binary", epochs=8)
     rows().write_csv(trained.root / "data" / "train.csv")
     for step in ("audit", "split", "baseline", "check", "train"):
         trained.done(step)
     shutil.copytree(trained.root, folder / "exported")
-    exported = Inside(package, folder / "exported", **trained.settings)
+    exported = Inside(folder / "exported", **trained.settings)
     for step in ("evaluate", "export"):
         exported.done(step)
     return {"trained": trained.root, "exported": exported.root}
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return generate(tmp_path_factory.mktemp("generated"), "gates_tabular")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_bases(tmp_path_factory.mktemp("bases"))
 
 
-@pytest.fixture(scope="module")
-def bases(package: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_bases(package, tmp_path_factory.mktemp("bases"))
-
-
-def copied(package: str, bases: dict[str, Path], step: str, where: Path) -> Inside:
+def copied(bases: dict[str, Path], step: str, where: Path) -> Inside:
     """A copy of the base in which `step` would come next."""
     base = bases["trained" if step == "evaluate" else "exported"]
     root = Path(tempfile.mkdtemp(dir=where)) / "project"
     shutil.copytree(base, root)
-    return Inside(package, root, **{"task": "binary", "epochs": 8})
+    return Inside(root, **{"task": "binary", "epochs": 8})
 
 
 def remove(project: Inside, before: str) -> None:
     """As if a step had not been done, nor written down in the ledger."""
     for path in (project.root / "runs").glob(f"*-{before}"):
         shutil.rmtree(path)
-    path, ledger = project.root / "EXPERIMENTS.jsonl", project.module("engine.ledger")
+    path, ledger = project.root / "EXPERIMENTS.jsonl", project.module("ledger")
     rows = [row for row in ledger.read(path) if row["step"] != before]
     path.unlink()
     for row in rows:
@@ -122,16 +117,16 @@ def tried(project: Inside, step: str, *more: str) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_every_step_after_everything_before_it(package: str, bases: dict[str, Path], tmp_path: Path, step: str) -> None:
+def test_every_step_after_everything_before_it(bases: dict[str, Path], tmp_path: Path, step: str) -> None:
     """Reached where all passed; stopped, with the step to do, by what it rests on and by nothing else; --force is kept."""
-    assert tried(copied(package, bases, step, tmp_path), step) == ("", [])
+    assert tried(copied(bases, step, tmp_path), step) == ("", [])
     for before in BEFORE:
         if before in ("train", "evaluate") and step in (before, "rerun"):
             continue  # a step does not rest on its own past
         for spoil in (remove, fail):
             if spoil is remove and before in ("train", "evaluate"):
                 continue  # there is no model then, or no evaluation, which is no fault
-            project = copied(package, bases, step, tmp_path)
+            project = copied(bases, step, tmp_path)
             spoil(project, before)
             said, _ = tried(project, step)
             assert bool(said) == (step in STOPS[before]), (spoil.__name__, before, said)
@@ -143,8 +138,8 @@ def test_every_step_after_everything_before_it(package: str, bases: dict[str, Pa
 
 
 @pytest.mark.parametrize("step", sorted(STOPS["audit"]))
-def test_a_review_that_finds_wrong_labels_stops_too(package: str, bases: dict[str, Path], tmp_path: Path, step: str) -> None:
-    project = copied(package, bases, step, tmp_path)
+def test_a_review_that_finds_wrong_labels_stops_too(bases: dict[str, Path], tmp_path: Path, step: str) -> None:
+    project = copied(bases, step, tmp_path)
     (project.root / "sheet.csv").write_text("label_ok_yes_no,target\n" + "no,yes\n" * 60)
     assert project.recipe("audit", "--review", "sheet.csv").status == 1
     assert "ended in FAIL (label review)" in tried(project, step)[0]
@@ -154,8 +149,8 @@ def test_a_review_that_finds_wrong_labels_stops_too(package: str, bases: dict[st
 
 
 @pytest.mark.parametrize("step", sorted(STOPS["audit"] - {"promote"}))
-def test_an_audit_of_other_data_is_none(package: str, bases: dict[str, Path], tmp_path: Path, step: str) -> None:
-    project = copied(package, bases, step, tmp_path)
+def test_an_audit_of_other_data_is_none(bases: dict[str, Path], tmp_path: Path, step: str) -> None:
+    project = copied(bases, step, tmp_path)
     path = project.root / "data" / "train.csv"
     path.write_text(path.read_text().replace("yes", "Yes", 1))
     project.set(task="multiclass")
@@ -163,8 +158,8 @@ def test_an_audit_of_other_data_is_none(package: str, bases: dict[str, Path], tm
     assert "audit was done before data changed" in said or (step in ("evaluate", "export") and "for this data and split" in said), said
 
 
-def test_a_change_of_the_model_needs_new_checks_but_no_new_audit(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
-    project = copied(package, bases, "train", tmp_path)
+def test_a_change_of_the_model_needs_new_checks_but_no_new_audit(bases: dict[str, Path], tmp_path: Path) -> None:
+    project = copied(bases, "train", tmp_path)
     project.set(hidden=64)
     said = tried(project, "train")[0]
     assert "check was done before model changed" in said and "recipe check" in said
@@ -173,9 +168,9 @@ def test_a_change_of_the_model_needs_new_checks_but_no_new_audit(package: str, b
     assert tried(project, "train")[0] == "", "a plain model has no network to check"
 
 
-def test_the_checks_of_a_model_are_those_of_its_own_settings(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
+def test_the_checks_of_a_model_are_those_of_its_own_settings(bases: dict[str, Path], tmp_path: Path) -> None:
     """recipe.toml has gone on since, as it does between training and evaluation."""
-    project = copied(package, bases, "evaluate", tmp_path)
+    project = copied(bases, "evaluate", tmp_path)
     project.set(hidden=64)
     assert tried(project, "evaluate")[0] == ""
 
@@ -190,10 +185,10 @@ def test_the_checks_of_a_model_are_those_of_its_own_settings(package: str, bases
     ids=str,
 )
 def test_metric_costs_and_slices_are_frozen_at_the_first_training(
-    package: str, bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any], words: str
+    bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any], words: str
 ) -> None:
     for step in ("baseline", "train", "learning-curve", "cv", "ablate", "tune", "evaluate", "export"):
-        project = copied(package, bases, step, tmp_path)
+        project = copied(bases, step, tmp_path)
         project.set(**settings)
         if step not in ("baseline", "export", "learning-curve", "cv"):
             assert project.recipe("baseline").status == 2
@@ -204,15 +199,15 @@ def test_metric_costs_and_slices_are_frozen_at_the_first_training(
         assert not said and any(words in line for line in forced)
 
 
-def test_what_is_no_protocol_may_change(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
-    project = copied(package, bases, "train", tmp_path)
+def test_what_is_no_protocol_may_change(bases: dict[str, Path], tmp_path: Path) -> None:
+    project = copied(bases, "train", tmp_path)
     project.set(bootstrap=300, human_score=0.9, metric="auc")
     assert project.recipe("baseline").status == 0
     assert tried(project, "train")[0] == ""
 
 
-def test_a_forced_protocol_is_the_next_one(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
-    project = copied(package, bases, "train", tmp_path)
+def test_a_forced_protocol_is_the_next_one(bases: dict[str, Path], tmp_path: Path) -> None:
+    project = copied(bases, "train", tmp_path)
     project.set(metric="f1")
     for step in ("baseline", "train"):
         assert project.recipe(step, "--force", "agreed with the clinic", "epochs=1").status == 0
@@ -221,8 +216,8 @@ def test_a_forced_protocol_is_the_next_one(package: str, bases: dict[str, Path],
     assert "metric is 'auc' and was 'f1'" in tried(project, "baseline")[0]
 
 
-def test_a_clone_without_runs_goes_on_where_the_ledger_says(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
-    project = copied(package, bases, "evaluate", tmp_path)
+def test_a_clone_without_runs_goes_on_where_the_ledger_says(bases: dict[str, Path], tmp_path: Path) -> None:
+    project = copied(bases, "evaluate", tmp_path)
     shutil.rmtree(project.root / "runs")
     assert project.recipe("train").sentence.count("baseline has not been done") == 1
     project.done("baseline")
@@ -232,8 +227,8 @@ def test_a_clone_without_runs_goes_on_where_the_ledger_says(package: str, bases:
     assert len(set(ids)) == len(ids) == 7
 
 
-def test_a_fail_that_only_the_ledger_knows_stops_too(package: str, tmp_path: Path) -> None:
-    project = Inside(package, tmp_path / "p", task="binary", epochs=2)
+def test_a_fail_that_only_the_ledger_knows_stops_too(tmp_path: Path) -> None:
+    project = Inside(tmp_path / "p", task="binary", epochs=2)
     rows().with_columns(same=pl.col("target")).write_csv(project.root / "data" / "train.csv")
     assert project.recipe("audit").status == 1
     shutil.rmtree(project.root / "runs")
@@ -243,20 +238,18 @@ def test_a_fail_that_only_the_ledger_knows_stops_too(package: str, tmp_path: Pat
 
 
 @pytest.fixture
-def failing_check(package: str) -> Iterator[None]:
+def failing_check() -> Iterator[None]:
     """`recipe check` finds a fault."""
-    import importlib
-
-    module, check_result = importlib.import_module(f"{package}.steps.check"), importlib.import_module(f"{package}.checks.check_result").check_result
-    kept = module.CHECKS, module.ON_DISK
-    module.CHECKS, module.ON_DISK = (lambda context: check_result("mean, not sum", "made to fail", fail=True, why="causes"),), ()
+    step, check_result = module("steps.check"), module("checks.check_result").check_result
+    kept = step.CHECKS, step.ON_DISK
+    step.CHECKS, step.ON_DISK = (lambda context: check_result("mean, not sum", "made to fail", fail=True, why="causes"),), ()
     yield
-    module.CHECKS, module.ON_DISK = kept
+    step.CHECKS, step.ON_DISK = kept
 
 
-def test_what_was_forced_is_shown_to_the_end(package: str, tmp_path: Path, failing_check: None) -> None:
+def test_what_was_forced_is_shown_to_the_end(tmp_path: Path, failing_check: None) -> None:
     """A check that FAILs for real: everything after it refuses, and where it is forced every later result says so."""
-    project, reason = Inside(package, tmp_path / "p", task="binary"), "the deadline <b>is</b> today"
+    project, reason = Inside(tmp_path / "p", task="binary"), "the deadline <b>is</b> today"
     rows().write_csv(project.root / "data" / "train.csv")
     for step in ("audit", "split", "baseline"):
         project.done(step)
@@ -287,9 +280,9 @@ def test_what_was_forced_is_shown_to_the_end(package: str, tmp_path: Path, faili
     assert "forced: the deadline" in page
 
 
-def test_a_repair_ends_the_mark(package: str, bases: dict[str, Path], tmp_path: Path) -> None:
+def test_a_repair_ends_the_mark(bases: dict[str, Path], tmp_path: Path) -> None:
     """A forced split taints what was built on it; a new one that passes does not taint what is built on that."""
-    project = copied(package, bases, "train", tmp_path)
+    project = copied(bases, "train", tmp_path)
     remove(project, "audit")
     assert project.recipe("split", "--force", "late").status == project.recipe("baseline", "--force", "late").status == 0
     assert project.record("baseline")["forced"] == ["audit has not been done; forced: late"]
@@ -302,8 +295,7 @@ def page() -> str:
     """docs/gates.md, from trying."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
-        package = generate(Path(folder) / "generated", "gates_page")
-        made = make_bases(package, Path(folder) / "bases")
+        made = make_bases(Path(folder) / "bases")
         lines = []
         for step in STEPS:
             cells = []
@@ -312,7 +304,7 @@ def page() -> str:
                     if before in ("train", "evaluate") and (spoil is remove or step in (before, "rerun")):
                         cells += [] if spoil is remove else [""]
                         continue
-                    project = copied(package, made, step, Path(folder))
+                    project = copied(made, step, Path(folder))
                     spoil(project, before)
                     cells.append("stops" if tried(project, step)[0] else "")
             lines.append(f"| `{step}` | {' | '.join(cells)} |")

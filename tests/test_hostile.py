@@ -27,7 +27,7 @@ import faults
 import numpy as np
 import polars as pl
 import pytest
-from conftest import ROOT, TEMPLATE, bake, environment
+from conftest import ROOT, TEMPLATE, bake, environment, module
 from fault_cases import EVALUATE, LOG, RESUME, SPLIT, TRAIN, edited, encoder, resigned
 from faults import Case, ask, both, replaced, setting, write
 from test_bake import cookiecutter_process
@@ -141,11 +141,11 @@ REFUSED = [
 @pytest.mark.parametrize("case", REFUSED, ids=[case.given for case in REFUSED])
 def test_a_hostile_file_is_refused_and_not_executed(place: Workplace, case: Case) -> None:
     CANARY.unlink(missing_ok=True)
-    above = sorted(path.name for path in place[2].iterdir() if not path.name.startswith("copy-"))
+    above = sorted(path.name for path in place[1].iterdir() if not path.name.startswith("copy-"))
     answer, problem = faults.try_case(case, *place)
     assert problem == "", (problem, answer.lines)
     assert not CANARY.exists(), "it was executed"
-    assert sorted(path.name for path in place[2].iterdir() if not path.name.startswith("copy-")) == above
+    assert sorted(path.name for path in place[1].iterdir() if not path.name.startswith("copy-")) == above
 
 
 def test_the_bombs_are_live(tmp_path: Path) -> None:
@@ -181,15 +181,15 @@ def test_arrays_and_saved_models_of_a_run_are_no_pickles(place: Workplace) -> No
             0
         ]
         assert "Traceback" not in answer.output and not CANARY.exists(), (name, answer.output)
-    tabular, text = (importlib.import_module(f"{place[1][kind]}.{kind}.recipe").TASK for kind in ("tabular", "text"))
-    folder = place[2] / "models"
+    tabular, text = (module(f"{kind}.recipe").TASK for kind in ("tabular", "text"))
+    folder = place[1] / "models"
     folder.mkdir(exist_ok=True)
     for task, names in (
         (tabular, ("lightgbm.txt", "lightgbm.json")),
         (tabular, ("svc.npz",)),
         (text, ("linear.npz", "words.json")),
     ):
-        error = importlib.import_module(f"{type(task).__module__.split('.')[0]}.errors").UserError
+        error = module("errors").UserError
         for content in (BOMB, numpy_bomb(archive=True), b"", b"[]"):
             for name in names:
                 (folder / name).write_bytes(content)
@@ -200,7 +200,7 @@ def test_arrays_and_saved_models_of_a_run_are_no_pickles(place: Workplace) -> No
 
 def test_nothing_is_written_through_a_link_that_leads_out(place: Workplace) -> None:
     """Ledger, split, lock and report that are links to a file elsewhere: that file keeps its bytes."""
-    bases, names, where = place
+    bases, where = place
     outside = where / "outside"
     outside.mkdir(exist_ok=True)
     root = where / "linked"
@@ -217,23 +217,23 @@ def test_nothing_is_written_through_a_link_that_leads_out(place: Workplace) -> N
         (root / name).symlink_to(outside / name)
         kept[name] = (outside / name).read_bytes()
     for argv in (SPLIT, ["train", "--force", "x", "epochs=2"], ["evaluate", "--force", "x"], ["report"]):
-        assert ask(names["tabular"], root, argv).status in (0, 1), argv
+        assert ask(root, argv).status in (0, 1), argv
     assert {name: (outside / name).read_bytes() for name in kept} == kept and len(kept) >= 3
 
 
 # --- the ledger and the test lock -----------------------------------------------------------------------------------------
 
 
-def opened(place: Workplace) -> tuple[str, Path]:
-    """A project whose test part was opened once: its package and folder."""
-    bases, names, where = place
+def opened(place: Workplace) -> Path:
+    """A project whose test part was opened once."""
+    bases, where = place
     if not (where / "opened").exists():
         shutil.copytree(bases["tabular"], where / "opened")
-        done = ask(names["tabular"], where / "opened", EVALUATE)
+        done = ask(where / "opened", EVALUATE)
         assert done.status in (0, 1), done.output
     shutil.rmtree(where / "copy", ignore_errors=True)
     shutil.copytree(where / "opened", where / "copy")
-    return names["tabular"], where / "copy"
+    return where / "copy"
 
 
 def drop_lines(step: str) -> Any:
@@ -267,19 +267,19 @@ TAMPERED = [
 def test_a_second_look_is_refused_whatever_was_done_to_the_files(
     place: Workplace, given: str, edit: Any, words: str
 ) -> None:
-    package, root = opened(place)
+    root = opened(place)
     edit(root)
-    answer = ask(package, root, ["evaluate"])
+    answer = ask(root, ["evaluate"])
     assert answer.status == 2 and re.search(words, answer.sentence) and len(answer.lines) == 1, (given, answer.lines)
 
 
 def test_what_cannot_be_detected_is_said(place: Workplace) -> None:
     """Deleting lock and ledger together, and copying the folder before: the page says so, and it is so."""
-    package, root = opened(place)
+    root = opened(place)
     (root / "TEST_ACCESS.json").unlink()
     (root / "EXPERIMENTS.jsonl").unlink()
     shutil.rmtree(next((root / "runs").glob("*-evaluate")))
-    assert ask(package, root, EVALUATE).status in (0, 1)
+    assert ask(root, EVALUATE).status in (0, 1)
     page = (Path(__file__).parents[1] / "docs" / "bad-input.md").read_text()
     for words in (
         "deletes TEST_ACCESS.json and the ledger together | no",
@@ -295,7 +295,7 @@ def test_what_cannot_be_detected_is_said(place: Workplace) -> None:
 @pytest.mark.parametrize("forged", [False, True], ids=["changed", "forged and not signed"])
 def test_no_answer_comes_from_a_changed_package(place: Workplace, monkeypatch: pytest.MonkeyPatch, forged: bool) -> None:
     """One sentence for every byte that was changed; where its hashes were made to fit, since signers are named."""
-    bases, names, where = place
+    bases, where = place
     root, draw = where / "fuzzed", random.Random(int(forged))
     (where / "signers").write_text("")
     if forged:
@@ -304,14 +304,14 @@ def test_no_answer_comes_from_a_changed_package(place: Workplace, monkeypatch: p
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(bases["packaged"], root)
         version, changed = fuzz.change_package(root, draw, forged)
-        answer = ask(names["packaged"], root, ["predict", "new.csv", "--model", version])
+        answer = ask(root, ["predict", "new.csv", "--model", version])
         said = (changed, answer.status, answer.output[-500:])
         assert answer.status == 2 and len(answer.lines) == 1 and not answer.touched, said
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_a_broken_table_is_read_or_refused_in_one_sentence(place: Workplace, kind: str) -> None:
-    bases, names, _ = place
+    bases, _ = place
     root, draw = bases["packaged"], random.Random(kind)
     frame = pl.read_csv(root / "data" / "train.csv")
     path, content = root / f"broken.{kind}", io.BytesIO()
@@ -319,7 +319,7 @@ def test_a_broken_table_is_read_or_refused_in_one_sentence(place: Workplace, kin
     for _ in range(12):
         path.write_bytes(changed := fuzz.mutated(content.getvalue(), draw))
         for words in (["init", path.name], ["predict", path.name, "--model", "1", "--out", "answers.csv"]):
-            answer = ask(names["packaged"], root, words)
+            answer = ask(root, words)
             assert answer.status in (0, 1, 2) and "Traceback" not in answer.output, (words, changed[:2000])
             assert answer.status < 2 or len(answer.lines) == 1, (words, answer.lines, changed[:2000])
 
@@ -330,8 +330,8 @@ def test_a_broken_table_is_read_or_refused_in_one_sentence(place: Workplace, kin
 FORKED = """
 import os, signal, sys, time
 from pathlib import Path
-from {package} import cli
-import {package}.production.export, {package}.tabular.recipe, torch  # once, for all of them
+from recipe_kit import cli
+import recipe_kit.production.export, recipe_kit.owner.tabular.recipe, torch  # once, for all of them
 
 def begin():
     return os.fork() or os._exit(cli.main(["export", "--force", "a test", "--quiet"]))
@@ -349,11 +349,11 @@ print([os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in [begi
 
 def test_a_killed_export_is_swept_and_four_at_once_all_arrive(place: Workplace) -> None:
     """One process is killed while it writes, then four begin at the same time."""
-    bases, names, where = place
-    root, package = where / "exports", names["tabular"]
+    bases, where = place
+    root = where / "exports"
     shutil.copytree(bases["tabular"], root)
-    variables = environment(where / "generated" / package.replace("_", "-"))
-    script = [sys.executable, "-c", FORKED.format(package=package)]
+    variables = environment(bake(where / "generated"))
+    script = [sys.executable, "-c", FORKED]
     done = subprocess.run(script, cwd=root, env=variables, capture_output=True, text=True, timeout=120, check=False)
     told = done.stdout.removesuffix("\n").split("\n")
     assert (told[0], told[-1]) == ("1 1 0", "[0, 0, 0, 0]"), done.stdout + done.stderr
@@ -373,7 +373,7 @@ SECRETS = {
 
 
 def test_no_secret_reaches_disk_output_or_tracker(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    bases, names, where = place
+    bases, where = place
     root = where / "private"
     shutil.copytree(bases["tabular"], root)
     for name, value in SECRETS.items():
@@ -391,9 +391,9 @@ def test_no_secret_reaches_disk_output_or_tracker(place: Workplace, monkeypatch:
         ["train", "data=postgres://me:canary-in-url@host/db"],
         ["tune", "--force", "x", "--storage", "nosuch://me:canary-in-url@host/db"],
     ):
-        output += ask(names["tabular"], root, argv).output
+        output += ask(root, argv).output
     setting(f'iid = "{SECRETS["HF_TOKEN"]}"')(root)
-    output += ask(names["tabular"], root, SPLIT).output
+    output += ask(root, SPLIT).output
     (root / "recipe.toml").unlink()
     assert (
         "holds the value of $HF_TOKEN" in output and "$MY_DATABASE_PASSWORD" in output and "password in a URL" in output
@@ -430,7 +430,7 @@ def test_keys_logs_data_and_models_stay_out_of_git_and_of_the_image(tmp_path: Pa
     assert told.removesuffix("\n").split("\n") == list(KEPT_OUT)
     lines = (project / ".dockerignore").read_text().removesuffix("\n").split("\n")
     assert [name for name in KEPT_OUT if not docker_ignores(lines, name)] == []
-    assert [name for name in ("requirements.lock", "recipe.toml", "src/my_model/cli.py") if docker_ignores(lines, name)] == []
+    assert [name for name in ("requirements.lock", "recipe.toml", "src/my_model/task.py") if docker_ignores(lines, name)] == []
 
 
 def test_the_image_is_pinned_and_runs_as_a_user(project: Path) -> None:

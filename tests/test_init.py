@@ -21,7 +21,7 @@ from PIL import Image
 N = 300
 STEPS = """
 import contextlib, io, json, sys
-from my_model.cli import main
+from recipe_kit.cli import main
 said = []
 for words in json.loads(sys.argv[1]):
     out, err = io.StringIO(), io.StringIO()

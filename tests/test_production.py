@@ -75,7 +75,7 @@ def _flights(project: Path, new: Path) -> None:
     frame[3000:4000].write_csv(new / "rows.csv")
 
 
-MANY = "import json, sys; from my_model.cli import main; sys.exit(next(filter(None, (main(w) for w in json.loads(sys.argv[1]))), 0))"
+MANY = "import json, sys; from recipe_kit.cli import main; sys.exit(next(filter(None, (main(w) for w in json.loads(sys.argv[1]))), 0))"
 
 
 def recipes(project: Path, *commands: list[str], status: int = 0) -> str:
@@ -98,7 +98,7 @@ def served(project: Path, *words: str) -> Iterator[Server]:
     """A server in a process of its own, stopped by SIGTERM."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "my_model", "serve", "--port", str(port), *words]
+    command = [sys.executable, "-m", "recipe_kit", "serve", "--port", str(port), *words]
     process = subprocess.Popen(
         command, cwd=project, env=environment(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

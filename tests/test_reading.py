@@ -21,7 +21,7 @@ def trips(folder: Path, names: list[str]) -> dict[str, Any]:
     project = bake(folder, modality="tabular", task="binary")
     script = Path(__file__).with_name("round_trip.py")
     done = subprocess.run(
-        [sys.executable, str(script), "my_model", str(folder / "trips"), *names],
+        [sys.executable, str(script), str(folder / "trips"), *names],
         cwd=project, env=environment(project), capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -50,12 +50,9 @@ def test_predict_and_serve_give_what_training_stored(found: dict[str, Any], name
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
-    """A module of a generated project's package, by its name."""
-    project = bake(tmp_path_factory.mktemp("reader"), project_name="The reader")
-    sys.path.insert(0, str(project / "src"))
-    yield lambda name: import_module(f"the_reader.{name}")
-    sys.path.remove(str(project / "src"))
+def engine() -> Callable[[str], Any]:
+    """A module of the package, by its name."""
+    return module
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def begin(project: Path, *words: str, **how: Any) -> subprocess.Popen[str]:
     """`recipe train` as a process of its own that goes on by itself."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
     return subprocess.Popen(
-        [sys.executable, "-m", "my_model", *TRAIN, *words], cwd=project, env=environment(project), text=True, **pipes
+        [sys.executable, "-m", "recipe_kit", *TRAIN, *words], cwd=project, env=environment(project), text=True, **pipes
     )
 
 
@@ -229,7 +229,7 @@ def test_many_processes_begin_runs_at_once(stopped: Path, tmp_path: Path) -> Non
     """Each gets a folder and a ledger line of its own."""
     project, _ = copied(stopped, tmp_path)
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom my_model.cli import open_project, parse\n"
+        "import sys, time\nfrom pathlib import Path\nfrom recipe_kit.cli import open_project, parse\n"
         "args = parse(['split', '--project', sys.argv[1], '--quiet'])\nproject = open_project(args)\n"
         "project.fingerprint\nwhile time.time() < float(sys.argv[2]): pass\n"
         "for _ in range(5):\n run = project.begin('audit'); run.finish(); print(run.id)"

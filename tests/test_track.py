@@ -134,7 +134,7 @@ def test_the_report_with_its_plots_goes_to_the_tracker(project: Path) -> None:
 def test_training_goes_on_when_the_network_is_cut(project: Path) -> None:
     server = Server()
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "my_model", *TRAIN, "tracker=wandb", "epochs=60"],
+        [sys.executable, "-u", "-m", "recipe_kit", *TRAIN, "tracker=wandb", "epochs=60"],
         env={**online(project, server.port), "WANDB_MODE": "online"}, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert process.stdout

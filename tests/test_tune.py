@@ -17,8 +17,8 @@ TRIALS = 6
 # The workers' sign of life, faster than in earnest: a dead one is missed after three seconds, not forty.
 WORKER = """
 import sys, time
-from my_model.steps import tune
-from my_model.cli import main
+from recipe_kit.steps import tune
+from recipe_kit.cli import main
 tune.HEARTBEAT, tune.GRACE = 1, 3
 sys.exit(main(sys.argv[1:]))
 """
@@ -32,7 +32,7 @@ optuna.storages.RDBStorage.record_heartbeat = lambda *_: os.kill(os.getpid(), 9)
 # A worker whose first trial takes until there is a file "go", and that gives no sign of life before.
 LATE = """
 import os, time, optuna
-from my_model.steps import train
+from recipe_kit.steps import train
 beat = optuna.storages.RDBStorage.record_heartbeat
 optuna.storages.RDBStorage.record_heartbeat = lambda *words: os.path.exists("go") and beat(*words)
 score_of = train.score_of

@@ -1,7 +1,19 @@
-"""`python -m <package>` is the same as `recipe`."""
+"""`python -m recipe_kit` is the same as `recipe`."""
 
 import sys
 
-from .cli import main
 
-sys.exit(main())
+def main() -> int:
+    """The command line of the project that is here. Exit status 2 where there is none."""
+    try:
+        from .cli import main as command
+    except ImportError as error:
+        if not (error.name or "").startswith(f"{__package__}.owner"):
+            raise
+        print(f"recipe: {error}; run it inside a project", file=sys.stderr)
+        return 2
+    return command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -123,6 +123,7 @@ def open_project(args: argparse.Namespace, distributed: Distributed = SINGLE) ->
     """Read recipe.toml, apply the overrides, and find the modality's Task."""
     from .owner.config import make_config, parse_override, read_toml
     from .console import show_logs
+    from .owner.task import find_task
     from .project import Project, find_root
     from .secret import refuse
 
@@ -140,15 +141,6 @@ def open_project(args: argparse.Namespace, distributed: Distributed = SINGLE) ->
     quiet = args.quiet or args.json or not distributed.first
     show_logs(quiet)
     return Project(root, config, task, overrides, args.force.strip(), quiet, distributed, verbose=args.verbose)
-
-
-def find_task(modality: str) -> Any:
-    """The Task of a modality folder: `TASK` in <modality>/recipe.py."""
-    package = Path(__file__).parent
-    there = sorted(path.parent.name for path in package.glob("*/recipe.py"))
-    if modality not in there:
-        raise UserError(f"modality = {modality!r} is not in this project; it has {', '.join(there)}")
-    return importlib.import_module(f"{__package__}.{modality}.recipe").TASK
 
 
 def run_step(project: Project, step: str, args: argparse.Namespace) -> int:

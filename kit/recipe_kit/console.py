@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from . import owner
 from .terminal import say
 
 
@@ -15,7 +16,8 @@ class Console(logging.Handler):
 
 
 def show_logs(quiet: bool) -> None:
-    """Print what is logged from here on; under --quiet only errors."""
-    package = logging.getLogger(__name__.partition(".")[0])
-    package.handlers = [Console()]
-    package.setLevel(logging.ERROR if quiet else logging.INFO)
+    """Print what the kit and the owner's package log from here on; under --quiet only errors."""
+    for package in (__package__, owner.__name__):
+        logger = logging.getLogger(package)
+        logger.handlers = [Console()]
+        logger.setLevel(logging.ERROR if quiet else logging.INFO)

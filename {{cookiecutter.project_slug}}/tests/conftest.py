@@ -14,7 +14,6 @@ import torch
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test must not wait for a hub
 
 
-from my_model.cli import find_task
 from my_model.config import Config, make_config, read_toml
 from my_model.engine.loop import find_device
 from my_model.engine.losses import Loss, make_loss
@@ -22,7 +21,7 @@ from my_model.engine.optim import make_optimizer
 from my_model.engine.seed import seed_everything
 from my_model.engine.target import prior_logits
 from my_model.errors import UserError
-from my_model.task import Batch, Data, Examples, Task
+from my_model.task import Batch, Data, Examples, Task, find_task
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "tests" / "sample"

@@ -9,14 +9,14 @@ from pathlib import Path
 from ..owner.config import Config
 from .check_result import CheckResult
 
-PACKAGE = Path(__file__).parents[1]
+KIT = Path(__file__).parents[1]
 
 
 def of_kind(config: Config, name: str) -> Callable[..., list[CheckResult]]:
     """The function called `name` ("audit": on the raw data, "checks": before training), else one that finds nothing."""
     for file in ("audit", "checks"):
-        if (PACKAGE / config.modality / f"{file}.py").exists():
-            module = importlib.import_module(f"{PACKAGE.name}.{config.modality}.{file}")
+        if (KIT / config.modality / f"{file}.py").exists():
+            module = importlib.import_module(f"{KIT.name}.{config.modality}.{file}")
             if hasattr(module, name):
                 found: Callable[..., list[CheckResult]] = getattr(module, name)
                 return found

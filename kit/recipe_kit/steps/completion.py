@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-
 from ..commands import COMMANDS, FLAGS, names_of
 from ..owner.errors import UserError
+from ..owner.task import find_task, modalities
 
 # In each: @commands@, @flags@ and @settings@ are lists of words.
 SCRIPTS = {
@@ -48,7 +46,4 @@ def script(shell: str) -> str:
 
 def settings() -> list[str]:
     """The settings of every kind of data in this project, sorted."""
-    package = Path(__file__).parents[1]
-    folders = [path.parent.name for path in package.glob("*/recipe.py")]
-    tasks = [importlib.import_module(f"{__package__.rpartition('.')[0]}.{name}.recipe").TASK for name in folders]
-    return sorted({name for task in tasks for name in task.settings.model_fields})
+    return sorted({name for kind in modalities() for name in find_task(kind).settings.model_fields})

@@ -1,14 +1,18 @@
-"""The one seam: what a modality supplies. Everything else in the package is shared and imports no modality.
+"""The seam: what a kind of data supplies. Everything else in the package is shared and imports no kind of data; the kit in
+tools/recipe_kit finds this file through `[tool.recipe] task` in pyproject.toml.
 
 From disk to the loss a row makes three hops: `load` -> `examples(...).batches` -> `model(x)`.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from .errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,6 +128,20 @@ class Baseline(Protocol):
     def predict(self, data: Data) -> np.ndarray: ...
 
     def save(self, folder: Path) -> None: ...
+
+
+def find_task(modality: str) -> Task:
+    """The Task of a kind of data: `TASK` in <modality>/recipe.py. Raises UserError where this project has none."""
+    there = modalities()
+    if modality not in there:
+        raise UserError(f"modality = {modality!r} is not in this project; it has {', '.join(there)}")
+    task: Task = importlib.import_module(f"{__package__}.{modality}.recipe").TASK
+    return task
+
+
+def modalities() -> list[str]:
+    """The kinds of data of this project, sorted."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/recipe.py"))
 
 
 class Task:

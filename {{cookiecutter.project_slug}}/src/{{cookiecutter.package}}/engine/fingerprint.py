@@ -10,30 +10,6 @@ from ..config import GROUPS, Config
 from ..task import Data
 
 PACKAGE = Path(__file__).parents[1]
-# Folders and files that observe. All other source of the package counts, so that a new file of the owner's does.
-OBSERVING = frozenset(
-    {
-        *("checks", "production", "report", "steps", "tests", "__main__.py", "cli.py", "commands.py"),
-        *("image/audit.py", "image/checks.py", "text/audit.py"),
-        *(
-            f"engine/{name}.py"
-            for name in (
-                *(
-                    "access",
-                    "console",
-                    "experiments",
-                    "gates",
-                    "ledger",
-                    "nonfinite",
-                    "project",
-                    "publish",
-                    "recipe_file",
-                ),
-                *("reconcile", "reopen", "secret", "sharpness", "step_monitor", "terminal"),
-            )
-        ),
-    }
-)
 
 
 def fingerprint(config: Config, data: Data) -> dict[str, str]:
@@ -49,12 +25,8 @@ def data_hash(config: Config, data: Data) -> str:
 
 def code_files() -> dict[str, Path]:
     """The Python source that a result depends on, by name; tests left out."""
-    names = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
-    return {
-        name: path
-        for name, path in names.items()
-        if not OBSERVING & {name, name.partition("/")[0]} and not path.name.startswith("test_")
-    }
+    paths = [path for path in sorted(PACKAGE.rglob("*.py")) if not path.name.startswith("test_")]
+    return {path.relative_to(PACKAGE).as_posix(): path for path in paths}
 
 
 def code_hash() -> str:

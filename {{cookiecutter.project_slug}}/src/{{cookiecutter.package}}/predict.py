@@ -1,0 +1,68 @@
+"""Answers for the rows of a file, or for the pictures of a folder, by a trained model of this project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from .engine import kinds, metrics
+from .engine.data import Recipe
+from .engine.evaluate import judged
+from .engine.fitted import Fitted
+from .engine.folders import files_below
+from .engine.table import Declared, read_table, require_columns
+from .engine.truth import saved_truth
+from .errors import UserError
+from .task import Data
+
+FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
+
+
+def predict(recipe: Recipe, model: Fitted, run: Path, path: Path) -> pl.DataFrame:
+    """The rows, each with its `prediction`, and with the probability of each class where there are classes. run: folder of the
+    training run. Raises UserError naming the first row that cannot be read."""
+    frame = readable(recipe, model, path)
+    prep, config, target = model.prep, model.config, recipe.data.target
+    stand_in = prep["classes"][0] if prep["classes"] else float(prep["target_mean"])
+    features = frame.with_columns(pl.lit(stand_in).alias(target))
+    outputs, _ = model.outputs(Data(features, target, recipe.data.roles, "", kinds=recipe.data.kinds))
+    shown = frame.select(c for c in frame.columns if c in recipe.data.frame.columns)
+    if not prep["classes"]:
+        return shown.with_columns(pl.Series("prediction", metrics.values(prep, outputs)))
+    as_used = judged(config, model, (np.load(run / "outputs.npy"), outputs), saved_truth(run))
+    probability = metrics.class_probabilities(outputs / as_used.temperature)
+    called = [prep["classes"][c] for c in as_used.decided] if as_used.decided is not None else []
+    columns = [pl.Series(f"probability of {name}", probability[:, i]) for i, name in enumerate(prep["classes"])]
+    return shown.with_columns(pl.Series("prediction", called), *columns)
+
+
+def readable(recipe: Recipe, model: Fitted, path: Path) -> pl.DataFrame:
+    """The features of the rows, each column read as it was for training."""
+    data, config = recipe.data, model.config
+    names = data.columns(*FEATURES)
+    if path.is_dir():
+        frame = pl.DataFrame({names[0]: [str(file.absolute()) for file in files_below(path)]})
+    else:
+        frame = read_table(path, declared=Declared(lenient=True)).frame
+        require_columns({"features": names}, frame, path)
+        columns = []
+        for name in names:
+            values = frame[name].to_list()
+            if data.roles[name] == "image":
+                values = [None if v is None else str((path.parent / v).absolute()) for v in values]
+            kind: kinds.Kind = {**(data.kinds.get(name) or kinds.of_dtype(data.frame.schema[name]) or {})}
+            kind |= {"kind": data.roles[name]} if data.roles[name] in ("text", "image") else {}
+            column, bad = kinds.of_values(name, values, kind)
+            if bad:
+                raise UserError(f"{path} row {bad[0] + 1} has {values[bad[0]]!r} in column {name!r}, which {kinds.why(values[bad[0]], kind)}")
+            columns.append(column)
+        kept = [config.query] if config.query and config.query in frame.columns else []
+        frame = pl.DataFrame([*columns, *(frame[name] for name in kept)])
+    if not frame.height:
+        raise UserError(f"{path} holds no rows")
+    found, reasons = model.task.validate_rows(config, model.prep, frame)
+    if odd := [f"row {i} {why}" for i, why in enumerate(reasons, start=1) if why]:
+        raise UserError(f"{path} {odd[0]} ({len(odd)} such)")
+    return found
