@@ -22,8 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "demo")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench"), str(ROOT / "demo")]
 LANDED = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum"]
 # name -> (settings, metric, repeats): flights are split by time and repeated over seeds, the others over folds.
 SETS: dict[str, tuple[dict[str, Any], str, int]] = {
@@ -55,7 +54,7 @@ def cut(name: str, n: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def network(project: Any, parts: list[Any]) -> np.ndarray:
     """`recipe train` with default settings."""
-    from code_of_template.engine.loop import fit, predict
+    from my_model.engine.loop import fit, predict
 
     task, config = project.task, project.config
     prep = task.prepare(config, parts[0])
@@ -73,7 +72,7 @@ def baseline(project: Any, parts: list[Any], only: str) -> np.ndarray:
 
 def outputs(config: Any, prep: dict[str, Any], raw: np.ndarray) -> np.ndarray:
     """Probabilities [n, k], or values [n] in the units of the target."""
-    from code_of_template.engine import metrics
+    from my_model.engine import metrics
 
     return metrics.values(prep, raw) if config.task == "regression" else metrics.probabilities(config, prep, raw)
 
@@ -177,7 +176,7 @@ def score(metric: str, truth: np.ndarray, found: np.ndarray) -> float:
 
 def contenders(project: Any, rows: int) -> dict[str, Any]:
     """name -> function of (project, parts); the kernel machine where `recipe baseline` would have it."""
-    from code_of_template.engine.kernel import SVC_ROWS
+    from my_model.engine.kernel import SVC_ROWS
 
     linear = "ridge" if project.config.task == "regression" else "logistic"
     found: dict[str, Any] = {
@@ -200,8 +199,8 @@ def contenders(project: Any, rows: int) -> dict[str, Any]:
 def one_set(name: str, folder: Path) -> dict[str, list[tuple[float, float]]]:
     """(processor seconds, score) of every contender, for every seed or fold."""
     import data
+    from my_model.tabular.recipe import TASK, Config
     from recipe_kit.project import Project
-    from code_of_template.tabular.recipe import TASK, Config
 
     settings, metric, repeats = SETS[name]
     path = folder / f"{name}.csv"
@@ -287,7 +286,9 @@ def main(names: list[str]) -> None:
     from page import replace_part
 
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "code_of_template").symlink_to(PACKAGE)
+        from conftest import link
+
+        link(Path(name))
         sys.path.insert(0, name)
         import torch
 

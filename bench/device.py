@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
-sys.path[:0] = [str(ROOT / "demo")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
 SHARED = {"task": "multiclass", "iid": "a measurement", "tracker": "none", "lr": 1e-4}
 # device -> (settings of the pictures, settings of the texts, steps that are timed, side of the square matrices of the best product)
 SIZES: dict[str, tuple[dict[str, Any], dict[str, Any], int, int]] = {
@@ -77,12 +76,12 @@ def make_project(kind: str, folder: Path, device: str, **settings: Any) -> tuple
     import data
     from recipe_kit.project import Project
 
-    recipe = importlib.import_module(f"code_of_template.{kind}.recipe")
+    recipe = importlib.import_module(f"my_model.{kind}.recipe")
     pictures, texts, steps, _ = SIZES[device]
     own = pictures if kind == "image" else texts
     n = (steps + WARM + 1) * own["batch_size"]
     if kind == "image":
-        importlib.import_module("code_of_template.image.data").MEMORY = 0  # every picture is read from disk, every time
+        importlib.import_module("my_model.image.data").MEMORY = 0  # every picture is read from disk, every time
         own = {**own, "weights": "none", "data": "data/photographs", "target": "label", "augment": ["crop", "flip"]}
         own["label_preserving"] = "China upside down is no flower"
         if not (folder / "data" / "photographs").exists():
@@ -136,11 +135,11 @@ def best_product(device: str, precision: str) -> float:
 def measured(kind: str, folder: Path, device: str, precision: str, compiled: bool) -> dict[str, Any]:
     """Examples a second in the three ways, REPEATS times each; operations of an example; peak memory in MB."""
     import torch
-    from code_of_template.engine.distributed import SINGLE
-    from code_of_template.engine.loop import autocast, plan, step, take
-    from code_of_template.engine.losses import make_loss
-    from code_of_template.engine.optim import make_optimizer
-    from code_of_template.engine.seed import seed_everything
+    from my_model.engine.distributed import SINGLE
+    from my_model.engine.loop import autocast, plan, step, take
+    from my_model.engine.losses import make_loss
+    from my_model.engine.optim import make_optimizer
+    from my_model.engine.seed import seed_everything
     from torch.utils.flop_counter import FlopCounterMode
 
     project, data = make_project(kind, folder, device, precision=precision)
@@ -217,7 +216,9 @@ def main(device: str) -> None:
     name = torch.cuda.get_device_name() if device == "cuda" else "a processor: small networks, to see that it runs"
     lines = [f"On {name}, torch {torch.__version__}: examples a second, median of {REPEATS} and their range."]
     with tempfile.TemporaryDirectory() as made:
-        (Path(made) / "code_of_template").symlink_to(PACKAGE)
+        from conftest import link
+
+        link(Path(made))
         (Path(made) / "data").mkdir()
         sys.path.insert(0, made)
         for kind, own in zip(("image", "text"), SIZES[device], strict=False):

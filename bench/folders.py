@@ -122,7 +122,7 @@ def through(name: str, kind: str, make: Any, folder: Path) -> dict[str, Any]:
     (project / "data").mkdir(parents=True)
     made = apart(make, project / "data")
     (project / "recipe.toml").write_text(f'modality = "{kind}"\n')
-    cli = importlib.import_module(f"{kind}_project.cli")
+    cli = importlib.import_module("recipe_kit.cli")
     found: dict[str, Any] = {"name": name, "kind": kind, "made": make.__doc__.split("\n")[0], "steps": {}}
     data = made.get("data", "data/images")
     for step in STEPS:
@@ -180,18 +180,12 @@ def answered(project: Path, data: str, records: list[dict[str, Any]]) -> dict[st
 
 def main(folder: Path, names: list[str]) -> list[dict[str, Any]]:
     """Run what has no result yet, and return all results."""
-    from conftest import bake
-
+    importlib.import_module("conftest")  # makes package and kit importable
     folder = folder.resolve()
     (folder / "results").mkdir(parents=True, exist_ok=True)
-    generated = folder / "generated"
-    shutil.rmtree(generated, ignore_errors=True)
     for module in HEAVY:
         importlib.import_module(module)
     importlib.import_module("torch").set_num_threads(1)
-    for kind in SETTINGS:
-        project = bake(generated, modality=kind, project_slug=kind, package=f"{kind}_project")
-        sys.path.append(str(project / "src"))  # only now: baking puts another list in the place of sys.path
     tiny_encoder(folder / "encoder")
     chosen = {name: pair for name, pair in sets().items() if not names or name in names}
     for name, (kind, make) in chosen.items():

@@ -44,13 +44,13 @@ class Work:
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW in groups, as ours makes it: so that no way is ahead by another optimizer."""
-        from code_of_template.engine.optim import make_optimizer
+        from my_model.engine.optim import make_optimizer
 
         return make_optimizer(self.project.config, self.project.task, self.network)
 
     def rates(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
         """Warm-up and cosine."""
-        from code_of_template.engine.optim import lr_factor
+        from my_model.engine.optim import lr_factor
 
         return torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: lr_factor(self.project.config, step, self.steps)
@@ -87,8 +87,8 @@ def loader(work: Work) -> DataLoader[Any]:
 
 def ours(work: Work, folder: Path) -> None:
     """The project's `fit`, watched as `recipe train` watches it. Stopped after its first epoch."""
-    from code_of_template.engine.callback import Callback
-    from code_of_template.engine.loop import fit
+    from my_model.engine.callback import Callback
+    from my_model.engine.loop import fit
     from recipe_kit.nonfinite import Autopsy
     from recipe_kit.step_monitor import StepMonitor
 
@@ -121,7 +121,7 @@ def indexed(work: Work, folder: Path) -> None:
 
 def kept(work: Work, folder: Path) -> None:
     """By hand, with freed memory kept, as ours has it."""
-    from code_of_template.engine.memory import freed_kept
+    from my_model.engine.memory import freed_kept
 
     with freed_kept():
         indexed(work, folder)

@@ -202,9 +202,6 @@ def main(minutes: float, seed: int) -> int:
     where = Path(tempfile.mkdtemp(prefix="fuzz-"))
     begun = in_child(lambda: prepare(where) or 0, where / "prepared")
     assert begun == 0, (where / "prepared").read_text()
-    sys.path.insert(0, str(where / "generated" / "bad-tabular" / "src"))
-    import bad_tabular.production.monitor
-    import bad_tabular.tabular.recipe
     import lightgbm  # noqa: F401
     import torch
 

@@ -24,7 +24,6 @@ from interleave import Turns, side_by_side
 from memory import megabytes
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "tests")]
 KNOWN = ["year", "dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum", "time_hour"]
 
@@ -85,12 +84,12 @@ def make_work(name: str, folder: Path) -> Any:
     import importlib
 
     import torch
-    from code_of_template.engine.loop import plan
+    from my_model.engine.loop import plan
+    from my_model.engine.seed import seed_everything
     from recipe_kit.project import Project
-    from code_of_template.engine.seed import seed_everything
     from ways import Work
 
-    recipe = importlib.import_module(f"code_of_template.{FOLDERS[name]}.recipe")
+    recipe = importlib.import_module(f"my_model.{FOLDERS[name]}.recipe")
     _, steps, _, settings = WORKS[name]
     if name == "MiniLM":
         import data
@@ -257,7 +256,9 @@ def write(work: str, ways: dict[str, list[dict[str, Any]]]) -> None:
 def main(rounds: int, works: list[str]) -> None:
     """Measure and write."""
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "code_of_template").symlink_to(PACKAGE)
+        from conftest import link
+
+        link(Path(name))
         sys.path.insert(0, name)
         os.environ.update(SETTINGS)
         write_data(Path(name))

@@ -24,10 +24,10 @@ class Recipe:
     told: is given the list of steps after each, so that what was done is known when the process is killed.
     """
 
-    def __init__(self, project: Path, package: str, told: Callable[[list[dict[str, Any]]], None]) -> None:
+    def __init__(self, project: Path, told: Callable[[list[dict[str, Any]]], None]) -> None:
         os.chdir(project)
-        sys.path.insert(0, str(project / "src"))
-        self.main = importlib.import_module(f"{package}.cli").main
+        sys.path[:0] = [str(project / "src"), str(project / "tools" / "recipe_kit")]
+        self.main = importlib.import_module("recipe_kit.cli").main
         self.steps: list[dict[str, Any]] = []
         self.told = told
 

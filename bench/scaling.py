@@ -26,7 +26,6 @@ import numpy as np
 from memory import megabytes
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "demo"), str(ROOT / "tests")]
 STEPS = ("load", "audit", "split", "encode")
 BATCHES = 1500  # that are drawn in training order, to see whether they come as fast from many examples
@@ -94,12 +93,12 @@ KINDS: dict[str, tuple[Any, dict[str, Any], str]] = {
 def one(kind: str, n: int, folder: Path) -> dict[str, float]:
     """Processor seconds of each step on n examples, in this process; and its peak memory."""
     import torch
-    from code_of_template.engine.loop import plan
+    from my_model.engine.loop import plan
+    from my_model.engine.splits import parts
     from recipe_kit.project import Project
-    from code_of_template.engine.splits import parts
     from recipe_kit.steps import audit, split
 
-    recipe = importlib.import_module(f"code_of_template.{kind}.recipe")
+    recipe = importlib.import_module(f"my_model.{kind}.recipe")
     _, settings, _ = KINDS[kind]
     if kind == "text":
         import data
@@ -141,7 +140,9 @@ def growth(kind: str, sizes: list[int]) -> list[str]:
     found = {}
     for n in sizes:
         with tempfile.TemporaryDirectory() as name:
-            (Path(name) / "code_of_template").symlink_to(PACKAGE)
+            from conftest import link
+
+            link(Path(name))
             environment = {**os.environ, "PYTHONPATH": name, "PYTHONDONTWRITEBYTECODE": "1"}
             for what in ("--write", "--one"):  # apart: the memory is to be that of the project alone
                 words = [sys.executable, __file__, what, kind, str(n), name]

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 import uvicorn
 from fastapi import FastAPI
+from pydantic import BaseModel
 from recipe_kit.cli import open_project, parse
 from recipe_kit.production.model import load
-from pydantic import BaseModel
 
 project = open_project(parse(["serve"]))
 package = load(project.task, Path(sys.argv[1]))

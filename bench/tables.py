@@ -43,7 +43,6 @@ from tables_data import Table, tables  # noqa: E402
 OUT = ROOT / "tables-out"
 TABLES = 300
 LIMIT, CLOCK = 240, 3600  # seconds of processor and of clock after which a table is given up
-PACKAGE = "project"
 STEPS = ("init", "audit", "split", "baseline", "check", "train", "evaluate", "report", "export", "predict")
 # In every table, whatever is in it. Everything else is what init writes, or the default.
 SETTINGS = {"epochs": 20, "tracker": "none", "device": "cpu"}
@@ -106,7 +105,7 @@ def one_table(table: Table, project: Path, plain: bool, told: Callable[[list[dic
     """Every step on one table. Changes the working folder and imports the project: for a process of its own."""
     (project / "data").mkdir(exist_ok=True)
     name = str(table.write(project / "data", plain).relative_to(project))
-    recipe = Recipe(project, PACKAGE, told)
+    recipe = Recipe(project, told)
     result: dict[str, Any] = {"file": name, "steps": recipe.steps}
     toml = project / "recipe.toml"
     before = set(toml.read_text(encoding="utf-8").splitlines())
@@ -147,7 +146,7 @@ def code() -> str:
 @cache
 def commit() -> str:
     """The last commit that changed the template."""
-    words = ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "{{cookiecutter.project_slug}}"]
+    words = ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "{{cookiecutter.project_slug}}", "kit"]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
@@ -209,7 +208,7 @@ def run_all(todo: list[Table], args: argparse.Namespace) -> None:
     print(f"{len(todo)} tables to run", flush=True)
     warm()
     with tempfile.TemporaryDirectory(prefix="tables-") as name:
-        baked = bake(Path(name), project_slug="tables-project", package=PACKAGE)
+        baked = bake(Path(name), project_slug="tables-project", package="project")
         running: list[tuple[Any, Job]] = []
         while todo or running:
             while todo and len(running) < args.workers:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 SEEDS, EACH, WATCHED, FIRST, EPOCHS, SIDE = 5, 10, 50, 6, 15, 32
 # name -> settings; "from scratch" is what the others are held against.
 WAYS: dict[str, dict[str, Any]] = {
@@ -48,9 +47,9 @@ def scatter(folder: Path, seed: int) -> None:
 
 def train(root: Path, train: Any, val: Any, settings: dict[str, Any]) -> tuple[Any, Any, Path]:
     """(network with its best weights, project, folder of the run) after training on `train`, stopped by `val`."""
-    from code_of_template.engine.loop import fit
+    from my_model.engine.loop import fit
+    from my_model.image.recipe import TASK, Config
     from recipe_kit.project import Project
-    from code_of_template.image.recipe import TASK, Config
 
     shared = {
         "task": "multiclass",
@@ -70,7 +69,7 @@ def train(root: Path, train: Any, val: Any, settings: dict[str, Any]) -> tuple[A
 
 def pretrained(root: Path, seed: int) -> Path:
     """Folder of a run that has learned the digits 0-4 (901 images, a tenth of them watched)."""
-    from code_of_template.image.recipe import TASK, Config
+    from my_model.image.recipe import TASK, Config
 
     data = TASK.load(Config(task="multiclass", target="digit", weights="none"), root)
     order = np.random.default_rng(seed).permutation(len(data))
@@ -80,8 +79,8 @@ def pretrained(root: Path, seed: int) -> Path:
 
 def one_seed(folder: Path, seed: int) -> dict[str, float]:
     """Accuracy of each way on the same unseen images of 5-9, after training on the same ten a class."""
-    from code_of_template.engine.loop import predict
-    from code_of_template.image.recipe import TASK, Config
+    from my_model.engine.loop import predict
+    from my_model.image.recipe import TASK, Config
 
     weights = pretrained(folder / "first", seed)
     data = TASK.load(Config(task="multiclass", target="digit", weights="none"), folder / "second")
@@ -147,12 +146,14 @@ def table(scores: list[dict[str, float]]) -> list[str]:
 def main() -> None:
     """All seeds, one after the other; the page is written after each ground."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.path.insert(0, str(ROOT / "demo"))
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
     import data
 
     before, found = time.time(), {}
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "code_of_template").symlink_to(PACKAGE)
+        from conftest import link
+
+        link(Path(name))
         sys.path.insert(0, name)
         import torch
 

@@ -25,7 +25,6 @@ from walks_data import ROOT, WALKS, Walk
 from walks_plain import compare
 
 PAGES = ROOT / "docs" / "walks"
-PACKAGE = "walk"
 WIDTH = 170  # letters of a line that are shown
 
 
@@ -34,7 +33,7 @@ def one_walk(name: str, sources: Path, baked: Path) -> None:
     walk = WALKS[name]
     (baked / "data").mkdir(exist_ok=True)
     given = walk.make(sources, baked / "data")
-    recipe = Recipe(baked, PACKAGE, lambda _: None)
+    recipe = Recipe(baked, lambda _: None)
     target = next(value for name, value, _ in walk.decided if name == "target")
     said = [shown(recipe.run("init", given, "--target", target, "--write"), all_of_it=True)]
     said += decide(baked, walk.decided)
@@ -45,7 +44,7 @@ def one_walk(name: str, sources: Path, baked: Path) -> None:
     for step in ("split", *walk.steps):
         said.append(shown(recipe.through(step, *walk.words.get(step, ()))))
     refused = [s for s in recipe.steps if s["status"] in (2, "traceback")]
-    scores = compare(walk, PACKAGE) if recipe.steps[-1]["status"] in (0, 1) else refused[-1]["said"].splitlines()[-1:]
+    scores = compare(walk) if recipe.steps[-1]["status"] in (0, 1) else refused[-1]["said"].splitlines()[-1:]
     PAGES.mkdir(exist_ok=True)
     (PAGES / f"{name}.md").write_text(page(name, walk, said, scores) + "\n", encoding="utf-8")
     print(f"  {name}: {len(refused)} refusals, {sum(s['seconds'] for s in recipe.steps):.0f} s", flush=True)
@@ -120,7 +119,7 @@ def main() -> None:
             place = Path(folder) / name
             place.mkdir()
             walk = WALKS[name]
-            baked = bake(place, project_slug="walk", package=PACKAGE, modality=walk.modality, task=walk.task)
+            baked = bake(place, project_slug="walk", package="walk", modality=walk.modality, task=walk.task)
             process = multiprocessing.get_context("fork").Process(
                 target=one_walk, args=(name, args.sources.resolve(), baked)
             )

@@ -19,10 +19,10 @@ RESAMPLES = 1000
 SIDE = 16  # pixels a side of what the plain model sees of an image
 
 
-def compare(walk: Walk, package: str) -> list[str]:
+def compare(walk: Walk) -> list[str]:
     """Lines of the page: the network, the recipe's own best baseline and the plain models, each with its interval, and the
     paired difference. Our outputs are those that `evaluate` wrote; its score is measured again here."""
-    cli, parts = (importlib.import_module(f"{package}.{name}") for name in ("cli", "engine.splits"))
+    cli, parts = (importlib.import_module(f"recipe_kit.{name}") for name in ("cli", "owner.engine.splits"))
     project = cli.open_project(cli.parse(["train", "--quiet"]))
     config = project.config
     data = {**parts.splits(project), "test": parts.open_test(project)}

@@ -40,9 +40,10 @@ def generate(modality: str, task: str) -> Path:
 def recipe(project: Path, *words: str, red: bool = False) -> None:
     """Run one command of the generated project, showing it. `red` says that a FAIL is what the story expects."""
     print(f"\n$ recipe {' '.join(words)}", flush=True)
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = os.pathsep.join([str(project / "src"), str(project / "tools" / "recipe_kit")])
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     status = subprocess.run(
-        [sys.executable, "-m", "demo", *words], cwd=project, env=environment, check=False
+        [sys.executable, "-m", "recipe_kit", *words], cwd=project, env=environment, check=False
     ).returncode
     if status != int(red):
         sys.exit(f"demo: `recipe {' '.join(words)}` ended with status {status}, expected {int(red)}")

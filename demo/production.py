@@ -43,8 +43,9 @@ def serve(project: Path, rows: list[dict[str, Any]]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     print(f"\n$ recipe serve --port {address.rpartition(':')[2]} &", flush=True)
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "demo", "serve", "--port", address.rpartition(":")[2]]
+    paths = os.pathsep.join([str(project / "src"), str(project / "tools" / "recipe_kit")])
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "recipe_kit", "serve", "--port", address.rpartition(":")[2]]
     process = subprocess.Popen(command, cwd=project, env=environment)
     try:
         wait(address, process)

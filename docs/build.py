@@ -7,6 +7,7 @@ python docs/build.py
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,7 +27,8 @@ import json, sys
 from recipe_kit import cli, commands
 from recipe_kit.checks.check_result import sentences
 from my_model.config import GROUPS, Config, allowed
-task = cli.find_task(sys.argv[1])
+from my_model.task import find_task
+task = find_task(sys.argv[1])
 settings = {
     name: {"default": field.get_default(), "group": field.json_schema_extra["group"], "off": field.json_schema_extra["off"],
            "text": field.description, "allowed": allowed(task.settings, name), "shared": name in Config.model_fields
@@ -53,7 +55,8 @@ def ask(modality: str) -> dict[str, Any]:
     """What a generated project of this modality says of itself."""
     with tempfile.TemporaryDirectory() as folder:
         project = bake(Path(folder), modality=modality)
-        environment = {"PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        paths = os.pathsep.join([str(project / "src"), str(project / "tools" / "recipe_kit")])
+        environment = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [sys.executable, "-c", ASK, modality], env=environment, capture_output=True, text=True, check=True
         )

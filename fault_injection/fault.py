@@ -16,7 +16,7 @@ DataEdit = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
 
 @dataclass(frozen=True)
 class Edit:
-    """An exact string replacement in a source file of the generated package; `old` must occur exactly once."""
+    """An exact string replacement in a source file of the generated package or of the kit; `old` must occur exactly once."""
 
     file: str
     old: str
@@ -66,9 +66,11 @@ class Mismatch(Exception):
 
 
 def apply_code(package: Path, edits: tuple[Edit, ...]) -> None:
-    """Replace in place. Raises Mismatch when a text to replace is not there exactly once."""
+    """Replace in place: in the package, or in the kit beside it. Raises Mismatch when a text to replace is not there exactly
+    once."""
+    kit = package.parents[1] / "tools" / "recipe_kit" / "recipe_kit"
     for edit in edits:
-        path = package / edit.file
+        path = next((folder / edit.file for folder in (package, kit) if (folder / edit.file).exists()), package / edit.file)
         text = path.read_text(encoding="utf-8")
         if (found := text.count(edit.old)) != 1:
             raise Mismatch(f"{edit.file} holds {edit.old!r} {found} times, not once")

@@ -26,6 +26,7 @@ from bases import BASES, ROOT, Base  # noqa: E402
 from fault import Strength  # noqa: E402
 
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
+KIT = ROOT / "kit" / "recipe_kit"
 LIMIT = 240.0  # seconds after which a trial is given up
 WORKERS = 2
 
@@ -47,11 +48,10 @@ class Trial:
 
 
 def source_hash() -> str:
-    """Hash over the template's package and this folder: results of other code do not count."""
+    """Hash over the template's package, the kit and this folder: results of other code do not count."""
     digest = hashlib.sha256()
-    for path in sorted([*TEMPLATE.rglob("*.py"), *TEMPLATE.rglob("*.toml"), *Path(__file__).parent.glob("*.py")]):
-        if not path.name.startswith("test_") and "tests" not in path.relative_to(ROOT).parts[3:]:
-            digest.update(path.read_bytes())
+    for path in sorted([*TEMPLATE.rglob("*.py"), *KIT.rglob("*.py"), *KIT.rglob("*.toml"), *Path(__file__).parent.glob("*.py")]):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 

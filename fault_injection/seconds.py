@@ -25,8 +25,8 @@ ROUNDS = 3
 
 def measure(project: Path, words: list[str]) -> dict[str, float]:
     """Seconds of one command: what it says it took, by the clock with start-up and imports, and of the processors."""
-    command = [project.parents[1] / ".venv" / "bin" / "python", "-m", "demo", *words, "--quiet", "--force", "timed"]
-    settings = {**os.environ, "PYTHONPATH": "src"}
+    command = [project.parents[1] / ".venv" / "bin" / "python", "-m", "recipe_kit", *words, "--quiet", "--force", "timed"]
+    settings = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "tools/recipe_kit"])}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, cwd=project, env=settings, check=False, stdout=subprocess.DEVNULL)
     clock, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -88,7 +88,7 @@ def trial(
         encoder(folder / settings["encoder"])
     (folder / "recipe.toml").write_text(recipe((folder / "recipe.toml").read_text(), settings))
     os.chdir(folder)
-    sys.path.insert(0, str(folder / "src"))
+    sys.path[:0] = [str(folder / "src"), str(folder / "tools" / "recipe_kit")]
     todo = list(SERVICE if base.service else LIGHT if light else STEPS)
     if fault.code or fault.data:  # the range test reads the rate: faults of other kinds have had their checks before it
         todo = [step for step in todo if step != "lr-find"]
@@ -126,7 +126,7 @@ def served(
     """
     base.write(fault.served(held, random) if fault.served else held, Path("data/new.csv"))
     apply_code(package, fault.deployed)
-    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in (PACKAGE, "recipe_kit")]:
         del sys.modules[name]
     importlib.invalidate_caches()
     return [run(step, ["data/new.csv"], gated=True) for step in ("predict", "monitor")]
@@ -147,7 +147,7 @@ def copy(source: Path, target: Path) -> None:
 
 def run(step: str, words: list[str], gated: bool = False) -> dict[str, Any]:
     """One command, in this process. outcome: done, refused (a UserError) or crashed; findings as in its record."""
-    cli = importlib.import_module(f"{PACKAGE}.cli")
+    cli = importlib.import_module("recipe_kit.cli")
     errors = importlib.import_module(f"{PACKAGE}.errors")
     began = time.perf_counter()
     arguments = [step, *words, "--quiet", *([] if gated else ["--force", "scored"])]
@@ -211,7 +211,7 @@ def honest(base: Base, held: pl.DataFrame) -> float | None:
     The faulty project encodes the rows and applies its own model, since that is what would be deployed; the score is
     computed here.
     """
-    cli, fitted = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("cli", "engine.fitted"))
+    cli, fitted = (importlib.import_module(name) for name in ("recipe_kit.cli", f"{PACKAGE}.engine.fitted"))
     base.write(held, Path("data/held.csv"))
     project = cli.open_project(cli.parse(["train", "data=data/held.csv", "--quiet"]))
     record = [r for r in _records("train") if "metrics" in r["result"]][-1]
@@ -239,7 +239,7 @@ def finite() -> bool:
 def linear() -> bool:
     """Whether the network is significantly worse than the linear baseline, by the project's own paired interval."""
     metrics = importlib.import_module(f"{PACKAGE}.engine.metrics")
-    cli = importlib.import_module(f"{PACKAGE}.cli")
+    cli = importlib.import_module("recipe_kit.cli")
     project = cli.open_project(cli.parse(["train", "--quiet"]))
     baseline, train = _records("baseline")[-1], [r for r in _records("train") if "metrics" in r["result"]][-1]
     names = ("logistic", "ridge", "tfidf", "pixels")

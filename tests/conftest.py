@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import atexit
+import importlib.util
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,14 +30,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.dont_write_bytecode = True  # nothing may be left in the folders of template and kit
 
 
-def importable(folder: Path) -> None:
-    """The template's package with every kind of data, as `my_model`, and the kit that looks at it, for tests in this process."""
+def link(folder: Path) -> None:
+    """The template's package with every kind of data, as `my_model`, and the kit that looks at it, where `folder` is on the path."""
     (folder / "my_model").symlink_to(TEMPLATE / "src" / "{{cookiecutter.package}}")
-    (folder / "pyproject.toml").write_text('[tool.recipe]\ntask = "my_model.task"\n')
-    sys.path[:0] = [str(folder), str(KIT)]
-    import recipe_kit
-
-    recipe_kit.find_owner = lambda: "my_model"
+    (folder / "recipe_kit").symlink_to(KIT / "recipe_kit")
 
 
 def module(name: str, package: str = "my_model") -> Any:
@@ -44,8 +42,16 @@ def module(name: str, package: str = "my_model") -> Any:
     return importlib.import_module(f"{'recipe_kit' if path.with_suffix('.py').exists() else package}.{name}")
 
 
-_folder = tempfile.TemporaryDirectory()
-importable(Path(_folder.name))
+if importlib.util.find_spec("recipe_kit") is None:  # a process that has imported this file may load it again for pytest
+    linked = tempfile.mkdtemp(prefix="linked-")
+    atexit.register(shutil.rmtree, linked, ignore_errors=True)
+    link(Path(linked))
+    sys.path.insert(0, linked)
+
+
+def inherited() -> dict[str, str]:
+    """Variables with which another process imports what this one can."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def bake(folder: Path, **answers: str) -> Path:

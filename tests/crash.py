@@ -33,7 +33,7 @@ sys.dont_write_bytecode = True
 
 import numpy as np
 import torch
-from conftest import QUESTIONS, ROOT, bake
+from conftest import QUESTIONS, ROOT, module
 
 torch.set_num_threads(1)
 SETTINGS = {

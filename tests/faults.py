@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import QUESTIONS, module
+from conftest import module
 
 COPIES = itertools.count()
 Edit = Callable[[Path], Any]

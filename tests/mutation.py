@@ -28,7 +28,8 @@ from types import CodeType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
+PACKAGE = ROOT / "kit" / "recipe_kit"
+TESTS = ROOT / "tests" / "kit"
 BUILDERS = ("check_result", "not_applicable", "describe")  # what only words a finding; describe is of the terminal
 SURVIVES = "survives:"
 HEAVY = (
@@ -46,7 +47,7 @@ PAGE = ROOT / "docs" / "mutation.md"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A function that builds findings: the module under the package, its name, the checks it names, and what calls it."""
+    """A function that builds findings: the module under the kit, its name, the checks it names, and what calls it."""
 
     module: str
     function: str
@@ -59,8 +60,8 @@ class Mutant:
 
 
 def sources() -> list[Path]:
-    """Modules of the package that may hold checks."""
-    return sorted(p for p in PACKAGE.rglob("*.py") if not p.name.startswith("test_") and "tests" not in p.parts)
+    """Modules of the kit that may hold checks."""
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def mutants() -> list[Mutant]:
@@ -134,14 +135,14 @@ def test_files(mutant: Mutant) -> list[Path]:
     """The three test files that name the function, its module or its checks most often."""
     leaf, function = mutant.module.split(".")[-1], mutant.function.strip("_")
     weights: dict[Path, int] = {}
-    for path in sorted(PACKAGE.rglob("test_*.py")):
+    for path in sorted(TESTS.glob("test_*.py")):
         text = path.read_text(encoding="utf-8")
         alias = "|".join({leaf, *re.findall(rf"\b{leaf} as (\w+)", text)})
         called = "|".join((mutant.function, *mutant.callers))
         weight = 20 * len(re.findall(rf"\b(?:{alias})\.(?:{called})\b", text)) + 3 * sum(
             text.count(f'"{c}"') for c in mutant.checks
         )
-        weight += len(re.findall(rf"\b{function}\b", text)) + 20 * (path.parent.name == mutant.module.split(".")[0])
+        weight += len(re.findall(rf"\b{function}\b", text)) + 20 * (path.stem == f"test_{mutant.module.split('.')[0]}")
         weight += bool(re.search(rf"\b{leaf}\b", text))
         if weight:
             weights[path] = weight
@@ -187,34 +188,33 @@ def _source(item: Any) -> str:
         return ""
 
 
-def run_tests(mutant: Mutant, package: Path) -> bool:
+def run_tests(mutant: Mutant) -> bool:
     """Whether a test failed."""
     import pytest
 
-    options = ["-q", "-x", "-p", "no:cacheprovider", "-c", os.devnull, "--import-mode=importlib", "--rootdir", str(package.parent)]  # fmt: skip
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(ROOT)]
     for path in test_files(mutant):
         with tempfile.TemporaryDirectory() as folder:
-            file = str(package / path.relative_to(PACKAGE))
-            done = pytest.main([*options, "--basetemp", f"{folder}/t", file], plugins=[Chosen(mutant)])
+            done = pytest.main([*options, "--basetemp", f"{folder}/t", str(path)], plugins=[Chosen(mutant)])
         if done == pytest.ExitCode.TESTS_FAILED:
             return True
     return False
 
 
-def _child(mutant: Mutant, package: Path, answer: Any) -> None:
+def _child(mutant: Mutant, answer: Any) -> None:
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), 1)
         os.dup2(null.fileno(), 2)
-    pacify(importlib.import_module(f"{package.name}.{mutant.module}"), mutant.function)
-    answer.send(run_tests(mutant, package))
+    pacify(importlib.import_module(f"recipe_kit.{mutant.module}"), mutant.function)
+    answer.send(run_tests(mutant))
     os._exit(0)
 
 
-def killed(mutant: Mutant, package: Path) -> bool:
+def killed(mutant: Mutant) -> bool:
     """Run the tests of one mutant in a fork. One that runs out of time or crashes is not killed: nobody saw it fail."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
-    process = context.Process(target=_child, args=(mutant, package, there))
+    process = context.Process(target=_child, args=(mutant, there))
     process.start()
     there.close()
     process.join(LIMIT)
@@ -228,30 +228,24 @@ def killed(mutant: Mutant, package: Path) -> bool:
         return False
 
 
-def warm(folder: Path, chosen: list[Mutant]) -> Path:
-    """The package under an importable name, with the modules of the mutants, and the heavy libraries where they pay."""
-    package = folder / "project"
-    package.symlink_to(PACKAGE)
-    sys.path.insert(0, str(folder))
+def warm(chosen: list[Mutant]) -> None:
+    """Import the modules of the mutants, and the heavy libraries where they pay."""
+    importlib.import_module("conftest")  # makes kit and package importable
     for name in HEAVY if len(chosen) > len(HEAVY) else ():
         importlib.import_module(name)
     for module in dict.fromkeys(m.module for m in chosen):
-        importlib.import_module(f"project.{module}")
-    return package
+        importlib.import_module(f"recipe_kit.{module}")
 
 
 def survivors(chosen: list[Mutant]) -> list[Mutant]:
     """The mutants that no test noticed."""
     left = []
-    with tempfile.TemporaryDirectory() as folder:
-        package = warm(Path(folder), chosen)
-        for mutant in chosen:
-            began = time.monotonic()
-            dead = killed(mutant, package)
-            left += [] if dead else [mutant]
-            print(
-                f"{'killed  ' if dead else 'SURVIVES'} {mutant.name:<44} {time.monotonic() - began:5.1f} s", flush=True
-            )
+    warm(chosen)
+    for mutant in chosen:
+        began = time.monotonic()
+        dead = killed(mutant)
+        left += [] if dead else [mutant]
+        print(f"{'killed  ' if dead else 'SURVIVES'} {mutant.name:<44} {time.monotonic() - began:5.1f} s", flush=True)
     return left
 
 

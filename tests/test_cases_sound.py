@@ -6,9 +6,7 @@ Every test of sound data failed on the checks as they were, or stands beside one
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -21,7 +19,7 @@ import cases
 import numpy as np
 import polars as pl
 import pytest
-from conftest import bake
+from conftest import module
 
 Frame = dict[str, Any]
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import QUESTIONS, bake, data, environment, run
+
 from kit import test_image, test_text
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TEMPLATE
+from conftest import KIT, ROOT, TEMPLATE
 
 sys.path.insert(0, str(ROOT / "fault_injection"))
 import run as benchmark
@@ -33,7 +33,8 @@ def test_every_code_edit_fits_the_source(tmp_path: Path, fault: Fault) -> None:
         package = tmp_path / name
         for edit in (*strength.code, *strength.deployed):
             (package / edit.file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PACKAGE / edit.file, package / edit.file)
+            source = PACKAGE if (PACKAGE / edit.file).exists() else KIT / "recipe_kit"
+            shutil.copy(source / edit.file, package / edit.file)
         apply_code(package, (*strength.code, *strength.deployed))
         for edit in (*strength.code, *strength.deployed):
             compile((package / edit.file).read_text(), edit.file, "exec")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 
 import faults
 import pytest
-from conftest import QUESTIONS, ROOT
+from conftest import QUESTIONS, ROOT, module
 from fault_cases import AREAS, SPLIT, honest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

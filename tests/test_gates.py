@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import ROOT
+from conftest import ROOT, module
 from inside import Inside
 
 PAGE = ROOT / "docs" / "gates.md"

@@ -301,7 +301,7 @@ def test_a_rollback_brings_the_earlier_answers_back_within_a_second(project: Pat
 def test_what_the_readme_says_to_type_is_right(project: Path) -> None:
     """Queries of the log, the crontab, the workflow: each is read by what will read it."""
     readme = (project / "README.md").read_text()
-    described = (project / "src" / "my_model" / "production" / "log.py").read_text().split('"""')[1]
+    described = (project / "tools" / "recipe_kit" / "recipe_kit" / "production" / "log.py").read_text().split('"""')[1]
     queries = re.findall(r"sqlite3 predictions.db \"(.*)\"", readme) + re.findall(
         r"(?s)    (SELECT.*?|DELETE.*?);", described
     )

@@ -6,13 +6,12 @@ import argparse
 import importlib
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .commands import COMMANDS, OTHERS, PRODUCTION, STEPS, names_of, parse
 from .owner.engine.distributed import SINGLE, exit_process, launched
-from .terminal import say
 from .owner.errors import Stopped, UserError
+from .terminal import say
 
 if TYPE_CHECKING:
     from .owner.engine.distributed import Distributed
@@ -121,8 +120,8 @@ def _command(project: Project, args: argparse.Namespace) -> int:
 
 def open_project(args: argparse.Namespace, distributed: Distributed = SINGLE) -> Project:
     """Read recipe.toml, apply the overrides, and find the modality's Task."""
-    from .owner.config import make_config, parse_override, read_toml
     from .console import show_logs
+    from .owner.config import make_config, parse_override, read_toml
     from .owner.task import find_task
     from .project import Project, find_root
     from .secret import refuse

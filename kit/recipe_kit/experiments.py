@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from .owner.engine import metrics
+from .owner.engine.truth import saved_truth
 from .owner.errors import UserError
 from .owner.formatting import interval, number
-from .owner.engine import metrics
 from .project import Project
-from .owner.engine.truth import saved_truth
 
 # Settings that are no change to what is learned: where and how fast it runs, and how it is reported.
 NO_CHANGE = frozenset(

@@ -15,9 +15,9 @@ from typing import Any
 from filelock import FileLock
 
 from .owner.config import LOWER_IS_BETTER
+from .owner.engine.files import to_json, write_atomic
 from .owner.errors import UserError
 from .owner.formatting import number
-from .owner.engine.files import to_json, write_atomic
 
 START = "0" * 64
 

@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .owner.config import Config
-from .owner.errors import UserError
-from .owner.task import Batch
 from .owner.engine.callback import Callback
 from .owner.engine.distributed import SINGLE, Distributed
 from .owner.engine.files import to_json, write_atomic
 from .owner.engine.loop import NonFinite
 from .owner.engine.losses import Loss
+from .owner.errors import UserError
+from .owner.task import Batch
 
 log = logging.getLogger(__name__)
 BATCH = "broken_batch.safetensors"

@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
+from . import ledger
 from .checks.check_result import CheckResult
 from .owner.config import make_config
-from .owner.errors import UserError
-from . import ledger
 from .owner.engine.data import Recipe
 from .owner.engine.distributed import SINGLE, Distributed
 from .owner.engine.files import save_array, to_json, write_atomic
 from .owner.engine.fingerprint import fingerprint
 from .owner.engine.runs import environment, new_run, read_record
 from .owner.engine.stop import alone
+from .owner.errors import UserError
 from .terminal import say
 
 # What a step's result depends on: the parts of the fingerprint that must still be the same for it to count.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .owner.errors import first_line
 from .owner.engine.files import read_json
+from .owner.engine.track import MLflow, WandB
+from .owner.errors import first_line
 from .project import Project, Run
 from .terminal import say
-from .owner.engine.track import MLflow, WandB
 
 
 def publish(run: Run, page: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from . import ledger
 from .owner.engine.files import to_json
-from .project import Project, ledger_row
 from .owner.engine.runs import read_record
+from .project import Project, ledger_row
 
 
 def complete(project: Project) -> None:

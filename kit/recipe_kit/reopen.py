@@ -7,11 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from .owner.errors import UserError
 from .owner.engine.files import read_json
 from .owner.engine.fingerprint import code_files
-from .project import Project, Run
 from .owner.engine.runs import LIBRARIES, library_version
+from .owner.errors import UserError
+from .project import Project, Run
 
 STARTED = "started.json"  # what a run was started with, so that resuming can tell what changed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .owner.task import Batch
 from .owner.engine.losses import Loss
+from .owner.task import Batch
 
 RADIUS = 0.05  # of the step, as in the paper
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-
 from my_model.config import Config
 from my_model.task import Data
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-
 from my_model.errors import UserError
-from .tables import table
 from my_model.tabular.baseline import inner_split
 from my_model.tabular.recipe import TASK, Config
+
+from .tables import table
 
 
 def three_kinds(frame: pl.DataFrame) -> pl.DataFrame:

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
-from sklearn.metrics import brier_score_loss
-
 from my_model.config import Config
 from my_model.engine import calibration, decisions, metrics
+from scipy.special import expit
+from sklearn.metrics import brier_score_loss
 
 CONFIG = Config(iid="drawn")
 

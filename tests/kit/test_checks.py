@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
+from my_model.engine import loop as engine_loop
+from my_model.engine import losses, optim
 from recipe_kit.checks import gradients, inputs, lint, loader, loop, loss, network, trial_runs
 from recipe_kit.checks.check_result import CheckResult
 from recipe_kit.checks.context import Context
-from my_model.engine import loop as engine_loop
-from my_model.engine import losses, optim
 from recipe_kit.project import Project
 from recipe_kit.steps.check import CHECKS, guarded
+from torch import Tensor, nn
+
 from .toy import Toy, toy_project
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-
+from my_model.config import Config
+from my_model.engine import source
+from my_model.engine.table import read_table
+from my_model.task import Data
 from recipe_kit.checks import data as columns
 from recipe_kit.checks import duplicates, units, values
 from recipe_kit.checks.check_result import Cause, CheckResult
 from recipe_kit.checks.independence import who_and_when
-from my_model.config import Config
-from my_model.engine import source
-from my_model.engine.table import read_table
 from recipe_kit.steps.audit import CHECKS
-from my_model.task import Data
+
 from .tables import config_of, data_of, table
 
 SEEDS = (0, 1, 2)

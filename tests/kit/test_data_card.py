@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipe_kit.checks.check_result import CheckResult
 from my_model.engine.splits import read_manifest
+from recipe_kit.checks.check_result import CheckResult
 from recipe_kit.production.data_card import data_card
+
 from .test_evaluate import do
 from .toy import toy_project
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from recipe_kit.checks.check_result import sentences
 from recipe_kit.checks.diagnosis import Evidence, diagnose, peaks
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from my_model.errors import UserError
+from recipe_kit.commands import parse
+from recipe_kit.production import alerts, drift, log, model, monitor, reference, registry
+from recipe_kit.project import Project
 from scipy import stats
 
-from recipe_kit.commands import parse
-from recipe_kit.project import Project
-from my_model.errors import UserError
-from recipe_kit.production import alerts, drift, log, model, monitor, reference, registry
 from .test_evaluate import trained
 from .test_production import exported
 

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
+from conftest import inherited
 from my_model.config import Config, make_config, parse_override, read_toml
 from my_model.engine import checkpoint, losses
-from recipe_kit import ledger
 from my_model.engine.kernel import Kernel, fit_kernel
 from my_model.engine.loop import NonFinite, fit, plan, predict, step
 from my_model.engine.optim import lr_factor, make_optimizer
 from my_model.errors import UserError
 from my_model.task import Batch
+from recipe_kit import ledger
+
 from .test_checks import make_bench
 from .toy import toy_project
 
@@ -226,9 +227,9 @@ def test_memory_is_kept_while_training_and_no_longer(tmp_path: Path) -> None:
     """Pages that the system has to hand out when 64 MB are wanted again: none inside of `fit`, all of them outside."""
     script = f"""
 import pathlib, resource, torch
-from {__package__}.toy import toy_project
-from {__package__}.test_checks import make_bench
-from {__package__.rpartition(".")[0]}.engine import callback, loop
+from kit.toy import toy_project
+from kit.test_checks import make_bench
+from my_model.engine import callback, loop
 project = toy_project(pathlib.Path({str(tmp_path)!r}), k=2, epochs=1)
 context = make_bench(project)
 def look():
@@ -243,7 +244,9 @@ look()
 loop.fit(*context.parts, pathlib.Path({str(tmp_path)!r}), callbacks=[Look()])
 look()
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=inherited(), capture_output=True, text=True, timeout=120, check=True
+    )
     before, inside, after = (
         int(line.split()[1]) for line in done.stdout.removesuffix("\n").split("\n") if line.startswith("pages")
     )
@@ -304,15 +307,14 @@ def test_a_plan_holds_every_example_once(tmp_path: Path, n: int, lengths: bool) 
 
 def test_a_signal_saves_and_resume_gives_the_same_weights(tmp_path: Path) -> None:
     """SIGTERM in mid-epoch: exit 143 after saving; resumed, the weights equal those of an uninterrupted run bit for bit."""
-    package = __package__.rpartition(".")[0]
-    script = f"""
+    script = """
 import os, signal, sys
 from pathlib import Path
 from dataclasses import replace
-from {package}.tests.toy import toy_project
-from {package}.tests.test_checks import make_bench
-from {package}.engine import loop
-from {package}.errors import Stopped
+from kit.toy import toy_project
+from kit.test_checks import make_bench
+from my_model.engine import loop
+from my_model.errors import Stopped
 folder, resume, kill = Path(sys.argv[1]), sys.argv[2] == "resume", int(sys.argv[3])
 folder.mkdir(exist_ok=True)
 project = toy_project(folder, batch_size=16, epochs=3, accumulate=2)
@@ -334,7 +336,7 @@ torch.save([p.detach() for p in model.parameters()], folder / "weights.pt")
 
     def go(folder: str, resume: str = "", kill: int = 0) -> int:
         command = [sys.executable, "-c", script, str(tmp_path / folder), resume, str(kill)]
-        return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+        return subprocess.run(command, env=inherited(), capture_output=True, timeout=120, check=False).returncode
 
     assert go("whole") == 0
     assert go("cut", kill=10) == 128 + signal.SIGTERM

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-
-from recipe_kit.commands import parse
+from conftest import inherited
 from my_model.config import Config
-from recipe_kit import access, ledger
 from my_model.engine import metrics, overlap, slices, splits
-from recipe_kit.project import Project
 from my_model.errors import UserError
-from recipe_kit.steps import baseline, evaluate, split, train
 from my_model.task import Data
+from recipe_kit import access, ledger
+from recipe_kit.commands import parse
+from recipe_kit.project import Project
+from recipe_kit.steps import baseline, evaluate, split, train
+
 from .toy import Toy, toy_project
 
 Record = dict[str, Any]
@@ -136,13 +136,13 @@ def test_a_crash_between_file_and_ledger_is_fixed(project: Project, monkeypatch:
 TWO = """
 import sys, time
 from pathlib import Path
-from {package}.tests.test_evaluate import again, do
-from {package}.tests.toy import Toy
-from {package}.config import Config
-from {package}.engine.project import Project
+from kit.test_evaluate import again, do
+from kit.toy import Toy
+from my_model.config import Config
+from recipe_kit.project import Project
 import json
 project = Project(Path(sys.argv[1]), Config(**json.loads(sys.argv[2])), Toy(), quiet=True)
-project.fingerprint, (project.root / f"ready-{{sys.argv[3]}}").touch()
+project.fingerprint, (project.root / f"ready-{sys.argv[3]}").touch()
 while not (project.root / "go").exists():
     time.sleep(0.001)
 do(project, "evaluate")
@@ -150,11 +150,13 @@ do(project, "evaluate")
 
 
 def test_two_at_once_score_once(project: Project) -> None:
-    script = textwrap.dedent(TWO).format(package=__package__.rpartition(".")[0])
     settings = json.dumps(project.config.model_dump())
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", script, project.root, settings, str(i)], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", TWO, project.root, settings, str(i)],
+            env=inherited(),
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for i in range(2)
     ]

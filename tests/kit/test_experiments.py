@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from recipe_kit.checks.context import Context
-from recipe_kit.commands import parse
-from recipe_kit import experiments, ledger
 from my_model.engine.losses import make_loss
-from recipe_kit.project import Project
-from recipe_kit.sharpness import sharpness
 from my_model.engine.splits import splits
 from my_model.errors import UserError
+from recipe_kit import experiments, ledger
+from recipe_kit.checks.context import Context
+from recipe_kit.commands import parse
+from recipe_kit.project import Project
+from recipe_kit.sharpness import sharpness
 from recipe_kit.steps import ablate, baseline, cv, diagnose, learning_curve, lr_find, rerun, split, train, tune
+
 from .toy import ToyExamples, toy_project
 
 STEPS: dict[str, Any] = {

@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from pydantic import ValidationError
-
-from recipe_kit.checks import split as checks
-from recipe_kit.checks.independence import undeclared_parts
 from my_model.config import Config
 from my_model.engine import given
 from my_model.engine.splits import assign
 from my_model.engine.table import Table
 from my_model.errors import UserError
 from my_model.task import Data
+from pydantic import ValidationError
+from recipe_kit.checks import split as checks
+from recipe_kit.checks.independence import undeclared_parts
 
 N = 200
 

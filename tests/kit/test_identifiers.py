@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
-
-from recipe_kit.checks import near_rows
-from recipe_kit.checks.identifiers import CHANCE, identifiers, names_things
 from my_model.config import Config, setting
 from my_model.task import Data
+from recipe_kit.checks import near_rows
+from recipe_kit.checks.identifiers import CHANCE, identifiers, names_things
+
 from .tables import config_of, data_of
 
 Columns = dict[str, np.ndarray]

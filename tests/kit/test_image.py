@@ -18,25 +18,24 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from PIL import Image as Picture
-from torch import nn
-
-from recipe_kit.checks import context
-from recipe_kit.checks import loss as loss_checks
-from recipe_kit.checks.context import Context
-from recipe_kit.cli import main
 from my_model.config import make_config
 from my_model.engine.loop import plan, step
 from my_model.engine.losses import make_loss
 from my_model.engine.optim import make_optimizer
 from my_model.errors import UserError
-from my_model.task import Data
-from recipe_kit.image import audit, checks
 from my_model.image import augment, data, picture
 from my_model.image.augment import make_transform, plain
 from my_model.image.model import Classifier, make_model
 from my_model.image.recipe import TASK, Config
 from my_model.image.weights import backbone_of, find_weights, load_backbone, own_view, read_tensors, swap_norm
+from my_model.task import Data
+from PIL import Image as Picture
+from recipe_kit.checks import context
+from recipe_kit.checks import loss as loss_checks
+from recipe_kit.checks.context import Context
+from recipe_kit.cli import main
+from recipe_kit.image import audit, checks
+from torch import nn
 
 torch.set_num_threads(1)
 SIDE = 16

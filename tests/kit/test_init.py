@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
-
-from recipe_kit.project import Project
 from my_model.errors import UserError
+from PIL import Image
+from recipe_kit.project import Project
 from recipe_kit.steps.init import describe, propose
+
 from .toy import toy_project
 
 

@@ -18,20 +18,20 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-
-from recipe_kit.checks.repeats import keys
+from conftest import inherited
 from my_model.engine import loop
 from my_model.engine.files import read_json
 from my_model.engine.loop import fit, plan, predict
 from my_model.engine.overlap import row_hashes
-from recipe_kit.project import Project
 from my_model.engine.splits import assign, splits, write_manifest
 from my_model.engine.table import larger_than_memory
 from my_model.errors import Stopped, UserError
-from recipe_kit.steps import audit, baseline, init
-from my_model.task import Batch
 from my_model.tabular import large
 from my_model.tabular.recipe import TASK, Config
+from my_model.task import Batch
+from recipe_kit.checks.repeats import keys
+from recipe_kit.project import Project
+from recipe_kit.steps import audit, baseline, init
 
 ALL = 1_000_000  # more rows than there are: a sample of all of them
 WORDS = argparse.Namespace(review="", skip=0)
@@ -237,12 +237,12 @@ def test_what_does_not_fit_is_refused_before_it_is_read(tmp_path: Path, monkeypa
 SCRIPT = """
 import sys
 from pathlib import Path
-from {package}.checks.duplicates import keys
-from {package}.engine import loop
-from {package}.engine.loop import plan
-from {package}.engine.splits import assign
-from {package}.tabular import large
-from {package}.tabular.recipe import TASK, Config
+from recipe_kit.checks.duplicates import keys
+from my_model.engine import loop
+from my_model.engine.loop import plan
+from my_model.engine.splits import assign
+from my_model.tabular import large
+from my_model.tabular.recipe import TASK, Config
 large.PIECE, loop.STRETCHES = 10_000, 64
 config = Config(data=sys.argv[1], sample_rows=int(sys.argv[2]), iid="drawn", device="cpu")
 data = TASK.load(config, Path())
@@ -259,9 +259,8 @@ def peak(path: Path, sample_rows: int) -> int:
 
     Not ru_maxrss, which starts at what the parent has.
     """
-    package = __name__.split(".")[0]
-    words = [sys.executable, "-c", SCRIPT.format(package=package), str(path), str(sample_rows)]
-    home = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "POLARS_MAX_THREADS": "1"}
+    words = [sys.executable, "-c", SCRIPT, str(path), str(sample_rows)]
+    home = {**inherited(), "POLARS_MAX_THREADS": "1"}
     return int(subprocess.run(words, env=home, capture_output=True, text=True, check=True).stdout) // 1024
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-
-from recipe_kit.checks import labels, leakage, predictive_power, review, target_leaks
-from recipe_kit.checks.check_result import CheckResult
 from my_model.config import Config
 from my_model.engine import splits
 from my_model.errors import UserError
-from recipe_kit.steps import audit
 from my_model.task import Data
+from recipe_kit.checks import labels, leakage, predictive_power, review, target_leaks
+from recipe_kit.checks.check_result import CheckResult
+from recipe_kit.steps import audit
+
 from .tables import config_of, data_of, table
 from .toy import toy_project
 

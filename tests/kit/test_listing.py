@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image as Picture
-
-from recipe_kit.checks.duplicates import exact
-from recipe_kit.checks.split import duplicates
 from my_model.engine.folders import class_folders, files_below
 from my_model.engine.splits import assign
 from my_model.errors import UserError
-from recipe_kit.production.rows import read_rows
 from my_model.image import picture
 from my_model.image.listing import OTHER
 from my_model.image.recipe import TASK
+from PIL import Image as Picture
+from recipe_kit.checks.duplicates import exact
+from recipe_kit.checks.split import duplicates
+from recipe_kit.production.rows import read_rows
+
 from .test_image import PNG, config_of, found, project, write_images  # noqa: F401  project is a fixture
 
 COLUMN = {"name": "path", "kind": "image"}

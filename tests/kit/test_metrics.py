@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit, log_softmax
-from sklearn import metrics as reference
-
 from my_model.config import METRICS, Config
 from my_model.engine import metrics
+from scipy.special import expit, log_softmax
+from sklearn import metrics as reference
 
 PREP: dict[str, Any] = {"target_mean": 3.0, "target_scale": 2.0, "classes": ["a", "b"], "outputs": 1}
 LEFT_OUT = (("ranking", "ndcg"), ("multiclass", "auc"), ("multiclass", "average_precision"))  # weighed in other ways

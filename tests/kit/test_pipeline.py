@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from torch import Tensor
-
-from recipe_kit.checks import labels, leak_probes, pipeline, trial_runs
-from recipe_kit.checks.context import Context
 from my_model.engine import calibration, metrics, splits
 from my_model.engine.loop import Progress
-from recipe_kit.project import Project
 from my_model.errors import UserError
+from my_model.task import Batch, Data
+from recipe_kit.checks import labels, leak_probes, pipeline, trial_runs
+from recipe_kit.checks.context import Context
+from recipe_kit.project import Project
 from recipe_kit.steps.evaluate import replayed, temperature_of_validation
 from recipe_kit.steps.train import committed
-from my_model.task import Batch, Data
+from torch import Tensor
+
 from .tables import config_of, data_of, table
 from .toy import Toy, ToyExamples, toy_project
 

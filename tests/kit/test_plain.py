@@ -10,12 +10,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from my_model.engine.fitted import Fitted
-from recipe_kit.project import Project
+from my_model.tabular.recipe import TASK, Config
 from recipe_kit.production import schema
 from recipe_kit.production.model import Package
-from my_model.tabular.recipe import TASK, Config
+from recipe_kit.project import Project
 
 N = 400
 

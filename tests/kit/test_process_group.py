@@ -17,17 +17,17 @@ import polars as pl
 import pytest
 import torch
 import torch.multiprocessing
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
 from my_model.engine import loop
 from my_model.engine.distributed import LAUNCHED, SINGLE, launched
 from my_model.engine.loop import NonFinite
 from my_model.engine.process_group import ProcessGroup
-from recipe_kit.project import Project
-from recipe_kit.step_monitor import StepMonitor
 from my_model.errors import UserError
 from my_model.task import Batch
+from recipe_kit.project import Project
+from recipe_kit.step_monitor import StepMonitor
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
 from .toy import Toy, ToyExamples, toy_project
 
 TOLERANCE = 1e-5  # largest difference of a weight; the largest seen is 2e-6

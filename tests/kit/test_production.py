@@ -16,13 +16,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-
-from recipe_kit.cli import main
-from recipe_kit.commands import parse
-from recipe_kit.project import Project
 from my_model.engine.splits import splits
 from my_model.errors import UserError
+from recipe_kit.cli import main
+from recipe_kit.commands import parse
 from recipe_kit.production import batch, export, log, model, onnx, predict, registry, rows, schema, serve
+from recipe_kit.project import Project
+
 from .test_evaluate import again, do, trained
 from .toy import Toy
 

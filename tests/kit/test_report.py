@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
+from my_model.errors import UserError
+from my_model.formatting import interval, number
 from recipe_kit.checks.check_result import sentences
 from recipe_kit.checks.diagnosis import NAMES
 from recipe_kit.project import Project
-from my_model.errors import UserError
-from my_model.formatting import interval, number
 from recipe_kit.report import examples, experiments, grids, plots, records, scores, training, verdict
 from recipe_kit.report.axes import Axes, Scale
 from recipe_kit.steps import report
+
 from .test_evaluate import again, do, trained
 
 VOID = {"meta", "link", "img"}

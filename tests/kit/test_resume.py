@@ -18,19 +18,19 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from my_model.engine import checkpoint
+from my_model.engine.loop import NonFinite, fit, step
+from my_model.engine.optim import make_optimizer
+from my_model.engine.stop import alone
+from my_model.errors import UserError
+from recipe_kit import ledger, reconcile, reopen
+from recipe_kit.nonfinite import Autopsy, first_broken
+from recipe_kit.project import Run
+from recipe_kit.secret import hidden, refuse
+from recipe_kit.terminal import say
 from safetensors.torch import load_file
 from torch import nn
 
-from my_model.engine import checkpoint
-from recipe_kit import ledger, reconcile, reopen
-from my_model.engine.loop import NonFinite, fit, step
-from recipe_kit.nonfinite import Autopsy, first_broken
-from my_model.engine.optim import make_optimizer
-from recipe_kit.project import Run
-from recipe_kit.secret import hidden, refuse
-from my_model.engine.stop import alone
-from recipe_kit.terminal import say
-from my_model.errors import UserError
 from .test_checks import make_bench
 from .toy import Toy, toy_project
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-
+from my_model.engine import splits
+from my_model.errors import UserError
+from my_model.task import Data
 from recipe_kit.checks import split as checks
 from recipe_kit.checks.independence import independence, who_and_when
-from my_model.engine import splits
 from recipe_kit.project import Project
-from my_model.errors import UserError
 from recipe_kit.steps import split as step
-from my_model.task import Data
+
 from .tables import config_of, data_of, table
 from .toy import toy_project
 

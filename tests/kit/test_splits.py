@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from my_model.engine import splits
 from my_model.errors import UserError
+
 from .tables import config_of, data_of, table
 from .toy import toy_project
 

@@ -6,7 +6,6 @@ import io
 import sys
 
 import pytest
-
 from recipe_kit import terminal
 from recipe_kit.terminal import Bar, clock, say
 

@@ -12,20 +12,19 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-
-from recipe_kit.checks import leakage
-from recipe_kit.cli import main
 from my_model.config import make_config
 from my_model.engine.loop import plan, step
 from my_model.engine.losses import make_loss
 from my_model.engine.optim import make_optimizer
 from my_model.errors import UserError
 from my_model.task import Data
-from recipe_kit.text import audit
 from my_model.text import baseline, model
 from my_model.text.data import encode
 from my_model.text.encoder import find_encoder, load_settings, load_tokenizer
 from my_model.text.recipe import TASK, Config
+from recipe_kit.checks import leakage
+from recipe_kit.cli import main
+from recipe_kit.text import audit
 
 torch.set_num_threads(1)
 TOPICS = {"sea": "wave tide salt fish boat sail harbour gull", "wood": "oak pine moss leaf bark fern owl trail"}

@@ -10,14 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-
+from my_model.tabular.data import Rows
+from my_model.tabular.recipe import TASK, Config
+from my_model.tabular.unknown import UNKNOWN
 from recipe_kit.checks import loop
 from recipe_kit.checks.context import Context
 from recipe_kit.checks.pipeline import rows_and_labels
 from recipe_kit.project import Project
-from my_model.tabular.data import Rows
-from my_model.tabular.recipe import TASK, Config
-from my_model.tabular.unknown import UNKNOWN
 
 
 def project(root: Path, n: int = 2_000, values: int = 200, **settings: Any) -> Project:

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from my_model.engine.loop import NonFinite, losses_of
 from my_model.engine.losses import make_loss
 from my_model.engine.metrics import Truth
-from recipe_kit.project import Project
 from my_model.engine.resume import Progress
 from my_model.engine.train import Trained
+from my_model.task import Batch
+from recipe_kit.project import Project
 from recipe_kit.steps import baseline, evaluate, lr_find, rerun, train
 from recipe_kit.steps.check import guarded
-from my_model.task import Batch
+
 from .toy import ToyExamples, toy_project
 
 PREP: dict[str, Any] = {

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
-
 from my_model.config import Config
 from my_model.engine.files import sha256
-from recipe_kit.project import Project
 from my_model.task import Baseline, Batch, Data, Task
+from recipe_kit.project import Project
+from torch import Tensor, nn
 
 
 @dataclass

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from ..owner.config import Config
-from ..project import Project
 from ..owner.engine.table import LINES, declared, read_table
 from ..owner.task import Data, Task
+from ..project import Project
 from . import predictive_power
 from .check_result import CheckResult, check_result, not_applicable
 from .context import Context

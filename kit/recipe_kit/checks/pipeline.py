@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..owner.config import Config
 from ..owner.engine import metrics
-from ..project import Project
 from ..owner.engine.splits import PARTS, read_manifest
 from ..owner.engine.target import as_text, targets
 from ..owner.task import Data, Examples
+from ..project import Project
 from .check_result import CheckResult, check_result, not_applicable
 from .context import Context
 from .repeats import FEATURES, known_again

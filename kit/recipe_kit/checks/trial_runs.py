@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..nonfinite import Autopsy
 from ..owner.config import Config
 from ..owner.engine.loop import Progress, fit, losses_of, plan, predict
-from ..nonfinite import Autopsy
 from ..owner.engine.optim import lr_factor
 from ..owner.task import Examples
 from .check_result import CheckResult, check_result

@@ -10,10 +10,10 @@ import polars as pl
 
 from ..checks import predictive_power
 from ..checks.check_result import CheckResult, check_result
-from ..owner.task import Data
 from ..owner.image.listing import OTHER
 from ..owner.image.picture import all_pixels
 from ..owner.image.weights import own_view
+from ..owner.task import Data
 
 if TYPE_CHECKING:
     from ..owner.image.recipe import Config

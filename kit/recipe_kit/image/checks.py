@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..checks.check_result import CheckResult, check_result, not_applicable
-from ..owner.task import Batch, Data
 from ..owner.image.augment import augmented, plain
 from ..owner.image.baseline import SIDE
 from ..owner.image.data import Images, examples, first, show
 from ..owner.image.model import make_model, stages
 from ..owner.image.recipe import CHANGES
+from ..owner.task import Batch, Data
 
 if TYPE_CHECKING:
     from ..owner.image.recipe import Config

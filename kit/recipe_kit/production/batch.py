@@ -25,9 +25,9 @@ from typing import Any
 from fastapi import Request
 
 from ..owner.engine.files import IMAGES
+from ..owner.errors import UserError
 from ..project import Project
 from ..terminal import say
-from ..owner.errors import UserError
 from .log import Log, Row
 from .metrics import Metrics
 from .model import Answer, Answered, Package, load, replay, score

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..project import Project
 from ..owner.engine.splits import read_manifest
+from ..project import Project
 from .model_card import code, plain
 
 Record = dict[str, Any]

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..project import Project
 from ..owner.engine.splits import read_manifest
+from ..project import Project
 
 Record = dict[str, Any]
 SPECIAL = re.compile(r"[\\`*_\[\]()#|<>~!]|(?<=:)//|(?<=www)\.|@")  # what Markdown, or a page that finds links, acts on

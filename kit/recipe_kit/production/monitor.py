@@ -24,8 +24,8 @@ import polars as pl
 
 from ..checks.check_result import CheckResult
 from ..owner.engine.files import read_json, to_json, write_atomic
-from ..project import Project, describe
 from ..owner.errors import UserError
+from ..project import Project, describe
 from . import alerts, drift, log
 from .model import Package, load
 from .monitor_page import page

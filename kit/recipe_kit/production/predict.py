@@ -17,9 +17,9 @@ import polars as pl
 
 from ..owner.engine.dialect import Lines
 from ..owner.engine.files import safe_cell, to_json
-from ..project import Project
 from ..owner.engine.table import LINES
 from ..owner.errors import UserError
+from ..project import Project
 from .model import Answer, Package, load
 from .registry import chosen
 from .rows import Row, located, names, read_rows

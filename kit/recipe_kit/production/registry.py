@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import ledger
-from ..owner.engine.files import read_json, sha256, to_json
 from ..gates import enter
-from ..project import Project
-from ..publish import mirror
+from ..owner.engine.files import read_json, sha256, to_json
 from ..owner.engine.runs import read_record
 from ..owner.errors import UserError
+from ..project import Project
+from ..publish import mirror
 from .sign import SUFFIX, require_signature
 
 FOLDER = "models"

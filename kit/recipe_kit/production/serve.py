@@ -28,8 +28,8 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from ..project import Project
 from ..owner.errors import UserError
+from ..project import Project
 from .batch import Refused, Service
 from .guard import Bounded, Guard, complain, token
 from .log import FILE, Log

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..owner.config import LOWER_IS_BETTER
 from ..experiments import words
-from ..project import Project
+from ..owner.config import LOWER_IS_BETTER
 from ..owner.formatting import interval, number
+from ..project import Project
 from . import grids, plots
 from .axes import Axes
 from .page import Section, Table, fixed, section, table

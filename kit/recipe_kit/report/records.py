@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..checks.diagnosis import NAMES
-from ..project import DEPENDS, Project
 from ..owner.errors import UserError
+from ..project import DEPENDS, Project
 
 Record = dict[str, Any]
 STEPS = ("audit", "split", "baseline", "check", "lr_find", "cv", "learning_curve", "tune", "ablate", "evaluate")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ledger
-from ..project import Project
 from ..owner.formatting import interval
+from ..project import Project
 from .page import Section, fixed, section, table
 from .records import Record
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..owner.config import Config
 from .. import experiments
+from ..owner.config import Config
 from ..owner.engine.files import read_json
-from ..project import Project, Run
 from ..owner.errors import UserError
 from ..owner.formatting import interval
+from ..project import Project, Run
 from . import train
 
 

@@ -11,10 +11,10 @@ from ..checks import duplicates, identifiers, labels, leakage, reading, review, 
 from ..checks.check_result import CheckResult, check_result
 from ..checks.independence import undeclared_parts, who_and_when
 from ..checks.of_kind import of_kind
-from ..project import Project, Run
 from ..owner.engine.splits import MANIFEST, outside_test
 from ..owner.errors import UserError
 from ..owner.task import Data
+from ..project import Project, Run
 
 CHECKS = (
     *reading.CHECKS, *columns.CHECKS, *values.CHECKS, *units.CHECKS, *duplicates.CHECKS, who_and_when,

@@ -11,9 +11,9 @@ from ..checks.check_result import CheckResult, check_result
 from ..owner.config import Config
 from ..owner.engine import metrics
 from ..owner.engine.baseline import baseline
-from ..project import Project, Run
 from ..owner.engine.splits import splits
 from ..owner.formatting import interval, number
+from ..project import Project, Run
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:

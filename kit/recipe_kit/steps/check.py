@@ -11,9 +11,9 @@ from ..checks import gradients, inputs, leak_probes, lint, loader, loop, loss, n
 from ..checks.check_result import CheckResult, check_result
 from ..checks.context import Context, affordable
 from ..checks.of_kind import of_kind
-from ..project import Project, Run
 from ..owner.engine.splits import splits
 from ..owner.task import Batch
+from ..project import Project, Run
 
 CHECKS: tuple[Callable[[Context], CheckResult | list[CheckResult]], ...] = (
     network.init_loss,

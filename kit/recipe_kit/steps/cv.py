@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from ..checks.check_result import CheckResult, check_result
+from ..experiments import paired_interval
 from ..owner.config import Config
 from ..owner.engine import decisions, metrics
 from ..owner.engine.baseline import trivial
-from ..experiments import paired_interval
 from ..owner.engine.loop import NonFinite
-from ..project import Project, Run
 from ..owner.engine.splits import cross, outside_test
 from ..owner.engine.truth import truth_of
 from ..owner.errors import UserError
 from ..owner.formatting import interval, number
 from ..owner.task import Data
+from ..project import Project, Run
 from .train import outputs_of
 
 FOLDS = 5

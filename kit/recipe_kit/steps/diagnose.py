@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import experiments
 from ..checks.check_result import CheckResult
 from ..checks.diagnosis import Evidence, diagnose, peaks
 from ..owner.config import make_config
 from ..owner.engine import calibration, metrics
-from .. import experiments
 from ..owner.engine.baseline import trivial
 from ..owner.engine.files import read_json
 from ..owner.engine.losses import expected_initial_loss, make_loss
-from ..project import Project, Run
 from ..owner.errors import UserError
 from ..owner.task import Batch
+from ..project import Project, Run
 
 AGAIN = "train again: recipe train"
 LARGER = "name a larger model in recipe.toml, or write one in model.py; then: recipe check && recipe train"

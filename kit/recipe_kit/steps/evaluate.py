@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from .. import access
 from ..checks.check_result import CheckResult, check_result
 from ..checks.pipeline import test_apart
 from ..owner.config import Config
-from .. import access
 from ..owner.engine import calibration, metrics
 from ..owner.engine.baseline import trivial
 from ..owner.engine.evaluate import Judged, evaluate, judged
 from ..owner.engine.fitted import Fitted, load_competitor, load_fitted, weights_hash
-from ..project import Project, Run
 from ..owner.engine.splits import PARTS, hidden, open_test, read_manifest, splits
 from ..owner.engine.truth import truth_of
 from ..owner.errors import UserError
 from ..owner.formatting import interval, number
 from ..owner.task import Data
+from ..project import Project, Run
 from .train import beats
 
 

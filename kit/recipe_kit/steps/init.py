@@ -13,11 +13,11 @@ from ..checks.reading import FEW
 from ..owner.config import METRICS, Config, make_config, read_toml
 from ..owner.engine.files import write_atomic
 from ..owner.engine.folders import class_folders
+from ..owner.engine.table import Table, declared, larger_than_memory, read_table
+from ..owner.errors import UserError
 from ..project import Project
 from ..recipe_file import setting, with_settings
-from ..owner.engine.table import Table, declared, larger_than_memory, read_table
 from ..terminal import say
-from ..owner.errors import UserError
 from .proposal import Line, Proposal, iid
 from .propose_table import of_table
 

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import experiments
 from ..checks.check_result import CheckResult, check_result
 from ..checks.context import Rows
 from ..owner.config import LOWER_IS_BETTER, Config
-from .. import experiments
 from ..owner.engine import metrics
 from ..owner.engine.loop import NonFinite
-from ..project import Project, Run
 from ..owner.engine.seed import generator
 from ..owner.engine.splits import splits
 from ..owner.errors import UserError
 from ..owner.formatting import interval, number
 from ..owner.task import Examples
+from ..project import Project, Run
 from .train import score_of
 
 SHARES = (0.25, 0.5, 1.0)

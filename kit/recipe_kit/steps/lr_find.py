@@ -14,9 +14,9 @@ from ..checks.check_result import CheckResult, check_result
 from ..checks.context import Context
 from ..owner.engine.loop import NonFinite, autocast, step
 from ..owner.engine.optim import make_optimizer, set_lr
-from ..project import Project, Run
 from ..owner.engine.splits import splits
 from ..owner.task import Batch
+from ..project import Project, Run
 
 START, END, STEPS, SEEDS = 1e-7, 10.0, 120, 3
 FEWER = 60  # steps for a large network, on fewer examples each: still seven a decade, in a twelfth of the time

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..owner.config import Config, make_config
 from ..owner.engine.files import read_json, write_atomic
+from ..owner.errors import UserError
 from ..project import Project, Run
 from ..publish import publish
-from ..owner.errors import UserError
 from ..report.examples import seen_section, worst_section
 from ..report.experiments import runs_section, studies_section
 from ..report.page import Section, render

@@ -10,11 +10,11 @@ import polars as pl
 
 from ..owner.config import Config
 from ..owner.engine.files import write_atomic
-from ..project import Project
-from ..recipe_file import to_toml
 from ..owner.engine.splits import splits
 from ..owner.errors import UserError
 from ..owner.task import Data
+from ..project import Project
+from ..recipe_file import to_toml
 
 ROWS = 64
 CLASSES = 16  # the largest ones: of each there are then four rows

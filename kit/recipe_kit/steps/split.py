@@ -7,8 +7,8 @@ from typing import Any
 
 from ..checks import split as checks
 from ..checks.independence import independence
-from ..project import Project, Run
 from ..owner.engine.splits import MANIFEST, PARTS, assign, manifest, read_manifest, split_hash, write_manifest
+from ..project import Project, Run
 
 OPENED = "TEST_ACCESS.json"
 

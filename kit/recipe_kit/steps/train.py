@@ -14,29 +14,29 @@ import numpy as np
 import torch
 from torch import nn
 
+from .. import experiments
 from ..checks import trial_runs
 from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..checks.gradients import dead_shares
+from ..nonfinite import Autopsy
 from ..owner.config import Config
-from .. import experiments
 from ..owner.engine import metrics
 from ..owner.engine.callback import Callback, EpochLines
 from ..owner.engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of
 from ..owner.engine.losses import Loss, make_loss
-from ..nonfinite import Autopsy
-from ..project import Project, Run
-from ..reopen import STARTED, difference, started
 from ..owner.engine.runs import environment, git
-from ..sharpness import sharpness
 from ..owner.engine.splits import splits
-from ..step_monitor import StepMonitor
 from ..owner.engine.stop import alone
-from ..terminal import Bar
 from ..owner.engine.track import make_tracker
 from ..owner.engine.train import Trained, train
 from ..owner.errors import Stopped, UserError
 from ..owner.formatting import interval, number
 from ..owner.task import Batch, Examples
+from ..project import Project, Run
+from ..reopen import STARTED, difference, started
+from ..sharpness import sharpness
+from ..step_monitor import StepMonitor
+from ..terminal import Bar
 from . import diagnose
 
 FIRST = 10.0  # seconds that the first process has to say what is wrong and end, before another says the same

@@ -16,19 +16,19 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from .. import experiments
 from ..checks.check_result import CheckResult, check_result
 from ..owner.config import LOWER_IS_BETTER, Config
-from .. import experiments
 from ..owner.engine.callback import Callback
 from ..owner.engine.files import read_json
 from ..owner.engine.loop import NonFinite
 from ..owner.engine.metrics import gain
-from ..project import Project, Run
 from ..owner.engine.resume import Progress
 from ..owner.engine.splits import splits
 from ..owner.engine.stop import alone
 from ..owner.errors import UserError, first_line
 from ..owner.formatting import interval, number
+from ..project import Project, Run
 from . import train
 
 TRIALS = 12  # in each stage; the first half are random draws
