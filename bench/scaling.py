@@ -177,7 +177,7 @@ def start_up() -> list[str]:
 
     with tempfile.TemporaryDirectory() as name:
         project = bake(Path(name) / "first")
-        environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project / "src"), str(project / "tools" / "recipe_kit")])}
         words = [sys.executable, "-m", "recipe_kit", "--help"]
         found: dict[str, list[tuple[float, float]]] = {
             "`recipe --help` (wanted: 0.1 s)": [],

@@ -92,7 +92,7 @@ def change(project: Path, words: str, load: Load) -> float:
     before, began = load.found[-1][3], time.monotonic()
     forced = ["--force", "a bench without checks"] if words == "promote" else []
     command = [sys.executable, "-m", "recipe_kit", words, *forced]
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project / "src"), str(project / "tools" / "recipe_kit")]), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
     while load.found[-1][3] == before:
         time.sleep(0.005)

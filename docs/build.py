@@ -147,7 +147,7 @@ def findings(facts: dict[str, dict[str, Any]]) -> str:
 def tests_of(named: str) -> list[str]:
     """The tests that "file:function" names, "*" for all of a file; of this repository or of generated projects."""
     file, function = named.split(":")
-    found = [path for path in ROOT.rglob(file) if "tests" in path.parts or path.name.startswith("test_")]
+    found = [path for path in ROOT.rglob(file) if "tests" in path.parts]
     names = [name for path in found for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)]
     return [name for name in names if function in ("*", name)]
 

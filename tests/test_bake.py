@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,18 +13,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import QUESTIONS, ROOT, TEMPLATE, bake, matrix
+from conftest import KIT, QUESTIONS, ROOT, TEMPLATE, bake, matrix
 
 MODALITIES = QUESTIONS["modality"]
 
 
 def expected_files(answers: dict[str, str], package: str = "my_model") -> set[str]:
-    """The template's files under version control, less the modalities, licences and samples not chosen."""
+    """The template's files under version control, less the modalities, licences and samples not chosen; and the kit."""
     tracked = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-z", TEMPLATE.name], capture_output=True, text=True, check=True
+        ["git", "-C", str(ROOT), "ls-files", "-z", TEMPLATE.name, KIT.name], capture_output=True, text=True, check=True
     ).stdout.split("\0")
-    found = set()
-    for path in filter(None, tracked):
+    found = {f"tools/recipe_kit/{path.removeprefix('kit/')}" for path in tracked if path.startswith("kit/")}
+    for path in tracked:
+        if not path or path.startswith("kit/") or path.endswith("/tools/recipe_kit"):
+            continue
         inner = path.removeprefix(f"{TEMPLATE.name}/").replace("{{cookiecutter.package}}", package)
         if inner.startswith("LICENSES/"):
             if inner == f"LICENSES/{answers['license']}":
@@ -204,7 +207,7 @@ def crufted(tmp_path: Path) -> tuple[Path, Path]:
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+            shutil.copy(ROOT / name, source / name, follow_symlinks=False)
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         git(source, *words)
     output = tmp_path / "cruft"
@@ -233,6 +236,7 @@ def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[
     edit(project / "recipe.toml", "target =", "# the column that matters\ntarget =")
     edit(package / "tabular" / "data.py", '"""', '"""My own reader. ')
     edit(package / "engine" / "optim.py", '"""', '"""My own optimizer. ')
+    kit = project / "tools" / "recipe_kit" / "recipe_kit"
     git(project, "commit", "-qam", "mine")
     owned = ("recipe.toml", "README.md", "src/my_model/tabular/data.py", "src/my_model/tabular/recipe.py")
     mine = {name: (project / name).read_bytes() for name in owned}
@@ -244,11 +248,16 @@ def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[
     with (template / "engine" / "optim.py").open("a") as file:
         file.write("\n\nNEWER = True\n")
     (template / "engine" / "fresh.py").write_text('"""New in the template."""\n')
+    edit(source / "kit" / "recipe_kit" / "ledger.py", '"""', '"""A newer ledger. ')
+    (source / "kit" / "recipe_kit" / "checks" / "fresh.py").write_text('"""A new check."""\n')
+    (source / "kit" / "recipe_kit" / "sharpness.py").unlink()
     git(source, "add", "-A")
     git(source, "commit", "-qm", "new in the template")
     cruft("update", "--skip-apply-ask", folder=project)
     assert (package / "engine" / "losses.py").read_text().startswith('"""Newer losses. ')
     assert (package / "engine" / "fresh.py").read_text() == '"""New in the template."""\n'
+    assert (kit / "ledger.py").read_text().startswith('"""A newer ledger. ') and not (kit / "sharpness.py").exists()
+    assert (kit / "checks" / "fresh.py").read_text() == '"""A new check."""\n'
     merged = (package / "engine" / "optim.py").read_text()  # edited here and there
     assert merged.startswith('"""My own optimizer. ') and merged.endswith("NEWER = True\n")
     assert {name: (project / name).read_bytes() for name in mine} == mine

@@ -343,7 +343,7 @@ def test_the_launch_files_are_read_by_their_readers(project: Path) -> None:
         )
         numbers = ["--nnodes=2" if "--nnodes" in w else "--node-rank=1" if "--node-rank" in w else w for w in words[1:]]
         parsed = get_args_parser().parse_args([w.replace("$MASTER_PORT", "29500") for w in numbers])
-        assert (parsed.module, parsed.training_script, parsed.training_script_args[0]) == (True, "my_model", "train")
+        assert (parsed.module, parsed.training_script, parsed.training_script_args[0]) == (True, "recipe_kit", "train")
         assert parsed.training_script_args[1:3] == ["--resume", "auto"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import QUESTIONS, ROOT, bake, run, wines
+from conftest import KIT, QUESTIONS, ROOT, TEMPLATE, bake, environment, run, wines
 
 sys.path.insert(0, str(ROOT / "demo"))
 import data
@@ -36,13 +36,13 @@ def ci_lines(project: Path, workflow: str, job: str) -> list[str]:
     return [step["run"] for step in steps if "run" in step]
 
 
-def at_work(project: Path, lines: list[str], **environment: str) -> None:
+def at_work(project: Path, lines: list[str], **variables: str) -> None:
     """Run each line in the project as a runner does: bash that stops at the first error."""
     for line in lines:
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", line],
             cwd=project,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
             capture_output=True,
             text=True,
             timeout=1800,
@@ -70,17 +70,32 @@ def test_a_rerun_gives_the_same_bits_here_and_stays_within_its_interval_elsewher
 @pytest.mark.parametrize("modality", QUESTIONS["modality"])
 def test_the_steps_of_its_own_ci_pass(tmp_path: Path, modality: str) -> None:
     """Lint, types and tests, by the lines of its workflow. The environment of these tests stands in for its .venv, so
-    `make setup` finds it made; the test below makes it. The tests of the shared code are the same files in each kind of
-    data: they run in the first."""
+    `make setup` finds it made; the test below makes it."""
     project = bake(tmp_path, modality=modality)
     lines = ci_lines(project, "ci.yml", "cpu")
     assert lines == ["make setup", "make lint", "make test"]
-    if modality != QUESTIONS["modality"][0]:
-        lines[2] = f".venv/bin/pytest src/my_model/{modality} tests"
     (project / ".venv").mkdir()
     (project / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     (project / ".venv" / ".done").touch()
-    at_work(project, lines, PYTHONPATH=str(project / "src"))
+    at_work(project, lines, PYTHONPATH=environment(project)["PYTHONPATH"])
+
+
+def test_the_kit_holds_to_its_own_lint_format_and_types(tmp_path: Path) -> None:
+    """Types across the wall: the template's package stands where `recipe_kit.owner` finds the owner's."""
+    kit = tmp_path / "recipe_kit"
+    kit.mkdir()
+    for path in (KIT / "recipe_kit").iterdir():
+        (kit / path.name).symlink_to(path)
+    (kit / "owner").symlink_to(TEMPLATE / "src" / "{{cookiecutter.package}}")
+    settings = bake(tmp_path) / "pyproject.toml"
+    tools = Path(sys.executable).parent
+    for words in (
+        [tools / "ruff", "check", "--no-cache", "--config", settings, "--isolated", KIT],
+        [tools / "ruff", "format", "--no-cache", "--isolated", "--line-length", "120", "--check", KIT],
+        [tools / "mypy", "--config-file", settings, "--cache-dir", tmp_path / "cache", "-p", "recipe_kit"],
+    ):
+        done = subprocess.run([*map(str, words)], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -47,9 +47,10 @@ def test_quiet_is_the_last_line(small: Path) -> None:
 def completed(project: Path, shell: str, script: str) -> str:
     """What `script` prints in a shell that has `recipe` as a function and its completion loaded."""
     recipe = project / "recipe"  # on the PATH, as in an activated environment
-    recipe.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m my_model "$@"\n')
+    recipe.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m recipe_kit "$@"\n')
     recipe.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{project}:{os.environ['PATH']}", "PYTHONPATH": str(project / "src")}
+    paths = os.pathsep.join([str(project / "src"), str(project / "tools" / "recipe_kit")])
+    environment = {**os.environ, "PATH": f"{project}:{os.environ['PATH']}", "PYTHONPATH": paths}
     command = [shell, *(["-f"] if shell == "zsh" else []), "-c", script]
     done = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -1,4 +1,4 @@
-"""The project by itself: python -m <package> split | baseline | train | evaluate | predict, with setting=value after them.
+"""The project by itself: python -m <package> split | baseline | train | evaluate | predict, each with setting=value after it.
 
 These are the functions that `recipe` runs too; `recipe` looks before it leaps: audit and checks come first, and every run is kept
 in the books. Nothing here looks, so these commands need nothing but this package.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ def train(args: argparse.Namespace) -> None:
     from .engine.splits import splits
     from .engine.stop import alone
 
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("several processes train together through the kit: torchrun ... -m recipe_kit train")
     recipe = recipe_of(args)
     if args.resume:
         stopped = [folder for folder in _runs(recipe.root) if not (folder / "result.json").exists()]
