@@ -20,8 +20,8 @@ from kit import test_image, test_text
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tabular": {"task": "multiclass"},
-    "image": {"task": "binary", "data": "data/images", "weights": "none", "size": 16},
-    "text": {"task": "binary", "target": "label", "encoder": "encoder", "max_length": 32},
+    "image": {"task": "binary", "data": "data/images", "weights": "none", "size": 16, "epochs": 4},
+    "text": {"task": "binary", "target": "label", "encoder": "encoder", "max_length": 32, "epochs": 6},
 }
 COMMON = {"iid": "one by one", "tracker": "none", "device": "cpu", "epochs": 40, "patience": 0, "batch_size": 16, "bootstrap": 200}
 

@@ -68,7 +68,7 @@ def test_a_rerun_gives_the_same_bits_here_and_stays_within_its_interval_elsewher
 
 
 @pytest.mark.parametrize("modality", QUESTIONS["modality"])
-def test_the_steps_of_its_own_ci_pass(tmp_path: Path, modality: str) -> None:
+def test_the_steps_of_its_own_ci_pass(tmp_path: Path, modality: str, types_of_libraries: Path) -> None:
     """Lint, types and tests, by the lines of its workflow. The environment of these tests stands in for its .venv, so
     `make setup` finds it made; the test below makes it."""
     project = bake(tmp_path, modality=modality)
@@ -77,10 +77,16 @@ def test_the_steps_of_its_own_ci_pass(tmp_path: Path, modality: str) -> None:
     (project / ".venv").mkdir()
     (project / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     (project / ".venv" / ".done").touch()
-    at_work(project, lines, PYTHONPATH=environment(project)["PYTHONPATH"])
+    at_work(project, lines, PYTHONPATH=environment(project)["PYTHONPATH"], MYPY_CACHE_DIR=str(types_of_libraries))
 
 
-def test_the_kit_holds_to_its_own_lint_format_and_types(tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def types_of_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """mypy's cache, one for all processes: reading the types of torch takes it a minute."""
+    return tmp_path_factory.getbasetemp().parent / "mypy"
+
+
+def test_the_kit_holds_to_its_own_lint_format_and_types(tmp_path: Path, types_of_libraries: Path) -> None:
     """Types across the wall: the template's package stands where `recipe_kit.owner` finds the owner's."""
     kit = tmp_path / "recipe_kit"
     kit.mkdir()
@@ -92,7 +98,7 @@ def test_the_kit_holds_to_its_own_lint_format_and_types(tmp_path: Path) -> None:
     for words in (
         [tools / "ruff", "check", "--no-cache", "--config", settings, "--isolated", KIT],
         [tools / "ruff", "format", "--no-cache", "--isolated", "--line-length", "120", "--check", KIT],
-        [tools / "mypy", "--config-file", settings, "--cache-dir", tmp_path / "cache", "-p", "recipe_kit"],
+        [tools / "mypy", "--config-file", settings, "--cache-dir", types_of_libraries, "-p", "recipe_kit"],
     ):
         done = subprocess.run([*map(str, words)], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
