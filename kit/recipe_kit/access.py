@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from . import ledger
+from . import ledger, owner
 from .owner.engine.files import read_json, to_json, write_atomic
 from .owner.engine.overlap import share_known, share_of_copies, sketch
 from .owner.engine.runs import environment, git
@@ -90,6 +90,11 @@ def interrupted(project: Project) -> Opening | None:
 
     Raises UserError when this data was opened and evaluated, unless --force gives a reason.
     """
+    if by_hand := opened_by_hand(project):
+        project.overrule(
+            f"the test part of this data was opened by python -m {owner.__name__} evaluate ({by_hand})",
+            "; a second look is no test. Bring new rows, which may be opened once",
+        )
     opened = of_this_data(project, openings(project))
     if not opened:
         return None
@@ -103,6 +108,15 @@ def interrupted(project: Project) -> Opening | None:
         " rows, which may be opened once",
     )
     return None
+
+
+def opened_by_hand(project: Project) -> str:
+    """The evaluation of this data by the project's own command, which opens the test part without a record in the ledger."""
+    for path in sorted((project.root / "runs").glob("[0-9]*-plain_evaluate/result.json")):
+        said = read_json(path, "an evaluation", "restore it, or delete its folder")
+        if isinstance(said, dict) and said.get("source") == project.data.sha256:
+            return path.parent.name
+    return ""
 
 
 def open_once(project: Project, run_id: str, model: str, weights: str = "") -> list[Opening]:

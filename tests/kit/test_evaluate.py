@@ -149,6 +149,19 @@ do(project, "evaluate")
 """
 
 
+def test_a_test_part_that_the_plain_command_opened_counts_as_opened(project: Project) -> None:
+    folder = project.root / "runs" / "0009-plain_evaluate"
+    folder.mkdir()
+    for source, refused in (("other data", False), (project.data.sha256, True)):
+        (folder / "result.json").write_text(json.dumps({"run": "0008-plain_train", "source": source}))
+        if refused:
+            with pytest.raises(UserError, match=r"opened by python -m my_model evaluate \(0009-plain_evaluate\)"):
+                do(again(project), "evaluate")
+        else:
+            assert access.interrupted(again(project)) is None
+    assert not (project.root / access.LOCK).exists()
+
+
 def test_two_at_once_score_once(project: Project) -> None:
     settings = json.dumps(project.config.model_dump())
     started = [

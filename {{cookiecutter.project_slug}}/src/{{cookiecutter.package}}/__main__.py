@@ -110,8 +110,9 @@ def train(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """The newest model on the test part. How often it is opened is for you to count; `recipe evaluate` opens it once."""
+    """The newest model on the test part. This command opens it as often as you like; `recipe evaluate` then refuses to."""
     from .engine import evaluate as engine
+    from .engine.files import to_json, write_atomic
     from .engine.runs import new_run
     from .engine.splits import open_test
     from .engine.truth import saved_truth, truth_of
@@ -119,12 +120,15 @@ def evaluate(args: argparse.Namespace) -> None:
     recipe = recipe_of(args)
     record, model = _newest(recipe)
     folder = new_run(recipe.root, OPENED)
+    opened = {"run": record["id"], "source": recipe.data.sha256}
+    write_atomic(folder / "result.json", to_json(opened))
     test = open_test(recipe)
     outputs, examples = model.outputs(test)
     run = recipe.root / "runs" / record["id"]
     validation = saved_truth(run)
     ours = engine.judged(model.config, model, (_array(run / "outputs.npy"), outputs), validation)
     found = engine.evaluate(model.config, model.prep, ours, test, truth_of(model.config, test, examples), folder)
+    write_atomic(folder / "result.json", to_json({**opened, "result": found}))
     for name, value in found["metrics"].items():
         print(f"{name:<12} {interval(value)}")
     print(f"{found['rows']:,} rows of the test part, by {record['id']}")
