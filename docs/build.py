@@ -126,8 +126,10 @@ def findings(facts: dict[str, dict[str, Any]]) -> str:
         "",
     ]
     shown: dict[str, dict[str, Any]] = {}
+    files = [ROOT / "kit" / "recipe_kit" / modality / "findings.toml" for modality in facts]
+    only = {check: path.parent.name for path in files if path.exists() for check in tomllib.loads(path.read_text())}
     for modality, fact in facts.items():
-        own = {check: words for check, words in fact["sentences"].items() if check not in shown}
+        own = {c: words for c, words in fact["sentences"].items() if c not in shown and only.get(c, modality) == modality}
         for check, words in own.items():
             if check in STAGES:
                 lines += [f"## {STAGES[check]}", ""]
