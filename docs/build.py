@@ -6,6 +6,7 @@ python docs/build.py
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "{{cookiecutter.project_slug}}" / "src" / "{{cookiecutter.package}}"
 sys.path[:0] = [str(ROOT / "tests")]
 
 from conftest import QUESTIONS, bake  # noqa: E402
@@ -146,6 +148,45 @@ def findings(facts: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def crossings() -> set[tuple[str, str]]:
+    """(module, name) of what the kit takes from the owner's package: the seam as it is. "" is a whole module."""
+    found = set()
+    for path in (ROOT / "kit" / "recipe_kit").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "owner":
+                base = PACKAGE.joinpath(*str(node.module).split(".")[1:])
+                for name in node.names:
+                    whole = (base / f"{name.name}.py").exists()
+                    inner = str(node.module).removeprefix("owner").strip(".")
+                    found.add((f"{inner}.{name.name}".strip("."), "") if whole else (inner, name.name))
+    return found
+
+
+def seam() -> str:
+    """What the kit takes from the owner's package, with what each thing says of itself."""
+    lines = [
+        "# What the kit takes from your package",
+        "",
+        "`tools/recipe_kit` looks at your package through these names, and through the files that a run leaves in `runs/`. Edit what is",
+        "behind a name as you like; whoever renames one, or changes what it takes and returns, has to change the kit too. Everything else in",
+        "the package is yours alone. A test fails when a name is missing.",
+        "",
+    ]
+    taken = sorted(crossings())
+    for module in dict.fromkeys(module for module, _ in taken):
+        tree = ast.parse(PACKAGE.joinpath(*module.split(".")).with_suffix(".py").read_text())
+        lines += [f"## {module.replace('.', '/')}.py", "", _said(tree), ""]
+        known = {getattr(node, "name", ""): node for node in tree.body}
+        rows = [[f"`{name}`", _said(known[name]) if name in known else "a value"] for of, name in taken if of == module and name]
+        lines += table(["name", "what it is"], rows) if rows else []
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _said(node: Any) -> str:
+    """The first sentence of a docstring, on one line."""
+    return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+
+
 def tests_of(named: str) -> list[str]:
     """The tests that "file:function" names, "*" for all of a file; of this repository or of generated projects."""
     file, function = named.split(":")
@@ -184,7 +225,7 @@ def pages() -> dict[str, str]:
     """Every page of docs/reference/ by name."""
     facts = {modality: ask(modality) for modality in QUESTIONS["modality"]}
     of_tables = facts["tabular"]
-    return {"commands.md": commands(of_tables), "settings.md": settings(facts), "findings.md": findings(facts), "rows.md": rows(facts)}
+    return {"commands.md": commands(of_tables), "settings.md": settings(facts), "findings.md": findings(facts), "rows.md": rows(facts), "seam.md": seam()}
 
 
 if __name__ == "__main__":
