@@ -92,6 +92,7 @@ def train(args: argparse.Namespace) -> None:
     from .engine.runs import new_run
     from .engine.splits import splits
     from .engine.stop import alone
+    from .engine.track import make_tracker
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("several processes train together through the kit: torchrun ... -m recipe_kit train")
@@ -102,8 +103,8 @@ def train(args: argparse.Namespace) -> None:
             raise UserError("there is no stopped run to go on with; leave out --resume")
     folder = stopped[-1] if args.resume else new_run(recipe.root, RUN)
     with alone(folder):
-        lines = [EpochLines(recipe.config)]
-        result = engine.train(recipe.config, recipe.task, splits(recipe), folder, args.resume, lines).result
+        watching = [make_tracker(recipe.config, folder, {}), EpochLines(recipe.config)]
+        result = engine.train(recipe.config, recipe.task, splits(recipe), folder, args.resume, watching).result
         kept = {"id": folder.name, "step": "train", "config": recipe.config.model_dump(), "result": result}
         write_atomic(folder / "result.json", to_json(kept))
     print(f"validation {result['metric']} {interval(result['metrics'][result['metric']])} -> {folder.relative_to(recipe.root)}")
