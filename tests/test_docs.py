@@ -15,6 +15,7 @@ from conftest import QUESTIONS, ROOT, TEMPLATE, bake, environment
 sys.path.insert(0, str(ROOT / "docs"))
 
 import build
+import tour
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", TEMPLATE / "README.md"]
 
@@ -22,6 +23,10 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", TEMPLATE / "
 def test_the_reference_says_what_the_code_says() -> None:
     stale = [name for name, text in build.pages().items() if (ROOT / "docs" / "reference" / name).read_text() != text]
     assert stale == [], "run: python docs/build.py"
+
+
+def test_the_tour_shows_the_code_as_it_is() -> None:
+    assert (ROOT / "docs" / "tour.md").read_text() == tour.page(), "run: python docs/tour.py"
 
 
 def test_the_rows_of_the_recipe_name_tests_commands_and_settings_that_exist() -> None:
