@@ -22,12 +22,12 @@ TAKEN = set(getattr(sys, "stdlib_module_names", ())) | {
     "opentelemetry_exporter_otlp_proto_common", "opentelemetry_exporter_otlp_proto_http", "opentelemetry_proto", "opentelemetry_sdk",
     "opentelemetry_semantic_conventions", "optuna", "packaging", "pandas", "pathspec", "peft", "pillow", "pip", "platformdirs", "pluggy", "polars",
     "polars_runtime_32", "protobuf", "psutil", "pydantic", "pydantic_core", "pygments", "pytest", "python_dateutil", "pywavelets", "pywt", "pyyaml",
-    "recipe", "regex", "requests", "rich", "ruff", "runs", "safetensors", "scikit_learn", "scipy", "setuptools", "shellingham", "six", "sklearn",
+    "recipe", "recipe_kit", "regex", "requests", "rich", "ruff", "runs", "safetensors", "scikit_learn", "scipy", "setuptools", "shellingham", "six", "sklearn",
     "sniffio", "sortedcontainers", "sqlalchemy", "src", "sympy", "termcolor", "test", "tests", "threadpoolctl", "tokenizers", "torch", "torchvision",
     "tqdm", "transformers", "triton", "truststore", "typer", "typing_extensions", "typing_inspection", "tzdata", "urllib3", "wandb", "xgboost",
     "xxhash", "yaml",
 }  # fmt: skip
-LIBRARIES = TAKEN - set(getattr(sys, "stdlib_module_names", ())) - {"src", "test", "tests", "recipe", "data", "runs"}
+LIBRARIES = TAKEN - set(getattr(sys, "stdlib_module_names", ())) - {"src", "test", "tests", "recipe", "recipe_kit", "data", "runs"}
 
 
 def problem(answers: dict) -> str:

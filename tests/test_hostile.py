@@ -26,7 +26,7 @@ import faults
 import numpy as np
 import polars as pl
 import pytest
-from conftest import ROOT, TEMPLATE, bake, environment, module
+from conftest import KIT, ROOT, TEMPLATE, bake, environment, module
 from fault_cases import EVALUATE, LOG, RESUME, SPLIT, TRAIN, edited, encoder, resigned
 from faults import Case, ask, both, replaced, setting, write
 from test_bake import cookiecutter_process
@@ -442,6 +442,7 @@ def test_the_image_is_pinned_and_runs_as_a_user(project: Path) -> None:
 
 # --- the source of a generated project ----------------------------------------------------------------------------------------
 
+SOURCES = [p for folder in (TEMPLATE / "src", KIT) for p in sorted(folder.rglob("*.py"))]
 FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "tarfile", "zipfile"}
 
 
@@ -482,9 +483,8 @@ def test_the_scan_sees_what_it_forbids() -> None:
 
 
 def test_no_source_of_a_generated_project_unpickles_or_executes() -> None:
-    sources = [p for p in TEMPLATE.rglob("*.py") if not p.name.startswith(("test_", "toy", "conftest"))]
-    assert len(sources) > 50
-    assert {str(p.relative_to(TEMPLATE)): bad for p in sources if (bad := unsafe(p.read_text()))} == {}
+    assert len(SOURCES) > 150
+    assert {str(p.relative_to(ROOT)): bad for p in SOURCES if (bad := unsafe(p.read_text()))} == {}
 
 
 @pytest.mark.parametrize(
@@ -502,5 +502,4 @@ def test_a_slug_writes_nothing_outside(tmp_path: Path, slug: str) -> None:
 
 def test_no_file_is_cut_at_what_only_python_takes_for_the_end_of_a_line() -> None:
     """U+2028, a form feed and the like are letters of a name in CSV, JSON lines and Markdown; str.splitlines cuts there."""
-    sources = [p for p in TEMPLATE.rglob("*.py") if not p.name.startswith("test_")]
-    assert [str(p.relative_to(TEMPLATE)) for p in sources if "splitlines" in p.read_text()] == []
+    assert [str(p.relative_to(ROOT)) for p in SOURCES if "splitlines" in p.read_text()] == []

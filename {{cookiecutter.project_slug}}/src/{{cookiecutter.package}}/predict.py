@@ -31,7 +31,7 @@ def predict(recipe: Recipe, model: Fitted, run: Path, path: Path) -> pl.DataFram
     shown = frame.select(c for c in frame.columns if c in recipe.data.frame.columns)
     if not prep["classes"]:
         return shown.with_columns(pl.Series("prediction", metrics.values(prep, outputs)))
-    as_used = judged(config, model, (np.load(run / "outputs.npy"), outputs), saved_truth(run))
+    as_used = judged(config, model, (np.load(run / "outputs.npy", allow_pickle=False), outputs), saved_truth(run))
     probability = metrics.class_probabilities(outputs / as_used.temperature)
     called = [prep["classes"][c] for c in as_used.decided] if as_used.decided is not None else []
     columns = [pl.Series(f"probability of {name}", probability[:, i]) for i, name in enumerate(prep["classes"])]
