@@ -27,7 +27,7 @@ TAKEN = set(getattr(sys, "stdlib_module_names", ())) | {
     "tqdm", "transformers", "triton", "truststore", "typer", "typing_extensions", "typing_inspection", "tzdata", "urllib3", "wandb", "xgboost",
     "xxhash", "yaml",
 }  # fmt: skip
-LIBRARIES = TAKEN - set(getattr(sys, "stdlib_module_names", ())) - {"src", "test", "tests", "recipe", "recipe_kit", "data", "runs"}
+LIBRARIES = TAKEN - set(getattr(sys, "stdlib_module_names", ())) - {"src", "test", "tests", "recipe", "data", "runs"}
 
 
 def problem(answers: dict) -> str:

@@ -120,7 +120,7 @@ def test_awkward_answers_survive(tmp_path: Path, answers: dict[str, str]) -> Non
 
 REFUSED = [
     ({"project_slug": "../evil"}, "project_slug"), ({"project_slug": ""}, "already exists"), ({"project_slug": "Caps"}, "project_slug"),
-    ({"project_slug": "x" * 200}, "project_slug"), ({"project_slug": "-rf"}, "project_slug"), ({"project_slug": "my-"}, "hyphen"), ({"project_slug": "torch", "package": "mine"}, "library"), ({"project_slug": "a b"}, "project_slug"),
+    ({"project_slug": "x" * 200}, "project_slug"), ({"project_slug": "-rf"}, "project_slug"), ({"project_slug": "my-"}, "hyphen"), ({"project_slug": "torch", "package": "mine"}, "library"), ({"project_slug": "recipe-kit", "package": "mine"}, "library"), ({"project_slug": "a b"}, "project_slug"),
     ({"package": "class"}, "keyword"), ({"package": "match"}, "keyword"), ({"package": "torch"}, "hide"), ({"package": "recipe_kit"}, "hide"), ({"package": "json"}, "hide"), ({"package": "1st"}, "package"),
     ({"package": "a-b"}, "package"), ({"package": ""}, "package"), ({"package": "x" * 200}, "package"), ({"package": "../x"}, "package"), ({"package": "os; import x"}, "package"),
     ({"project_name": "a\nb", "project_slug": "ab"}, "line break"), ({"project_name": 'say "hi"', "project_slug": "ab"}, "quote"), ({"project_name": " ", "project_slug": "ab"}, "empty"),

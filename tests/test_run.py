@@ -96,7 +96,7 @@ def test_the_kit_holds_to_its_own_lint_format_and_types(tmp_path: Path, types_of
     settings = bake(tmp_path) / "pyproject.toml"
     tools = Path(sys.executable).parent
     for words in (
-        [tools / "ruff", "check", "--no-cache", "--config", settings, "--isolated", KIT],
+        [tools / "ruff", "check", "--no-cache", "--config", settings, KIT],
         [tools / "ruff", "format", "--no-cache", "--isolated", "--line-length", "120", "--check", KIT],
         [tools / "mypy", "--config-file", settings, "--cache-dir", types_of_libraries, "-p", "recipe_kit"],
     ):
