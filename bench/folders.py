@@ -203,8 +203,9 @@ def main(folder: Path, names: list[str]) -> list[dict[str, Any]]:
     for name, (kind, make) in chosen.items():
         path = folder / "results" / f"{name}.json"
         if not path.exists():
-            path.write_text(json.dumps(through(name, kind, make, folder, commit), indent=1, ensure_ascii=False))
-    return [json.loads((folder / "results" / f"{name}.json").read_text()) for name in chosen]
+            path.write_text(json.dumps(through(name, kind, make, folder, commit), indent=1, ensure_ascii=False), encoding="utf-8")
+    found = [(folder / "results" / f"{name}.json").read_text(encoding="utf-8") for name in chosen]
+    return [json.loads(text.replace(f"{folder}/", "")) for text in found]
 
 
 if __name__ == "__main__":
