@@ -99,7 +99,7 @@ def page(results: list[dict[str, Any]], read: dict[str, Any]) -> str:
         for name, step, check, observed in fails(results)
     ]
     lines += table(["set", "step", "check", "observed", "class", "why"], rows)
-    lines += ["## Seconds", "", *seconds(results), "## The sets", "", REJECTED, ""]
+    lines += ["## Seconds", "", "Of one core, of a machine that had other work too.", "", *seconds(results), "## The sets", "", REJECTED, ""]
     rows = [
         [
             r["name"],
