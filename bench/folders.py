@@ -4,7 +4,7 @@ python bench/folders.py FOLDER [NAME ...]    all of them, or those that are name
                                              again. About 40 processor minutes; a step that takes longer than ten is ended.
 
 What they are made of ships with installed packages (folders_images.py, folders_odd.py, folders_texts.py). Every FAIL that is
-shown was read by a person, who decided in folders_read.json whether it is a true problem of these data.
+shown was read beside its rows or pictures; folders_read.json says whether it is a true problem of these data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/folders.md from the results of bench/folders.py and from what a person decided on each FAIL."""
+"""docs/folders.md from the results of bench/folders.py and from the class of each FAIL in folders_read.json."""
 
 from __future__ import annotations
 
