@@ -4,7 +4,7 @@ python bench/folders.py FOLDER [NAME ...]    all of them, or those that are name
                                              again. About 40 processor minutes; a step that takes longer than ten is ended.
 
 What they are made of ships with installed packages (folders_images.py, folders_odd.py, folders_texts.py). Every FAIL that is
-shown was read by a person, who decided in folders_read.json whether it is a true problem of these data.
+shown was read beside its rows or pictures; folders_read.json says whether it is a true problem of these data.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import tomllib
@@ -32,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
 STEPS = ("init", "audit", "split", "baseline", "check", "train", "evaluate", "export", "predict")
-GATED = ("split", "baseline", "check", "train", "evaluate")  # what a FAIL before stops; here they go on, for a reason
+GATED = ("split", "baseline", "check", "train", "evaluate", "export")  # what a FAIL before stops; here they go on, for a reason
 LIMIT = 600  # processor seconds of a step; six times as many on the clock
 COMMON = {"tracker": "none", "device": "cpu", "epochs": 1, "batch_size": 16}
 SETTINGS = {
@@ -115,8 +116,8 @@ def _child(function: Any, said: Path) -> None:
 # ---- one set through the recipe ---------------------------------------------------------------------------------
 
 
-def through(name: str, kind: str, make: Any, folder: Path) -> dict[str, Any]:
-    """Write the data, let init propose the recipe, add the settings, and run every step."""
+def through(name: str, kind: str, make: Any, folder: Path, commit: str) -> dict[str, Any]:
+    """Write the data, let init propose the recipe, add the settings, and run every step of the template at `commit`."""
     project, log = folder / "work" / name, folder / "log.txt"
     shutil.rmtree(project, ignore_errors=True)
     (project / "data").mkdir(parents=True)
@@ -124,11 +125,14 @@ def through(name: str, kind: str, make: Any, folder: Path) -> dict[str, Any]:
     (project / "recipe.toml").write_text(f'modality = "{kind}"\n')
     cli = importlib.import_module("recipe_kit.cli")
     found: dict[str, Any] = {"name": name, "kind": kind, "made": make.__doc__.split("\n")[0], "steps": {}}
+    found["commit"] = commit
     data = made.get("data", "data/images")
     for step in STEPS:
-        words = [step, *([data] if step in ("init", "predict") else []), "--project", str(project)]
-        words += ["--force", "what a FAIL here stops is measured too"] if step in GATED else []
-        done = found["steps"][step] = forked(lambda words=words: _run(cli, project, words), log)
+        given = [*filter(None, [data, made.get("test_data")])] if step == "predict" else [data]
+        lines = [[step, path] for path in given] if step in ("init", "predict") else [[step]]
+        forced = ["--force", "what a FAIL here stops is measured too"] if step in GATED else []
+        lines = [[*words, "--project", str(project), *forced] for words in lines]
+        done = found["steps"][step] = forked(lambda lines=lines: max(_run(cli, project, words) for words in lines), log)
         print(f"{name:24} {step:10} {done['status']:3} {done['cpu']:7.1f} s", flush=True)
         if step == "init":
             write_recipe(project, kind, made, done, folder)
@@ -187,12 +191,15 @@ def main(folder: Path, names: list[str]) -> list[dict[str, Any]]:
         importlib.import_module(module)
     importlib.import_module("torch").set_num_threads(1)
     tiny_encoder(folder / "encoder")
+    asked = ["git", "log", "-1", "--format=%h", "--", "{{cookiecutter.project_slug}}"]  # of the template, as it was baked
+    commit = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     chosen = {name: pair for name, pair in sets().items() if not names or name in names}
     for name, (kind, make) in chosen.items():
         path = folder / "results" / f"{name}.json"
         if not path.exists():
-            path.write_text(json.dumps(through(name, kind, make, folder), indent=1, ensure_ascii=False))
-    return [json.loads((folder / "results" / f"{name}.json").read_text()) for name in chosen]
+            path.write_text(json.dumps(through(name, kind, make, folder, commit), indent=1, ensure_ascii=False), encoding="utf-8")
+    found = [(folder / "results" / f"{name}.json").read_text(encoding="utf-8") for name in chosen]
+    return [json.loads(text.replace(f"{folder}/", "")) for text in found]
 
 
 if __name__ == "__main__":

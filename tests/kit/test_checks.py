@@ -360,6 +360,23 @@ def test_order_faults_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faul
     assert verdicts(loop.order(context)) == {"order of examples": "FAIL"}
 
 
+def test_labels_that_the_length_tells_are_not_taken_for_sorted_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of like length hold like labels then, which is said; rows that lie sorted by label are a fault still."""
+    context = make_bench(toy_project(tmp_path, batch_size=16))
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 4, len(context.train)))
+    context.train.lengths = 10 + noise
+    assert verdicts(loop.order(context)) == {"order of examples": "PASS"}
+    monkeypatch.setattr(
+        loop, "plan", lambda examples, size, seed, epoch: list(examples.y.argsort().roll(epoch).split(size))
+    )
+    assert verdicts(loop.order(context)) == {"order of examples": "FAIL"}
+    monkeypatch.undo()
+    context.train.lengths = 10 + noise + 3 * context.train.y.long()
+    assert verdicts(loop.order(context)) == {"order of examples": "WARN"}
+
+
 def run_short(project: Project) -> dict[str, str]:
     return verdicts(trial_runs.trial_runs(make_bench(project)))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from my_model.engine.files import IMAGES
 from my_model.engine.folders import class_folders, files_below
 from my_model.engine.splits import assign
 from my_model.errors import UserError
@@ -283,6 +284,16 @@ def test_one_folder_around_the_classes_is_named(project: Path) -> None:  # noqa:
     )
     with pytest.raises(UserError, match=r"no two folders with images in them; .*dataset has: look there"):
         class_folders(folder)
+
+
+def test_init_counts_files_of_every_format_that_is_read(tmp_path: Path) -> None:
+    endings = [ending for ending, kind in Picture.registered_extensions().items() if kind in IMAGES]
+    for number, name in enumerate([*endings, ".PPM"]):
+        for folder in ("cat/train", "dog/train", "cat/val", "dog/val"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / f"{number}{name}").write_bytes(PNG)
+    n = len(endings) + 1
+    assert class_folders(tmp_path) == ({"cat": 2 * n, "dog": 2 * n}, {"train": 2 * n, "val": 2 * n})
 
 
 def test_a_test_folder_and_a_column_of_a_table_give_the_split(project: Path) -> None:  # noqa: F811

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -16,6 +17,7 @@ from my_model.config import make_config
 from my_model.engine.loop import plan, step
 from my_model.engine.losses import make_loss
 from my_model.engine.optim import make_optimizer
+from my_model.engine.target import targets
 from my_model.errors import UserError
 from my_model.task import Data
 from my_model.text import baseline, model
@@ -510,6 +512,44 @@ def test_texts_that_all_read_alike_fail(project: Path) -> None:
     alike = data.take(np.zeros(40, dtype=np.int64))
     assert audit.tokens_fit(prep, data, data.take(np.arange(40))).verdict == "PASS"
     assert audit.tokens_fit(prep, data, alike).verdict == "FAIL"
+
+
+def test_texts_that_come_again_are_not_made_alike_by_the_tokens(project: Path) -> None:
+    """Two thirds of the rows repeat a text, as titles and answers do; cut to a beginning that all share, none is told."""
+    _, prep, data = prepared(project)
+    again = data.take(np.arange(len(data)) % (len(data) // 3))
+    assert audit.tokens_fit(prep, again, again).verdict == "PASS"
+    shared = again.frame.with_columns(text="the old sea and the small boat " + pl.col("text"))
+    short = dataclasses.replace(again, frame=shared)
+    assert audit.tokens_fit({**prep, "max_length": 8}, short, short).verdict == "FAIL"
+
+
+def test_a_second_text_may_be_missing(project: Path) -> None:
+    """A title with or without a body is trained on and answered: worth a word, and no reason to stop."""
+    frame = pl.read_csv(project / "data" / "train.csv")
+    body = pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.col("text"))
+    frame.with_columns(body=body).write_csv(project / "data" / "train.csv")
+    config, _, data = prepared(project, text_pair="body")
+    finding = audit.empty_texts(config, data)
+    assert len(data) == len(frame) and finding.verdict == "WARN"
+    assert f"0 of {len(frame)} are empty" in finding.observed and "80 lack one of the two" in finding.observed
+
+
+@pytest.mark.parametrize("kind", ["letters", "names"])
+def test_texts_without_a_word_that_comes_twice_have_a_baseline(tmp_path: Path, project: Path, kind: str) -> None:
+    """Single letters and names that are all different: their characters are counted."""
+    sides = {"sea": "aeiou", "wood": "bcdfg"}
+    random = np.random.default_rng(0)
+    rows = [("sea", "wood")[i % 2] for i in range(240)]
+    length = 1 if kind == "letters" else 12
+    texts = ["".join(random.choice(list(sides[label]), length)) for label in rows]
+    pl.DataFrame({"text": texts, "label": rows}).write_csv(project / "data" / "train.csv")
+    config, prep, data = prepared(project)
+    y = targets(config, prep, data)
+    fitted = baseline.fit_tfidf(config, prep, data, y)
+    fitted.save(tmp_path)
+    outputs = baseline.load_baseline(config, prep, tmp_path).predict(data)
+    assert np.array_equal(outputs, fitted.predict(data)) and ((outputs[:, 0] > 0) == y).all()
 
 
 def test_adapters_as_large_as_the_network_are_named(project: Path) -> None:

@@ -15,12 +15,14 @@ from .check_result import CheckResult, check_result, not_applicable
 from .context import Context
 
 EPOCHS = 3  # that augmentation is looked at in
+Draws = tuple[float, float]  # mean and standard deviation of the label entropy in a batch, over shuffled batches
 
 
 def order(context: Context) -> CheckResult:
     """Batches of an epoch: every example once, another order each epoch, and not sorted by label.
 
-    Sortedness is judged by the entropy of labels inside a batch against its expectation under shuffling.
+    Sortedness is judged by the entropy of labels inside a batch against its expectation under shuffling; where batches are
+    made of examples of like length, of shuffled examples of like length. That these hold like labels is then a WARN.
     """
     first, second = (plan(context.train, context.config.batch_size, context.config.seed, epoch) for epoch in (0, 1))
     found, some, batches = torch.cat(first), [rows.clone() for rows in first[:50]], len(first)
@@ -29,20 +31,25 @@ def order(context: Context) -> CheckResult:
     del second
     found.numpy().sort()
     once = torch.equal(found, torch.arange(len(context.train)))
-    entropy, expected, spread = _label_entropy(context, some, found)
-    sorted_labels = entropy < expected - 6 * spread and entropy < 0.8 * expected
-    observed = f"{len(found)} of {len(context.train)} examples in {batches} batches; label entropy in a batch {entropy:.3f}, shuffled {expected:.3f}"
+    entropy, shuffled, alike = _label_entropy(context, some, found)
+    by_length, sorted_labels = (
+        entropy < mean - 6 * spread and entropy < 0.8 * mean for mean, spread in (shuffled, alike)
+    )
+    among = "" if context.train.lengths is None else f", shuffled among like lengths {alike[0]:.3f}"
+    observed = f"{len(found)} of {len(context.train)} examples in {batches} batches; label entropy in a batch {entropy:.3f}, shuffled {shuffled[0]:.3f}{among}"
     return check_result(
         "order of examples",
         observed + ("; the order is the same in every epoch" if same else ""),
         fail=not once or same or sorted_labels,
-        why="order" if once else "lost",
-        evidence={"entropy": entropy, "expected": expected},
+        warn=by_length,
+        why="lost" if not once else "order" if same or sorted_labels else "length",
+        evidence={"entropy": entropy, "expected": alike[0], "shuffled": shuffled[0]},
     )
 
 
-def _label_entropy(context: Context, batches: list[Tensor], rows: Tensor) -> tuple[float, float, float]:
-    """Mean label entropy over the batches, and its mean and standard deviation over ten draws of the same sizes from `rows`."""
+def _label_entropy(context: Context, batches: list[Tensor], rows: Tensor) -> tuple[float, Draws, Draws]:
+    """Mean label entropy over the batches; and over ten draws of the same sizes from `rows`, as they were drawn, and sorted
+    by length where examples have one."""
     y = context.train.y.cpu()
     labels = y if context.prep["classes"] and y.ndim == 1 else y.float() > y.float().median()
     k, seen, sizes = int(labels.max()) + 1, torch.cat(batches), [len(b) for b in batches]
@@ -55,8 +62,11 @@ def _label_entropy(context: Context, batches: list[Tensor], rows: Tensor) -> tup
         return total
 
     draws = (np.random.default_rng(s).choice(len(rows), len(seen), replace=False) for s in range(10))
-    shuffles = [mean_entropy(rows[torch.from_numpy(draw)]) for draw in draws]
-    return mean_entropy(seen), float(np.mean(shuffles)), float(np.std(shuffles)) + 1e-9
+    drawn, lengths = [rows[torch.from_numpy(draw)] for draw in draws], context.train.lengths
+    alike = drawn if lengths is None else [draw[lengths[draw].argsort(stable=True)] for draw in drawn]
+    found = [[mean_entropy(draw) for draw in some] for some in (drawn, alike)]
+    first, second = ((float(np.mean(each)), float(np.std(each)) + 1e-9) for each in found)
+    return mean_entropy(seen), first, second
 
 
 def schedule(context: Context) -> CheckResult:

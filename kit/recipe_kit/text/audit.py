@@ -48,15 +48,17 @@ def empty_texts(config: Config, data: Data) -> CheckResult:
     others = pl.DataFrame(schema=data.frame.schema) if data.unlabeled is None else data.unlabeled
     whole = pl.concat([data.frame, others.filter(pl.col(config.target).is_not_null())], how="vertical_relaxed")
     texts, left_out = [whole[name].fill_null("") for name in names], whole.height - len(data)
-    blank = np.any([(~t.str.contains(r"\S")).to_numpy() for t in texts], axis=0)
+    each = [(~t.str.contains(r"\S")).to_numpy() for t in texts]
+    blank, lacking = np.all(each, axis=0), np.any(each, axis=0)
     broken = np.any([t.str.contains("\ufffd", literal=True).to_numpy() for t in texts], axis=0)
     letters = np.max([t.str.len_chars().to_numpy() for t in texts], axis=0)
-    share = float((blank | broken).mean())
+    share, wrong = float((lacking | broken).mean()), float((blank | broken).mean())
+    halves = f", {int((lacking & ~blank).sum()):,} lack one of the two" if len(names) > 1 else ""
     return check_result(
         "texts",
-        f"{int(blank.sum()):,} of {whole.height:,} are empty ({left_out:,} rows left out), {int(broken.sum()):,} hold undecodable characters; "
+        f"{int(blank.sum()):,} of {whole.height:,} are empty ({left_out:,} rows left out){halves}, {int(broken.sum()):,} hold undecodable characters; "
         f"median {np.median(letters):.0f} characters, longest {letters.max():,}",
-        fail=share > 0.1,
+        fail=wrong > 0.1,
         warn=share > 0.001,
         share=share,
         evidence={
@@ -187,19 +189,21 @@ def checks(config: Config, prep: dict[str, Any], train: Data, val: Data) -> list
 
 
 def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> CheckResult:
-    """Unknown and cut-off shares in what enters the network, in training and validation alike."""
-    parts = {name: encode(prep, part.frame.head(ROWS)) for name, part in (("train", train), ("val", val))}
+    """Unknown and cut-off shares in what enters the network, and different texts that enter it as the same tokens, in
+    training and validation alike. Texts that come again in the file are no fault of the tokens."""
+    frames = {"train": train.frame.head(ROWS), "val": val.frame.head(ROWS)}
+    parts = {name: encode(prep, frame) for name, frame in frames.items()}
     unknown = {name: unknown_share(prep, tokens.ids) for name, tokens in parts.items()}
-    alike = {name: 1 - len(set(_each(tokens))) / len(tokens.cut) for name, tokens in parts.items()}
-    _lost, _same = max(unknown.values()) > 0.2, max(alike.values()) > 0.5
+    told = {name: len(set(_each(tokens))) for name, tokens in parts.items()}
+    alike = {name: 1 - told[name] / joined(prep["texts"], frame).n_unique() for name, frame in frames.items()}
     return check_result(
         "tokens",
         ", ".join(
-            f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} repeated, {tokens.cut.mean():.1%} cut"
+            f"{name}: {unknown[name]:.1%} unknown, {alike[name]:.1%} of the different texts made equal, {tokens.cut.mean():.1%} cut"
             for name, tokens in parts.items()
         ),
-        fail=max(unknown.values()) > 0.2 or max(alike.values()) > 0.5,
-        evidence={"unknown": unknown, "repeated": alike},
+        fail=max(unknown.values()) > 0.2 or max(alike.values()) > 0.5 or min(told.values()) == 1,
+        evidence={"unknown": unknown, "made equal": alike},
     )
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from ..errors import UserError
 from .given import part_level, says_parts
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+# Every ending of the formats in files.IMAGES, which only Pillow knows and a project for tables lacks.
+PICTURES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm",
+)  # fmt: skip
 LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what file browsers and archives leave behind, beside hidden files
 
 

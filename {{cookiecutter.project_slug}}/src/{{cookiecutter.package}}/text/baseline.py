@@ -61,16 +61,17 @@ def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baselin
 
 @dataclass
 class TfIdf:
-    """Weighted counts of words and word pairs -> outputs [n, k]. idf [d], weights [d, k], bias [k]."""
+    """Weighted counts of words and word pairs, or of characters -> outputs [n, k]. idf [d], weights [d, k], bias [k]."""
 
     prep: dict[str, Any]
     words: list[str]
     idf: np.ndarray
     weights: np.ndarray
     bias: np.ndarray
+    characters: bool = False
 
     def predict(self, data: Data) -> np.ndarray:
-        vectorizer = make_vectorizer(vocabulary=self.words)
+        vectorizer = make_vectorizer(bool(self.characters), vocabulary=self.words)
         vectorizer.idf_ = self.idf
         return np.asarray(
             vectorizer.transform(joined(self.prep["texts"], data.frame)) @ self.weights + self.bias, dtype=np.float32
@@ -78,27 +79,29 @@ class TfIdf:
 
     def save(self, folder: Path) -> None:
         (folder / "words.json").write_text(to_json(self.words, indent=None), encoding="utf-8")
-        np.savez_compressed(folder / "linear.npz", idf=self.idf, weights=self.weights, bias=self.bias)
+        np.savez_compressed(
+            folder / "linear.npz", idf=self.idf, weights=self.weights, bias=self.bias, characters=self.characters
+        )
 
 
 def fit_tfidf(config: Config, prep: dict[str, Any], train: Data, y: np.ndarray) -> TfIdf:
-    """Words and word pairs in at least two texts; logistic or ridge regression."""
-    texts = joined(prep["texts"], train.frame)
+    """Words and word pairs in at least two texts, or where there are none runs of characters; logistic or ridge regression."""
+    texts, characters = joined(prep["texts"], train.frame), False
     try:
         vectorizer = make_vectorizer(min_df=2 if len(texts) > 100 else 1, max_features=WORDS).fit(texts)
-    except ValueError as error:
-        raise UserError(
-            f"the texts in {', '.join(prep['texts'])} hold no words to count ({error}); look at a few rows of the file"
-        ) from None
+    except ValueError:  # single letters, symbols, or names that are all different
+        vectorizer, characters = make_vectorizer(True, max_features=WORDS).fit(texts), True
     weights, bias = fit_linear(config, prep, vectorizer.transform(texts), y)
-    return TfIdf(prep, [str(word) for word in vectorizer.get_feature_names_out()], vectorizer.idf_, weights, bias)
+    words = [str(word) for word in vectorizer.get_feature_names_out()]
+    return TfIdf(prep, words, vectorizer.idf_, weights, bias, characters)
 
 
-def make_vectorizer(**settings: Any) -> Any:
-    """Lower-cased words and pairs of neighbors, with logarithmic counts."""
+def make_vectorizer(characters: bool = False, **settings: Any) -> Any:
+    """Lower-cased words and pairs of neighbors, or runs of one to three characters, with logarithmic counts."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, **settings)
+    unit = {"analyzer": "char", "ngram_range": (1, 3)} if characters else {"ngram_range": (1, 2)}
+    return TfidfVectorizer(**unit, sublinear_tf=True, dtype=np.float32, **settings)
 
 
 def joined(names: list[str], frame: pl.DataFrame) -> pl.Series:
