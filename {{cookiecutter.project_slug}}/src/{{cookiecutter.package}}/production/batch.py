@@ -15,7 +15,7 @@ import io
 import itertools
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,14 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request
+from pydantic_core import to_json
 
 from ..engine.files import IMAGES
 from ..engine.project import Project
 from ..engine.terminal import say
 from ..errors import UserError
-from .log import Log, Row
+from ..task import Task
+from .log import Log, Record
 from .metrics import Metrics
-from .model import Answer, Answered, Package, load, replay, score
+from .model import Answer, Answered, Package, load, replay
 from .registry import FOLDER, HISTORY, find, promoted
 
 TOGETHER = 256  # rows that are computed together
@@ -54,7 +56,7 @@ class Refused(Exception):
 
 @dataclass
 class Job:
-    """One request. size: bytes of its body. pixels: of its images, unpacked. answered: (version, answers), or a Refused."""
+    """One request. size: bytes of its body. pixels: of its images, unpacked. answered: (version, answers with ids), or a Refused."""
 
     rows: list[dict[str, Any]]
     size: int
@@ -64,9 +66,6 @@ class Job:
     id: str
     began: float = field(default_factory=time.perf_counter)
     at: float = field(default_factory=time.time)
-
-    def ids(self) -> list[str]:
-        return [f"{self.id}-{i}" for i in range(len(self.rows))]
 
     async def given_up(self) -> bool:
         """Whether nobody waits for the answers any more: then nothing is computed."""
@@ -102,7 +101,7 @@ class Service:
 
     async def ask(
         self, rows: list[dict[str, Any]], size: int, request: Request, seconds: float
-    ) -> tuple[Job, str, list[Answer]]:
+    ) -> tuple[str, list[Answer]]:
         """Answers to the rows, and the version that gave them. Raises Refused."""
         names = [column["name"] for column in self.package.columns if column["kind"] == "image"]
         pixels = await asyncio.to_thread(unpack, rows, names) if names else 0
@@ -114,10 +113,9 @@ class Service:
             raise Refused(503, f"{WAITING} requests wait already; try again in a second") from None
         try:
             async with asyncio.timeout(seconds):
-                version, answers = await job.answered
+                return await job.answered
         except TimeoutError:
             raise Refused(503, f"no answer within {seconds:g} seconds; send fewer rows, or try again later") from None
-        return job, version, answers
 
     async def work(self) -> None:
         """Answer jobs for ever, as many together as wait; what is brief is computed at once, anything else in a thread, so that
@@ -150,10 +148,10 @@ class Service:
         A row that cannot be read spoils its own request only. Where the model fails on all of them together, each job is
         computed alone, so that the one it fails on does not take the others with it.
         """
-        rows, began = [row for job in jobs for row in job.rows], time.thread_time()
+        rows, began = [row for job in jobs for row in job.rows], time.perf_counter()
         try:
             found = package.answer(rows)
-            self.took = (time.thread_time() - began, len(rows))
+            self.took = (time.perf_counter() - began, len(rows))
         except Exception as error:
             if len(jobs) > 1:
                 return [self.answer(package, [job])[0] for job in jobs]
@@ -162,7 +160,8 @@ class Service:
         at = 0
         for job in jobs:
             span = slice(at, at := at + len(job.rows))
-            told.append(refusal(found.reasons[span]) or (package.version, found.answers[span]))
+            named = [{"id": f"{job.id}-{i}", **(answer or {})} for i, answer in enumerate(found.answers[span])]
+            told.append(refusal(found.reasons[span]) or (package.version, named))
         if self.log:
             answered = sum(
                 len(job.rows) for job, result in zip(jobs, told, strict=True) if not isinstance(result, Refused)
@@ -253,32 +252,42 @@ def unpack(rows: list[dict[str, Any]], names: list[str]) -> int:
     return pixels
 
 
-def logged(package: Package, log: Log, jobs: list[Job], told: list[Told], found: Answered, now: float) -> list[Row]:
+def logged(package: Package, log: Log, jobs: list[Job], told: list[Told], found: Answered, now: float) -> list[Record]:
     """The sampled rows of answered jobs, with what the monitor will compare; called by the log's own thread."""
+    names = {column["name"] for column in package.columns} - log.exclude
+    images = any(column["kind"] == "image" for column in package.columns)
+    frame = found.frame
+    if frame is None and type(package.fitted.task).monitored_features is not Task.monitored_features:
+        frame = package.read([row for job in jobs for row in job.rows])[0]
     places = itertools.count()
     place = iter(
         [next(places) if answer else -1 for answer in found.answers]
     )  # of each row in the frame of the good ones
-    sampled = []
+    records = []
     for job, result in zip(jobs, told, strict=True):
-        for id_, row, at in zip(job.ids(), job.rows, place, strict=False):
-            if not isinstance(result, Refused) and log.sampled():
-                sampled.append((job, id_, row, at))
-    if found.frame is None:
-        seen = package.watched_rows([row for _, _, row, _ in sampled])
-    else:
-        seen = package.watched(found.frame[[at for *_, at in sampled]]).to_dicts() if sampled else []
-    answers = [answer for answer in found.answers if answer]
-    rows = []
-    for (job, id_, row, at), watched in zip(sampled, seen, strict=True):
-        kept = {c["name"]: shown(row.get(c["name"])) for c in package.columns}
-        said, latency = answers[at], 1000 * (now - job.began)
-        rows.append(
-            Row(id_, job.at, package.version, str(said["prediction"]), score(said), latency, kept, watched, said)
+        at = list(itertools.islice(place, len(job.rows)))
+        if isinstance(result, Refused) or not (sampled := log.sample(len(job.rows))):
+            continue
+        rows = [job.rows[i] for i in sampled]
+        if images:
+            rows = [{name: shown(value) for name, value in row.items()} for row in rows]
+        watched = None
+        if frame is not None:
+            watched = text(package.watched(frame[[at[i] for i in sampled]]).to_dicts(), exclude=log.exclude)
+        answers = text([result[1][i] for i in sampled])
+        latency = 1000 * (now - job.began)
+        records.append(
+            Record(job.id, job.at, package.version, latency, text(rows, include=names), watched, answers, len(rows))
         )
-    return rows
+    return records
 
 
 def shown(value: Any) -> Any:
     """What the log keeps of a value: of an image its hash."""
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value
+
+
+def text(rows: list[dict[str, Any]], **names: Collection[str]) -> str:
+    """Rows as JSON: of each the names to include, or all but those to exclude."""
+    which: dict[str, Any] = {how: {"__all__": set(some)} for how, some in names.items()}
+    return to_json(rows, inf_nan_mode="null", **which).decode()

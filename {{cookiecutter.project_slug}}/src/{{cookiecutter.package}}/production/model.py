@@ -98,27 +98,19 @@ class Package:
     def answers(self, outputs: np.ndarray) -> list[Answer]:
         """What is told of each row: the class and all probabilities, tempered; or the value in units of the target."""
         if not (classes := self.manifest["classes"]):
-            return [{"prediction": float(value)} for value in values(self.fitted.prep, outputs)]
+            return [{"prediction": value} for value in values(self.fitted.prep, outputs).tolist()]
         probability = class_probabilities(outputs / self.manifest["temperature"])
         called = probability.argmax(axis=1)
         if self.manifest["threshold"] is not None:
             called = (probability[:, 1] >= self.manifest["threshold"]).astype(int)
         return [
-            {"prediction": classes[c], "probabilities": dict(zip(classes, map(float, p), strict=True))}
-            for c, p in zip(called, probability, strict=True)
+            {"prediction": classes[c], "probabilities": dict(zip(classes, p, strict=True))}
+            for c, p in zip(called.tolist(), probability.tolist(), strict=True)
         ]
 
     def watched(self, frame: pl.DataFrame) -> pl.DataFrame:
         """What the monitor compares of these rows (see Task.monitored_features)."""
         return self.fitted.task.monitored_features(self.fitted.prep, frame)
-
-    def watched_rows(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """`watched` of plain rows (see schema.plain), of which most projects compare the features as they are."""
-        if type(self.fitted.task).monitored_features is not Task.monitored_features:
-            return self.watched(self.read(rows)[0]).to_dicts()
-        numbers = {column["name"]: column["kind"] == "number" for column in self.columns}
-        known = ({name: row[name] for name in numbers} for row in rows)
-        return [{k: float(v) if numbers[k] and v is not None else v for k, v in row.items()} for row in known]
 
 
 def where(frame: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:

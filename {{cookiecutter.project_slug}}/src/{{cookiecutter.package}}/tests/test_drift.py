@@ -183,8 +183,8 @@ def logged(project: Project, frame: pl.DataFrame, at: np.ndarray) -> list[str]:
     ids, told = [f"r{i}" for i in range(len(frame))], []
     for name, moment, row, answer in zip(ids, at, frame.drop("target").to_dicts(), answers, strict=True):
         assert answer is not None
-        score = answer["probabilities"]["1"]
-        told.append(log.Row(name, float(moment), package.version, answer["prediction"], score, 1.0, row, row, answer))
+        inputs, answered = json.dumps([row]), json.dumps([{"id": name, **answer}])
+        told.append(log.Record(name, float(moment), package.version, 1.0, inputs, None, answered, 1))
     kept.add(lambda: told, len(told), 0)
     kept.close()
     return ids
