@@ -5,7 +5,7 @@ From disk to the loss a row makes three hops: `load` -> `examples(...).batches` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -126,6 +126,9 @@ class Baseline(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+PlainEncoder = Callable[[dict[str, list[Any]]], "dict[str, np.ndarray]"]  # columns of a request -> the x of a Batch
+
+
 class Task:
     """The functions a modality supplies, with the defaults that fit most. One subclass a modality, in its recipe.py.
 
@@ -149,9 +152,9 @@ class Task:
         """Encode a part with a fitted preprocessing."""
         raise NotImplementedError
 
-    def plain_features(self, config: Any, prep: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, np.ndarray]:
-        """The x of a Batch for rows of a request, without a frame: numbers and texts, None for missing. {}: it takes one."""
-        return {}
+    def plain_encoder(self, config: Any, prep: dict[str, Any]) -> PlainEncoder | None:
+        """Encodes the columns of a request (numbers and texts, None for missing) without a frame; None where it takes one."""
+        return None
 
     def model(self, config: Any, prep: dict[str, Any]) -> nn.Module:
         """A fresh network: model(x) -> outputs [b, prep["outputs"]]. Its last bias starts at the prior."""

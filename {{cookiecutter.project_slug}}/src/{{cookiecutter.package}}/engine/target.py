@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ def targets(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
     column = data.frame[data.target]
     if not prep["classes"]:
         return ((column.cast(pl.Float64).to_numpy() - prep["target_mean"]) / prep["target_scale"]).astype(np.float32)
-    numbers = codes(column, prep["classes"]) - 1
+    numbers = codes(column, numbered(prep["classes"])) - 1
     if (numbers < 0).any():
         unseen = as_text(column).to_list()[int((numbers < 0).argmax())]
         raise UserError(
@@ -156,9 +157,13 @@ def counted(column: pl.Series) -> dict[str, int]:
     return dict(values.value_counts(name="rows").sort("rows", "value", descending=[True, False]).rows())
 
 
-def codes(column: pl.Series | list[Any], vocabulary: list[str]) -> np.ndarray:
-    """Position in the vocabulary plus one, int64 [n]; 0 for anything else. column: or texts and whole numbers in a list."""
-    places: dict[Any, int] = dict(zip(vocabulary, range(1, len(vocabulary) + 1), strict=True))
+def numbered(vocabulary: list[str]) -> dict[Any, int]:
+    """Position of each word in the vocabulary plus one."""
+    return {word: number for number, word in enumerate(vocabulary, start=1)}
+
+
+def codes(column: pl.Series | list[Any], places: Mapping[Any, int]) -> np.ndarray:
+    """Place of each value (see numbered), int64 [n]; 0 for anything else. column: or texts and whole numbers in a list."""
     values = (
         as_text(column).to_list() if isinstance(column, pl.Series) else [v if v is None else str(v) for v in column]
     )

@@ -167,7 +167,7 @@ class Service:
                 len(job.rows) for job, result in zip(jobs, told, strict=True) if not isinstance(result, Refused)
             )
             make = partial(logged, package, self.log, jobs, told, found, time.perf_counter())
-            self.log.add(make, answered, sum(job.size for job in jobs))
+            self.log.add(make, answered, sum(job.size for job in jobs), brief=found.frame is None)
         return told
 
     def failed(self, error: Exception) -> tuple[int, str]:
@@ -253,7 +253,7 @@ def unpack(rows: list[dict[str, Any]], names: list[str]) -> int:
 
 
 def logged(package: Package, log: Log, jobs: list[Job], told: list[Told], found: Answered, now: float) -> list[Record]:
-    """The sampled rows of answered jobs, with what the monitor will compare; called by the log's own thread."""
+    """The sampled rows of answered jobs, with what the monitor will compare."""
     names = {column["name"] for column in package.columns} - log.exclude
     images = any(column["kind"] == "image" for column in package.columns)
     frame = found.frame

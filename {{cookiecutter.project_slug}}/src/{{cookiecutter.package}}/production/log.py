@@ -33,6 +33,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,13 +105,15 @@ class Log:
         """Which of so many rows are in the sample."""
         return range(rows) if self.share == 1 else [i for i in range(rows) if self.random.random() < self.share]
 
-    def add(self, make: Callable[[], list[Record]], rows: int, size: int) -> None:
-        """Hand answers over (see Batch); never waits."""
+    def add(self, make: Callable[[], list[Record]], rows: int, size: int, brief: bool = False) -> None:
+        """Hand answers over (see Batch); never waits. brief: make the records here, where that takes less time than the
+        answers would wait for Python's lock while the log's thread makes them."""
         if self.given - self.taken > WAITING:
             self.lost += rows
             return
         self.given += size
-        self.queue.put(Batch(make, rows, size))
+        batch = Batch(make, rows, size)
+        self.queue.put(batch._replace(make=partial(list, self._records(batch))) if brief else batch)
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, and stop; a file that stays locked is waited for no longer."""

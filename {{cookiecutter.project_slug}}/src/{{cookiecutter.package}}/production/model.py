@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..engine.fitted import Fitted
 from ..engine.loop import find_device, forward
 from ..engine.metrics import class_probabilities, values
 from ..errors import UserError, first_line
-from ..task import Data, Task
+from ..task import Data, PlainEncoder, Task
 from . import schema
 from .registry import inside, verify
 
@@ -49,6 +50,11 @@ class Package:
     def version(self) -> str:
         return self.folder.name
 
+    @cached_property
+    def plain_encoder(self) -> PlainEncoder | None:
+        """The task's, made once."""
+        return self.fitted.task.plain_encoder(self.fitted.config, self.fitted.prep)
+
     def read(self, rows: Sequence[dict[str, Any]]) -> tuple[pl.DataFrame, list[str]]:
         """The rows that can be predicted, ready for the model, and what is wrong with each of all rows ("" = nothing)."""
         frame, reasons = schema.read(self.columns, rows)
@@ -79,10 +85,9 @@ class Package:
 
     def outputs_of_plain(self, rows: Sequence[dict[str, Any]]) -> np.ndarray | None:
         """Outputs [n, k] without a frame, by a network whose rows need none; None for any other."""
-        if self.fitted.model is None or (columns := schema.plain(self.columns, rows)) is None:
+        if self.fitted.model is None or not self.plain_encoder or (columns := schema.plain(self.columns, rows)) is None:
             return None
-        x = self.fitted.task.plain_features(self.fitted.config, self.fitted.prep, columns)
-        return forward(self.fitted.model, x, self.fitted.config) if x else None
+        return forward(self.fitted.model, self.plain_encoder(columns), self.fitted.config)
 
     def outputs(self, frame: pl.DataFrame) -> np.ndarray:
         """Outputs [n, k] of the model: by the same call as in training and evaluation, on rows with a stand-in target."""
