@@ -110,7 +110,7 @@ def targets(config: Config, prep: dict[str, Any], data: Data) -> np.ndarray:
     column = data.frame[data.target]
     if not prep["classes"]:
         return ((column.cast(pl.Float64).to_numpy() - prep["target_mean"]) / prep["target_scale"]).astype(np.float32)
-    numbers = codes(column, numbered(prep["classes"])) - 1
+    numbers = codes(column, prep["classes"]) - 1
     if (numbers < 0).any():
         unseen = as_text(column).to_list()[int((numbers < 0).argmax())]
         raise UserError(
@@ -162,8 +162,10 @@ def numbered(vocabulary: list[str]) -> dict[Any, int]:
     return {word: number for number, word in enumerate(vocabulary, start=1)}
 
 
-def codes(column: pl.Series | list[Any], places: Mapping[Any, int]) -> np.ndarray:
-    """Place of each value (see numbered), int64 [n]; 0 for anything else. column: or texts and whole numbers in a list."""
+def codes(column: pl.Series | list[Any], vocabulary: list[str] | Mapping[Any, int]) -> np.ndarray:
+    """Position in the vocabulary plus one, int64 [n]; 0 for anything else. column: or texts and whole numbers in a list.
+    vocabulary: or `numbered` already, where it is used again and again."""
+    places = vocabulary if isinstance(vocabulary, Mapping) else numbered(vocabulary)
     values = (
         as_text(column).to_list() if isinstance(column, pl.Series) else [v if v is None else str(v) for v in column]
     )

@@ -14,7 +14,7 @@ from scipy import stats
 from ..checks.check_result import CheckResult, check_result, not_applicable
 from ..engine import kinds, metrics
 from ..engine.table import declared, read_table, require_columns
-from ..engine.target import as_text, codes, numbered
+from ..engine.target import as_text, codes
 from ..errors import UserError
 from ..formatting import interval, number
 from .model import Package
@@ -184,7 +184,7 @@ def _truth(package: Package, labels: pl.Series) -> tuple[np.ndarray, np.ndarray]
     """Encoded targets of the usable rows, and which rows those are."""
     prep = package.fitted.prep
     if prep["classes"]:
-        found = codes(labels, numbered(prep["classes"])) - 1
+        found = codes(labels, prep["classes"]) - 1
         return found[found >= 0], found >= 0
     values = labels.cast(pl.Float64, strict=False).to_numpy()
     usable = np.isfinite(values)
@@ -202,8 +202,7 @@ def _outputs(package: Package, answers: pl.Series) -> np.ndarray:
 
 def _decided(package: Package, answers: pl.Series) -> np.ndarray:
     """Number of the class that each answer called, at the threshold that was in use."""
-    called = pl.Series([json.loads(text)["prediction"] for text in answers])
-    return codes(called, numbered(package.fitted.prep["classes"])) - 1
+    return codes(pl.Series([json.loads(text)["prediction"] for text in answers]), package.fitted.prep["classes"]) - 1
 
 
 def _error(score: dict[str, float]) -> float:

@@ -15,13 +15,14 @@ import io
 import itertools
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from fastapi import Request
 from pydantic_core import to_json
 
@@ -32,7 +33,7 @@ from ..errors import UserError
 from ..task import Task
 from .log import Log, Record
 from .metrics import Metrics
-from .model import Answer, Answered, Package, load, replay
+from .model import Answer, Package, load, replay
 from .registry import FOLDER, HISTORY, find, promoted
 
 TOGETHER = 256  # rows that are computed together
@@ -157,17 +158,16 @@ class Service:
                 return [self.answer(package, [job])[0] for job in jobs]
             return [Refused(*self.failed(error))]
         told: list[Told] = []
-        at = 0
+        at = seen = 0  # where a job's rows begin, among all and in the frame
         for job in jobs:
             span = slice(at, at := at + len(job.rows))
-            named = [{"id": f"{job.id}-{i}", **(answer or {})} for i, answer in enumerate(found.answers[span])]
-            told.append(refusal(found.reasons[span]) or (package.version, named))
-        if self.log:
-            answered = sum(
-                len(job.rows) for job, result in zip(jobs, told, strict=True) if not isinstance(result, Refused)
-            )
-            make = partial(logged, package, self.log, jobs, told, found, time.perf_counter())
-            self.log.add(make, answered, sum(job.size for job in jobs), brief=found.frame is None)
+            answers = [{"id": f"{job.id}-{i}", **answer} for i, answer in enumerate(found.answers[span]) if answer]
+            told.append(refusal(found.reasons[span]) or (package.version, answers))
+            if self.log and len(answers) == len(job.rows) and (picked := self.log.sample(len(answers))):
+                frame = None if found.frame is None else found.frame.slice(seen, len(answers))
+                make = partial(logged, package, self.log, job, answers, frame, picked, time.perf_counter())
+                self.log.add(make, len(picked), job.size, brief=frame is None)
+            seen += len(answers)
         return told
 
     def failed(self, error: Exception) -> tuple[int, str]:
@@ -252,34 +252,26 @@ def unpack(rows: list[dict[str, Any]], names: list[str]) -> int:
     return pixels
 
 
-def logged(package: Package, log: Log, jobs: list[Job], told: list[Told], found: Answered, now: float) -> list[Record]:
-    """The sampled rows of answered jobs, with what the monitor will compare."""
-    names = {column["name"] for column in package.columns} - log.exclude
-    images = any(column["kind"] == "image" for column in package.columns)
-    frame = found.frame
+def logged(
+    package: Package,
+    log: Log,
+    job: Job,
+    told: list[Answer],
+    frame: pl.DataFrame | None,
+    picked: Sequence[int],
+    now: float,
+) -> Record:
+    """The picked rows of an answered job. frame: all of its rows as the model read them, None where they were plain."""
+    rows = [job.rows[i] for i in picked]
     if frame is None and type(package.fitted.task).monitored_features is not Task.monitored_features:
-        frame = package.read([row for job in jobs for row in job.rows])[0]
-    places = itertools.count()
-    place = iter(
-        [next(places) if answer else -1 for answer in found.answers]
-    )  # of each row in the frame of the good ones
-    records = []
-    for job, result in zip(jobs, told, strict=True):
-        at = list(itertools.islice(place, len(job.rows)))
-        if isinstance(result, Refused) or not (sampled := log.sample(len(job.rows))):
-            continue
-        rows = [job.rows[i] for i in sampled]
-        if images:
-            rows = [{name: shown(value) for name, value in row.items()} for row in rows]
-        watched = None
-        if frame is not None:
-            watched = text(package.watched(frame[[at[i] for i in sampled]]).to_dicts(), exclude=log.exclude)
-        answers = text([result[1][i] for i in sampled])
-        latency = 1000 * (now - job.began)
-        records.append(
-            Record(job.id, job.at, package.version, latency, text(rows, include=names), watched, answers, len(rows))
-        )
-    return records
+        frame = package.read(job.rows)[0]
+    watched = None
+    if frame is not None:
+        rows = [{name: shown(value) for name, value in row.items()} for row in rows]
+        watched = text(package.watched(frame[picked]).to_dicts(), exclude=log.exclude)
+    inputs = text(rows, include={column["name"] for column in package.columns} - log.exclude)
+    answers = text([told[i] for i in picked])
+    return Record(job.id, job.at, package.version, 1000 * (now - job.began), inputs, watched, answers, len(rows))
 
 
 def shown(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The prediction log: a sample of inputs and answers in one SQLite table. It never blocks a response and never breaks one.
 
-Answered batches go into a bounded queue; one thread writes them, many in a transaction, in WAL mode:
-what was committed survives a kill. While another process holds the file locked, batches wait in the queue; rows that find
+Answered requests go into a bounded queue; one thread writes them, many in a transaction, in WAL mode:
+what was committed survives a kill. While another process holds the file locked, requests wait in the queue; rows that find
 it full, or that the disk refuses, are counted as lost. The file is readable by its owner alone, is made anew when it was deleted, and
 forgets its oldest requests beyond MOST_BYTES. A request is one record, `requests`: a statement for every row would keep Python's
 lock from the next answers. The view `predictions` shows the rows:
@@ -33,7 +33,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,10 +75,10 @@ class Record(NamedTuple):
     rows: int
 
 
-class Batch(NamedTuple):
-    """Answers to be logged. make: their records. rows: how many there are at most. size: bytes of their requests."""
+class Waiting(NamedTuple):
+    """A request to be logged. rows: how many of its rows. size: its bytes."""
 
-    make: Callable[[], list[Record]]
+    make: Callable[[], Record | None]
     rows: int
     size: int
 
@@ -93,7 +92,7 @@ class Log:
         self.given = self.taken = 0  # bytes of requests; one thread changes each
         self.closing = False
         self.random = random.Random()
-        self.queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         try:
             connect(path).close()
         except sqlite3.Error as error:
@@ -105,15 +104,15 @@ class Log:
         """Which of so many rows are in the sample."""
         return range(rows) if self.share == 1 else [i for i in range(rows) if self.random.random() < self.share]
 
-    def add(self, make: Callable[[], list[Record]], rows: int, size: int, brief: bool = False) -> None:
-        """Hand answers over (see Batch); never waits. brief: make the records here, where that takes less time than the
-        answers would wait for Python's lock while the log's thread makes them."""
+    def add(self, make: Callable[[], Record | None], rows: int, size: int, brief: bool = False) -> None:
+        """Hand a request over (see Waiting); never waits for the disk. brief: make the record here, where that takes less
+        time than the next answers would wait for Python's lock while the log's thread makes it."""
         if self.given - self.taken > WAITING:
             self.lost += rows
             return
         self.given += size
-        batch = Batch(make, rows, size)
-        self.queue.put(batch._replace(make=partial(list, self._records(batch))) if brief else batch)
+        record = self._made(make, rows) if brief else None
+        self.queue.put(Waiting((lambda: record) if brief else make, rows, size))
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, and stop; a file that stays locked is waited for no longer."""
@@ -166,23 +165,23 @@ class Log:
             self.inode = _make(self.path)
         return connection
 
-    def _records(self, batch: Batch) -> list[Record]:
+    def _made(self, make: Callable[[], Record | None], rows: int) -> Record | None:
         try:
-            return batch.make()
-        except Exception:  # whatever cannot be logged costs its own batch, and no answer
-            self.lost += batch.rows
-            return []
+            return make()
+        except Exception:  # whatever cannot be logged costs its own request, and no answer
+            self.lost += rows
+            return None
 
     def _gather(self) -> tuple[list[Record], int, bool]:
         """The next records to write together, the bytes of their requests, and whether they are the last."""
-        batches = [self.queue.get()]
-        if batches[0] and not self.closing:
-            time.sleep(SECONDS)  # not waked by every batch, which would take its time from the next answer
-        while batches[-1] and not self.queue.empty():
-            batches.append(self.queue.get())
-        known = [batch for batch in batches if batch]
-        records = [record for batch in known for record in self._records(batch)]
-        return records, sum(batch.size for batch in known), batches[-1] is None
+        waiting = [self.queue.get()]
+        if waiting[0] and not self.closing:
+            time.sleep(SECONDS)  # not waked by every request, which would take its time from the next answer
+        while waiting[-1] and not self.queue.empty():
+            waiting.append(self.queue.get())
+        known = [one for one in waiting if one]
+        records = [record for one in known if (record := self._made(one.make, one.rows))]
+        return records, sum(one.size for one in known), waiting[-1] is None
 
 
 def forget(connection: sqlite3.Connection) -> None:

@@ -165,7 +165,7 @@ def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
 
 def _ordinal(column: pl.Series | list[Any], levels: list[str]) -> pl.Series:
     """Positions of the levels; values outside the declared order are missing."""
-    places = codes(column, numbered(levels)) - 1.0
+    places = codes(column, levels) - 1.0
     return pl.Series(np.where(places < 0, np.nan, places), nan_to_null=True)
 
 

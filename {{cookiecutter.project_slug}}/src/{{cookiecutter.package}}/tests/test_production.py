@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import shutil
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -408,6 +410,18 @@ def test_a_promote_and_a_rollback_under_load_lose_no_request(project: Project) -
         )
 
 
+def test_full_collections_skip_what_was_loaded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them stopped every answer for as long as all objects of torch and the model take: 0.2 s and more."""
+    before, frozen = sys.getswitchinterval(), []
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: frozen.append(gc.get_freeze_count()))
+    try:
+        assert serve.command(project, parse(["serve", "--model", "1", "--port", "0", "--log", "none"])) == 0
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)
+    assert frozen[0] > 10_000
+
+
 def test_a_version_that_does_not_load_changes_nothing(project: Project) -> None:
     command(project, "promote", "1")
     with serving(project) as client:
@@ -446,7 +460,7 @@ def test_a_request_is_one_record_and_a_view_shows_its_rows(
     path, inputs = tmp_path / "log.db", [{"x": i} for i in range(1000)]
     answers = [{"id": f"a-{i}", **answer} for i in range(1000)]
     kept = log.Log(path)
-    kept.add(lambda: [log.Record("a", 7.0, "1", 2.5, json.dumps(inputs), None, json.dumps(answers), 1000)], 1000, 0)
+    kept.add(lambda: log.Record("a", 7.0, "1", 2.5, json.dumps(inputs), None, json.dumps(answers), 1000), 1000, 0)
     kept.close()
     with closing(sqlite3.connect(path)) as table:
         assert table.execute("SELECT id, rows FROM requests").fetchall() == [("a", 1000)] and kept.written == 1000
