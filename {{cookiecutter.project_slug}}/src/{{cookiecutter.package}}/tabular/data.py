@@ -37,9 +37,8 @@ BINS = 16  # quantile bins of a piecewise-linear embedding
 BLOCK = 65_536  # rows whose numbers are scaled together: in 64 bits a long table would take four times its room
 LARGEST = 3e38  # that a simple feature may be: trees read float32
 
-Frame = (
-    pl.DataFrame | dict[str, list[Any]]
-)  # or the columns of a request, whose few rows a frame would cost more than the network
+# Or the columns of a request, for whose few rows a frame would cost more than the network.
+Frame = pl.DataFrame | dict[str, list[Any]]
 
 
 def load(config: Config, root: Path) -> Data:
