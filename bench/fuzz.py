@@ -1,13 +1,14 @@
-"""Broken and forged files for every parser of packages and tables: 10 minutes, every file in a process of its own.
+"""Broken and forged files for every parser of packages, tables and images: 10 minutes, every file in a process of its own.
 
 `python bench/fuzz.py 10` writes docs/fuzz.md. A package is changed in three ways: its bytes alone; its bytes with hashes and name
 made to fit; and the same where signers are named. A table (CSV, Parquet, JSON lines) is changed and then read by `init` and by
-`predict`. Wrong is a traceback, a process that dies or takes over a minute, more than one sentence, and any answer from a
+`predict`, an image by `predict`. Wrong is a traceback, a process that dies or takes over a minute, more than one sentence, and any answer from a
 package that was changed, unless whoever changed it made its hashes fit and no signers are named.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -32,6 +33,11 @@ ODD = (
 )  # fmt: skip
 FORGED = "files with hashes made to fit"
 SIGNED = "the same, signers named"
+KINDS = {
+    "tabular": ("files", FORGED, SIGNED, "a CSV table.csv", "a Parquet table.parquet", "a JSON-lines table.jsonl"),
+    "image": ("files", FORGED, SIGNED, "an image.png"),
+    "text": ("files", FORGED, SIGNED),
+}
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
@@ -92,29 +98,33 @@ def change_package(root: Path, draw: random.Random, forged: bool) -> tuple[str, 
     """Change one file of one package of the project; its version's number, and which file it was."""
     folder = draw.choice(sorted(path.parent for path in root.glob("models/*/package.json")))
     path = draw.choice(sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".sig"))
-    before = path.read_bytes()
-    while (content := mutated(before, draw)) == before:
-        pass
-    path.write_bytes(content)
-    name = path.relative_to(folder).as_posix()
-    if forged:
-        forge(folder)
-    return folder.name[:4].lstrip("0"), name
+    before, name, number = path.read_bytes(), path.relative_to(folder).as_posix(), folder.name[:4].lstrip("0")
+    while (folder / name).read_bytes() == before:  # a space more in a manifest is gone again when it was made to fit
+        (folder / name).write_bytes(mutated(before, draw))
+        folder = forge(folder) if forged else folder
+    return number, name
 
 
 # ---- the 10 minutes -----------------------------------------------------------------------------------------------------------
 
 
 def prepare(where: Path) -> None:
-    """A project with three packages (network, LightGBM, the best plain model), signed, and its rows as tables of three kinds."""
+    """A project of each kind with signed packages, of a table three (network, LightGBM, the best plain model), and its rows."""
     import faults
     import polars as pl
 
-    root = faults.make_base("tabular", where)
     os.environ["RECIPE_SIGNING_KEY"] = str(where / "key")
     os.system(f"ssh-keygen -q -t ed25519 -N '' -f {where / 'key'}")
     (where / "signers").write_text(f"fuzz {(where / 'key.pub').read_text()}")
     force = ("--force", "fuzzing")
+    for modality in ("image", "text"):
+        root = faults.make_base(modality, where)
+        for words in (["train", *force], ["export", *force]):
+            done = faults.ask(root, words)
+            assert done.status == 0, done.output
+    (where / "rows.png").write_bytes(next((where / "base-image" / "data").rglob("*.png")).read_bytes())
+    shutil.copy(where / "base-text" / "data" / "train.csv", where / "rows.txt")
+    root = faults.make_base("tabular", where)
     for words in (
         ["baseline", *force],
         ["export", "--run", "0002-train", *force],
@@ -131,14 +141,14 @@ def prepare(where: Path) -> None:
     frame.write_parquet(where / "rows.parquet")
 
 
-def in_child(action: Callable[[], int], output: Path) -> int:
-    """Exit status of the action in a process of its own; -9 where it had to be killed."""
+def in_child(action: Callable[[], int], output: Path, seconds: int = SECONDS) -> int:
+    """Exit status of the action in a process of its own; below 0 where it was killed, by the alarm after so many seconds too."""
     process = os.fork()
     if not process:
         written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(written, 1)
         os.dup2(written, 2)
-        signal.alarm(SECONDS)
+        signal.alarm(seconds)
         status = 99
         try:
             status = action()
@@ -167,24 +177,28 @@ def judged(status: int, told: str, answered: bool, may_answer: bool) -> str:
     return "refused in one sentence" if status == 2 else "read"
 
 
-def one(where: Path, kind: str, draw: random.Random) -> tuple[str, str, str]:
+def one(where: Path, modality: str, kind: str, draw: random.Random) -> tuple[str, str, str]:
     """One changed file: what was changed, what came of it, and what was said."""
-    from bad_tabular import cli
-
+    cli = importlib.import_module("recipe_kit.cli")
     root, output = where / "copy", where / "output"
     shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(where / "base-tabular", root)
+    shutil.copytree(where / f"base-{modality}", root)
     answers, variables = root / "answers.csv", {}
-    if kind.endswith((".csv", ".parquet", ".jsonl")):
-        path = root / f"rows{Path(kind).suffix}"
+    (root / "new").mkdir()
+    name = {"tabular": "rows.csv", "image": "rows.png", "text": "rows.txt"}[modality]
+    rows = shutil.copy(where / name, root / "new")
+    rows = root / "new" if modality == "image" else rows
+    if suffix := Path(kind).suffix:
+        path = root / "new" / f"rows{suffix}"
         path.write_bytes(mutated((where / path.name).read_bytes(), draw))
-        words = draw.choice((["init", str(path)], ["predict", str(path), "--model", "1", "--out", str(answers)]))
+        asked = ["predict", str(rows if modality == "image" else path), "--model", "1", "--out", str(answers)]
+        words = asked if modality == "image" else draw.choice((["init", str(path)], asked))
         changed, may_answer = f"{words[0]} {path.name}", True
     else:
         version, changed = change_package(root, draw, kind != "files")
         may_answer = kind == FORGED
         variables = {"RECIPE_SIGNERS": str(where / "signers")} if kind == SIGNED else {}
-        words = draw.choice((["predict", str(where / "rows.csv"), "--model", version, "--out", str(answers)], ["promote", version]))
+        words = draw.choice((["predict", str(rows), "--model", version, "--out", str(answers)], ["promote", version]))
         words = ["versions"] if may_answer and draw.random() < 0.1 else words
 
     def action() -> int:
@@ -200,47 +214,52 @@ def one(where: Path, kind: str, draw: random.Random) -> tuple[str, str, str]:
 
 def main(minutes: float, seed: int) -> int:
     where = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    begun = in_child(lambda: prepare(where) or 0, where / "prepared")
+    begun = in_child(lambda: prepare(where) or 0, where / "prepared", seconds=1200)
     assert begun == 0, (where / "prepared").read_text()
-    import lightgbm  # noqa: F401
+    libraries = ("lightgbm", "peft", "torchvision", "transformers")
+    own = (f"my_model.{modality}.model" for modality in KINDS)
+    for name in (*libraries, "recipe_kit.cli", "recipe_kit.production.monitor", *own):
+        importlib.import_module(name)  # once, for all of the children
     import torch
 
     torch.set_num_threads(1)
-    draw, counts, wrong = random.Random(seed), Counter[tuple[str, str]](), []
-    kinds = ("files", FORGED, SIGNED, "a CSV table.csv", "a Parquet table.parquet", "a JSON-lines table.jsonl")
+    draw, counts, wrong = random.Random(seed), Counter[tuple[str, str, str]](), []
+    kinds = [(modality, kind) for modality, some in KINDS.items() for kind in some]
     began = time.monotonic()
     while time.monotonic() - began < 60 * minutes:
-        kind = kinds[sum(counts.values()) % len(kinds)]
-        changed, outcome, told = one(where, kind, draw)
-        counts[kind, outcome] += 1
+        modality, kind = kinds[sum(counts.values()) % len(kinds)]
+        changed, outcome, told = one(where, modality, kind, draw)
+        counts[modality, kind, outcome] += 1
         if outcome.startswith("WRONG"):
-            wrong.append(f"{kind}, {changed}: {outcome}: {told[-300:]!r}")
+            wrong.append(f"{modality}, {kind}, {changed}: {outcome}: {told[-300:]!r}")
             print(wrong[-1], flush=True)
     seconds = time.monotonic() - began
     shutil.rmtree(where)
-    page(counts, kinds, seconds, seed)
+    page(counts, seconds, seed)
     print(f"{sum(counts.values()):,} files in {seconds / 60:.1f} minutes, {len(wrong)} wrong")
     return int(bool(wrong))
 
 
-def page(counts: Counter[tuple[str, str]], kinds: tuple[str, ...], seconds: float, seed: int) -> None:
+def page(counts: Counter[tuple[str, str, str]], seconds: float, seed: int) -> None:
     """docs/fuzz.md."""
-    outcomes = sorted({outcome for _, outcome in counts})
-    table = [f"| changed | {' | '.join(outcomes)} |", "|---|" + "---|" * len(outcomes)]
-    for kind in kinds:
-        name = kind.rpartition(".")[0] or {"files": "files of a package"}.get(kind, kind)
-        table.append(f"| {name} | {' | '.join(f'{counts[kind, outcome]:,}' for outcome in outcomes)} |")
-    wrong = sum(n for (_, outcome), n in counts.items() if outcome.startswith("WRONG"))
+    outcomes = sorted({outcome for *_, outcome in counts})
+    table = [f"| project | changed | {' | '.join(outcomes)} |", "|---|---|" + "---|" * len(outcomes)]
+    for modality, some in KINDS.items():
+        for kind in some:
+            name = kind.rpartition(".")[0] or {"files": "files of a package"}.get(kind, kind)
+            cells = " | ".join(f"{counts[modality, kind, outcome]:,}" for outcome in outcomes)
+            table.append(f"| {modality} | {name} | {cells} |")
+    wrong = sum(n for (*_, outcome), n in counts.items() if outcome.startswith("WRONG"))
     lines = [
-        "# Fuzzing the parsers of packages and tables", "",
+        "# Fuzzing the parsers of packages, tables and images", "",
         f"{sum(counts.values()):,} changed files in {seconds / 60:.1f} minutes on one core, seed {seed}, each read in a process of its own:"
         f" {wrong} with a traceback, a crash, a process that hung, more than one sentence, or an answer from a changed package.", "",
         *table, "",
         "A changed package may be read where whoever changed it made its hashes and its name fit and no signers are named: then the"
         " golden examples alone vouch for it, and they are in the package. That is what [signatures](security.md) are for.", "",
-        "Changes: bits flipped; pieces cut out, doubled, moved or cut off; numbers and words replaced by odd ones. Packages of a network,"
-        " of LightGBM and of the best plain model are read by `predict`, `promote` and `versions`, tables by `init` and `predict`. Written by"
-        " `python bench/fuzz.py 10`; a test runs a few of them.",
+        "Changes: bits flipped; pieces cut out, doubled, moved or cut off; numbers and words replaced by odd ones. Packages of a network"
+        " on a table, on images and on text, of LightGBM and of the best plain model are read by `predict`, `promote` and `versions`, tables"
+        " by `init` and `predict`, images by `predict`. Written by `python bench/fuzz.py 10`; a test runs a few of them.",
     ]  # fmt: skip
     (ROOT / "docs" / "fuzz.md").write_text("\n".join(lines) + "\n")
 

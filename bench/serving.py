@@ -148,6 +148,36 @@ def under_load(project: Path, seconds: float) -> dict[str, Any]:
     }
 
 
+def locked(project: Path, seconds: float) -> str:
+    """A line of the table of a locked log: clients ask while another process is writing to its file, and go on a second longer."""
+    for left in project.glob("locked.db*"):
+        left.unlink()
+    load = Load()
+    with production.served(project, "--log", "locked.db") as server:
+        with closing(sqlite3.connect(project / "locked.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            load.start(server.port, production.rows_of(project)[1])
+            time.sleep(seconds)
+            during = server.ask("GET", "/health")[1]
+            other.execute("ROLLBACK")
+        released = time.monotonic()
+        time.sleep(1)
+        load.end()
+        while (health := server.ask("GET", "/health")[1])["logged"] + health["not_logged"] < len(load.found):
+            time.sleep(0.05)
+        lasted = time.monotonic() - released
+    with closing(sqlite3.connect(project / "locked.db")) as log:
+        kept = {name for (name,) in log.execute("SELECT id FROM predictions")}
+    told = {name for *_, ids in load.found for name in ids}
+    times = sorted(took for moment, took, *_ in load.found if moment < released)
+    failed = sum(status != 200 for _, _, status, *_ in load.found) + len(load.broken)
+    p50, p99 = (1000 * times[int(q * (len(times) - 1))] for q in (0.5, 0.99))
+    return (
+        f"| {seconds:g} | {len(times):,} | {failed} | {p50:.1f} | {p99:.1f} | {during['logged']:,} | {lasted:.1f} |"
+        f" {len(told & kept):,} of {len(told):,} | {health['not_logged']:,} |"
+    )
+
+
 def row(name: str, seconds: float, one: dict[str, Any]) -> str:
     """A line of the table of load."""
     latencies = " | ".join(f"{q:.1f}" for q in one["quantiles"])
@@ -175,13 +205,13 @@ PAGE = """# One server under load
 
 ## Beside a server written by hand
 
-[A plain FastAPI server](../bench/serving_bare.py) with the same exported network: no value is checked, nothing is logged,
-no version can change. Both servers run in a process of their own with one thread for torch, on the cores of the {clients} clients,
+[A plain FastAPI server](../bench/serving_bare.py) with the same exported network: pydantic checks the types of a row,
+nothing is logged, no version can change. Both servers run in a process of their own with one thread for torch, on the cores of the {clients} clients,
 each of which asks on one connection without a pause. {rounds} rounds of {turns:g} s a server, in turns of half a second; medians
 over the rounds, and ratios of ours to the other (geometric mean, 95 % interval by Student's t). The last column is requests a
 second times the seconds that the network and its preprocessing take for such a request in the other server's process without
 HTTP: 1 means that nothing else takes time; it is above 1 where requests that wait are computed together. Load of the machine
-before: {busy:.1f}; other work ran on these cores, so that single numbers are low and intervals wide.
+before: {busy:.1f}; above 1, other work ran on these cores, so that single numbers are low and intervals wide.
 
 | model | rows a request | by hand: a second | p50 ms | p99 ms | ours: a second | p50 ms | p99 ms | ratio a second | ratio p99 | of the network's own speed |
 |---|---|---|---|---|---|---|---|---|---|---|
@@ -238,6 +268,15 @@ answer, without holding the answer up: the last column but one counts answers th
 | model | acknowledged | there after the kill | lost before it | answered, not in the log | whole, and serves again |
 |---|---|---|---|---|---|
 {log}
+
+## The log while its file is locked
+
+The clients ask for single rows of a table without a pause, while another process keeps a write transaction open on the log, and
+for a second after it. Answers do not wait for the log: it catches up when the lock is gone, and counts what found no room.
+
+| seconds locked | answers meanwhile | failed | p50 ms | p99 ms | rows in the log at the end of it | seconds until all were there | rows in the log | counted as lost |
+|---|---|---|---|---|---|---|---|---|
+{locked}
 """
 
 
@@ -272,7 +311,8 @@ def main(seconds: float, folder: Path) -> None:
         lines["change"].append(change_row(what, one))
         lines["log"].append(log_row(what, one))
         print(lines["load"][-1], lines["change"][-1], lines["log"][-1], sep="\n", flush=True)
-    facts = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(), "busy": busy}
+    print(found := locked(made["tabular"], seconds), flush=True)
+    facts = {"locked": found, "cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(), "busy": busy}
     facts |= {"rounds": serving_rate.ROUNDS, "turns": turns, "good": serving_hostile.GOOD, "slow": serving_hostile.SLOW}
     facts |= {"full": serving_hostile.FULL}
     tables = {name: "\n".join(rows) for name, rows in lines.items()}

@@ -1,7 +1,8 @@
 """The server that one writes by hand in thirty lines, for bench/serving.py: python serving_bare.py PACKAGE PORT, in a generated project.
 
-The same exported network behind FastAPI, with its preprocessing written out; no check of a value, no log, no versions.
-GET /own?rows=N: seconds that the network and its preprocessing take for N rows, without HTTP.
+The same exported network behind FastAPI, with its preprocessing written out. Pydantic checks the types of a row, a field for each
+column; there is no log, there are no versions, and no limits.
+GET /own?seconds=N: mean seconds that the network and its preprocessing take for the rows of the last request, without HTTP.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 import uvicorn
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from recipe_kit.cli import open_project, parse
 from recipe_kit.production.model import load
 
@@ -26,39 +27,49 @@ model, prep, manifest = package.fitted.model, package.fitted.prep, package.manif
 places = {n: {v: i for i, v in enumerate(vs)} for n, vs in {**prep.get("onehot", {}), **prep.get("embedded", {})}.items()}
 
 
-def tabular(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+TYPES = {"number": float, "integer": int, "boolean": bool}
+Row = create_model("Row", **{c["name"]: (TYPES.get(c["kind"], str) | None, ...) for c in package.columns})  # type: ignore[call-overload]
+
+
+class Rows(BaseModel):
+    """A request."""
+
+    rows: list[Row]
+
+
+def tabular(rows: list[Any]) -> dict[str, torch.Tensor]:
     numeric, categorical = [], []
     for row in rows:
         x: list[float] = []
         for name, fitted in prep["numeric"].items():
-            value = row[name]
+            value = getattr(row, name)
             x.append(((fitted["fill"] if value is None else value) - fitted["center"]) / fitted["scale"])
             if fitted["missing"]:
                 x.append(float(value is None))
         for name, values in prep["onehot"].items():
             one = [0.0] * len(values)
-            if row[name] in places[name]:
-                one[places[name][row[name]]] = 1.0
+            if (value := getattr(row, name)) in places[name]:
+                one[places[name][value]] = 1.0
             x += one
         numeric.append(x)
-        categorical.append([places[name].get(row[name], -1) + 1 for name in prep["embedded"]])
+        categorical.append([places[name].get(getattr(row, name), -1) + 1 for name in prep["embedded"]])
     return {"numeric": torch.tensor(numeric), "categorical": torch.tensor(categorical)}
 
 
-def image(rows: list[dict[str, Any]]) -> torch.Tensor:
+def image(rows: list[Any]) -> torch.Tensor:
     import numpy as np
     from PIL import Image, ImageOps
 
     side, cut = prep["side"], (prep["side"] - prep["size"]) // 2
     method = Image.Resampling[prep["interpolation"].upper()]
-    pictures = [Image.open(io.BytesIO(base64.b64decode(row[prep["image"]]))).convert("RGB") for row in rows]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(getattr(row, prep["image"])))).convert("RGB") for row in rows]
     x = torch.from_numpy(np.stack([np.asarray(ImageOps.fit(p, (side, side), method)) for p in pictures])).permute(0, 3, 1, 2)
     x = x[:, :, cut : cut + prep["size"], cut : cut + prep["size"]].float() / 255
     return (x - torch.tensor(prep["mean"])[:, None, None]) / torch.tensor(prep["std"])[:, None, None]
 
 
-def text(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    words = [row[prep["texts"][0]] for row in rows]
+def text(rows: list[Any]) -> dict[str, torch.Tensor]:
+    words = [getattr(row, prep["texts"][0]) for row in rows]
     x = tokenizer(words, truncation=True, max_length=prep["max_length"], padding=True, return_tensors="pt")
     return {name: x[name] for name in ("input_ids", "attention_mask")}
 
@@ -70,7 +81,7 @@ if kind == "text":
     tokenizer = AutoTokenizer.from_pretrained(package.fitted.config.encoder)
 
 
-def answer(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def answer(rows: list[Any]) -> list[dict[str, Any]]:
     with torch.inference_mode():
         outputs = model({"tabular": tabular, "image": image, "text": text}[kind](rows)) / manifest["temperature"]
     p = torch.cat([1 - outputs.sigmoid(), outputs.sigmoid()], 1) if outputs.shape[1] == 1 else outputs.softmax(1)
@@ -82,14 +93,8 @@ def answer(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-class Rows(BaseModel):
-    """A request."""
-
-    rows: list[dict[str, str | float | int | None]]
-
-
 app = FastAPI()
-last: list[dict[str, Any]] = []
+last: list[Any] = []
 
 
 @app.post("/predict")

@@ -40,8 +40,8 @@ def walk() -> dict[str, Any]:
     """What the row is at each stop."""
     import torch
     from my_model.engine.data import Recipe
-    from my_model.engine.losses import make_loss
     from my_model.engine.loop import plan
+    from my_model.engine.losses import make_loss
     from my_model.engine.seed import seed_everything
     from my_model.engine.splits import assign
     from my_model.tabular.data import examples, prepare

@@ -180,12 +180,12 @@ def logged(project: Project, frame: pl.DataFrame, at: np.ndarray) -> list[str]:
     path.unlink(missing_ok=True)
     answers = package.answer(frame.drop("target").to_dicts()).answers
     kept = log.Log(path)
-    ids, told = [f"r{i}" for i in range(len(frame))], []
+    ids = [f"r{i}" for i in range(len(frame))]
     for name, moment, row, answer in zip(ids, at, frame.drop("target").to_dicts(), answers, strict=True):
         assert answer is not None
-        score = answer["probabilities"]["1"]
-        told.append(log.Row(name, float(moment), package.version, answer["prediction"], score, 1.0, row, row, answer))
-    kept.add(lambda: told, len(told), 0)
+        inputs, answered = json.dumps([row]), json.dumps([{"id": name, **answer}])
+        record = log.Record(name, float(moment), package.version, 1.0, inputs, None, answered, 1)
+        kept.add(lambda record=record: record, 1, 0)  # type: ignore[misc]
     kept.close()
     return ids
 

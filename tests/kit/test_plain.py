@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from my_model.engine.fitted import Fitted
 from my_model.tabular.recipe import TASK, Config
-from recipe_kit.production import schema
+from recipe_kit.production import batch, log, schema
 from recipe_kit.production.model import Package
 from recipe_kit.project import Project
 
@@ -71,3 +74,24 @@ def test_what_a_client_ought_to_send_is_plain(package: Package) -> None:
         assert package.outputs_of_plain([row, {**row, **odd}]) is None
     assert package.outputs_of_plain([dict.fromkeys(row)]) is None
     assert package.outputs_of_plain([{"x": 1}]) is None
+
+
+def test_the_log_of_plain_rows_is_what_the_model_read(package: Package, tmp_path: Path) -> None:
+    """Without what it did not read, and without what is excluded; a whole number is watched as a number."""
+    row = {"x": 10**19, "gappy": None, "whole": 3, "few": "a", "many": "v7", "code": 2, "size": "m", "unread": "secret"}
+    service = batch.Service(None, package, log.Log(tmp_path / "log.db", 1.0, ["few"]))  # type: ignore[arg-type]
+    asked = [[row, {**row, "x": None}], [row, {**row, "code": "two"}], [{**row, "x": 0.5}]]
+    for together in (asked[:1], asked):  # in the second, a row that is refused makes a frame of all of them
+        jobs = [batch.Job(rows, 0, None, 0, None, f"job{len(together)}{i}") for i, rows in enumerate(together)]  # type: ignore[arg-type]
+        told = service.answer(package, jobs)
+    assert service.log
+    service.log.close()
+    rows = log.read(tmp_path / "log.db", 0, time.time(), package.version)
+    assert rows["id"].to_list() == ["job10-0", "job10-1", "job30-0", "job30-1", "job32-0"]
+    kept = {name: value for name, value in row.items() if name not in ("few", "unread")}
+    xs = [10**19, None, 10**19, None, 0.5]
+    assert [json.loads(text) for text in rows["inputs"]] == [{**kept, "x": x} for x in xs]
+    assert json.loads(rows["answer"][4]) == told[2][1][0]
+    seen = log.watched(rows, package.columns)
+    assert seen.rows(named=True) == [{**kept, "x": x, "whole": 3.0} for x in xs]
+    assert seen.schema["x"] == pl.Float64 == seen.schema["whole"] and service.log.written == 5

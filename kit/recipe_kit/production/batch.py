@@ -15,22 +15,25 @@ import io
 import itertools
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from fastapi import Request
+from pydantic_core import to_json
 
 from ..owner.engine.files import IMAGES
 from ..owner.errors import UserError
+from ..owner.task import Task
 from ..project import Project
 from ..terminal import say
-from .log import Log, Row
+from .log import Log, Record
 from .metrics import Metrics
-from .model import Answer, Answered, Package, load, replay, score
+from .model import Answer, Package, load, replay
 from .registry import FOLDER, HISTORY, find, promoted
 
 TOGETHER = 256  # rows that are computed together
@@ -54,7 +57,7 @@ class Refused(Exception):
 
 @dataclass
 class Job:
-    """One request. size: bytes of its body. pixels: of its images, unpacked. answered: (version, answers), or a Refused."""
+    """One request. size: bytes of its body. pixels: of its images, unpacked. answered: (version, answers with ids), or a Refused."""
 
     rows: list[dict[str, Any]]
     size: int
@@ -64,9 +67,6 @@ class Job:
     id: str
     began: float = field(default_factory=time.perf_counter)
     at: float = field(default_factory=time.time)
-
-    def ids(self) -> list[str]:
-        return [f"{self.id}-{i}" for i in range(len(self.rows))]
 
     async def given_up(self) -> bool:
         """Whether nobody waits for the answers any more: then nothing is computed."""
@@ -102,7 +102,7 @@ class Service:
 
     async def ask(
         self, rows: list[dict[str, Any]], size: int, request: Request, seconds: float
-    ) -> tuple[Job, str, list[Answer]]:
+    ) -> tuple[str, list[Answer]]:
         """Answers to the rows, and the version that gave them. Raises Refused."""
         names = [column["name"] for column in self.package.columns if column["kind"] == "image"]
         pixels = await asyncio.to_thread(unpack, rows, names) if names else 0
@@ -114,10 +114,9 @@ class Service:
             raise Refused(503, f"{WAITING} requests wait already; try again in a second") from None
         try:
             async with asyncio.timeout(seconds):
-                version, answers = await job.answered
+                return await job.answered
         except TimeoutError:
             raise Refused(503, f"no answer within {seconds:g} seconds; send fewer rows, or try again later") from None
-        return job, version, answers
 
     async def work(self) -> None:
         """Answer jobs for ever, as many together as wait; what is brief is computed at once, anything else in a thread, so that
@@ -150,25 +149,25 @@ class Service:
         A row that cannot be read spoils its own request only. Where the model fails on all of them together, each job is
         computed alone, so that the one it fails on does not take the others with it.
         """
-        rows, began = [row for job in jobs for row in job.rows], time.thread_time()
+        rows, began = [row for job in jobs for row in job.rows], time.perf_counter()
         try:
             found = package.answer(rows)
-            self.took = (time.thread_time() - began, len(rows))
+            self.took = (time.perf_counter() - began, len(rows))
         except Exception as error:
             if len(jobs) > 1:
                 return [self.answer(package, [job])[0] for job in jobs]
             return [Refused(*self.failed(error))]
         told: list[Told] = []
-        at = 0
+        at = seen = 0  # where a job's rows begin, among all and in the frame
         for job in jobs:
             span = slice(at, at := at + len(job.rows))
-            told.append(refusal(found.reasons[span]) or (package.version, found.answers[span]))
-        if self.log:
-            answered = sum(
-                len(job.rows) for job, result in zip(jobs, told, strict=True) if not isinstance(result, Refused)
-            )
-            make = partial(logged, package, self.log, jobs, told, found, time.perf_counter())
-            self.log.add(make, answered, sum(job.size for job in jobs))
+            answers = [{"id": f"{job.id}-{i}", **answer} for i, answer in enumerate(found.answers[span]) if answer]
+            told.append(refusal(found.reasons[span]) or (package.version, answers))
+            if self.log and len(answers) == len(job.rows) and (picked := self.log.sample(len(answers))):
+                frame = None if found.frame is None else found.frame.slice(seen, len(answers))
+                make = partial(logged, package, self.log, job, answers, frame, picked, time.perf_counter())
+                self.log.add(make, len(picked), job.size, brief=frame is None)
+            seen += len(answers)
         return told
 
     def failed(self, error: Exception) -> tuple[int, str]:
@@ -253,32 +252,34 @@ def unpack(rows: list[dict[str, Any]], names: list[str]) -> int:
     return pixels
 
 
-def logged(package: Package, log: Log, jobs: list[Job], told: list[Told], found: Answered, now: float) -> list[Row]:
-    """The sampled rows of answered jobs, with what the monitor will compare; called by the log's own thread."""
-    places = itertools.count()
-    place = iter(
-        [next(places) if answer else -1 for answer in found.answers]
-    )  # of each row in the frame of the good ones
-    sampled = []
-    for job, result in zip(jobs, told, strict=True):
-        for id_, row, at in zip(job.ids(), job.rows, place, strict=False):
-            if not isinstance(result, Refused) and log.sampled():
-                sampled.append((job, id_, row, at))
-    if found.frame is None:
-        seen = package.watched_rows([row for _, _, row, _ in sampled])
-    else:
-        seen = package.watched(found.frame[[at for *_, at in sampled]]).to_dicts() if sampled else []
-    answers = [answer for answer in found.answers if answer]
-    rows = []
-    for (job, id_, row, at), watched in zip(sampled, seen, strict=True):
-        kept = {c["name"]: shown(row.get(c["name"])) for c in package.columns}
-        said, latency = answers[at], 1000 * (now - job.began)
-        rows.append(
-            Row(id_, job.at, package.version, str(said["prediction"]), score(said), latency, kept, watched, said)
-        )
-    return rows
+def logged(
+    package: Package,
+    log: Log,
+    job: Job,
+    told: list[Answer],
+    frame: pl.DataFrame | None,
+    picked: Sequence[int],
+    now: float,
+) -> Record:
+    """The picked rows of an answered job. frame: all of its rows as the model read them, None where they were plain."""
+    rows = [job.rows[i] for i in picked]
+    if frame is None and type(package.fitted.task).monitored_features is not Task.monitored_features:
+        frame = package.read(job.rows)[0]
+    watched = None
+    if frame is not None:
+        rows = [{name: shown(value) for name, value in row.items()} for row in rows]
+        watched = text(package.watched(frame[picked]).to_dicts(), exclude=log.exclude)
+    inputs = text(rows, include={column["name"] for column in package.columns} - log.exclude)
+    answers = text([told[i] for i in picked])
+    return Record(job.id, job.at, package.version, 1000 * (now - job.began), inputs, watched, answers, len(rows))
 
 
 def shown(value: Any) -> Any:
     """What the log keeps of a value: of an image its hash."""
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value
+
+
+def text(rows: list[dict[str, Any]], **names: Collection[str]) -> str:
+    """Rows as JSON: of each the names to include, or all but those to exclude."""
+    which: dict[str, Any] = {how: {"__all__": set(some)} for how, some in names.items()}
+    return to_json(rows, inf_nan_mode="null", **which).decode()

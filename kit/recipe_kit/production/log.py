@@ -1,12 +1,12 @@
 """The prediction log: a sample of inputs and answers in one SQLite table. It never blocks a response and never breaks one.
 
-Answered batches go into a bounded queue; one thread makes rows of them and writes them, many in a transaction, in WAL mode:
-what was committed survives a kill. While another process holds the file locked, batches wait in the queue; rows that find
+Answered requests go into a bounded queue; one thread writes them, many in a transaction, in WAL mode:
+what was committed survives a kill. While another process holds the file locked, requests wait in the queue; rows that find
 it full, or that the disk refuses, are counted as lost. The file is readable by its owner alone, is made anew when it was deleted, and
-forgets its oldest rows beyond MOST_BYTES.
+forgets its oldest requests beyond MOST_BYTES. A request is one record, `requests`: a statement for every row would keep Python's
+lock from the next answers. The view `predictions` shows the rows:
 
-    predictions(id TEXT PRIMARY KEY, at REAL, version TEXT, prediction TEXT, score REAL, latency_ms REAL,
-                inputs TEXT, watched TEXT, answer TEXT)
+    predictions(id TEXT, at REAL, version TEXT, prediction, score REAL, latency_ms REAL, inputs TEXT, watched TEXT, answer TEXT)
 
 id: what the client was told; labels are matched by it. at: seconds since 1970, UTC. score: the predicted value, the
 probability of the positive class, or of the called one. inputs: the row as it came, JSON (an image: its sha256).
@@ -19,7 +19,7 @@ watched: what the monitor compares, JSON. answer: the whole answer, JSON. latenc
     SELECT id, score, json_extract(inputs, '$.carrier') FROM predictions
     WHERE at > strftime('%s', 'now') - 86400 ORDER BY abs(score - 0.5) LIMIT 20;
     -- forget what is older than 90 days
-    DELETE FROM predictions WHERE at < strftime('%s', 'now') - 90 * 86400;
+    DELETE FROM requests WHERE at < strftime('%s', 'now') - 90 * 86400;
 """
 
 from __future__ import annotations
@@ -32,43 +32,53 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from pydantic_core import to_json
 
 from ..owner.errors import UserError
+from .schema import Column
 
 FILE = "predictions.db"
 WAITING = 16 << 20  # bytes of requests that may wait for the disk; the rows of more are counted as lost
 SECONDS = 0.1  # that rows are gathered for one transaction
 LOCKED = 5.0  # seconds that one attempt waits for a file that another process holds locked
-MOST_BYTES = 1 << 30  # of the file; beyond, the oldest tenth of the rows is deleted
-TABLE = """CREATE TABLE IF NOT EXISTS predictions(id TEXT PRIMARY KEY, at REAL NOT NULL, version TEXT NOT NULL,
-    prediction TEXT, score REAL, latency_ms REAL, inputs TEXT, watched TEXT, answer TEXT)"""
+MOST_BYTES = 1 << 30  # of the file; beyond, the oldest tenth of the requests is deleted
+TABLES = """
+CREATE TABLE IF NOT EXISTS requests(id TEXT PRIMARY KEY, at REAL NOT NULL, version TEXT NOT NULL, latency_ms REAL,
+    inputs TEXT, watched TEXT, answers TEXT, rows INTEGER);
+CREATE INDEX IF NOT EXISTS requests_at ON requests(at);
+CREATE VIEW IF NOT EXISTS predictions AS SELECT
+    json_extract(told.value, '$.id') AS id, at, version, json_extract(told.value, '$.prediction') AS prediction,
+    coalesce((SELECT iif(count(*) = 2, json_extract(json_group_array(value), '$[1]'), max(value))
+        FROM json_each(told.value, '$.probabilities')), json_extract(told.value, '$.prediction')) AS score,
+    latency_ms, json_extract(inputs, '$[' || told.key || ']') AS inputs,
+    json_extract(coalesce(watched, inputs), '$[' || told.key || ']') AS watched, told.value AS answer
+FROM requests, json_each(answers) AS told;
+"""
 
 
-class Row(NamedTuple):
-    """One line of the table; inputs, watched and answer are still dicts."""
+class Record(NamedTuple):
+    """The sampled rows of one request. inputs, watched, answers: JSON, a list of an object for each; watched is None where the
+    monitor compares the inputs as they are. rows: how many."""
 
     id: str
     at: float
     version: str
-    prediction: str
-    score: float
     latency_ms: float
-    inputs: dict[str, Any]
-    watched: dict[str, Any]
-    answer: dict[str, Any]
+    inputs: str
+    watched: str | None
+    answers: str
+    rows: int
 
 
-class Batch(NamedTuple):
-    """Answers to be logged. make: the sampled rows. rows: how many there are at most. size: bytes of their requests."""
+class Waiting(NamedTuple):
+    """A request to be logged. rows: how many of its rows. size: its bytes."""
 
-    make: Callable[[], list[Row]]
+    make: Callable[[], Record | None]
     rows: int
     size: int
 
@@ -82,7 +92,7 @@ class Log:
         self.given = self.taken = 0  # bytes of requests; one thread changes each
         self.closing = False
         self.random = random.Random()
-        self.queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         try:
             connect(path).close()
         except sqlite3.Error as error:
@@ -90,17 +100,19 @@ class Log:
         self.thread = threading.Thread(target=self._write, daemon=True, name="prediction-log")
         self.thread.start()
 
-    def sampled(self) -> bool:
-        """Whether this answer is one of the sample."""
-        return self.random.random() < self.share
+    def sample(self, rows: int) -> Sequence[int]:
+        """Which of so many rows are in the sample."""
+        return range(rows) if self.share == 1 else [i for i in range(rows) if self.random.random() < self.share]
 
-    def add(self, make: Callable[[], list[Row]], rows: int, size: int) -> None:
-        """Hand answers over (see Batch); never waits."""
+    def add(self, make: Callable[[], Record | None], rows: int, size: int, brief: bool = False) -> None:
+        """Hand a request over (see Waiting); never waits for the disk. brief: make the record here, where that takes less
+        time than the next answers would wait for Python's lock while the log's thread makes it."""
         if self.given - self.taken > WAITING:
             self.lost += rows
             return
         self.given += size
-        self.queue.put(Batch(make, rows, size))
+        record = self._made(make, rows) if brief else None
+        self.queue.put(Waiting((lambda: record) if brief else make, rows, size))
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, and stop; a file that stays locked is waited for no longer."""
@@ -112,29 +124,30 @@ class Log:
         connection: sqlite3.Connection | None = None
         last = False
         while not last:
-            flat, size, last = self._gather()
-            waits = bool(flat)
+            records, size, last = self._gather()
+            waits = bool(records)
             while waits:
-                connection, waits = self._store(self._present(connection), flat)
+                connection, waits = self._store(self._present(connection), records)
             self.taken += size
         if connection:
             connection.close()
 
     def _store(
-        self, connection: sqlite3.Connection | None, flat: list[tuple[Any, ...]]
+        self, connection: sqlite3.Connection | None, records: list[Record]
     ) -> tuple[sqlite3.Connection | None, bool]:
-        """Commit the rows; (the connection to go on with, whether to try again because the file is locked)."""
+        """Commit the records; (the connection to go on with, whether to try again because the file is locked)."""
+        rows = sum(record.rows for record in records)
         try:
             connection = connection or connect(self.path)
             with connection:
-                connection.executemany("INSERT OR REPLACE INTO predictions VALUES (?,?,?,?,?,?,?,?,?)", flat)
-            self.written += len(flat)
+                connection.executemany("INSERT OR REPLACE INTO requests VALUES (?,?,?,?,?,?,?,?)", records)
+            self.written += rows
             forget(connection)
             return connection, False
         except (sqlite3.Error, OSError) as error:
             if _is_locked(error) and not self.closing:
                 return connection, True
-            self.lost += len(flat)
+            self.lost += rows
             if connection:
                 connection.close()
             return None, False  # a full disk or a broken file may be fixed meanwhile: the next rows try again
@@ -152,39 +165,32 @@ class Log:
             self.inode = _make(self.path)
         return connection
 
-    def _flat(self, batch: Batch) -> list[tuple[Any, ...]]:
-        """The rows of a batch as the table holds them."""
+    def _made(self, make: Callable[[], Record | None], rows: int) -> Record | None:
         try:
-            rows = [
-                row._replace(inputs=self._kept(row.inputs), watched=self._kept(row.watched)) for row in batch.make()
-            ]
-            return [(*row[:6], *(to_json(part, inf_nan_mode="null").decode() for part in row[6:])) for row in rows]
-        except Exception:  # whatever cannot be logged costs its own batch, and no answer
-            self.lost += batch.rows
-            return []
+            return make()
+        except Exception:  # whatever cannot be logged costs its own request, and no answer
+            self.lost += rows
+            return None
 
-    def _kept(self, part: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in part.items() if name not in self.exclude} if self.exclude else part
-
-    def _gather(self) -> tuple[list[tuple[Any, ...]], int, bool]:
-        """The next rows to write together, the bytes of their requests, and whether they are the last."""
-        batches = [self.queue.get()]
-        if batches[0] and not self.closing:
-            time.sleep(SECONDS)  # not waked by every batch, which would take its time from the next answer
-        while batches[-1] and not self.queue.empty():
-            batches.append(self.queue.get())
-        known = [batch for batch in batches if batch]
-        flat = [row for batch in known for row in self._flat(batch)]
-        return flat, sum(batch.size for batch in known), batches[-1] is None
+    def _gather(self) -> tuple[list[Record], int, bool]:
+        """The next records to write together, the bytes of their requests, and whether they are the last."""
+        waiting = [self.queue.get()]
+        if waiting[0] and not self.closing:
+            time.sleep(SECONDS)  # not waked by every request, which would take its time from the next answer
+        while waiting[-1] and not self.queue.empty():
+            waiting.append(self.queue.get())
+        known = [one for one in waiting if one]
+        records = [record for one in known if (record := self._made(one.make, one.rows))]
+        return records, sum(one.size for one in known), waiting[-1] is None
 
 
 def forget(connection: sqlite3.Connection) -> None:
-    """Delete the oldest rows, a tenth at a time, while the file is larger than its bound; the pages are used again."""
-    oldest = "SELECT rowid FROM predictions ORDER BY at LIMIT (SELECT max(count(*) / 10, 1) FROM predictions)"
+    """Delete the oldest requests, a tenth at a time, while the file is larger than its bound; the pages are used again."""
+    oldest = "SELECT rowid FROM requests ORDER BY at LIMIT (SELECT max(count(*) / 10, 1) FROM requests)"
     with contextlib.suppress(sqlite3.Error):  # a file that is locked now is trimmed next time
         while _used(connection) > MOST_BYTES:
             with connection:
-                if not connection.execute(f"DELETE FROM predictions WHERE rowid IN ({oldest})").rowcount:
+                if not connection.execute(f"DELETE FROM requests WHERE rowid IN ({oldest})").rowcount:
                     return
 
 
@@ -218,23 +224,25 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=LOCKED)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute(TABLE)
-    connection.execute("CREATE INDEX IF NOT EXISTS predictions_at ON predictions(at)")
-    connection.commit()
+    connection.executescript(TABLES)
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'predictions' AND type = 'view'").fetchone():
+        connection.close()
+        raise sqlite3.DatabaseError("it was written by an earlier version of this package")
     return connection
 
 
 def read(path: Path, since: float, until: float, version: str) -> pl.DataFrame:
-    """The rows of one version that were answered between two moments (seconds since 1970): the columns of the table."""
-    words = f"{', '.join(Row._fields)} FROM predictions WHERE at >= ? AND at <= ? AND version = ? ORDER BY at"
-    found = _select(path, words, since, until, version)
-    kinds = dict.fromkeys(Row._fields, pl.String) | dict.fromkeys(("at", "score", "latency_ms"), pl.Float64)
-    return pl.DataFrame(found, schema=kinds, orient="row")
+    """The rows of one version that were answered between two moments (seconds since 1970): id, inputs, watched and answer,
+    texts."""
+    names = ("id", "inputs", "watched", "answer")
+    words = f"{', '.join(names)} FROM predictions WHERE at >= ? AND at <= ? AND version = ? ORDER BY at"
+    return pl.DataFrame(_select(path, words, since, until, version), dict.fromkeys(names, pl.String), orient="row")
 
 
 def moments(path: Path, since: float) -> np.ndarray:
     """When each answer from `since` on was asked for, ascending, of all versions; seconds since 1970."""
-    return np.array([at for (at,) in _select(path, "at FROM predictions WHERE at >= ? ORDER BY at", since)])
+    found = np.array(_select(path, "at, rows FROM requests WHERE at >= ? ORDER BY at", since)).reshape(-1, 2)
+    return np.repeat(found[:, 0], found[:, 1].astype(int))
 
 
 def _select(path: Path, words: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -247,7 +255,8 @@ def _select(path: Path, words: str, *values: Any) -> list[tuple[Any, ...]]:
         raise UserError(f"the prediction log {path} cannot be read: {error}; restore it, or move it away") from None
 
 
-def watched(rows: pl.DataFrame) -> pl.DataFrame:
-    """The watched quantities of logged rows, a column each."""
+def watched(rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    """The watched quantities of logged rows, a column each. columns: what the model reads."""
     parsed = [json.loads(text) for text in rows["watched"]]
-    return pl.DataFrame(parsed, infer_schema_length=None)
+    numbers = {column["name"]: pl.Float64 for column in columns if column["kind"] == "number"}
+    return pl.DataFrame(parsed, infer_schema_length=None, schema_overrides=numbers)

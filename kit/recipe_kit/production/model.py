@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..owner.engine.fitted import Fitted
 from ..owner.engine.loop import find_device, forward
 from ..owner.engine.metrics import class_probabilities, values
 from ..owner.errors import UserError, first_line
-from ..owner.task import Data, Task
+from ..owner.task import Data, PlainEncoder, Task
 from . import schema
 from .registry import inside, verify
 
@@ -49,6 +50,11 @@ class Package:
     def version(self) -> str:
         return self.folder.name
 
+    @cached_property
+    def plain_encoder(self) -> PlainEncoder | None:
+        """The task's, made once."""
+        return self.fitted.task.plain_encoder(self.fitted.config, self.fitted.prep)
+
     def read(self, rows: Sequence[dict[str, Any]]) -> tuple[pl.DataFrame, list[str]]:
         """The rows that can be predicted, ready for the model, and what is wrong with each of all rows ("" = nothing)."""
         frame, reasons = schema.read(self.columns, rows)
@@ -79,10 +85,9 @@ class Package:
 
     def outputs_of_plain(self, rows: Sequence[dict[str, Any]]) -> np.ndarray | None:
         """Outputs [n, k] without a frame, by a network whose rows need none; None for any other."""
-        if self.fitted.model is None or (columns := schema.plain(self.columns, rows)) is None:
+        if self.fitted.model is None or not self.plain_encoder or (columns := schema.plain(self.columns, rows)) is None:
             return None
-        x = self.fitted.task.plain_features(self.fitted.config, self.fitted.prep, columns)
-        return forward(self.fitted.model, x, self.fitted.config) if x else None
+        return forward(self.fitted.model, self.plain_encoder(columns), self.fitted.config)
 
     def outputs(self, frame: pl.DataFrame) -> np.ndarray:
         """Outputs [n, k] of the model: by the same call as in training and evaluation, on rows with a stand-in target."""
@@ -98,27 +103,19 @@ class Package:
     def answers(self, outputs: np.ndarray) -> list[Answer]:
         """What is told of each row: the class and all probabilities, tempered; or the value in units of the target."""
         if not (classes := self.manifest["classes"]):
-            return [{"prediction": float(value)} for value in values(self.fitted.prep, outputs)]
+            return [{"prediction": value} for value in values(self.fitted.prep, outputs).tolist()]
         probability = class_probabilities(outputs / self.manifest["temperature"])
         called = probability.argmax(axis=1)
         if self.manifest["threshold"] is not None:
             called = (probability[:, 1] >= self.manifest["threshold"]).astype(int)
         return [
-            {"prediction": classes[c], "probabilities": dict(zip(classes, map(float, p), strict=True))}
-            for c, p in zip(called, probability, strict=True)
+            {"prediction": classes[c], "probabilities": dict(zip(classes, p, strict=True))}
+            for c, p in zip(called.tolist(), probability.tolist(), strict=True)
         ]
 
     def watched(self, frame: pl.DataFrame) -> pl.DataFrame:
         """What the monitor compares of these rows (see Task.monitored_features)."""
         return self.fitted.task.monitored_features(self.fitted.prep, frame)
-
-    def watched_rows(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """`watched` of plain rows (see schema.plain), of which most projects compare the features as they are."""
-        if type(self.fitted.task).monitored_features is not Task.monitored_features:
-            return self.watched(self.read(rows)[0]).to_dicts()
-        numbers = {column["name"]: column["kind"] == "number" for column in self.columns}
-        known = ({name: row[name] for name in numbers} for row in rows)
-        return [{k: float(v) if numbers[k] and v is not None else v for k, v in row.items()} for row in known]
 
 
 def where(frame: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:

@@ -160,7 +160,7 @@ def of_log(package: Package, path: Path, limits: Thresholds, labels: str) -> Win
     """The logged rows of the last hours; and those of as many hours before labels count, for which there is a label."""
     now, long = time.time(), 3600 * limits.hours
     rows = log.read(path, now - long, now, package.version)
-    window = Window(log.watched(rows), predicted([json.loads(text) for text in rows["answer"]]))
+    window = Window(log.watched(rows, package.columns), predicted([json.loads(text) for text in rows["answer"]]))
     if labels:
         ripe = now - 86400 * limits.mature
         window.labeled = alerts.with_labels(package, log.read(path, ripe - long, ripe, package.version), Path(labels))

@@ -86,7 +86,8 @@ def plain(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> dict[str
         if column["kind"] not in kinds_of or not kinds.plain(values, column):
             return None
         found[name] = values
-    return None if any(all(value is None for value in row) for row in zip(*found.values(), strict=True)) else found
+    gaps = all(None in values for values in found.values())  # else no row can be empty
+    return None if gaps and any(set(row) == {None} for row in zip(*found.values(), strict=True)) else found
 
 
 def _empty_rows(frame: pl.DataFrame) -> set[int]:

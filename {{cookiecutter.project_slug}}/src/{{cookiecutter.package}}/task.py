@@ -7,7 +7,7 @@ From disk to the loss a row makes three hops: `load` -> `examples(...).batches` 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -130,6 +130,9 @@ class Baseline(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+PlainEncoder = Callable[[dict[str, list[Any]]], "dict[str, np.ndarray]"]  # columns of a request -> the x of a Batch
+
+
 def find_task(modality: str) -> Task:
     """The Task of a kind of data: `TASK` in <modality>/recipe.py. Raises UserError where this project has none."""
     there = modalities()
@@ -167,9 +170,9 @@ class Task:
         """Encode a part with a fitted preprocessing."""
         raise NotImplementedError
 
-    def plain_features(self, config: Any, prep: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, np.ndarray]:
-        """The x of a Batch for rows of a request, without a frame: numbers and texts, None for missing. {}: it takes one."""
-        return {}
+    def plain_encoder(self, config: Any, prep: dict[str, Any]) -> PlainEncoder | None:
+        """Encodes the columns of a request (numbers and texts, None for missing) without a frame; None where it takes one."""
+        return None
 
     def model(self, config: Any, prep: dict[str, Any]) -> nn.Module:
         """A fresh network: model(x) -> outputs [b, prep["outputs"]]. Its last bias starts at the prior."""

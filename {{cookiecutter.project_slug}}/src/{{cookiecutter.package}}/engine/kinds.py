@@ -219,7 +219,7 @@ def plain(values: list[Any], kind: Kind) -> bool:
         return types <= {int} and all(value is None or abs(value) < 2**63 for value in values)
     if name in ("text", "image"):
         gaps = kind.get("gaps", ())
-        return types <= {str} and all(value is None or (value not in gaps and is_text(value)) for value in values)
+        return types <= {str} and all(value not in gaps and is_text(value) for value in set(values) - {None})
     return name == "boolean" and types <= {bool}
 
 

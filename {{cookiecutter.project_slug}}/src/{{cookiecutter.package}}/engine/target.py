@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,9 +157,15 @@ def counted(column: pl.Series) -> dict[str, int]:
     return dict(values.value_counts(name="rows").sort("rows", "value", descending=[True, False]).rows())
 
 
-def codes(column: pl.Series | list[Any], vocabulary: list[str]) -> np.ndarray:
-    """Position in the vocabulary plus one, int64 [n]; 0 for anything else. column: or texts and whole numbers in a list."""
-    places: dict[Any, int] = dict(zip(vocabulary, range(1, len(vocabulary) + 1), strict=True))
+def numbered(vocabulary: list[str]) -> dict[Any, int]:
+    """Position of each word in the vocabulary plus one."""
+    return {word: number for number, word in enumerate(vocabulary, start=1)}
+
+
+def codes(column: pl.Series | list[Any], vocabulary: list[str] | Mapping[Any, int]) -> np.ndarray:
+    """Position in the vocabulary plus one, int64 [n]; 0 for anything else. column: or texts and whole numbers in a list.
+    vocabulary: or `numbered` already, where it is used again and again."""
+    places = vocabulary if isinstance(vocabulary, Mapping) else numbered(vocabulary)
     values = (
         as_text(column).to_list() if isinstance(column, pl.Series) else [v if v is None else str(v) for v in column]
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from ..engine.target import (
     check_target,
     codes,
     fit_target,
+    numbered,
     query_numbers,
     targets,
     with_target,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 BINS = 16  # quantile bins of a piecewise-linear embedding
 BLOCK = 65_536  # rows whose numbers are scaled together: in 64 bits a long table would take four times its room
 LARGEST = 3e38  # that a simple feature may be: trees read float32
+
+# Or the columns of a request, for whose few rows a frame would cost more than the network.
+Frame = pl.DataFrame | dict[str, list[Any]]
 
 
 def load(config: Config, root: Path) -> Data:
@@ -196,22 +200,26 @@ def examples(config: Config, prep: dict[str, Any], data: Data) -> Rows:
     return Rows(x, y, query_numbers(config, data), forget=forgetting(config, prep, len(y)))
 
 
-def encode(prep: dict[str, Any], frame: pl.DataFrame | dict[str, list[Any]]) -> dict[str, np.ndarray]:
-    """Features of a frame: "numeric" [n, d] (numbers, missing indicators, one-hot) and "categorical" [n, c] codes.
+def encode(prep: dict[str, Any], frame: Frame) -> dict[str, np.ndarray]:
+    """Features of a frame: "numeric" [n, d] (numbers, missing indicators, one-hot) and "categorical" [n, c] codes."""
+    return encoder(prep)(frame)
 
-    frame: or the columns of a request, whose few rows a frame would cost more than the network.
-    """
-    columns = [_numbers(prep["numeric"], frame)] if prep["numeric"] else []
-    for name, vocabulary in prep["onehot"].items():
-        columns.append(np.eye(len(vocabulary) + 1, dtype=np.float32)[codes(frame[name], vocabulary), 1:])
-    encoded = {}
-    if columns:
-        encoded["numeric"] = np.concatenate(columns, axis=1)
-    if prep["embedded"]:
-        encoded["categorical"] = np.stack(
-            [codes(frame[name], vocabulary) for name, vocabulary in prep["embedded"].items()], axis=1
-        )
-    return encoded
+
+def encoder(prep: dict[str, Any]) -> Callable[[Frame], dict[str, np.ndarray]]:
+    """`encode` for one frame after the other: whatever does not depend on the frame is made once."""
+    numbers = _scaler(prep["numeric"])
+    onehot = {n: (numbered(v), np.eye(len(v) + 1, dtype=np.float32)[:, 1:]) for n, v in prep["onehot"].items()}
+    embedded = {name: numbered(vocabulary) for name, vocabulary in prep["embedded"].items()}
+
+    def encode(frame: Frame) -> dict[str, np.ndarray]:
+        columns = [numbers(frame)] if prep["numeric"] else []
+        columns += [hot[codes(frame[name], places)] for name, (places, hot) in onehot.items()]
+        encoded = {"numeric": np.concatenate(columns, axis=1)} if columns else {}
+        if embedded:
+            encoded["categorical"] = np.stack([codes(frame[name], places) for name, places in embedded.items()], axis=1)
+        return encoded
+
+    return encode
 
 
 def _floats(column: pl.Series | list[Any]) -> np.ndarray:
@@ -221,21 +229,25 @@ def _floats(column: pl.Series | list[Any]) -> np.ndarray:
     return column.cast(pl.Float64, strict=False).to_numpy()
 
 
-def _numbers(prep: dict[str, dict[str, Any]], frame: pl.DataFrame | dict[str, list[Any]]) -> np.ndarray:
-    """Scaled numbers [n, d] float32; behind one that had gaps in training, whether it is missing."""
-    if isinstance(frame, pl.DataFrame) and frame.height > BLOCK:
-        return np.concatenate([_numbers(prep, part) for part in frame.iter_slices(BLOCK)])
-    columns = (_ordinal(frame[name], f["levels"]) if "levels" in f else frame[name] for name, f in prep.items())
-    raw = np.stack([_floats(column) for column in columns], axis=1)
+def _scaler(prep: dict[str, dict[str, Any]]) -> Callable[[Frame], np.ndarray]:
+    """Scaled numbers [n, d] float32 of a frame; behind one that had gaps in training, whether it is missing."""
     fill, center, scale, gaps = (
         np.array([f[key] for f in prep.values()]) for key in ("fill", "center", "scale", "missing")
     )
-    missing = np.isnan(raw)
-    scaled = np.clip((np.where(missing, fill, raw) - center) / scale, -1e6, 1e6)
     behind = np.searchsorted(np.flatnonzero(gaps), np.arange(len(prep))) + np.arange(len(prep))  # place of each number
-    numbers = np.empty((len(raw), len(prep) + gaps.sum()), dtype=np.float32)
-    numbers[:, behind] = scaled
-    numbers[:, behind[gaps] + 1] = missing[:, gaps]
+
+    def numbers(frame: Frame) -> np.ndarray:
+        if isinstance(frame, pl.DataFrame) and frame.height > BLOCK:
+            return np.concatenate([numbers(part) for part in frame.iter_slices(BLOCK)])
+        columns = (_ordinal(frame[name], f["levels"]) if "levels" in f else frame[name] for name, f in prep.items())
+        raw = np.stack([_floats(column) for column in columns], axis=1)
+        missing = np.isnan(raw)
+        scaled = np.clip((np.where(missing, fill, raw) - center) / scale, -1e6, 1e6)
+        found = np.empty((len(raw), len(prep) + gaps.sum()), dtype=np.float32)
+        found[:, behind] = scaled
+        found[:, behind[gaps] + 1] = missing[:, gaps]
+        return found
+
     return numbers
 
 

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from .. import config as shared
 from ..config import setting
-from ..task import Baseline, Batch, Data, Examples, Task
+from ..task import Baseline, Batch, Data, Examples, PlainEncoder, Task
 
 
 class Config(shared.Config):
@@ -93,10 +93,10 @@ class Tabular(Task):
             return large.examples(config, prep, data)
         return whole.examples(config, prep, data)
 
-    def plain_features(self, config: Config, prep: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
-        from .data import encode
+    def plain_encoder(self, config: Config, prep: dict[str, Any]) -> PlainEncoder:
+        from .data import encoder
 
-        return encode(prep, columns)
+        return encoder(prep)
 
     def model(self, config: Config, prep: dict[str, Any]) -> Any:
         from .model import make_model
