@@ -23,8 +23,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from . import ledger, owner
+from .overlap import share_known, share_of_copies, sketch
 from .owner.engine.files import read_json, to_json, write_atomic
-from .owner.engine.overlap import share_known, share_of_copies, sketch
 from .owner.engine.runs import environment, git
 from .owner.engine.splits import hashed, read_manifest, split_hash
 from .owner.errors import UserError

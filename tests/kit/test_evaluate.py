@@ -14,10 +14,11 @@ import polars as pl
 import pytest
 from conftest import inherited
 from my_model.config import Config
-from my_model.engine import metrics, overlap, slices, splits
+from my_model.engine import metrics, slices, splits
+from my_model.engine.hashes import row_hashes
 from my_model.errors import UserError
 from my_model.task import Data
-from recipe_kit import access, ledger
+from recipe_kit import access, ledger, overlap
 from recipe_kit.commands import parse
 from recipe_kit.project import Project
 from recipe_kit.steps import baseline, evaluate, split, train
@@ -255,7 +256,7 @@ def test_a_row_keeps_its_hash(project: Project) -> None:
     """Pinned: a hash that changed with a version would let the same rows pass as new."""
     frame = pl.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, 1e-7], "path": ["p", "q"]})
     data = Data(frame, "a", {"path": "image"}, "")
-    assert overlap.sketch(overlap.row_hashes(data)) == ["52ccd347ad05", "aae6f2c391e5"]
+    assert overlap.sketch(row_hashes(data)) == ["52ccd347ad05", "aae6f2c391e5"]
 
 
 def test_the_opening_says_who_when_and_what(project: Project) -> None:

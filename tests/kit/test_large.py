@@ -21,8 +21,8 @@ import torch
 from conftest import inherited
 from my_model.engine import loop
 from my_model.engine.files import read_json
+from my_model.engine.hashes import row_hashes
 from my_model.engine.loop import fit, plan, predict
-from my_model.engine.overlap import row_hashes
 from my_model.engine.splits import assign, splits, write_manifest
 from my_model.engine.table import larger_than_memory
 from my_model.errors import Stopped, UserError

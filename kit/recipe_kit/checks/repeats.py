@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ..overlap import among
 from ..owner.config import Config
 from ..owner.engine.metrics import wilson
-from ..owner.engine.overlap import among
 from ..owner.task import Data
 
 FEATURES = ("numeric", "categorical", "ordinal", "text", "image")

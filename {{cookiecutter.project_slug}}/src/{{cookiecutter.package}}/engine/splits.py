@@ -21,7 +21,7 @@ from .data import Recipe
 from .files import read_json, to_json, write_atomic
 from .fingerprint import data_hash
 from .given import PARTS, given_parts, not_given
-from .overlap import row_hashes
+from .hashes import row_hashes
 from .target import counted
 
 MANIFEST = "split.json"
