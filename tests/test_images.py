@@ -37,9 +37,9 @@ def shapes(project: Path) -> dict[str, tuple[set[str], set[str]]]:
 
 def tabular(folder: Path) -> Path:
     """A project on the wines, taken through the same steps."""
-    project = wines(folder, project_slug="tables", package="tables")
+    project = wines(folder, project_slug="tables")
     for step in ("audit", "split", "baseline", "check", "train", "evaluate"):
-        done = run(project, step, "epochs=2", "tracker=none", "--force", "only its shape matters", package="tables")
+        done = run(project, step, "epochs=2", "tracker=none", "--force", "only its shape matters")
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return project
 
@@ -77,9 +77,9 @@ def test_a_project_starts_from_what_another_learned(tmp_path: Path) -> None:
     weights = next((first / "runs").glob("*-train"))
     forced = ("--force", "a shorter test")
     for step in ("split", "baseline"):
-        done = run(second, step, f"weights={weights}", "adapt=frozen", "size=0", *forced, package="second")
+        done = run(second, step, f"weights={weights}", "adapt=frozen", "size=0", *forced)
         assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(next((second / "runs").glob("*-baseline/record.json")).read_text())["result"]["baselines"]
     assert found["frozen_features"]["metrics"]["accuracy"]["value"] > 0.8
-    missing = run(second, "baseline", "weights=../nowhere", *forced, package="second")
+    missing = run(second, "baseline", "weights=../nowhere", *forced)
     assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "no file, no folder" in missing.stderr

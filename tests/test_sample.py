@@ -22,7 +22,7 @@ def declared(project: Path, *lines: str) -> None:
 
 def split(project: Path) -> None:
     """Part the rows, whatever an audit would say of them."""
-    done = run(project, "split", "--force", "the sample is the matter here", package="project")
+    done = run(project, "split", "--force", "the sample is the matter here")
     assert done.returncode == 0, done.stderr
 
 
@@ -46,10 +46,10 @@ def test_a_sample_of_a_table(tmp_path: Path) -> None:
     declared(
         project, 'target = "answer"', 'group = "client"', 'drop = ["note", "since"]', 'categorical = ["zip"]', 'slices = ["shop"]'
     )  # fmt: skip
-    before = run(project, "sample", package="project")
+    before = run(project, "sample")
     assert before.returncode == 2 and "recipe split" in before.stderr
     split(project)
-    done = run(project, "sample", package="project")
+    done = run(project, "sample")
     assert done.returncode == 0 and "part of the repository" in done.stdout, done.stdout + done.stderr
     sample = pl.read_csv(project / "tests" / "sample" / "rows.csv")
     assert sample.columns == ["age", "zip", "shop", "answer"] and len(sample) == 64
@@ -59,7 +59,7 @@ def test_a_sample_of_a_table(tmp_path: Path) -> None:
     assert settings == {"data": "tests/sample/rows.csv", "target": "answer", "categorical": ["zip"]}
     found = smoke(tmp_path, "tabular", [project])
     assert found["my-model"][0] == 0, found
-    again = run(project, "sample", package="project")
+    again = run(project, "sample")
     assert again.returncode == 0 and pl.read_csv(project / "tests" / "sample" / "rows.csv").equals(sample)
 
 
@@ -71,7 +71,7 @@ def test_no_row_outside_the_training_part(tmp_path: Path) -> None:
     frame.write_csv(project / "data" / "train.csv")
     declared(project, 'time = "day"')
     split(project)
-    assert run(project, "sample", package="project").returncode == 0
+    assert run(project, "sample").returncode == 0
     sample = pl.read_csv(project / "tests" / "sample" / "rows.csv")
     assert sample.columns == ["x", "target"] and frame.join(sample, on="x", how="semi")["day"].max() < 215  # type: ignore[operator]
 
@@ -81,7 +81,7 @@ def test_a_sample_for_ranking_is_of_whole_queries(tmp_path: Path) -> None:
     data.flight_ranking(project / "data" / "train.csv", most=3000)
     declared(project, 'query = "day_and_hour"', 'target = "relevance"', 'iid = "hours are compared as a whole"')
     split(project)
-    assert run(project, "sample", package="project").returncode == 0
+    assert run(project, "sample").returncode == 0
     sample = pl.read_csv(project / "tests" / "sample" / "rows.csv")
     assert len(sample) == 64
     assert sample.group_by("day_and_hour").agg(pl.col("relevance").n_unique())["relevance"][:-1].min() > 1  # type: ignore[operator]
@@ -109,7 +109,7 @@ def test_a_sample_of_images(tmp_path: Path, table: bool) -> None:
         declared(project, 'data = "data/list.csv"', 'image = "file"', 'target = "kind"')
     declared(project, 'iid = "one image a place"', 'weights = "none"', "size = 32")
     split(project)
-    done = run(project, "sample", package="project")
+    done = run(project, "sample")
     assert done.returncode == 0, done.stderr
     sample = pl.read_csv(project / "tests" / "sample" / "rows.csv")
     assert sample.columns == (["file", "kind"] if table else ["path", "target"])
@@ -125,6 +125,6 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:40])
     declared(project, 'iid = "one image a writer"', 'weights = "none"')
     split(project)
-    done = run(project, "sample", package="project")
+    done = run(project, "sample")
     assert done.returncode == 2 and ".png is no image that can be read" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
