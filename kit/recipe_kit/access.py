@@ -164,10 +164,9 @@ def describe(project: Project, run_id: str, model: str, weights: str) -> Opening
 
 
 def who(project: Project) -> str:
-    """The name and address that git would sign with, else the name of the account."""
-    name, address = (git(project.root, "config", f"user.{key}") for key in ("name", "email"))
-    if name or address:
-        return f"{name} <{address}>".strip()
+    """The name that git would sign with, without its address, since the report shows it; else the name of the account."""
+    if name := git(project.root, "config", "user.name"):
+        return name
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # an account without a name, as in some containers
