@@ -107,7 +107,9 @@ def train(args: argparse.Namespace) -> None:
         result = engine.train(recipe.config, recipe.task, splits(recipe), folder, args.resume, watching).result
         kept = {"id": folder.name, "step": "train", "config": recipe.config.model_dump(), "result": result}
         write_atomic(folder / "result.json", to_json(kept))
-    print(f"validation {result['metric']} {interval(result['metrics'][result['metric']])} -> {folder.relative_to(recipe.root)}")
+    print(
+        f"validation {result['metric']} {interval(result['metrics'][result['metric']])} -> {folder.relative_to(recipe.root)}"
+    )
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -137,13 +139,14 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Answers beside the file: rows.csv -> rows.predicted.csv."""
+    from .engine.files import write_sheet
     from .predict import predict as answers
 
     recipe = recipe_of(args)
     record, model = _newest(recipe)
     target = args.path.with_name(f"{args.path.stem}.predicted.csv")
     found = answers(recipe, model, recipe.root / "runs" / record["id"], args.path)
-    found.write_csv(target)
+    write_sheet(found, target)
     print(f"{found.height:,} rows answered by {record['id']} -> {target}")
 
 

@@ -12,7 +12,7 @@ from .engine.data import Recipe
 from .engine.evaluate import judged
 from .engine.fitted import Fitted
 from .engine.folders import files_below
-from .engine.table import Declared, read_table, require_columns
+from .engine.table import LINES, Declared, read_table, require_columns
 from .engine.truth import saved_truth
 from .errors import UserError
 from .task import Data
@@ -23,6 +23,10 @@ FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
 def predict(recipe: Recipe, model: Fitted, run: Path, path: Path) -> pl.DataFrame:
     """The rows, each with its `prediction`, and with the probability of each class where there are classes. run: folder of the
     training run. Raises UserError naming the first row that cannot be read."""
+    if taken := [
+        name for name in recipe.data.columns(*FEATURES) if name == "prediction" or name.startswith("probability of ")
+    ]:
+        raise UserError(f"the data have a column {taken[0]!r}, which the answers need; rename it")
     frame = readable(recipe, model, path)
     prep, config, target = model.prep, model.config, recipe.data.target
     stand_in = prep["classes"][0] if prep["classes"] else float(prep["target_mean"])
@@ -45,24 +49,41 @@ def readable(recipe: Recipe, model: Fitted, path: Path) -> pl.DataFrame:
     if path.is_dir():
         frame = pl.DataFrame({names[0]: [str(file.absolute()) for file in files_below(path)]})
     else:
-        frame = read_table(path, declared=Declared(lenient=True)).frame
-        require_columns({"features": names}, frame, path)
-        columns = []
-        for name in names:
-            values = frame[name].to_list()
-            if data.roles[name] == "image":
-                values = [None if v is None else str((path.parent / v).absolute()) for v in values]
-            kind: kinds.Kind = {**(data.kinds.get(name) or kinds.of_dtype(data.frame.schema[name]) or {})}
-            kind |= {"kind": data.roles[name]} if data.roles[name] in ("text", "image") else {}
-            column, bad = kinds.of_values(name, values, kind)
-            if bad:
-                raise UserError(f"{path} row {bad[0] + 1} has {values[bad[0]]!r} in column {name!r}, which {kinds.why(values[bad[0]], kind)}")
-            columns.append(column)
-        kept = [config.query] if config.query and config.query in frame.columns else []
-        frame = pl.DataFrame([*columns, *(frame[name] for name in kept)])
+        frame = in_kinds_of_training(recipe, path, names)
+    if config.query and config.query not in frame.columns:
+        frame = frame.with_columns(pl.lit("").alias(config.query))
     if not frame.height:
         raise UserError(f"{path} holds no rows")
     found, reasons = model.task.validate_rows(config, model.prep, frame)
     if odd := [f"row {i} {why}" for i, why in enumerate(reasons, start=1) if why]:
         raise UserError(f"{path} {odd[0]} ({len(odd)} such)")
     return found
+
+
+def in_kinds_of_training(recipe: Recipe, path: Path, names: list[str]) -> pl.DataFrame:
+    """These columns of a table. What a column looks like in this file says nothing: "01234" is no number where training read texts."""
+    data = recipe.data
+    kind_of: dict[str, kinds.Kind] = {}
+    for name in names:
+        kind_of[name] = {**(data.kinds.get(name) or kinds.of_dtype(data.frame.schema[name]) or {})}
+        if data.roles[name] in ("text", "image"):
+            kind_of[name]["kind"] = data.roles[name]
+    numbers = [name for name in names if kind_of[name]["kind"] in ("number", "integer")]
+    texts = [name for name in names if kind_of[name]["kind"] in ("text", "image")]
+    typed = path.suffix in (".parquet", *LINES)
+    drop = recipe.config.drop
+    said = Declared(drop) if typed else Declared(drop, numeric=numbers, text=texts)
+    frame = read_table(path, declared=said).frame
+    require_columns({"the model": names}, frame, path)
+    columns = []
+    for name in names:
+        values = frame[name].to_list()
+        if data.roles[name] == "image":
+            values = [None if v is None else str((path.parent / v).absolute()) for v in values]
+        column, bad = kinds.of_values(name, values, kind_of[name])
+        if bad:
+            why = kinds.why(values[bad[0]], kind_of[name])
+            raise UserError(f"{path} row {bad[0] + 1} has {values[bad[0]]!r} in column {name!r}, which {why}")
+        columns.append(column)
+    query = recipe.config.query
+    return pl.DataFrame([*columns, *([frame[query]] if query and query in frame.columns else [])])
