@@ -25,10 +25,10 @@ from filelock import FileLock, Timeout
 from . import ledger, owner
 from .overlap import share_known, share_of_copies, sketch
 from .owner.engine.files import read_json, to_json, write_atomic
-from .owner.engine.runs import environment, git
 from .owner.engine.splits import hashed, read_manifest, split_hash
 from .owner.errors import UserError
 from .project import Project
+from .runs import environment, git
 
 LOCK = "TEST_ACCESS.json"
 STRAY = 0.02  # share of test rows that may have been seen: the most that the 1-2 % rule lets pass

@@ -25,9 +25,10 @@ from .owner.engine.data import Recipe
 from .owner.engine.distributed import SINGLE, Distributed
 from .owner.engine.files import save_array, to_json, write_atomic
 from .owner.engine.fingerprint import fingerprint
-from .owner.engine.runs import environment, new_run, read_record
+from .owner.engine.runs import new_run
 from .owner.engine.stop import alone
 from .owner.errors import UserError
+from .runs import environment, read_record
 from .terminal import say
 
 # What a step's result depends on: the parts of the fingerprint that must still be the same for it to count.

@@ -7,8 +7,8 @@ from typing import Any
 
 from . import ledger
 from .owner.engine.files import to_json
-from .owner.engine.runs import read_record
 from .project import Project, ledger_row
+from .runs import read_record
 
 
 def complete(project: Project) -> None:

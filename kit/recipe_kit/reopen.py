@@ -9,9 +9,9 @@ from typing import Any
 
 from .owner.engine.files import read_json
 from .owner.engine.fingerprint import code_files
-from .owner.engine.runs import LIBRARIES, library_version
 from .owner.errors import UserError
 from .project import Project, Run
+from .runs import LIBRARIES, library_version
 
 STARTED = "started.json"  # what a run was started with, so that resuming can tell what changed
 

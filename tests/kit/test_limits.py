@@ -27,12 +27,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from my_model.engine import files
-from my_model.engine.runs import environment
 from my_model.errors import UserError
 from PIL import Image
 from recipe_kit.commands import parse
 from recipe_kit.production import batch, guard, log, model, model_card, registry, sbom, serve, sign
 from recipe_kit.project import Project
+from recipe_kit.runs import environment
 
 from . import test_production as production
 from .test_production import GOOD, Client, load

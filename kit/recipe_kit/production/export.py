@@ -17,7 +17,6 @@ from ..checks.check_result import CheckResult, check_result
 from ..owner.engine import calibration, decisions, metrics
 from ..owner.engine.files import sha256, sync_folder, to_json, write_atomic
 from ..owner.engine.fitted import Fitted, load_competitor, load_fitted
-from ..owner.engine.runs import environment
 from ..owner.engine.splits import MANIFEST as SPLIT
 from ..owner.engine.splits import read_manifest, split_hash, splits
 from ..owner.engine.stop import alone
@@ -25,6 +24,7 @@ from ..owner.engine.target import any_null
 from ..owner.errors import UserError
 from ..owner.task import Data
 from ..project import Project, Run
+from ..runs import environment
 from ..steps.evaluate import choose
 from . import data_card, model, model_card, reference, registry, sbom, schema
 from .sign import sign

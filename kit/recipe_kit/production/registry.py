@@ -18,10 +18,10 @@ from typing import Any
 from .. import ledger
 from ..gates import enter
 from ..owner.engine.files import read_json, sha256, to_json
-from ..owner.engine.runs import read_record
 from ..owner.errors import UserError
 from ..project import Project
 from ..publish import mirror
+from ..runs import read_record
 from .sign import SUFFIX, require_signature
 
 FOLDER = "models"

@@ -8,7 +8,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from ..owner.engine.runs import LIBRARIES
+from ..runs import LIBRARIES
 
 FILE = "sbom.cdx.json"
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..checks.check_result import CheckResult, check_result
 from ..owner.config import make_config
-from ..owner.engine.runs import environment
 from ..owner.errors import UserError
 from ..project import Project, Run
+from ..runs import environment
 from . import train
 
 MACHINE = ("commit", "python", "platform", "instructions", "threads", "gpu")

@@ -24,7 +24,6 @@ from ..owner.engine import metrics
 from ..owner.engine.callback import Callback, EpochLines
 from ..owner.engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of
 from ..owner.engine.losses import Loss, make_loss
-from ..owner.engine.runs import environment, git
 from ..owner.engine.splits import splits
 from ..owner.engine.stop import alone
 from ..owner.engine.track import make_tracker
@@ -34,6 +33,7 @@ from ..owner.formatting import interval, number
 from ..owner.task import Batch, Examples
 from ..project import Project, Run
 from ..reopen import STARTED, difference, started
+from ..runs import environment, git
 from ..sharpness import sharpness
 from ..step_monitor import StepMonitor
 from ..terminal import Bar
