@@ -65,4 +65,4 @@ def spring(loop: Any, number: int, does: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], json.loads(sys.argv[2]), *sys.argv[3:]))
+    sys.exit(main(json.loads(sys.argv[1]), *sys.argv[2:]))

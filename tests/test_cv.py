@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import ROOT
+from conftest import ROOT, module
 from inside import Inside
 
 sys.path.insert(0, str(ROOT / "demo"))
@@ -106,7 +106,7 @@ def test_the_test_part_stays_shut(tmp_path: Path) -> None:
 def test_the_interval_covers_what_it_promises() -> None:
     """Means of five folds that share training rows, as in Nadeau and Bengio: with the correction at least 95 %, without it less."""
     random = np.random.default_rng(0)
-    experiments = sys.modules["cv_tabular.engine.experiments"]
+    experiments = module("experiments")
     corrected = plain = 0
     for _ in range(2000):
         # each score is the mean of an own part and of one that all folds share: correlation 0.2, the share of validation rows

@@ -33,7 +33,7 @@ from test_bake import cookiecutter_process
 from test_faults import Workplace, place
 
 sys.path.insert(0, str(ROOT / "bench"))
-import fuzz  # noqa: E402
+import fuzz
 
 __all__ = ["place"]  # the fixture
 CANARY = Path(os.environ.get("TMPDIR", "/tmp")) / f"canary-{os.getpid()}"
