@@ -33,6 +33,7 @@ def test_train_and_val_are_offered_as_a_given_split(project: Path) -> None:
     assert not (project / "split.json").exists()
 
 
+@pytest.mark.slow
 def test_it_goes_through_every_step_and_answers_every_image(project: Path) -> None:
     settings(project, split="given")
     for step in (*STEPS, "export"):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUESTIONS, bake, data, environment, run
+from conftest import bake, data, environment, run
 
 from kit import test_image, test_text
 
@@ -64,7 +64,8 @@ def killed(project: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("modality", QUESTIONS["modality"])
+# Of images and texts: python -m pytest -m slow tests/test_core.py
+@pytest.mark.parametrize("modality", ["tabular", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("image", "text"))])
 def test_a_project_without_tools_does_everything_that_is_its_own(tmp_path: Path, modality: str) -> None:
     project = bare(tmp_path, modality)
     assert "-> split.json" in plain(project, "split")

@@ -47,7 +47,7 @@ def tabular(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("backbone", "settings"),
     [
-        ("resnet18", ["epochs=2"]),
+        pytest.param("resnet18", ["epochs=2"], marks=pytest.mark.slow),
         # Rightly a FAIL on batches of 8: behind BatchNorm over 8 numbers its first gradients are 4,000 long, and loss rises.
         pytest.param("resnet50", ["epochs=6", "batch_size=32"], marks=pytest.mark.slow),
         pytest.param("efficientnet_b0", ["epochs=10"], marks=pytest.mark.slow),  # its BatchNorm follows ten times as slowly

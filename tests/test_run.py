@@ -141,6 +141,7 @@ def test_whole_recipe_on_real_data(tmp_path: Path, name: str) -> None:
     assert (project / "report.html").stat().st_size < 5_000_000
 
 
+@pytest.mark.slow
 def test_same_seed_same_curve_and_gates(tmp_path: Path) -> None:
     """The gates in order, one sentence each; two runs with one seed are equal; the test opens once."""
     project = generated(tmp_path, "breast_cancer")
