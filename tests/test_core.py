@@ -80,6 +80,7 @@ def test_a_project_without_tools_does_everything_that_is_its_own(tmp_path: Path,
     assert "rows answered" in plain(project, "predict", source)
     answers = (project / source).with_name(f"{Path(source).stem}.predicted.csv").read_text().split("\n")
     assert "prediction" in answers[0] and len(answers) > 40
+    assert "is neither a file nor a folder" in run(project, "predict", "data/none.csv", package="my_model").stderr
     smoke = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "smoke", "tests"]
     done = subprocess.run(smoke, cwd=project, env=environment(project), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -89,7 +90,8 @@ def test_a_project_without_tools_does_everything_that_is_its_own(tmp_path: Path,
     ("words", "said"),
     [
         (["predict", "data/none.csv"], "no model is trained yet; run: python -m my_model train"),
-        (["train"], "split.json"),
+        (["train"], "run: python -m my_model split"),
+        (["train", "nosuch=1"], "unknown setting 'nosuch'"),
         (["train", "--resume"], "there is no stopped run to go on with"),
         (["split", "lr=-1"], "lr"),
     ],
@@ -98,6 +100,25 @@ def test_a_mistake_is_one_sentence_there_too(tmp_path: Path, words: list[str], s
     project = bare(tmp_path, "tabular")
     done = run(project, *words, package="my_model")
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_run_that_breaks_down_is_one_sentence(tmp_path: Path) -> None:
+    project = bare(tmp_path, "tabular")
+    model = project / "src" / "my_model" / "tabular" / "model.py"
+    text, sound = model.read_text(), "return self.head(self.body(torch.cat(parts, dim=1)))"
+    assert text.count(sound) == 1
+    model.write_text(text.replace(sound, f"{sound} / 0"))
+    plain(project, "split")
+    done = run(project, "train", package="my_model")
+    assert done.returncode == 2 and "the gradient norm is nan" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_package_that_is_not_installed_is_one_sentence(tmp_path: Path) -> None:
+    project = bake(tmp_path)
+    paths = {**environment(project), "PYTHONPATH": str(project / "tools" / "recipe_kit")}
+    command = [sys.executable, "-m", "recipe_kit", "runs"]
+    done = subprocess.run(command, cwd=project, env=paths, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "my_model" in done.stderr and "make setup" in done.stderr, done.stderr
 
 
 EDITS = {"tools/recipe_kit/recipe_kit/checks/loss.py": False, "src/my_model/engine/loop.py": True, "src/my_model/tabular/model.py": True}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import sys
 import tomllib
-from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 OWNER = f"{__name__}.owner"
 
@@ -37,21 +37,29 @@ def find_owner() -> str:
     for folder in (*Path(__file__).resolve().parents, here, *here.parents):
         if package := named_in(folder):
             return package
-    raise ImportError(f'no pyproject.toml in {here} or above it has [tool.recipe] task = "<package>.task"', name=OWNER)
+    raise ImportError(
+        f'no pyproject.toml in {here} or above it has [tool.recipe] task = "<package>.task"; run recipe inside a project',
+        name=OWNER,
+    )
 
 
 class _Owner(MetaPathFinder, Loader):
     """Finds `recipe_kit.owner` and all below it. The module keeps its own spec: it is the owner's under a second name."""
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         return ModuleSpec(name, self) if name == OWNER or name.startswith(f"{OWNER}.") else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         parent = sys.modules.get(OWNER)
         package = parent.__name__ if parent else find_owner()
-        module = importlib.import_module(package + spec.name.removeprefix(OWNER))
+        try:
+            module = importlib.import_module(package + spec.name.removeprefix(OWNER))
+        except ModuleNotFoundError as error:
+            if error.name != package:
+                raise
+            raise ImportError(
+                f"{package}, which [tool.recipe] names, is not installed; make setup", name=OWNER
+            ) from None
         spec.loader_state = module.__spec__
         return module
 

@@ -10,7 +10,7 @@ def main() -> int:
     except ImportError as error:
         if not (error.name or "").startswith(f"{__package__}.owner"):
             raise
-        print(f"recipe: {error}; run it inside a project", file=sys.stderr)
+        print(f"recipe: {error}", file=sys.stderr)
         return 2
     return command()
 

@@ -83,7 +83,7 @@ def _dispatch(args: argparse.Namespace) -> int:
 def _other(project: Project, args: argparse.Namespace) -> int:
     """What says or writes something about the project, and is no run either."""
     if args.step == "settings":
-        from .owner.config import describe_settings
+        from .commands import describe_settings
 
         say_json(project.config.model_dump()) if args.json else say(describe_settings(project.config))
     elif args.step == "init":
@@ -144,10 +144,12 @@ def open_project(args: argparse.Namespace, distributed: Distributed = SINGLE) ->
 
 def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     """Run one step in a fresh run folder. Returns 1 when a check in it is FAIL and --force was not given."""
+    from .reconcile import complete
+
     folder = "production" if step in PRODUCTION else "steps"
     module = importlib.import_module(f"{__package__}.{folder}.{step.replace('-', '_')}")
     project.say(f"\n{step}: {COMMANDS[step].help}")
-    _complete_ledger(project)
+    complete(project)
     run = _reopened(project, args) if step == "train" and args.resume else None
     run = run or project.begin(step.replace("-", "_"))
     try:
@@ -179,12 +181,6 @@ def say_json(value: Any) -> None:
     from .owner.engine.files import to_json
 
     say(to_json(value, indent=None, escape=True))
-
-
-def _complete_ledger(project: Project) -> None:
-    from .reconcile import complete
-
-    complete(project)
 
 
 def _reopened(project: Project, args: argparse.Namespace) -> Run | None:

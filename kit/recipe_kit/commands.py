@@ -241,3 +241,13 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
         if getattr(args, flag) < 0:
             raise UserError(f"--{flag} {getattr(args, flag)} must be 0 or more")
     return args
+
+
+def describe_settings(config: Any) -> str:
+    """All settings as text: name = value, what it is for, what it may be."""
+    from .owner.config import allowed
+
+    lines = []
+    for name, field in type(config).model_fields.items():
+        lines.append(f"{name} = {getattr(config, name)!r}\n    {field.description} [{allowed(type(config), name)}]")
+    return "\n".join(lines)

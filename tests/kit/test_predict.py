@@ -28,6 +28,7 @@ def rows() -> pl.DataFrame:
         {
             "zip": random.choice(["01234", "12345", "99999"], N),
             "amount": [f"{value}".replace(".", ",") for value in amount],
+            "days": random.integers(1, 9, N),
             "open": random.choice(["True", "False"], N),
             "seen": [f"2024-{i % 12 + 1:02d}-{i % 28 + 1:02d}" for i in range(N)],
             "label": np.where(amount + random.normal(size=N) > 10, "yes", "no"),
@@ -75,6 +76,13 @@ def test_a_file_in_which_every_text_is_a_number(tmp_path: Path) -> None:
     assert found["probability of yes"].to_list() == pytest.approx(
         whole[few["index"].to_list()]["probability of yes"].to_list(), abs=1e-6
     )
+
+
+def test_what_was_whole_in_training_may_be_any_number(tmp_path: Path) -> None:
+    """As `recipe predict` and the server read it."""
+    recipe, model, run = trained(tmp_path)
+    rows().with_columns(days=pl.lit("4,5")).head(3).write_csv(tmp_path / "new.csv", separator=";")
+    assert len(predict(recipe, model, run, tmp_path / "new.csv")) == 3
 
 
 def test_a_column_without_a_value_is_missing_in_every_row(tmp_path: Path) -> None:

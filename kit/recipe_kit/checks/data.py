@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ..owner.config import Config
-from ..owner.engine.target import any_null, counted
+from ..owner.engine.target import counted
 from ..owner.task import Data
 from .check_result import CheckResult, check_result, not_applicable
 from .repeats import FEATURES
@@ -136,3 +136,11 @@ def one_percent(findings: list[CheckResult]) -> CheckResult:
 
 
 CHECKS = (balance, missing, useless, cardinality)
+
+
+def any_null(frame: pl.DataFrame, names: list[str]) -> pl.Series:
+    """Whether any of these columns is null, bool [n]."""
+    nulls = pl.repeat(False, frame.height, eager=True)
+    for name in names:
+        nulls = nulls | frame[name].is_null()
+    return nulls

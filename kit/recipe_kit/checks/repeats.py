@@ -19,9 +19,8 @@ import polars as pl
 from ..overlap import among
 from ..owner.config import Config
 from ..owner.engine.metrics import wilson
-from ..owner.task import Data
+from ..owner.task import FEATURES, Data
 
-FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
 DENSER = 2.0  # times as dense as its neighbors tell a row may lie: a peak is higher than its flanks
 SURE = 3.0  # standard errors of what chance brings: one sound table in 700 exceeds them
 IDLE = 2  # rows that keep coming, such as that of a strike, and those of a weekday on which nobody works

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..checks.check_result import CheckResult, check_result
-from ..owner.engine import calibration, decisions, metrics
+from ..checks.data import any_null
+from ..owner.engine import calibration, decisions, kinds, metrics
 from ..owner.engine.files import sha256, sync_folder, to_json, write_atomic
 from ..owner.engine.fitted import Fitted, load_competitor, load_fitted
 from ..owner.engine.splits import MANIFEST as SPLIT
 from ..owner.engine.splits import read_manifest, split_hash, splits
 from ..owner.engine.stop import alone
-from ..owner.engine.target import any_null
 from ..owner.errors import UserError
 from ..owner.task import Data
 from ..project import Project, Run
@@ -184,7 +184,7 @@ def describe(project: Project, source: Source, columns: list[schema.Column], cha
         "metrics": source.tested["result"]["metrics"] if source.tested else own,
         "split": split_hash(read_manifest(project)), "data": project.data.sha256,
         "commit": seen["commit"], "libraries": seen["libraries"], "forced": project.forced,
-        "columns": columns, "target_kind": schema.kind_of(project.data, config.target),
+        "columns": columns, "target_kind": kinds.of_column(project.data, config.target),
         "config": {**config.model_dump(), **plain},
         "paths": {name: value.as_posix() for name, value in changed.items() if isinstance(value, Path)},
         "replaced": sorted(changed), "files": {},

@@ -17,6 +17,7 @@ import polars as pl
 
 from ..owner.engine.dialect import Lines
 from ..owner.engine.files import safe_cell, to_json
+from ..owner.engine.folders import beside
 from ..owner.engine.table import LINES
 from ..owner.errors import UserError
 from ..project import Project
@@ -67,10 +68,8 @@ def default_output(source: Path, data: Path) -> Path:
             f"{source} ends in none of .csv, .jsonl, .ndjson and .parquet; rename it to what it is, or, if it is CSV, name"
             f" where the answers go: --out answers.csv"
         )
-    inside = source.is_dir() and data.resolve() in source.resolve().parents
-    beside = data if inside else source
     own = source.is_file() and source.suffix not in DELIMITED
-    return beside.with_name(f"{source.stem}.predicted{source.suffix if own else '.csv'}")
+    return beside(source, data).with_name(f"{source.stem}.predicted{source.suffix if own else '.csv'}")
 
 
 def refuse(source: Path, target: Path, package: Package) -> None:

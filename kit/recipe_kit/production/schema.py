@@ -15,10 +15,8 @@ import polars as pl
 
 from ..owner.engine import kinds
 from ..owner.engine.target import counted
-from ..owner.errors import UserError
-from ..owner.task import Data
+from ..owner.task import FEATURES, Data
 
-FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
 PLAIN = {"numeric": ("number", "integer"), **dict.fromkeys(("categorical", "ordinal"), ("integer", "text"))}
 SHOWN = 50  # most frequent values of a category that the schema lists
 Column = dict[str, Any]
@@ -31,11 +29,7 @@ def describe(train: Data) -> list[Column]:
 
 def _column(train: Data, name: str, role: str) -> Column:
     series = train.frame[name]
-    kind = dict(kind_of(train, name))
-    if role in ("text", "image"):
-        kind["kind"] = role
-    elif role == "numeric" and kind["kind"] != "boolean":
-        kind["kind"] = "number"  # a whole number in training, and any to predict
+    kind = kinds.to_predict(train, name)
     column: Column = {"name": name, "role": role, "missing": series.null_count() / len(series), **kind}
     if kind["kind"] == "number":
         numbers = series.cast(pl.Float64, strict=False).drop_nulls()
@@ -43,16 +37,6 @@ def _column(train: Data, name: str, role: str) -> Column:
     elif role in ("categorical", "ordinal"):
         column["values"] = list(counted(series))[:SHOWN]
     return column
-
-
-def kind_of(train: Data, name: str) -> kinds.Kind:
-    """How a column was read; by its type where the loader does not say."""
-    kind = train.kinds.get(name) or kinds.of_dtype(train.frame.schema[name])
-    if kind is None:
-        raise UserError(
-            f"column {name!r} is of type {train.frame.schema[name]}, which cannot be served; write it as text, or drop it"
-        )
-    return kind
 
 
 def read(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> tuple[pl.DataFrame, list[str]]:

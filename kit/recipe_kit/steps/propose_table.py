@@ -9,11 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from ..checks.identifiers import CALLED, names_things
-from ..checks.independence import snake
+from ..checks.independence import part_columns, snake
 from ..checks.leakage import counts_rows
 from ..owner.config import Config
 from ..owner.engine.folders import PICTURES
-from ..owner.engine.given import part_columns
 from ..owner.engine.table import Table
 from ..owner.errors import UserError
 from ..owner.task import Data

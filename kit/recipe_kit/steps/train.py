@@ -44,7 +44,7 @@ PROBE = 512  # training examples on which dead units and sharpness are measured 
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
-    """Fit, evaluate the best on validation and record; what it rests on is looked at before (engine/gates.py)."""
+    """Fit, evaluate the best on validation and record; what it rests on is looked at before (gates.py)."""
     config, task = project.config, project.task
     run.held.enter_context(alone(run.folder))
     project.distributed.refuse(config, task)

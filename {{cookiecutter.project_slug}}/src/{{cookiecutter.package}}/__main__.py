@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .config import make_config, parse_override, read_toml
 from .errors import Stopped, UserError
 from .formatting import interval
 
+NAMED = re.compile(r"\brecipe (split|baseline|train|evaluate|predict)\b")
 RUN, OPENED = "plain_train", "plain_evaluate"  # names of run folders that `recipe` leaves alone
 
 
@@ -43,7 +45,10 @@ def main(words: list[str] | None = None) -> int:
     try:
         COMMANDS[args.command](args)
     except (UserError, OSError) as error:
-        print(f"{cli.prog} {args.command}: {error}", file=sys.stderr)
+        said = NAMED.sub(
+            rf"{cli.prog} \1", str(error)
+        )  # the next command is one of these, which are there without the kit
+        print(f"{cli.prog} {args.command}: {said}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f"{cli.prog} train: stopped by {stopped}; everything is saved; go on with --resume", file=sys.stderr)
@@ -89,6 +94,7 @@ def train(args: argparse.Namespace) -> None:
     from .engine import train as engine
     from .engine.callback import EpochLines
     from .engine.files import to_json, write_atomic
+    from .engine.loop import NonFinite
     from .engine.runs import new_run
     from .engine.splits import splits
     from .engine.stop import alone
@@ -104,16 +110,21 @@ def train(args: argparse.Namespace) -> None:
     folder = stopped[-1] if args.resume else new_run(recipe.root, RUN)
     with alone(folder):
         watching = [make_tracker(recipe.config, folder, {}), EpochLines(recipe.config)]
-        result = engine.train(recipe.config, recipe.task, splits(recipe), folder, args.resume, watching).result
+        try:
+            result = engine.train(recipe.config, recipe.task, splits(recipe), folder, args.resume, watching).result
+        except NonFinite as broken:
+            raise UserError(
+                f"{broken}; look at the data for extreme values, or try lr={recipe.config.lr / 10:g}"
+            ) from None
         kept = {"id": folder.name, "step": "train", "config": recipe.config.model_dump(), "result": result}
         write_atomic(folder / "result.json", to_json(kept))
-    print(
-        f"validation {result['metric']} {interval(result['metrics'][result['metric']])} -> {folder.relative_to(recipe.root)}"
-    )
+    print(f"validation {result['metric']} {interval(result['metrics'][result['metric']])} -> runs/{folder.name}")
 
 
 def evaluate(args: argparse.Namespace) -> None:
     """The newest model on the test part. This command opens it as often as you like; `recipe evaluate` then refuses to."""
+    import numpy as np
+
     from .engine import evaluate as engine
     from .engine.files import to_json, write_atomic
     from .engine.runs import new_run
@@ -128,8 +139,8 @@ def evaluate(args: argparse.Namespace) -> None:
     test = open_test(recipe)
     outputs, examples = model.outputs(test)
     run = recipe.root / "runs" / record["id"]
-    validation = saved_truth(run)
-    ours = engine.judged(model.config, model, (_array(run / "outputs.npy"), outputs), validation)
+    validation = np.load(run / "outputs.npy", allow_pickle=False)
+    ours = engine.judged(model.config, model, (validation, outputs), saved_truth(run))
     found = engine.evaluate(model.config, model.prep, ours, test, truth_of(model.config, test, examples), folder)
     write_atomic(folder / "result.json", to_json({**opened, "result": found}))
     for name, value in found["metrics"].items():
@@ -140,11 +151,13 @@ def evaluate(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Answers beside the file: rows.csv -> rows.predicted.csv."""
     from .engine.files import write_sheet
+    from .engine.folders import beside
     from .predict import predict as answers
 
     recipe = recipe_of(args)
     record, model = _newest(recipe)
-    target = args.path.with_name(f"{args.path.stem}.predicted.csv")
+    place = beside(args.path, recipe.root / recipe.config.data)
+    target = place.with_name(f"{args.path.stem}.predicted.csv")
     found = answers(recipe, model, recipe.root / "runs" / record["id"], args.path)
     write_sheet(found, target)
     print(f"{found.height:,} rows answered by {record['id']} -> {target}")
@@ -163,12 +176,6 @@ def _newest(recipe: Any) -> tuple[dict[str, Any], Any]:
         raise UserError(f"no model is trained yet; run: python -m {__package__} train")
     record = json.loads(done[-1].read_text(encoding="utf-8"))
     return record, load_fitted(recipe, record)
-
-
-def _array(path: Path) -> Any:
-    import numpy as np
-
-    return np.load(path, allow_pickle=False)
 
 
 COMMANDS = {"split": split, "baseline": baseline, "train": train, "evaluate": evaluate, "predict": predict}

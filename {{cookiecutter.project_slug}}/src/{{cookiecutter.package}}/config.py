@@ -322,11 +322,3 @@ def allowed(cls: type[Config], name: str) -> str:
         if getattr(m, sign, None) is not None
     ]
     return f"{kind} {' and '.join(bounds)}".strip()
-
-
-def describe_settings(config: Config) -> str:
-    """All settings as text: name = value, what it is for, what it may be."""
-    lines = []
-    for name, field in type(config).model_fields.items():
-        lines.append(f"{name} = {getattr(config, name)!r}\n    {field.description} [{allowed(type(config), name)}]")
-    return "\n".join(lines)

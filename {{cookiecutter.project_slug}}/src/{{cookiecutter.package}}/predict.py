@@ -15,17 +15,13 @@ from .engine.folders import files_below
 from .engine.table import LINES, Declared, read_table, require_columns
 from .engine.truth import saved_truth
 from .errors import UserError
-from .task import Data
-
-FEATURES = ("numeric", "categorical", "ordinal", "text", "image")
+from .task import FEATURES, Data
 
 
 def predict(recipe: Recipe, model: Fitted, run: Path, path: Path) -> pl.DataFrame:
     """The rows, each with its `prediction`, and with the probability of each class where there are classes. run: folder of the
     training run. Raises UserError naming the first row that cannot be read."""
-    if taken := [
-        name for name in recipe.data.columns(*FEATURES) if name == "prediction" or name.startswith("probability of ")
-    ]:
+    if taken := [n for n in recipe.data.columns(*FEATURES) if n == "prediction" or n.startswith("probability of ")]:
         raise UserError(f"the data have a column {taken[0]!r}, which the answers need; rename it")
     frame = readable(recipe, model, path)
     prep, config, target = model.prep, model.config, recipe.data.target
@@ -44,6 +40,10 @@ def predict(recipe: Recipe, model: Fitted, run: Path, path: Path) -> pl.DataFram
 
 def readable(recipe: Recipe, model: Fitted, path: Path) -> pl.DataFrame:
     """The features of the rows, each column read as it was for training."""
+    if not path.exists():
+        raise UserError(
+            f"{path} is neither a file nor a folder; name a CSV, JSONL or Parquet file or a folder of images"
+        )
     data, config = recipe.data, model.config
     names = data.columns(*FEATURES)
     if path.is_dir():
@@ -63,11 +63,7 @@ def readable(recipe: Recipe, model: Fitted, path: Path) -> pl.DataFrame:
 def in_kinds_of_training(recipe: Recipe, path: Path, names: list[str]) -> pl.DataFrame:
     """These columns of a table. What a column looks like in this file says nothing: "01234" is no number where training read texts."""
     data = recipe.data
-    kind_of: dict[str, kinds.Kind] = {}
-    for name in names:
-        kind_of[name] = {**(data.kinds.get(name) or kinds.of_dtype(data.frame.schema[name]) or {})}
-        if data.roles[name] in ("text", "image"):
-            kind_of[name]["kind"] = data.roles[name]
+    kind_of = {name: kinds.to_predict(data, name) for name in names}
     numbers = [name for name in names if kind_of[name]["kind"] in ("number", "integer")]
     texts = [name for name in names if kind_of[name]["kind"] in ("text", "image")]
     typed = path.suffix in (".parquet", *LINES)

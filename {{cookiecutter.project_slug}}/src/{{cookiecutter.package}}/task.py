@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .errors import UserError
 
+FEATURES = ("numeric", "categorical", "ordinal", "text", "image")  # roles of the columns that a model reads
+
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl

@@ -55,6 +55,12 @@ def outside(table: Path, name: str) -> bool:
     return not Path(os.path.abspath(table.parent / name)).is_relative_to(root)
 
 
+def beside(source: Path, data: Path) -> Path:
+    """Next to which path the answers for `source` belong: of one among the class folders of `data` beside `data`, where nothing takes
+    them for an example."""
+    return data if source.is_dir() and data.resolve() in source.resolve().parents else source
+
+
 def class_folders(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     """Images of each class, and of each part where folders give one. Raises UserError where there are no two classes."""
     inside = [file.relative_to(path).parts for file in files_below(path) if file.suffix.lower() in PICTURES]

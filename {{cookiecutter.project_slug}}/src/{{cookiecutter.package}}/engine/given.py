@@ -45,12 +45,6 @@ def says_parts(words: Iterable[str | None]) -> bool:
     return {"train"} < parts and "" not in parts
 
 
-def part_columns(frame: pl.DataFrame) -> list[str]:
-    """Columns of texts that say train and val or test in every row: a split that somebody made."""
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    return [n for n in texts if frame[n].head(100).n_unique() < 10 and says_parts(frame[n].unique())]
-
-
 def part_level(files: Iterable[tuple[str, ...]]) -> int | None:
     """Which component of these paths below a folder names their part: 0 as in train/cat/1.png, 1 as in cat/train/1.png.
 

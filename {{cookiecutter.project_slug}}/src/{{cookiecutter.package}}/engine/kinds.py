@@ -13,12 +13,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..errors import UserError
 from . import formatted
 from .moments import MOMENT, iso_times, moments, order_of
+
+if TYPE_CHECKING:
+    from ..task import Data
 
 KINDS: dict[str, Any] = {
     "number": pl.Float64, "text": pl.String, "image": pl.String, "integer": pl.Int64, "boolean": pl.Boolean,
@@ -181,6 +185,23 @@ def short(value: Any) -> str:
 def some_numbers(column: pl.Series) -> bool:
     """Whether numbers occur among texts."""
     return bool(numbers_of(column.cast(pl.String).rename("").drop_nulls().unique()).is_not_null().any())
+
+
+def of_column(data: Data, name: str) -> Kind:
+    """How a column was read; by its type where the loader does not say."""
+    dtype = data.frame.schema[name]
+    kind = data.kinds.get(name) or of_dtype(dtype)
+    if kind is None:
+        raise UserError(f"column {name!r} is of type {dtype}, which cannot be served; write it as text, or drop it")
+    return kind
+
+
+def to_predict(train: Data, name: str) -> Kind:
+    """How a feature is read in rows to predict: what was a whole number in training may be any number there."""
+    kind, role = of_column(train, name), train.roles[name]
+    if role in ("text", "image"):
+        return {**kind, "kind": role}
+    return {**kind, "kind": "number"} if role == "numeric" and kind["kind"] != "boolean" else kind
 
 
 def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list[int]]:

@@ -138,14 +138,6 @@ def prior_logits(prep: dict[str, Any]) -> Tensor:
     return log_prior[1:] - log_prior[:1] if prep["outputs"] == 1 else log_prior
 
 
-def any_null(frame: pl.DataFrame, names: list[str]) -> pl.Series:
-    """Whether any of these columns is null, bool [n]."""
-    nulls = pl.repeat(False, frame.height, eager=True)
-    for name in names:
-        nulls = nulls | frame[name].is_null()
-    return nulls
-
-
 def as_text(column: pl.Series) -> pl.Series:
     """The values as strings, nulls as they are."""
     return column.cast(pl.String)
