@@ -16,6 +16,10 @@ test: .venv/.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@
 
+# What a shorter test stands for in `make test`: whole walks, minutes each.
+slow-test: .venv/.done
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests
+
 # Kill a run at every step, every file operation and inside its writes, and resume it: docs/resume.md (half an hour).
 crash-test: .venv/.done
 	cd tests && ../$(BIN)/python crash.py
@@ -36,4 +40,4 @@ bad-input: .venv/.done
 lock: .venv/.done
 	$(BIN)/python tests/lock.py
 
-.PHONY: demo test crash-test fault-benchmark mutation-test bad-input lock
+.PHONY: demo test slow-test crash-test fault-benchmark mutation-test bad-input lock

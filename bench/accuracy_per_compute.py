@@ -74,7 +74,7 @@ def outputs(config: Any, prep: dict[str, Any], raw: np.ndarray) -> np.ndarray:
     """Probabilities [n, k], or values [n] in the units of the target."""
     from my_model.engine import metrics
 
-    return metrics.values(prep, raw) if config.task == "regression" else metrics.probabilities(config, prep, raw)
+    return metrics.values(prep, raw) if config.task == "regression" else metrics.class_probabilities(raw)
 
 
 def frames(project: Any, parts: list[Any]) -> list[Any]:

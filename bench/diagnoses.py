@@ -162,8 +162,9 @@ def main() -> None:
                 "evidence": record["result"]["evidence"],
             }
             print(f"{key:<44} {settings:<44} -> {kept[key]['said']}: {first['observed']}", flush=True)
+            rows = [kept[key] for expected, name, *_ in runs if (key := f"{name}: {expected}") in kept]
+            path.write_text(json.dumps(rows, indent=1) + "\n")  # after each run: a stopped one goes on with the rest by name
     rows = [kept[key] for expected, name, *_ in runs if (key := f"{name}: {expected}") in kept]
-    path.write_text(json.dumps(rows, indent=1) + "\n")
     (ROOT / "docs" / "diagnoses.md").write_text(page(rows))
 
 

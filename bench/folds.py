@@ -73,7 +73,7 @@ def one_set(name: str, settings: dict, folder: Path) -> dict[str, list[float]]:
         encoded = [code.TASK.examples(config, prep, d) for d in (train, val)]
         model, _ = code.fit(config, code.TASK, prep, *encoded, project.begin("train").folder)
         outputs = code.predict(model, encoded[1], config)
-        scores.setdefault("network of the template", []).append(code.score(config, prep, outputs, encoded[1].y.numpy()))
+        scores.setdefault("network of the template", []).append(code.score(config, prep, outputs, code.Truth(encoded[1].y.numpy())))
         x, y = [e.x["numeric"].numpy() for e in encoded], [e.y.numpy() for e in encoded]
         for competitor, fitted in competitors(config.task).items():
             scores.setdefault(competitor, []).append(fitted.fit(x[0], y[0]).score(x[1], y[1]))
@@ -98,7 +98,7 @@ def main() -> None:
         sys.path.insert(0, str(generated / "src"))
         (folder / "project_code.py").write_text(
             "from my_model.tabular.recipe import TASK, Config\nfrom recipe_kit.project import Project\n"
-            "from my_model.engine.splits import assign\nfrom my_model.engine.loop import fit, predict\nfrom my_model.engine.metrics import score\n"
+            "from my_model.engine.splits import assign\nfrom my_model.engine.loop import fit, predict\nfrom my_model.engine.metrics import Truth, score\n"
         )
         sys.path.insert(0, str(folder))
         for data_set, settings in SETS.items():

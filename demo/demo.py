@@ -132,7 +132,25 @@ def image(project: Path) -> None:
     production(project, new, recipe, red=False)
 
 
-STORIES = {"tabular": (tabular, "binary"), "image": (image, "multiclass"), "text": (text, "multiclass")}
+def sequence(project: Path) -> None:
+    """Hourly weather: were the flights of the day late? A row an hour, an airport's day a series, gaps where nothing was measured."""
+    data.weather_days(project / "data" / "train.csv")
+    frame = pl.read_csv(project / "data" / "train.csv", null_values="", infer_schema_length=None)
+    frame.filter(pl.col("date") >= "2013-11-01").drop("delayed").write_csv(project / "data" / "later.csv")
+    frame.filter(pl.col("date") < "2013-11-01").write_csv(project / "data" / "train.csv")
+    edit(project, target="delayed", series="series", step="hour", time="date", static=["origin"], hidden=32, epochs=20)
+    for step in ("audit", "split", "baseline", "check", "train", "evaluate", "report"):
+        recipe(project, step)
+    new = project / "data" / "new.jsonl"
+    print("\n$ python -m demo.sequence.gather data/later.csv data/new.jsonl", flush=True)
+    command = [sys.executable, "-B", "-m", "demo.sequence.gather", "data/later.csv", "data/new.jsonl"]
+    subprocess.run(command, cwd=project, env={**os.environ, "PYTHONPATH": str(project / "src")}, check=True)
+    production(project, new, recipe, red=True)
+
+
+STORIES = {
+    "tabular": (tabular, "binary"), "image": (image, "multiclass"), "text": (text, "multiclass"), "sequence": (sequence, "binary"),
+}  # fmt: skip
 
 
 def summary(project: Path, seconds: float) -> None:

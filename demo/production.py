@@ -35,6 +35,8 @@ def requests(new: Path) -> list[dict[str, Any]]:
     """The first hundred rows, as a client sends them: an image as its bytes in base64."""
     if new.is_dir():
         return [{"path": base64.b64encode(path.read_bytes()).decode()} for path in sorted(new.glob("*.png"))[:100]]
+    if new.suffix == ".jsonl":
+        return [json.loads(line) for line in new.read_text(encoding="utf-8").split("\n")[:100] if line]
     return pl.read_csv(new, infer_schema_length=None).head(100).to_dicts()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concerned import with_checks
 from fault import Fault
 from faults_code import EVALUATION, LOSS, NETWORK, OPTIMIZER, REPRODUCIBILITY, RUNNING, SCHEDULE
 from faults_data import DATA, PREPROCESSING, SPLIT
@@ -12,7 +13,7 @@ from held_out import HELD_OUT_FAULTS
 LISTED: list[Fault] = [
     *DATA, *SPLIT, *PREPROCESSING, *NETWORK, *LOSS, *OPTIMIZER, *SCHEDULE, *RUNNING, *EVALUATION, *REPRODUCIBILITY, *SERVICE,
 ]  # fmt: skip
-FAULTS: list[Fault] = [*LISTED, *HELD_OUT_FAULTS, *IMAGE]  # in this order they are run: the dear ones last
+FAULTS: list[Fault] = [with_checks(fault) for fault in (*LISTED, *HELD_OUT_FAULTS, *IMAGE)]  # in this order they are run: the dear ones last
 
 # What was not run, and why.
 NOT_RUN = {

@@ -43,10 +43,11 @@ class Strength:
 class Fault:
     """A fault that people make.
 
-    group: where it lies, one of CAUSE_GROUPS of the package; several when more than one is right. base: the sound
+    group: where it lies, as the causes in findings.toml name it; several when more than one is right. base: the sound
     project it is injected in, which is also its control. stage: the first step at which it can show. wrong: why it is wrong
     by construction; empty when its effect on the held-out metric decides. says: a word that a refusal must hold to count
-    as naming the cause. inflating: it makes a score look better than it is.
+    as naming the cause. inflating: it makes a score look better than it is. checks: names of the checks that concern it,
+    written before it is run; the strict rule counts no others.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Fault:
     says: str = ""
     inflating: bool = False
     held_out: bool = False
+    checks: tuple[str, ...] = ()
 
 
 class Mismatch(Exception):

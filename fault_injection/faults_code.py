@@ -187,7 +187,7 @@ SCHEDULE = [
 ]  # fmt: skip
 
 ORDER = "    order = torch.arange(n) if random is None else shuffled(n, random, getattr(examples, \"stretch\", 1))\n"
-TODO = "            todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]\n"
+TODO = "            todo = epoch_plan(config, train, progress.epoch)[progress.batches :]\n"
 TABLE = "            query = None if self.query is None else self.query[rows]\n            x = {name: tensor[rows]"
 
 
@@ -205,12 +205,12 @@ RUNNING = [
     Fault("R1 random", "rows in file order, not shuffled", ("loop",), "digits", "check", {"mild": code(LOOP, ORDER, "    order = torch.arange(n)\n")}),
     Fault(
         "R2", "evaluated in training mode", ("loop", "evaluation"), "digits dropout", "check",
-        three(*(code(LOOP, "    model.eval()\n    batches", "    batches", dropout=d) for d in (0.1, 0.3, 0.6))),
+        three(*(code(LOOP, "        model.eval()\n    batches", "        pass\n    batches", dropout=d) for d in (0.1, 0.3, 0.6))),
         wrong="scores are those of a network with units missing",
     ),
     Fault(
         "R2 train", "trained in evaluation mode after the first epoch", ("loop", "evaluation"), "digits dropout", "check",
-        {"medium": code(LOOP, "    model.train(was_training)\n    return", "    return", LOOP, "            model.train()\n            forward", "            forward")},
+        {"medium": code(LOOP, "        model.train()\n    return", "        pass\n    return", LOOP, "            model.train()\n            forward", "            forward")},
         wrong="dropout and norms do not do what the project says",
     ),
     Fault("R4", "only the first batches are used", ("loop", "data"), "digits", "check", three(*(code(LOOP, TODO, TODO.replace("[progress.batches :]", f"[progress.batches : {n}]")) for n in (8, 3, 1)))),
@@ -232,7 +232,7 @@ EVALUATION = [
         wrong="rows of the last batch count more",
     ),
     Fault("E5", "the test part opened twice", ("evaluation",), "digits", "evaluate", {"medium": Strength(then=(("evaluate",),)), "mild": Strength(then=(("evaluate", "--force", "a second look"),))}, wrong="a second look chooses on the test part", says="open", inflating=True),
-    Fault("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("engine/evaluate.py", "    y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature\n", "    y, prediction = truth.y.astype(int), ours.decided\n    temperature = calibration.temperature(config, prep, ours.test, y)\n")}, wrong="calibration is measured on what it was fitted to", inflating=True),
+    Fault("E6", "temperature fitted on test", ("evaluation",), "cancer", "evaluate", {"medium": code("engine/evaluate.py", "    y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature\n", "    y, prediction = truth.y.astype(int), ours.decided\n    temperature = calibration.temperature(ours.test, y)\n")}, wrong="calibration is measured on what it was fitted to", inflating=True),
     Fault("E8", "the validation score is that of training rows", ("evaluation", "split"), "digits", "check", {"extreme": code("engine/splits.py", PARTS_OF, '    rows = np.flatnonzero(part == 0)\n    return {"train": recipe.data.take(rows), "val": recipe.data.take(rows)}')}, wrong="nothing is held out", inflating=True),
 ]  # fmt: skip
 

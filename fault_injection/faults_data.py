@@ -22,7 +22,7 @@ from fault import Edit, Fault, Strength
 TABLE, PARTS = "tabular/data.py", "engine/splits.py"
 BATCH = "            yield Batch(x, self.y[rows], rows, query)"
 PARTS_OF = (
-    "    return {name: recipe.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}"
+    "    parts = {name: recipe.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}"
 )
 LEAK = "the parts share what they must not share"
 
@@ -83,9 +83,9 @@ FITTED_ON_ALL = (
         for core in ("baseline", "train")
     ),
     Edit(
-        "steps/check.py",
-        'prep = project.task.prepare(project.config, data["train"])',
-        "prep = project.task.prepare(project.config, project.data)",
+        "checks/context.py",
+        'prep = task.prepare(config, data["train"])',
+        "prep = task.prepare(config, project.data)",
     ),
 )
 ASSIGNED = "    empty = [name for number, name in enumerate(PARTS) if not (part == number).any()]"

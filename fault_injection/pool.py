@@ -33,7 +33,8 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Trial:
-    """What to run: name, strength and seed make the file's name. light: split and train only, for the honest score."""
+    """What to run: name, strength and seed make the file's name. light: split and train only, for the honest score. steps: those
+    to run, in the order of the recipe; () = all."""
 
     name: str
     strength: str
@@ -41,6 +42,7 @@ class Trial:
     fault: Strength
     seed: int
     light: bool = False
+    steps: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -97,7 +99,7 @@ def _child(trial: Trial, baked: Path, scratch: Path, out: Path) -> None:
         os.dup2(null.fileno(), 1)
         os.dup2(null.fileno(), 2)
     try:
-        result = run_trial(baked, folder, trial.base, trial.fault, trial.seed, trial.light, usable)
+        result = run_trial(baked, folder, trial.base, trial.fault, trial.seed, trial.light, usable, trial.steps)
     except Exception as error:
         result = {"broken": f"{type(error).__name__}: {error}"}
     result |= {"seconds": round(time.perf_counter() - began, 2)}

@@ -95,8 +95,9 @@ def line(v: Verdict) -> str:
     extra += f" crashed {v.crashed:.0%}" if v.crashed else ""
     extra += f" broken: {v.broken[0]}" if v.broken else ""
     named = "named" if v.attributed else "not named" if v.caught else ""
+    strict = f"strict: {'named' if v.strict_named else 'caught' if v.strict else 'no'}"
     return (
-        f"{v.fault.id:<16}{v.strength:<8} {state} {named:<9} d {v.effect:+.1f} p {v.p:.3f} n {v.trials}{extra}  {how}"
+        f"{v.fault.id:<16}{v.strength:<8} {state} {named:<9} {strict:<14} d {v.effect:+.1f} p {v.p:.3f} n {v.trials}{extra}  {how}"
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from concerned import NEVER_FOR_LEAK
 from fault import Fault
 
 RANK = {"NOT APPLICABLE": 0, "PASS": 0, "WARN": 1, "FAIL": 2}
@@ -18,7 +19,8 @@ class Verdict:
     """A fault at one strength. caught_by: check -> share of the full trials in which it failed because of the fault.
 
     scored: seeds behind effect and p. refused: share of the trials in which a step refused with an explanation. effect: Cohen's d of the honest score, p its
-    paired test. nan, linear: what the competitors caught. codes: states of the code that the trials ran on.
+    paired test. nan, linear: what the competitors caught. codes: states of the code that the trials ran on. strict, strict_named:
+    caught and named by the strict rule, see `strictly`; strict_by: check -> share of the trials, of the checks that count there.
     """
 
     fault: Fault
@@ -37,6 +39,9 @@ class Verdict:
     stage: str
     nan: bool
     linear: bool
+    strict: bool = False
+    strict_named: bool = False
+    strict_by: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     codes: set[str] = field(default_factory=set)
 
@@ -60,6 +65,34 @@ def caused(result: dict[str, Any], control: dict[str, Any]) -> dict[tuple[str, s
         for key, finding in reds(result).items()
         if RANK[finding["verdict"]] > RANK[controls.get(key, {"verdict": "PASS"})["verdict"]]
     }
+
+
+def concerned(fault: Fault, check: str) -> bool:
+    """Whether the fault lists the check, and the check may count for it."""
+    return check in fault.checks and not (fault.inflating and check in NEVER_FOR_LEAK)
+
+
+def strictly(
+    fault: Fault, results: list[dict[str, Any]], controls: list[dict[str, Any]]
+) -> tuple[bool, bool, dict[str, float]]:
+    """(caught, named, check -> share of the trials) by the strict rule, for trials and the controls of their seeds.
+
+    Caught: one and the same check that concerns the fault is WARN or FAIL on at least half of the seeds where its control is
+    neither; or on half of them a step refuses with the word that names the fault. Named: so, and with the right group among the
+    first three causes.
+    """
+    n, seen, right, refused = len(results), dict[str, int](), dict[str, int](), 0
+    for result, control in zip(results, controls, strict=True):
+        quiet = {check for _, check in reds(control)}
+        new = {check: f for (_, check), f in reds(result).items() if concerned(fault, check) and check not in quiet}
+        for check, finding in new.items():
+            seen[check] = seen.get(check, 0) + 1
+            right[check] = right.get(check, 0) + bool(set(finding["groups"][:3]) & set(fault.group))
+        before = {step["step"] for step in outcomes(control, "refused")}
+        said = [s["said"] for s in outcomes(result, "refused") if s["step"] not in before]
+        refused += any(fault.says and fault.says in words for words in said)
+    enough = [any(2 * count >= n for count in counts) and n > 0 for counts in ([*seen.values(), refused], [*right.values(), refused])]
+    return enough[0], enough[1], {check: count / n for check, count in seen.items()}
 
 
 def outcomes(result: dict[str, Any], what: str) -> list[dict[str, Any]]:
@@ -108,6 +141,7 @@ def score(fault: Fault, strength: str, results: list[dict[str, Any]], controls: 
         f"{a}: {b}": sum((a, b) in f and bool(set(f[a, b]["groups"][:3]) & set(fault.group)) for f in found) / n
         for a, b in seen
     }
+    strict, strict_named, strict_by = strictly(fault, full, [control[r["seed"]] for r in full])
     steps = [key[0] for f in found for key in f] + [s["step"] for q in refused for s in q]
     return Verdict(
         fault=fault,
@@ -126,6 +160,9 @@ def score(fault: Fault, strength: str, results: list[dict[str, Any]], controls: 
         stage=min(steps, key=ORDER.index) if steps else "",
         nan=sum(r["finite"] is False for r in full) >= n / 2,
         linear=sum(bool(r["linear"]) and not control[r["seed"]]["linear"] for r in full) >= n / 2,
+        strict=strict,
+        strict_named=strict_named,
+        strict_by=strict_by,
         broken=broken,
         codes={r["code"] for r in results if "code" in r},
     )

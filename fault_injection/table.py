@@ -59,7 +59,9 @@ a fault patched into a sound project: its data, a setting or its code. It is *ef
 (why is in `fault_injection/`) or moves the score on rows the project never sees ({scored} seeds, paired p < .05 and |Cohen's d| >= .5).
 It is *caught* when, on at least half of the seeds that were run in full (here {seeds}), a check fails that passes on the control of the same seed, or a
 step refuses with an explanation; *named* when its group is among the first three causes of such a finding, or the
-refusal names it. Gates were passed with `--force`, so every step had its chance. A crash without a finding does not
+refusal names it. *Strict* counts only the checks that the fault lists beforehand (`fault_injection/concerned.py`): one and the
+same on half of the seeds, silent on the control; a score against a baseline never counts for a leak, a refusal only when it
+names the fault. Gates were passed with `--force`, so every step had its chance. A crash without a finding does not
 count. One strength of one fault is one case."""
 
 
@@ -79,11 +81,13 @@ def competitors(listed: list[Verdict], held_out_faults: list[Verdict], controls:
     }
     lines = [
         "\n## In short\n",
-        "| cases | all checks | cause named | NaN stop only | worse than linear only | nothing |",
-        "|---|---|---|---|---|---|",
+        "| cases | strict | strict, named | any new alarm | cause named | NaN stop only | worse than linear only | nothing |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, cases in groups.items():
         columns = [
+            _share(cases, lambda v: v.strict),
+            _share(cases, lambda v: v.strict_named),
             _share(cases, lambda v: v.caught),
             _share(cases, lambda v: v.attributed),
             _share(cases, lambda v: v.nan),
@@ -92,7 +96,7 @@ def competitors(listed: list[Verdict], held_out_faults: list[Verdict], controls:
         lines.append(f"| {name} | {' | '.join(columns)} | 0 |")
     runs = [run for found in controls.values() for run in found if "steps" in run]
     lines.append(
-        f"| sound runs with an alarm | {sum(any(True for _ in red_on(run)) for run in runs)} of {len(runs)} | |"
+        f"| sound runs with an alarm | | | {sum(any(True for _ in red_on(run)) for run in runs)} of {len(runs)} | |"
         f" {sum(run['finite'] is False for run in runs)} | {sum(bool(run['linear']) for run in runs)} | 0 |"
     )
     benign = [v for v in listed if not v.effective]

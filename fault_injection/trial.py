@@ -65,12 +65,19 @@ def late(fault: Strength) -> bool:
 
 
 def trial(
-    baked: Path, folder: Path, base: Base, fault: Strength, seed: int, light: bool = False, start: Path | None = None
+    baked: Path,
+    folder: Path,
+    base: Base,
+    fault: Strength,
+    seed: int,
+    light: bool = False,
+    start: Path | None = None,
+    steps: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Run one faulty (or, with an empty fault, sound) project in `folder`; returns what every step found.
 
     This changes the working folder and imports the generated package: call it in a process of its own. Gates are passed
-    with --force, so that every step gets its chance to find the fault. start: where the control leaves what it had before
+    with --force, so that every step gets its chance to find the fault. steps: those to run; () = all. start: where the control leaves what it had before
     `check`, and where a late fault takes it from; audit, split and baseline would find the same.
     """
     shutil.copytree(baked, folder)
@@ -89,28 +96,28 @@ def trial(
     (folder / "recipe.toml").write_text(recipe((folder / "recipe.toml").read_text(), settings))
     os.chdir(folder)
     sys.path[:0] = [str(folder / "src"), str(folder / "tools" / "recipe_kit")]
-    todo = list(SERVICE if base.service else LIGHT if light else STEPS)
+    todo = list(steps or (SERVICE if base.service else LIGHT if light else STEPS))
     if fault.code or fault.data:  # the range test reads the rate: faults of other kinds have had their checks before it
         todo = [step for step in todo if step != "lr-find"]
     if start and start.exists() and not light:
         copy(start, folder)
         todo = todo[todo.index("check") :]
-    steps = []
+    done = []
     for step in todo:
         if step == "check" and start and not start.exists():
             copy(folder, start)
-        steps.append(run(step, []))
+        done.append(run(step, []))
     for words in () if light else fault.then:
         if words[0] == "git":
             uncommitted(package)
         else:
-            steps.append(run(words[0], list(words[1:]), gated=True))
+            done.append(run(words[0], list(words[1:]), gated=True))
     if base.service:
-        steps += served(base, fault, held, package, random)
+        done += served(base, fault, held, package, random)
     return {
         "seed": seed,
         "light": light,
-        "steps": steps,
+        "steps": done,
         "honest": guarded(lambda: honest(base, held)),
         "finite": guarded(finite),
         "linear": guarded(linear),
@@ -247,6 +254,6 @@ def linear() -> bool:
     ours, truth = (np.load(f"runs/{train['id']}/{what}.npy") for what in ("outputs", "y"))
     theirs = np.load(f"runs/{baseline['id']}/outputs-{name}.npy")
     prep = json.loads(Path(f"runs/{train['id']}/prep.json").read_text())
-    low, high = (metrics.difference(project.config, prep, ours, theirs, truth)[side] for side in ("low", "high"))
+    low, high = (metrics.difference(project.config, prep, ours, theirs, metrics.Truth(truth))[side] for side in ("low", "high"))
     lower = project.config.resolved_metric in ("rmse", "mae", "log_loss")
     return low > 0 if lower else high < 0

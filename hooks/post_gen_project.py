@@ -20,12 +20,13 @@ if not (kit / "recipe_kit").is_dir():
         f"{kit} is not a folder: the template was cloned without symbolic links; on Windows turn on developer mode and clone it"
         " again with: git clone -c core.symlinks=true"
     )
-for cache in [*kit.rglob("__pycache__"), *kit.glob("*.egg-info"), kit / "build"]:
-    shutil.rmtree(cache, ignore_errors=True)
+# The reference package in it stands for a package that an existing project does not have; this one has its own.
+for extra in [*kit.rglob("__pycache__"), *kit.glob("*.egg-info"), kit / "build", kit / "recipe_kit" / "reference"]:
+    shutil.rmtree(extra, ignore_errors=True)
 
 # The sample for the smoke test: the rows of this task, and beside them the files that they name.
 sample = Path("tests") / "sample"
-for kind in ("tabular", "image", "text"):
+for kind in ("tabular", "image", "text", "sequence"):
     if kind == ANSWERS["modality"]:
         (sample / kind / f"{ANSWERS['task']}.csv").rename(sample / "rows.csv")
         for folder in (path for path in (sample / kind).iterdir() if path.is_dir()):

@@ -170,10 +170,19 @@ def narrow_resnet(*_: Any, **__: Any) -> Any:
     return network
 
 
+def write_series(subject: Subject) -> dict[str, Any]:
+    """Slow and fast waves of different lengths with gaps, a row a step, for a small LSTM with dropout."""
+    helpers = importlib.import_module("test_sequence")
+    (subject.root / "data").mkdir()
+    helpers.waves(n=120).write_csv(subject.root / "data" / "train.csv")
+    return {**helpers.LONG, "model": "lstm", "hidden": 8, "layers": 2, "dropout": 0.2, "lr": 0.01}
+
+
 DATA: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "tabular": write_table,
     "image": write_images,
     "text": write_texts,
+    "sequence": write_series,
 }
 WORKERS = {"image": (0, 2)}  # only decoding images is worth processes of its own
 

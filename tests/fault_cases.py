@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from faults import COLUMNS, Case, both, folder, in_json, removed, replaced, rows, setting, table, write
+from faults import COLUMNS, Case, ask, both, folder, in_json, removed, replaced, rows, setting, table, write
 
 SPLIT, TRAIN, LOG = ["split", "--force", "x"], ["train", "--force", "x"], ["runs"]
 RESUME, EVALUATE = ["train", "--force", "x", "--resume", "--run", "0009-train"], ["evaluate", "--force", "x"]
@@ -149,6 +149,13 @@ def other(name: str, content: bytes) -> Any:
     return both(write(f"data/{name}", content), setting(f'data = "data/{name}"'))
 
 
+def rare(root: Path) -> None:
+    """A sound table in which one class is twenty times rarer than the other, looked at."""
+    yes, no = ([line for line in rows(600) if line.endswith(end)] for end in ("yes", "no"))
+    csv(table([*no[:280], *yes[:14]]))(root)
+    ask(root, ["audit"])
+
+
 TABLES = [
     Case("no file", "is not a file", SPLIT, removed("data/train.csv")),
     Case("a folder", "is not a file", SPLIT, folder("data/train.csv")),
@@ -190,6 +197,7 @@ TABLES = [
     Case("two groups", "at least 3", SPLIT, both(csv(column(4, lambda i: i % 2)), setting('group = "who"'), setting("drop = []"))),
     Case("one time", "rows of one moment stay together", SPLIT, both(csv(column(3, lambda i: "2024-01-01")), setting('time = "when"'), setting("drop = []"))),
     Case("no feature left", "no feature column is left", TRAIN, setting('drop = ["x0", "x1", "color", "when", "who"]'), split=True),
+    Case("a class over ten times rarer than the other", "class 'yes' of 'target' is 4.* no setting handles that", ["baseline"], rare, split=True),
     Case("text in a column declared numeric", "numeric names column .color., which holds", TRAIN, setting('numeric = ["color"]'), split=True),
     Case("a Parquet file cut short", "cannot be read as parquet", SPLIT, other("t.parquet", b"PAR1" + bytes(40))),
     Case("a Parquet file that is a CSV", "cannot be read as parquet", SPLIT, other("t.parquet", table())),
@@ -471,6 +479,7 @@ def forged(name: str, content: Any) -> Any:
 
 PACKAGES = [
     package_case("no package at all", "recipe export", PREDICT, removed("models")),
+    package_case("a worst score that nothing is held against", "labeled rows are held against", ["monitor", "--worst", "0.9"]),
     package_case("a version that is not there", "no version of the model", [*PREDICT, "--model", "0404-x"]),
     package_case("a version that leads elsewhere", "no version of the model", [*PREDICT, "--model", "../runs/0002-train"]),
     package_case("promoting a version that is not there", "no version of the model", ["promote", "0404-x"]),

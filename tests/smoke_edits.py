@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fault_injection"))
 from fault import Edit
 
 HEAVY = ("torch._dynamo", "polars", "pydantic", "pytest", "scipy.stats", "sklearn.metrics", "safetensors.torch")
-ALSO = {"tabular": (), "image": ("torchvision",), "text": ("tokenizers", "transformers.models.bert.modeling_bert")}
+ALSO = {"tabular": (), "sequence": (), "image": ("torchvision",), "text": ("tokenizers", "transformers.models.bert.modeling_bert")}
 LOOP, LOSSES, OPTIM = "engine/loop.py", "engine/losses.py", "engine/optim.py"
 
 
@@ -42,11 +42,13 @@ HEAD = {
     "tabular": ("return self.head(self.body(torch.cat(parts, dim=1)))", "self.body(torch.cat(parts, dim=1))"),
     "image": ("return self.head(self.dropout(self.backbone(channels_last(x))))", "self.backbone(channels_last(x))"),
     "text": ("return self.head(self.dropout(self.embed(x)))", "self.embed(x)"),
+    "sequence": ("return self.head(self.dropout(read))", "read"),
 }
 WIDTH = {
     "tabular": ("nn.Linear(width, outputs,", "nn.Linear(width, outputs + 1,"),
     "image": ("nn.Linear(width, outputs)", "nn.Linear(width, outputs + 1)"),
     "text": ("nn.Linear(encoder.config.hidden_size, outputs)", "nn.Linear(encoder.config.hidden_size, outputs + 1)"),
+    "sequence": ("nn.Linear(width, outputs)", "nn.Linear(width, outputs + 1)"),
 }
 FROZEN = {
     "tabular": (
@@ -58,6 +60,7 @@ FROZEN = {
         "parameter.requires_grad_(not frozen(config, name))",
         'parameter.requires_grad_(name.startswith("head."))',
     ),
+    "sequence": ("        self.body = body\n", "        self.body = body.requires_grad_(False)\n"),
 }
 START = {
     "tabular": (
@@ -66,11 +69,15 @@ START = {
     ),
     "image": ("std=0.1 / width**0.5", "std=30 / width**0.5"),
     "text": ("std=0.02)", "std=6)"),
+    "sequence": (
+        "        model.head.bias.copy_(",
+        "        model.head.weight.mul_(300)\n        model.head.bias.copy_(",
+    ),
 }
 TARGETS = {
     "tabular": ("yield Batch(x, self.y[rows],", "yield Batch(x, self.y[rows.flip(0)],"),
     "image": ("        return Batch(x, self.y[rows],", "        return Batch(x, self.y[rows.flip(0)],"),
-    "text": ("yield Batch(x, self.y[rows],", "yield Batch(x, self.y[rows.flip(0)],"),
+    **dict.fromkeys(("text", "sequence"), ("yield Batch(x, self.y[rows],", "yield Batch(x, self.y[rows.flip(0)],")),
 }
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def expected_files(answers: dict[str, str], package: str = "my_model") -> set[st
     tracked = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", TEMPLATE.name, KIT.name], capture_output=True, text=True, check=True
     ).stdout.split("\0")
-    found = {f"tools/recipe_kit/{path.removeprefix('kit/')}" for path in tracked if path.startswith("kit/")}
+    found = {f"tools/recipe_kit/{path.removeprefix('kit/')}" for path in tracked if path.startswith("kit/") and not path.endswith("/reference")}
     for path in tracked:
         if not path or path.startswith("kit/") or path.endswith("/tools/recipe_kit"):
             continue
@@ -32,12 +33,12 @@ def expected_files(answers: dict[str, str], package: str = "my_model") -> set[st
             if inner == f"LICENSES/{answers['license']}":
                 found.add("LICENSE")
             continue
-        if sample := re.fullmatch(r"tests/sample/(tabular|image|text)/(.*)", inner):
+        if sample := re.fullmatch(r"tests/sample/(tabular|image|text|sequence)/(.*)", inner):
             kind, rest = sample.groups()
             if kind == answers["modality"] and ("/" in rest or rest == f"{answers['task']}.csv"):
                 found.add(f"tests/sample/{rest if '/' in rest else 'rows.csv'}")
             continue
-        others = [m for m in ("tabular", "image", "text") if m != answers["modality"]]
+        others = [m for m in MODALITIES if m != answers["modality"]]
         if not any(inner.startswith(f"src/{package}/{m}/") for m in others):
             found.add(inner)
     return found
@@ -199,10 +200,8 @@ def cruft(*words: str, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
-def crufted(tmp_path: Path) -> tuple[Path, Path]:
-    """(the template under version control, since cruft needs a git repository; a project that cruft made from it)."""
-    source = tmp_path / "template"
+def template_under_git(source: Path) -> Path:
+    """A copy of the template under version control, as cruft and copier need it."""
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists():
@@ -210,7 +209,13 @@ def crufted(tmp_path: Path) -> tuple[Path, Path]:
             shutil.copy(ROOT / name, source / name, follow_symlinks=False)
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         git(source, *words)
-    output = tmp_path / "cruft"
+    return source
+
+
+@pytest.fixture
+def crufted(tmp_path: Path) -> tuple[Path, Path]:
+    """(the template under version control, a project that cruft made from it)."""
+    source, output = template_under_git(tmp_path / "template"), tmp_path / "cruft"
     cruft("create", str(source), "--no-input", "--default-config", "--output-dir", str(output), folder=tmp_path)
     return source, output / "my-model"
 
@@ -223,8 +228,8 @@ def test_cruft_makes_the_same_project(crufted: tuple[Path, Path], tmp_path: Path
     assert theirs == ours
 
 
-def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[Path, Path]) -> None:
-    source, project = crufted
+def update_keeps_what_is_yours(source: Path, project: Path, update: Callable[[], None]) -> None:
+    """The owner edits, the template changes in the same files and in others, and `update` brings both together."""
     package, template = project / "src" / "my_model", source / TEMPLATE.name / "src" / "{{cookiecutter.package}}"
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "generated"]):
         git(project, *words)
@@ -237,14 +242,17 @@ def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[
     edit(package / "tabular" / "data.py", '"""', '"""My own reader. ')
     edit(package / "engine" / "optim.py", '"""', '"""My own optimizer. ')
     kit = project / "tools" / "recipe_kit" / "recipe_kit"
+    (project / "tests" / "sample" / "rows.csv").write_text("mine\n1\n")
     git(project, "commit", "-qam", "mine")
-    owned = ("recipe.toml", "README.md", "src/my_model/tabular/data.py", "src/my_model/tabular/recipe.py")
+    edited = ("recipe.toml", "README.md", "tests/sample/rows.csv")
+    owned = (*edited, "src/my_model/tabular/data.py", "src/my_model/tabular/recipe.py")
     mine = {name: (project / name).read_bytes() for name in owned}
     edit(source / TEMPLATE.name / "recipe.toml", "target =", "# a new comment\ntarget =")
     edit(source / TEMPLATE.name / "README.md", "## The recipe", "## The new recipe")
     edit(template / "tabular" / "data.py", '"""', '"""A newer reader. ')
     edit(template / "tabular" / "recipe.py", '"""', '"""Newer settings. ')
     edit(template / "engine" / "losses.py", '"""', '"""Newer losses. ')
+    (source / TEMPLATE.name / "tests" / "sample" / "tabular" / "binary.csv").write_text("newer\n1\n")
     with (template / "engine" / "optim.py").open("a") as file:
         file.write("\n\nNEWER = True\n")
     (template / "engine" / "fresh.py").write_text('"""New in the template."""\n')
@@ -253,7 +261,7 @@ def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[
     (source / "kit" / "recipe_kit" / "sharpness.py").unlink()
     git(source, "add", "-A")
     git(source, "commit", "-qm", "new in the template")
-    cruft("update", "--skip-apply-ask", folder=project)
+    update()
     assert (package / "engine" / "losses.py").read_text().startswith('"""Newer losses. ')
     assert (package / "engine" / "fresh.py").read_text() == '"""New in the template."""\n'
     assert (kit / "ledger.py").read_text().startswith('"""A newer ledger. ') and not (kit / "sharpness.py").exists()
@@ -262,10 +270,15 @@ def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[
     assert merged.startswith('"""My own optimizer. ') and merged.endswith("NEWER = True\n")
     assert {name: (project / name).read_bytes() for name in mine} == mine
     assert not list(project.rglob("*.rej")) + list(project.rglob("*.orig"))
+
+
+def test_cruft_update_brings_what_is_new_and_keeps_what_is_yours(crufted: tuple[Path, Path]) -> None:
+    source, project = crufted
+    update_keeps_what_is_yours(source, project, lambda: cruft("update", "--skip-apply-ask", folder=project))
     cruft("check", folder=project)
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", [*MODALITIES[:3], pytest.param("sequence", marks=pytest.mark.slow)])  # as tables need
 def test_uv_finds_versions_that_fit(tmp_path: Path, modality: str) -> None:
     """What `uv sync` does before it downloads: resolve pyproject.toml for every platform. Needs the package registry."""
     project = bake(tmp_path, modality=modality)

@@ -68,22 +68,24 @@ def answered(project: Path, file: str = "train.csv") -> None:
     assert not out.with_name("answers.rejected.jsonl").exists()
 
 
+THROUGH: list[tuple[str, dict[str, Any]]] = [
+    ("boolean", {"file": "train.parquet"}), ("decimal_price", {"file": "train.parquet"}),
+    ("named_count", {"target": "count"}), ("spaced_commas", {}), ("doubled_quotes", {}),
+    ("day_month_category", {"categorical": ["opened"]}), ("binary_blob", {"file": "train.parquet", "drop": ["raw"]}),
+    ("formatted_numbers", {"numeric": ["money", "share"]}),
+    ("class_NA", {"task": "multiclass", "target": "region", "not_missing": ["region: NA"]}),
+    ("json_lines", {"file": "nan.jsonl"}), ("json_lines", {"file": "bom.jsonl"}),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("boolean", {"file": "train.parquet"}), ("decimal_price", {"file": "train.parquet"}),
-        ("named_count", {"target": "count"}), ("spaced_commas", {}), ("doubled_quotes", {}),
-        ("day_month_category", {"categorical": ["opened"]}), ("binary_blob", {"file": "train.parquet", "drop": ["raw"]}),
-        ("formatted_numbers", {"numeric": ["money", "share"]}),
-        ("class_NA", {"task": "multiclass", "target": "region", "not_missing": ["region: NA"]}),
-        ("json_lines", {"file": "nan.jsonl"}), ("json_lines", {"file": "bom.jsonl"}),
-    ],
-)  # fmt: skip
+    ("name", "settings"), [case if i % 2 == 0 else pytest.param(*case, marks=pytest.mark.slow) for i, case in enumerate(THROUGH)]
+)
 def test_the_case_trains_and_predicts_its_own_file(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     answered(case(tmp_path, name, **settings), settings.get("file", "train.csv"))
 
 
-@pytest.mark.parametrize("spelling", [("True", "False"), ("true", "false"), ("TRUE", "FALSE")])
+@pytest.mark.parametrize("spelling", [("True", "False"), *(pytest.param(two, marks=pytest.mark.slow) for two in (("true", "false"), ("TRUE", "FALSE")))])
 def test_truth_values_of_a_csv_file(tmp_path: Path, spelling: tuple[str, str]) -> None:
     project = case(tmp_path, "boolean")
     frame = pl.read_parquet(project / "data" / "train.parquet")
@@ -92,7 +94,9 @@ def test_truth_values_of_a_csv_file(tmp_path: Path, spelling: tuple[str, str]) -
     answered(project)
 
 
-@pytest.mark.parametrize("name", ["*", "len", "_part", "key", "y", "index", "value", 'a "b" c'])
+@pytest.mark.parametrize(
+    "name", ["*", 'a "b" c', *(pytest.param(n, marks=pytest.mark.slow) for n in ("len", "_part", "key", "y", "index", "value"))]
+)
 def test_a_target_of_any_name(tmp_path: Path, name: str) -> None:
     project = case(tmp_path, "named_count", target=name)
     path = project / "data" / "train.csv"

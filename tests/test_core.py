@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_sequence
 from conftest import bake, data, environment, run
 
 from kit import test_image, test_text
@@ -22,6 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "tabular": {"task": "multiclass"},
     "image": {"task": "binary", "data": "data/images", "weights": "none", "size": 16, "epochs": 4},
     "text": {"task": "binary", "target": "label", "encoder": "encoder", "max_length": 32, "epochs": 6},
+    "sequence": {"task": "binary", "hidden": 8, "layers": 1, "lr": 0.01, **test_sequence.LONG},
 }
 COMMON = {"iid": "one by one", "tracker": "none", "device": "cpu", "epochs": 40, "patience": 0, "batch_size": 16, "bootstrap": 200}
 
@@ -34,6 +36,9 @@ def bare(folder: Path, modality: str) -> Path:
         data.wine(project / "data" / "train.csv")
     elif modality == "image":
         test_image.write_images(project, n=40)
+    elif modality == "sequence":
+        test_sequence.waves(120).write_csv(project / "data" / "train.csv")
+        test_sequence.as_csv(test_sequence.wide(test_sequence.waves(60, seed=1))).write_csv(project / "data" / "new.csv")
     else:
         test_text.write_texts(project, n=60)
         test_text.tiny_encoder(project / "encoder")
@@ -64,8 +69,8 @@ def killed(project: Path) -> Path:
     return folder
 
 
-# Of images and texts: python -m pytest -m slow tests/test_core.py
-@pytest.mark.parametrize("modality", ["tabular", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("image", "text"))])
+# Of images, texts and series: python -m pytest -m slow tests/test_core.py
+@pytest.mark.parametrize("modality", ["tabular", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("image", "text", "sequence"))])
 def test_a_project_without_tools_does_everything_that_is_its_own(tmp_path: Path, modality: str) -> None:
     project = bare(tmp_path, modality)
     assert "-> split.json" in plain(project, "split")
@@ -76,7 +81,7 @@ def test_a_project_without_tools_does_everything_that_is_its_own(tmp_path: Path,
     (whole,) = set(project.glob("runs/*-plain_train")) - {stopped}
     assert np.array_equal(np.load(whole / "outputs.npy"), np.load(stopped / "outputs.npy")), "bit for bit"
     assert "rows of the test part" in plain(project, "evaluate")
-    source = {"tabular": "data/train.csv", "image": "data/images", "text": "data/train.csv"}[modality]
+    source = {"image": "data/images", "sequence": "data/new.csv"}.get(modality, "data/train.csv")
     assert "rows answered" in plain(project, "predict", source)
     answers = (project / source).with_name(f"{Path(source).stem}.predicted.csv").read_text().split("\n")
     assert "prediction" in answers[0] and len(answers) > 40

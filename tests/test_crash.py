@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUESTIONS
 
 WHERE = ("before a step", "inside a step", "after a step", "epochs only", "SIGTERM", "SIGINT", "file operation", "inside a write", "over and over")  # fmt: skip
 
 
-@pytest.mark.parametrize("name", QUESTIONS["modality"])
+@pytest.mark.parametrize("name", ["tabular", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("image", "text", "sequence"))])
 def test_a_killed_run_ends_as_if_it_had_not_been(name: str) -> None:
     """In a process of its own: it forks, and nothing may have started threads before."""
     command = [sys.executable, str(Path(__file__).with_name("crash.py")), "--quick", name]

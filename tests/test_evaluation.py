@@ -57,14 +57,14 @@ def test_auc_and_average_precision_of_many_classes_are_those_of_scikit_learn(bar
     metrics, config = bare.module("engine.metrics"), config_of(bare, task="multiclass")
     outputs, y = judged(name)
     probability, k = np.exp(outputs), outputs.shape[1]
-    found = metrics.summary(config, {}, outputs, y)
+    found = metrics.summary(config, {}, outputs, metrics.Truth(y))
     ovr = reference.roc_auc_score(y, probability, multi_class="ovr", average="macro")
     assert found["auc"]["value"] == pytest.approx(ovr, abs=1e-9)
     precision = reference.average_precision_score(np.eye(k)[y], probability, average="macro")
     assert found["average_precision"]["value"] == pytest.approx(precision, abs=1e-9)
     lacking = y != 0  # a class that does not occur has no curve
     several = np.mean([reference.roc_auc_score(y[lacking] == c, probability[lacking, c]) for c in range(1, k)])
-    assert metrics.score(config, {}, outputs[lacking], y[lacking], metric="auc") == pytest.approx(several, abs=1e-9)
+    assert metrics.score(config, {}, outputs[lacking], metrics.Truth(y[lacking]), metric="auc") == pytest.approx(several, abs=1e-9)
 
 
 @pytest.mark.parametrize("metric", ["auc", "average_precision"])
@@ -73,7 +73,7 @@ def test_their_intervals_are_those_of_plain_resampling(bare: Inside, metric: str
     metrics, config = bare.module("engine.metrics"), config_of(bare, task="multiclass")
     outputs, y = judged("digits")
     outputs, y = outputs[:300], y[:300]
-    got, random, drawn = metrics.estimate(config, {}, outputs, y, metric=metric), np.random.default_rng(1), []
+    got, random, drawn = metrics.estimate(config, {}, outputs, metrics.Truth(y), metric=metric), np.random.default_rng(1), []
     score = reference.roc_auc_score if metric == "auc" else reference.average_precision_score
     for _ in range(400):
         rows = random.integers(0, 300, 300)
@@ -89,7 +89,7 @@ def test_all_of_them_take_seconds(bare: Inside, k: int, n: int) -> None:
     y = np.r_[np.arange(k), random.integers(0, k, n - k)]
     outputs = random.normal(size=(n, k)) + 2 * np.eye(k)[y]
     before = time.process_time()
-    metrics.summary(config_of(bare, task="multiclass"), {}, outputs, y)
+    metrics.summary(config_of(bare, task="multiclass"), {}, outputs, metrics.Truth(y))
     breakdown.per_class(outputs.argmax(1), y, [str(c) for c in range(k)])
     assert time.process_time() - before < 60
 
@@ -158,7 +158,7 @@ def test_a_threshold_is_not_judged_on_the_rows_that_chose_it(bare: Inside) -> No
         y, probability = np.arange(60) % 2, random.random(60)
         both, outputs = np.stack([1 - probability, probability], axis=1), np.log(probability / (1 - probability))[:, None]
         own.append((decisions.decide(both, decisions.threshold(config, probability, y)) == y).mean())
-        told.append(metrics.score(config, {}, outputs, y))
+        told.append(metrics.score(config, {}, outputs, metrics.Truth(y)))
     assert np.mean(own) > 0.56 and abs(np.mean(told) - 0.5) < 0.03, (np.mean(own), np.mean(told))
 
 
@@ -175,7 +175,7 @@ def test_validation_to_test_is_quiet_where_nothing_dropped(bare: Inside, metric:
         (val, truth), (test, real) = parts
         cut = decisions.threshold(config, metrics.class_probabilities(val)[:, 1], truth)
         decided = decisions.decide(metrics.class_probabilities(test), cut)
-        found = evaluate.val_to_test(config, metrics.estimate(config, {}, val, truth), metrics.estimate(config, {}, test, real, decided=decided))
+        found = evaluate.val_to_test(config, metrics.estimate(config, {}, val, metrics.Truth(truth)), metrics.estimate(config, {}, test, metrics.Truth(real), decided=decided))
         warned += found.verdict == "WARN"
     assert warned <= 5, warned  # .01 of 100, by the normal tail of 2.6 and small samples; 6 come once in 2,000
 
@@ -247,7 +247,7 @@ def test_intervals_over_groups_hold_the_truth(bare: Inside) -> None:
     for seed in range(120):
         right, who = clustered(seed)
         y, outputs = np.zeros(len(who), int), np.where(right[:, None], [[1.0, 0.0]], [[0.0, 1.0]])
-        one, other = metrics.estimate(config, {}, outputs, y), metrics.estimate(config, {}, outputs, y, None, who)
+        one, other = metrics.estimate(config, {}, outputs, metrics.Truth(y)), metrics.estimate(config, {}, outputs, metrics.Truth(y, None, who))
         share = metrics.share(right, np.ones(len(right), bool), who)
         naive += one["low"] <= 2 / 3 <= one["high"]
         fair += other["low"] <= 2 / 3 <= other["high"]
@@ -263,13 +263,13 @@ def test_the_clustered_interval_is_that_of_drawing_whole_groups(bare: Inside) ->
     lift = random.normal(size=25)[who]
     y = (random.normal(size=400) + lift > 0).astype(int)
     outputs = (random.normal(size=400) + lift)[:, None]
-    got, drawn = metrics.estimate(config, {}, outputs, y, None, who), []
+    got, drawn = metrics.estimate(config, {}, outputs, metrics.Truth(y, None, who)), []
     for _ in range(600):
         rows = np.concatenate([np.flatnonzero(who == w) for w in random.choice(np.unique(who), len(np.unique(who)))])
         drawn.append(reference.roc_auc_score(y[rows], outputs[rows, 0]))
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert got["high"] - got["low"] == pytest.approx(high - low, rel=0.15)
-    rows_alone = metrics.estimate(config, {}, outputs, y)
+    rows_alone = metrics.estimate(config, {}, outputs, metrics.Truth(y))
     assert got["high"] - got["low"] > 1.3 * (rows_alone["high"] - rows_alone["low"])
 
 
@@ -278,8 +278,8 @@ def test_groups_of_one_row_change_nothing(bare: Inside, seed: int) -> None:
     metrics, config = bare.module("engine.metrics"), config_of(bare, task="binary")
     random = np.random.default_rng(seed)
     y, outputs = random.integers(0, 2, 80), random.normal(size=(80, 1))
-    assert metrics.estimate(config, {}, outputs, y) == metrics.estimate(config, {}, outputs, y, None, np.arange(80))
-    whole = metrics.estimate(config, {}, 9 * (2.0 * y[:, None] - 1), y, None, np.arange(80) // 8, metric="accuracy")
+    assert metrics.estimate(config, {}, outputs, metrics.Truth(y)) == metrics.estimate(config, {}, outputs, metrics.Truth(y, None, np.arange(80)))
+    whole = metrics.estimate(config, {}, 9 * (2.0 * y[:, None] - 1), metrics.Truth(y, None, np.arange(80) // 8), metric="accuracy")
     assert whole["value"] == 1.0 and whole["low"] == pytest.approx(10 / 13.8415, abs=1e-4), "ten groups are right, not 80 rows"
 
 
@@ -292,7 +292,7 @@ def test_queries_of_one_user_count_together(bare: Inside) -> None:
     relevance = np.tile([2.0, 1.0, 0.0, 0.0, 0.0], 120)
     relevance[query == 7] = 0.0  # a query without gain is left out, and its user stays
     outputs = np.where(random.random(20)[user] < 0.5, relevance, -relevance)[:, None] + random.normal(scale=0.1, size=(600, 1))
-    alone, together = (metrics.estimate(config, {}, outputs, relevance, query, unit) for unit in (None, user))
+    alone, together = (metrics.estimate(config, {}, outputs, metrics.Truth(relevance, query, unit)) for unit in (None, user))
     assert alone["value"] == together["value"]
     assert together["high"] - together["low"] > 1.7 * (alone["high"] - alone["low"])
 

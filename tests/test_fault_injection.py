@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from conftest import KIT, ROOT, TEMPLATE
 sys.path.insert(0, str(ROOT / "fault_injection"))
 import run as benchmark
 from catalog import FAULTS, NOT_RUN
+from concerned import CONCERNED, NEVER_FOR_LEAK
 from controls import CONTROLS
 from fault import Edit, Fault, Mismatch, Strength, apply_code
 from pool import BASES
@@ -61,6 +64,44 @@ def result(seed: int, *findings: tuple[str, str, str], honest: float | None = 0.
     found = [{"check": c, "verdict": v, "groups": [g], "seconds": 0.1, "observed": ""} for c, v, g in findings]
     step = {"step": "check", "outcome": "refused" if said else "done", "said": said, "findings": found}
     return {"seed": seed, "light": False, "steps": [step], "honest": honest, "finite": True, "linear": False}
+
+
+def test_every_fault_lists_checks_that_exist() -> None:
+    there = {check for path in (KIT / "recipe_kit").glob("*/findings.toml") for check in tomllib.loads(path.read_text())}
+    assert {check for checks in (*CONCERNED.values(), NEVER_FOR_LEAK) for check in checks} - there == set()
+    assert [fault.id for fault in FAULTS if not fault.checks and not fault.says] == []
+    used = {f.id if f.id in CONCERNED else f.id.split()[0] for f in FAULTS}
+    assert set(CONCERNED) - used == set()
+
+
+STRICT = Fault("T3", "a fault", ("model",), "digits", "check", {"medium": Strength()}, says="batch_size", checks=("a", "b"))
+LEAK = Fault("T4", "a leak", ("data",), "digits", "check", {"medium": Strength()}, inflating=True, checks=("beats the baseline",))
+
+
+@pytest.mark.parametrize(
+    ("fault", "seeds", "control", "strict", "named"),
+    [  # what is WARN on each seed, and on the control of every seed
+        (STRICT, ["a", "a"], "", True, True),
+        (STRICT, ["a", ""], "", True, True),
+        (STRICT, ["a", "", ""], "", False, False),
+        (STRICT, ["a", "b", ""], "", False, False),  # not one and the same check
+        (STRICT, ["c", "c"], "", False, False),  # a check that does not concern the fault
+        (STRICT, ["a", "a"], "a", False, False),  # red on the control too
+        (replace(STRICT, group=("loss",)), ["a", "a"], "", True, False),
+        (STRICT, ["refused: batch_size is too small", ""], "", True, True),
+        (STRICT, ["refused: no such file", "refused: no such file"], "", False, False),
+        (LEAK, ["beats the baseline", "beats the baseline"], "", False, False),
+        (replace(LEAK, inflating=False, group=("model",)), ["beats the baseline"] * 2, "", True, True),
+    ],
+)
+def test_the_strict_rule(fault: Fault, seeds: list[str], control: str, strict: bool, named: bool) -> None:
+    def made(seed: int, red: str) -> dict[str, Any]:
+        said = red.removeprefix("refused: ") if red.startswith("refused") else ""
+        return result(seed, *([(red, "WARN", "model")] if red and not said else []), said=said)
+
+    controls = [result(s, *([(control, "WARN", "model")] if control else [])) for s in range(len(seeds))]
+    verdict = score(fault, "medium", [made(s, red) for s, red in enumerate(seeds)], controls)
+    assert (verdict.strict, verdict.strict_named) == (strict, named)
 
 
 FAULT = Fault("T1", "a fault", ("model",), "digits", "check", {"medium": Strength()})

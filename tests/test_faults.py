@@ -32,7 +32,7 @@ def workplace(where: Path) -> Workplace:
     import torch
 
     torch.set_num_threads(1)
-    bases = {kind: faults.make_base(kind, where) for kind in QUESTIONS["modality"]}
+    bases = {kind: faults.make_base(kind, where) for kind in faults.SOUND}
     bases["packaged"] = faults.make_packaged(bases["tabular"], where)
     return bases, where
 

@@ -291,6 +291,89 @@ def test_a_repair_ends_the_mark(bases: dict[str, Path], tmp_path: Path) -> None:
     assert project.record("baseline")["forced"] == []
 
 
+HANDLED: list[dict[str, Any]] = [
+    {"class_weights": "balanced"}, {"class_weights": "oversample"}, {"loss": "focal"}, {"metric": "average_precision"},
+    {"cost_false_negative": 20.0}, {"imbalance": "a coin that lands on its edge: nobody asks for it"}, {"acknowledge": ["class balance"]},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with 1 yes to 24 no, as far as the split."""
+    project = Inside(tmp_path_factory.mktemp("uneven") / "p", task="binary", epochs=1)
+    frame = rows(1500)
+    score = frame["a"] + frame["c"]
+    target = pl.when(score > score.quantile(0.96)).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    frame.with_columns(target=target).write_csv(project.root / "data" / "train.csv")
+    assert project.done("audit")["status"] == "warn"
+    project.done("split")
+    return project.root
+
+
+def once_more(uneven: Path, where: Path) -> Inside:
+    shutil.copytree(uneven, where / "p")
+    return Inside(where / "p", task="binary", epochs=1)
+
+
+def test_classes_far_apart_stop_the_baseline(uneven: Path, tmp_path: Path) -> None:
+    """The sentence names the class, its share, the ways and the setting that says why none is needed; --force is kept once."""
+    project = once_more(uneven, tmp_path)
+    assert project.check_result("audit", "class balance")["verdict"] == "WARN"
+    said = project.recipe("baseline")
+    assert said.status == 2 and len(said.lines) == 1 and not list((project.root / "runs").glob("*-baseline"))
+    assert "class 'yes' of 'target' is 4.0" in said.sentence and "% of the rows outside test (51; the largest has 1,224" in said.sentence
+    ways = ("class_weights", "oversample", "focal", "average_precision", "cost_false_negative", 'imbalance = "reason"', "--force")
+    assert [word for word in ways if word not in said.sentence] == []
+    for step in ("check", "lr-find", "learning-curve", "cv"):
+        assert "class 'yes'" not in tried(project, step)[0], "these hold no model against a baseline"
+    forced = project.recipe("baseline", "--force", "a first look")
+    assert forced.status == 0 and "FORCED         class 'yes' of 'target'" in forced.output
+    project.done("check")
+    record = project.done("train")
+    assert len(record["forced"]) == 1 and record["forced"][0].endswith("no setting handles that; forced: a first look")
+
+
+@pytest.mark.parametrize("settings", HANDLED, ids=lambda settings: "-".join(settings))
+def test_what_handles_them_lets_the_baseline_pass(uneven: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    project = once_more(uneven, tmp_path)
+    project.set(**settings)
+    if "acknowledge" in settings:  # it says how the data are read: both are done again
+        for step in ("audit", "split"):
+            project.done(step)
+    assert tried(project, "baseline") == ("", [])
+
+
+def test_what_handled_them_must_still_be_there_to_train(uneven: Path, tmp_path: Path) -> None:
+    """A baseline depends on no loss: without its weights the network would meet the rare class with nothing."""
+    project = once_more(uneven, tmp_path)
+    project.set(class_weights="balanced")
+    for step in ("baseline", "check"):
+        project.done(step)
+    assert tried(project, "train") == ("", [])
+    project.set(class_weights="none")
+    project.done("check")
+    for step in ("train", "ablate", "tune"):
+        assert "class 'yes' of 'target'" in tried(project, step)[0], step
+
+
+@pytest.mark.parametrize(("most", "least", "stops"), [(1000, 100, False), (1000, 99, True)])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_ten_to_one_is_the_line(task: str, most: int, least: int, stops: bool) -> None:
+    """Of any kind of data: it counts the target alone. A number has no classes."""
+    imbalance, owner = module("imbalance"), module("task")
+    target = [0] * most + [1] * least + ([2] * most if task == "multiclass" else [])
+    frame = pl.DataFrame({"target": target})
+    data = owner.Data(frame, "target", {"target": "target"}, "")
+    config = module("config").Config(task=task, imbalance="  ")  # blanks are no reason
+    if task == "regression":
+        assert imbalance.handled(config)
+        return
+    assert not imbalance.handled(config)
+    problem, way_on = imbalance.unhandled(config, data)
+    assert bool(problem) == bool(way_on) == stops
+    assert not problem or (f"{least:,}; the largest has {most:,}" in problem and ("cost_false" in way_on) == (task == "binary"))
+
+
 def page() -> str:
     """docs/gates.md, from trying."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -321,7 +404,9 @@ def page() -> str:
             "`evaluate`, `export` and `promote` look at the checks of the model at hand, whatever recipe.toml says by now. A model that is",
             "no network needs no `check`. The newest reviewed sheet (`recipe audit --review sheet.csv`) counts as part of the audit. Metric, costs",
             "and slices are those of the newest training run: `baseline`, `train`, `learning-curve`, `ablate`, `tune`, `evaluate` and",
-            "`export` refuse others without `--force`. Made by `python tests/test_gates.py`.",
+            "`export` refuse others without `--force`. `baseline`, `train`, `ablate` and `tune` refuse classes over 10:1 apart too, unless a setting",
+            'handles that or `imbalance = "reason"` says why none has to; what `baseline` was forced past does not stop those that rest on it.',
+            "Made by `python tests/test_gates.py`.",
             "",
             f"| step | {' | '.join(heads)} |",
             "|---|" + "---|" * len(heads),

@@ -116,6 +116,7 @@ def test_texts_with_a_test_file_of_their_own(tmp_path: Path) -> None:
     assert refused.count("\n") == 1 and "recipe predict answers its rows" in refused
 
 
+@pytest.mark.slow
 def test_parquet_read_in_pieces_takes_the_column_too(tmp_path: Path) -> None:
     project = bake(tmp_path, task="binary")
     table().write_parquet(project / "data" / "train.parquet")

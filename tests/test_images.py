@@ -66,6 +66,7 @@ def test_every_backbone_passes_the_checks_and_trains(tmp_path: Path, backbone: s
     assert {step: shape for step, shape in shapes(project).items() if step in theirs} == theirs
 
 
+@pytest.mark.slow
 def test_a_project_starts_from_what_another_learned(tmp_path: Path) -> None:
     """A run's folder as `weights`, frozen: the linear probe on its features is among the baselines and good."""
     first = generated(tmp_path)

@@ -19,15 +19,17 @@ sys.path.insert(0, str(ROOT / "fault_injection"))
 from fault import apply_code
 from trial import CHEAP
 
-TASKS = {"tabular": ("binary", "multiclass", "regression", "ranking"), "image": ("multiclass",), "text": ("binary",)}
+TASKS = {
+    "tabular": ("binary", "multiclass", "regression", "ranking"), "image": ("multiclass",), "text": ("binary",),
+    "sequence": ("multiclass",),
+}  # fmt: skip
 PACKAGE = TEMPLATE / "src" / "{{cookiecutter.package}}"
-KINDS = tuple(TASKS)
 
 
 def project(folder: Path, kind: str, task: str, cheap: bool = True) -> Path:
     """A project as generated; `cheap`: with a network that takes a tenth of the time, and a rate that fits it."""
     made = bake(folder, modality=kind, task=task, project_slug=f"{kind}-{task}", package="project")
-    if cheap and kind != "tabular":
+    if cheap and kind in CHEAP and kind != "tabular":
         apply_code(made / "src" / "project", CHEAP[kind])
         times_lr(made, 20)
         narrow = made / "tests" / "sample" / "encoder" / "config.json"
@@ -62,7 +64,7 @@ def smoke(folder: Path, kind: str, projects: list[Path], device: str = "") -> di
     return {Path(job["project"]).name: (job["status"], Path(job["log"]).read_text()) for job in done}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["tabular", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("image", "text", "sequence"))])
 def test_it_fails_on_every_mistake_and_on_none_as_generated(tmp_path: Path, kind: str) -> None:
     """Status 1: a test of it has failed; anything else would be another trouble."""
     sound, wrong = [], []
@@ -75,7 +77,7 @@ def test_it_fails_on_every_mistake_and_on_none_as_generated(tmp_path: Path, kind
     assert [p.name for p in wrong if found[p.name][0] != 1] == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["tabular", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("image", "text", "sequence"))])
 def test_it_passes_for_every_task_under_the_name_that_was_chosen(tmp_path: Path, kind: str) -> None:
     """With the network as it is generated: pictures go through a ResNet-18."""
     tasks = [answers["task"] for answers in matrix() if answers["modality"] == kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -33,7 +34,7 @@ class Service(BaseHTTPRequestHandler):
         there = f"http://127.0.0.1:{self.server.server_address[1]}/file"
         files = [{"name": name, "uploadUrl": there} for name in told["variables"].get("files", [])]
         answers = {
-            "UpsertBucket": {"upsertBucket": {"bucket": BUCKET, "inserted": True}},
+            "UpsertBucket": {"upsertBucket": {"bucket": {**BUCKET, "name": told["variables"].get("name")}, "inserted": True}},
             "CreateRunFiles": {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}},
         }
         self.answer({"data": next((answers[name] for name in answers if name in told["query"]), {"viewer": VIEWER})})
@@ -82,13 +83,19 @@ def server() -> Iterator[Server]:
     made.cut()
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def split_wines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project on the wines, split and with a baseline."""
-    made = wines(tmp_path)
+    made = wines(tmp_path_factory.mktemp("wines"))
     for step in ("split", "baseline"):
         assert run(made, step, "tracker=none", "--force", "the test of tracking").returncode == 0
     return made
+
+
+@pytest.fixture
+def project(split_wines: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(split_wines, tmp_path / split_wines.name))
 
 
 TRAIN = ("train", "--force", "the test of tracking", "patience=0")
@@ -117,11 +124,13 @@ def sync(project: Path, server: Server) -> list[dict]:
     return server.rows()
 
 
-def test_an_offline_run_is_whole_and_can_be_sent(project: Path, server: Server) -> None:
-    assert run(project, *TRAIN, "tracker=wandb", "epochs=4").returncode == 0
+@pytest.mark.parametrize("model", ["mlp", pytest.param("lightgbm", marks=pytest.mark.slow)])
+def test_an_offline_run_is_whole_and_can_be_sent(project: Path, server: Server, model: str) -> None:
+    assert run(project, *TRAIN, "tracker=wandb", "epochs=4", f"model={model}").returncode == 0
     rows = sync(project, server)
     curves = json.loads(next((project / "runs").glob("*-train/curves.json")).read_text())
-    assert [row["val_loss"] for row in rows] == pytest.approx([row["val_loss"] for row in curves])
+    for name in ("val_loss", "val_metric"):
+        assert [row[name] for row in rows] == pytest.approx([row[name] for row in curves])
 
 
 def test_the_report_with_its_plots_goes_to_the_tracker(project: Path) -> None:
@@ -129,6 +138,50 @@ def test_the_report_with_its_plots_goes_to_the_tracker(project: Path) -> None:
     assert run(project, "report", "tracker=wandb").returncode == 0
     kept = list((project / "runs").glob("*-report/wandb/offline-run-*/files/media/html/*.html"))
     assert len(kept) == 1 and (project / "report.html").read_text()[-2000:] in kept[0].read_text()
+
+
+@pytest.mark.parametrize("model", ["mlp", pytest.param("lightgbm", marks=pytest.mark.slow)])
+def test_the_fitted_preprocessing_goes_to_the_tracker(project: Path, model: str) -> None:
+    """What was learned of the training part, as a file of the very run that its curves are in."""
+    assert run(project, *TRAIN, "epochs=2", "tracker=wandb", f"model={model}").returncode == 0
+    sent = list((project / "runs").glob("*-train/wandb/offline-run-*/files/prep.json"))
+    assert len(sent) == 1 and sent[0].read_bytes() == next((project / "runs").glob("*-train/prep.json")).read_bytes()
+
+
+@pytest.mark.parametrize("model", ["mlp", pytest.param("lightgbm", marks=pytest.mark.slow)])
+def test_every_trial_of_a_search_goes_to_the_tracker(project: Path, model: str) -> None:
+    """As one table, with the setting that was tried and the value of the metric."""
+    words = ("tune", "--trials", "2", "--seeds", "1", "--force", "the test of tracking", "epochs=2", f"model={model}")
+    done = run(project, *words, "tracker=wandb")
+    assert done.returncode == 0 and "did not take" not in done.stdout, done.stdout + done.stderr
+    record = json.loads(next((project / "runs").glob("*-tune/record.json")).read_text())
+    told = [(stage, t["value"], t["params"]) for stage, trials in record["result"]["stages"].items() for t in trials]
+    kept = list((project / "runs").glob("*-tune/wandb/offline-run-*/files/media/table/trials_*.json"))
+    assert len(kept) == 1
+    table = json.loads(kept[0].read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert len(rows) == len(told) == 6
+    for row, (stage, value, params) in zip(rows, told, strict=True):
+        assert row["stage"] == stage and row["accuracy"] == pytest.approx(value)
+        assert {name: row[name] for name in params} == pytest.approx(params)
+
+
+@pytest.mark.parametrize("tracker", ["mlflow", "tensorboard"])
+def test_the_other_trackers_take_them_too(project: Path, tracker: str) -> None:
+    pytest.importorskip(tracker)
+    assert run(project, *TRAIN, "epochs=2", f"tracker={tracker}").returncode == 0
+    words = ("tune", "--trials", "2", "--seeds", "1", "--force", "the test of tracking", "epochs=2", f"tracker={tracker}")
+    done = run(project, *words)
+    assert done.returncode == 0 and "did not take" not in done.stdout, done.stdout + done.stderr
+    runs = project / "runs"
+    if tracker == "mlflow":
+        assert len(list(runs.glob("mlflow/*/artifacts/prep.json"))) >= 1
+        table = json.loads(next(runs.glob("mlflow/*/artifacts/trials.json")).read_text())
+        assert {"stage", "state", "accuracy", "lr", "batch_size"} <= set(table["columns"]) and len(table["data"]) == 6
+    else:
+        events = [path.read_bytes() for path in runs.glob("*-train/tensorboard/events*")]
+        assert any(b"prep.json" in content for content in events)
+        assert len(list(runs.glob("*-tune/tensorboard/*/events*"))) == 6
 
 
 def test_training_goes_on_when_the_network_is_cut(project: Path) -> None:

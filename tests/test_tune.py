@@ -105,6 +105,7 @@ def nothing_lost(project: Path) -> None:
     assert len({(json.dumps(r["config"], sort_keys=True)) for r in finals}) == len(finals) > 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_run_twice(project: Path) -> None:
     one, other = worker(project), worker(project)
     wait_for(project, "RUNNING", 2, one, other)
@@ -114,6 +115,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_run_twice(project:
     nothing_lost(project)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_before_its_first_sign_of_life_is_missed_too(project: Path) -> None:
     assert worker(project, SILENT).wait(timeout=120) == -signal.SIGKILL
     other = worker(project)
@@ -122,6 +124,7 @@ def test_a_worker_that_is_killed_before_its_first_sign_of_life_is_missed_too(pro
     nothing_lost(project)
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(project: Path) -> None:
     one, other = worker(project, LATE), worker(project)
     wait_for(project, "FAIL", 1, one, other)

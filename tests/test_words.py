@@ -28,7 +28,7 @@ WORDS = {
     r"when a first run stands|says plainly|made to be ill|There is no login|Let something run it|the world has moved": "plain prose",
 }  # fmt: skip
 KEPT = {  # this list; cases and tables that have their names from elsewhere; what was called how before
-    "tests/test_words.py", "tests/cases.py", "bench/tables_read.toml", "docs/tables.md", "CHANGELOG.md",
+    "tests/test_words.py", "tests/cases.py", "bench/tables_read.toml", "docs/tables.md", "CHANGELOG.md", "bench/leaks_injected.py",
 }  # fmt: skip
 OWN = (".py", ".md", ".toml", ".yml", ".html", ".j2", "Makefile")
 

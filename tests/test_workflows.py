@@ -58,3 +58,10 @@ def test_gpu_runners_never_see_a_pull_request(path: Path) -> None:
 def test_the_baked_workflows_are_these_very_files(project: Path) -> None:
     for path in (TEMPLATE / ".github" / "workflows").glob("*.yml"):
         assert (project / ".github" / "workflows" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_one_version_of_ruff_is_used() -> None:
+    hooks = yaml.safe_load((TEMPLATE / ".pre-commit-config.yaml").read_text())["repos"]
+    (rev,) = [hook["rev"] for hook in hooks if "ruff" in hook["repo"]]
+    for lock in (ROOT / "requirements.lock", TEMPLATE / "requirements.lock"):
+        assert f"\nruff=={rev.removeprefix('v')} " in lock.read_text()

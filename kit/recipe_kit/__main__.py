@@ -5,6 +5,10 @@ import sys
 
 def main() -> int:
     """The command line of the project that is here. Exit status 2 where there is none."""
+    if sys.argv[1:2] == ["check"] and "--static" in sys.argv:
+        from .report.ci import static
+
+        return static(sys.argv[2:])
     try:
         from .cli import main as command
     except ImportError as error:

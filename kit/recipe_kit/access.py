@@ -15,12 +15,8 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from . import ledger, owner
 from .overlap import share_known, share_of_copies, sketch
@@ -35,20 +31,6 @@ STRAY = 0.02  # share of test rows that may have been seen: the most that the 1-
 SAME = ("model", "weights", "source", "split", "evaluation")  # what must be unchanged to finish an opening cut short
 
 Opening = dict[str, Any]
-
-
-@contextmanager
-def alone(project: Project) -> Iterator[None]:
-    """No second evaluation of this project meanwhile. The system frees the lock of a process that dies."""
-    held = FileLock(project.root / f".{LOCK}.lock")
-    try:
-        held.acquire(blocking=False)
-    except Timeout:
-        raise UserError("another evaluation of this project is running; wait for its result: recipe runs") from None
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def openings(project: Project) -> list[Opening]:
@@ -124,7 +106,7 @@ def open_once(project: Project, run_id: str, model: str, weights: str = "") -> l
 
     An interrupted opening for the same model on the same rows is gone on with; its line is added to the ledger if a
     crash lost it. Raises UserError when this data was opened before, unless --force gives a reason, which stays in
-    the record. Call it inside `alone`.
+    the record. Call it inside `engine.stop.alone`.
     """
     before, cut_short = openings(project), interrupted(project)
     _complete_ledger(project, before)
@@ -148,19 +130,12 @@ def open_once(project: Project, run_id: str, model: str, weights: str = "") -> l
 def describe(project: Project, run_id: str, model: str, weights: str) -> Opening:
     """An opening: which evaluation, which model (id of its run, hash of its files), who, when, which data and split."""
     return {
-        "id": run_id,
-        "model": model,
-        "weights": weights,
-        "who": who(project),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source": project.data.sha256,
-        "data": project.fingerprint["data"],
-        "split": split_hash(read_manifest(project)),
-        "rows": sketch(hashed(project)[0]),
-        "evaluation": project.fingerprint["evaluation"],
-        "force": project.force,
+        "id": run_id, "model": model, "weights": weights, "who": who(project),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"), "source": project.data.sha256,
+        "data": project.fingerprint["data"], "split": split_hash(read_manifest(project)),
+        "rows": sketch(hashed(project)[0]), "evaluation": project.fingerprint["evaluation"], "force": project.force,
         "commit": environment(project.root)["commit"],
-    }
+    }  # fmt: skip
 
 
 def who(project: Project) -> str:

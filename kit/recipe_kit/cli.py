@@ -8,6 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from . import adopted_in
 from .commands import COMMANDS, OTHERS, PRODUCTION, STEPS, names_of, parse
 from .owner.engine.distributed import SINGLE, exit_process, launched
 from .owner.errors import Stopped, UserError
@@ -95,12 +96,13 @@ def _other(project: Project, args: argparse.Namespace) -> int:
 
         say(write(project))
     else:
+        from . import versions
         from .ledger import read, table
         from .reconcile import complete, contradictions
 
         complete(project)
         rows = read(project.ledger)
-        say_json(rows) if args.json else say(table(rows))
+        say_json(rows) if args.json else say("\n".join([table(rows), *versions.table(rows)]))
         if odd := contradictions(project):
             raise UserError(
                 f"{odd[0]} ({len(odd)} such); restore EXPERIMENTS.jsonl and runs/ from where they are whole"
@@ -135,11 +137,18 @@ def open_project(args: argparse.Namespace, distributed: Distributed = SINGLE) ->
         raise UserError(f"{repeated[0]} is given twice; give it once")
     values: dict[str, Any] = {**read_toml(root / "recipe.toml"), **overrides}
     task = find_task(str(values.get("modality", "tabular")))
+    adopted = None
+    if module := adopted_in(root):
+        from .adopted import OFFERED, Adopted
+
+        if args.step not in OFFERED:
+            raise UserError(f"needs a project that the template generated; an adopted one has: {', '.join(OFFERED)}")
+        task = adopted = Adopted(module, str(values.get("modality", "tabular")), root)
     refuse({**values, **{names_of(flag)[-1]: getattr(args, flag) for flag in AGAIN}})
     config = make_config(task.settings, values, "recipe.toml" if not overrides else "recipe.toml with your overrides")
     quiet = args.quiet or args.json or not distributed.first
     show_logs(quiet)
-    return Project(root, config, task, overrides, args.force.strip(), quiet, distributed, verbose=args.verbose)
+    return Project(root, config, task, overrides, args.force.strip(), quiet, distributed, args.verbose, adopted)
 
 
 def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
@@ -150,7 +159,11 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     module = importlib.import_module(f"{__package__}.{folder}.{step.replace('-', '_')}")
     project.say(f"\n{step}: {COMMANDS[step].help}")
     complete(project)
-    run = _reopened(project, args) if step == "train" and args.resume else None
+    run: Run | None = None
+    if step == "train" and args.resume:
+        from .reopen import reopen
+
+        run = reopen(project, "train", args.run, args.resume == "auto")
     run = run or project.begin(step.replace("-", "_"))
     try:
         _pass_gates(run, step, module, args)
@@ -159,6 +172,10 @@ def run_step(project: Project, step: str, args: argparse.Namespace) -> int:
     except BaseException:
         run.discard()
         raise
+    if getattr(args, "sarif", "") or getattr(args, "junit", ""):
+        from .report.ci import report
+
+        report(step, record["findings"], args.sarif, args.junit)
     if args.json:
         say_json(record)
     else:
@@ -181,9 +198,3 @@ def say_json(value: Any) -> None:
     from .owner.engine.files import to_json
 
     say(to_json(value, indent=None, escape=True))
-
-
-def _reopened(project: Project, args: argparse.Namespace) -> Run | None:
-    from .reopen import reopen
-
-    return reopen(project, "train", args.run, args.resume == "auto")

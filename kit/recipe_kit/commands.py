@@ -6,15 +6,13 @@ import argparse
 import difflib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from .owner.errors import UserError
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """help: one line, as `recipe --help` shows it. of: what the command is given ("" = nothing but settings)."""
 
     help: str
@@ -30,7 +28,10 @@ STEPS = {
     "audit": Command("inspect the data: labels, balance, leaks, duplicates, outliers", ("review",), "", ("audit",)),
     "split": Command("split into train, validation and test once, and pin the splits by hash", (), "", ("split",)),
     "baseline": Command("scores of trivial and simple baselines", (), "", ("baseline",)),
-    "check": Command("find silent bugs before a long run: init loss, overfit a batch, gradients, ...", (), "", ("check",)),
+    "check": Command(
+        "find silent bugs before a long run: init loss, overfit a batch, gradients, ...", ("static",), "FOLDER",
+        ("check", "check --static", "check --static ../other --sarif found.sarif"),
+    ),
     "lr-find": Command("learning-rate range test: an interval to choose lr from", (), "", ("lr-find",)),
     "train": Command(
         "train, stop early, keep the best epoch, diagnose the curves",
@@ -40,21 +41,25 @@ STEPS = {
     "evaluate": Command("open the test part, once, and report with intervals", ("run",), "", ("evaluate",)),
     "report": Command("one HTML page with plots and numbers of everything so far", ("run",), "", ("report",)),
 }  # fmt: skip
-# After your first run: steps too, but none that `all` would do by itself.
+# Around your runs: steps too, but none that `all` would do by itself.
 EXPERIMENTS = {
-    "learning-curve": Command("train on 25, 50 and 100 % of the rows: is data the limit?"),
+    "cost": Command("memory and seconds of a step by batch size and length, and hours of the run, before it begins"),
+    "learning-curve": Command("train on 25, 50 and 100 % of the rows, a larger model, more epochs: what is the limit?"),
     "cv": Command("k-fold cross-validation of the whole pipeline, paired against the baselines", ("folds",), "", ("cv", "cv --folds 10")),
-    "ablate": Command("remove the components one by one: does it get worse?", ("run", "seeds")),
+    "ablate": Command(
+        "remove the components one by one: does it get worse?", ("run", "seeds", "columns"), "", ("ablate", "ablate --columns age,height+weight"),
+    ),
     "tune": Command(
-        "search learning rate, batch size, regularization; last, and against the noise between seeds",
+        "search learning rate, batch size, regularization; last, and against the noise of seeds and rows",
         ("seeds", "trials", "storage"), "", ("tune --trials 20",),
     ),
+    "behavior": Command("try the model on what you expect of it: the tests in behavior.toml, on validation", ("run",)),
     "rerun": Command("repeat a run from its record and say whether the numbers agree", ("run",), "ID", ("rerun 0004-train",)),
 }  # fmt: skip
 # From a checkpoint to predictions, and back: production/<name>.py.
 PRODUCTION = {
     "export": Command(
-        "a model package: weights, preprocessing, schema, golden examples that are replayed at every load", ("run", "onnx")
+        "a model package: weights, preprocessing, schema, golden examples that are replayed at every load", ("run", "onnx", "hub")
     ),
     "predict": Command(
         "predictions for a file or folder; rows that cannot be read are rejected with reasons",
@@ -66,7 +71,7 @@ PRODUCTION = {
     ),
     "monitor": Command(
         "drift, new and missing values, live performance, silence; of the log or of a file",
-        (*LOGGED, "hours", "labels", "mature", "rate", "floor", "webhook"), "FILE", ("monitor", "monitor new.csv"),
+        (*LOGGED, "hours", "labels", "mature", "worst", "rate", "floor", "webhook"), "FILE", ("monitor", "monitor new.csv"),
     ),
     "promote": Command("let a version serve, the newest if none is named", (), "VERSION"),
     "rollback": Command("let the version before serve again", (), "VERSION"),
@@ -84,6 +89,7 @@ OTHERS = {
     "completion": Command("tab completion for bash, zsh or fish", (), "SHELL", ('completion bash',)),
 }  # fmt: skip
 COMMANDS = {**STEPS, **EXPERIMENTS, **PRODUCTION, **OTHERS}
+REPORTED = (*STEPS, *EXPERIMENTS)  # their findings can be written as a CI reads them
 WITH_JSON = (*STEPS, *EXPERIMENTS, "export", "all", "runs", "settings")
 NUMBERS = ("folds", "skip", "seeds", "trials", "port", "sample", "hours", "mature", "rate", "floor")  # none below 0
 
@@ -94,6 +100,9 @@ FLAGS: dict[str, dict[str, Any]] = {
     "verbose": {"action": "store_true", "help": "show every check, also those that passed or do not apply"},
     "quiet": {"action": "store_true", "help": "print only errors and the last line"},
     "json": {"action": "store_true", "help": "print each record as one line of JSON, and nothing else"},
+    "static": {"action": "store_true", "help": "read the code of src or FOLDER only: rules with file and line, at once"},
+    "sarif": {"metavar": "FILE", "help": "write what is WARN or FAIL as SARIF 2.1.0"},
+    "junit": {"metavar": "FILE", "help": "write every check as JUnit"},
     "run": {"metavar": "ID", "help": "this run, not the best or newest"},
     "review": {"type": Path, "default": None, "metavar": "CSV", "help": "read a reviewed label sheet back"},
     "resume": {
@@ -107,11 +116,13 @@ FLAGS: dict[str, dict[str, Any]] = {
     "parent": {"metavar": "ID", "help": "compare with this run, not the nearest"},
     "allow_multiple": {"metavar": "REASON", "help": "why several settings change at once"},
     "seeds": {"type": int, "metavar": "N", "help": "this many seeds, paired"},
+    "columns": {"metavar": "A,B+C", "help": "leave these columns out, or groups of them, instead of settings; all: each by itself"},
     "folds": {"type": int, "metavar": "K", "help": "number of folds (default 5)"},
     "trials": {"type": int, "metavar": "N", "help": "trials in each of its three stages"},
     "storage": {"metavar": "URL", "help": "a database that workers on other machines share"},
     "fsdp": {"action": "store_true", "help": "torchrun's processes shard the model, one that is too large to train on one GPU"},
     "onnx": {"action": "store_true", "help": "an ONNX file too, checked against PyTorch"},
+    "hub": {"metavar": "NAME", "help": "to this repository of the Hugging Face Hub too, as ORG/NAME, or to a folder, as ./FOLDER"},
     "model": {"metavar": "VERSION", "help": "this version, not the promoted one"},
     "out": {"metavar": "FILE", "help": "where predictions go (default: beside the input)"},
     "host": {"metavar": "ADDRESS", "help": "address to listen on (default 127.0.0.1)"},
@@ -124,6 +135,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "mature": {"type": float, "metavar": "DAYS", "help": "age of a prediction when its label has come (default 0)"},
     "rate": {"type": float, "metavar": "P", "help": "probability of a false alarm a run (default 0.05)"},
     "floor": {"type": float, "metavar": "PSI", "help": "smallest drift that counts (default 0.01)"},
+    "worst": {"type": float, "default": None, "metavar": "SCORE", "help": "alert where the metric on labeled rows is worse than this"},
     "webhook": {"metavar": "URL", "help": "where an alert is posted as JSON"},
 }  # fmt: skip
 EVERY = ("force", "project", "verbose", "quiet")
@@ -151,7 +163,8 @@ class Parser(argparse.ArgumentParser):
 
 def flags_of(command: str) -> tuple[str, ...]:
     """The flags that a command takes, its own first."""
-    return (*COMMANDS[command].flags, *(["json"] if command in WITH_JSON else []), *EVERY)
+    reports = ["sarif", "junit"] if command in REPORTED else []
+    return (*COMMANDS[command].flags, *reports, *(["json"] if command in WITH_JSON else []), *EVERY)
 
 
 def parser(command: str) -> argparse.ArgumentParser:
@@ -178,7 +191,7 @@ SETTINGS = "A setting=value overrides recipe.toml for this command; `recipe sett
 def overview() -> str:
     """What `recipe --help` prints."""
     width = max(map(len, COMMANDS))
-    titles = ("The recipe, one command a step", "Experiments, after your first run", "Production", "Other commands")
+    titles = ("The recipe, one command a step", "Experiments", "Production", "Other commands")
     groups = zip(titles, (STEPS, EXPERIMENTS, PRODUCTION, OTHERS), strict=True)
     listed = [
         f"{title}:\n" + "\n".join(f"  {name:<{width}}  {c.help}" for name, c in group.items())
@@ -231,6 +244,8 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
     if COMMANDS[args.step].of and paths:
         args.of = paths[0]
         args.overrides.remove(paths[0])
+    if args.step == "check" and args.of:
+        raise UserError(f"{args.of} is a folder to read; it needs --static")
     if args.step == "rerun":
         args.run = args.run or args.of
     if args.run and args.step == "train" and not args.resume:

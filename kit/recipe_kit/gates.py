@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import ledger
+from .imbalance import handled, unhandled
+from .owner.engine.splits import outside_test
 from .project import DEPENDS, Project
 
 Record = dict[str, Any]
@@ -18,18 +20,12 @@ Record = dict[str, Any]
 # Step -> the steps it rests on, in the order in which one does them. "train" and "evaluate" are those of the model at hand.
 GATES: dict[str, tuple[str, ...]] = {
     "split": ("audit",),
-    "baseline": ("audit", "split"),
-    "check": ("audit", "split"),
-    "lr-find": ("audit", "split", "check"),
-    "train": ("audit", "split", "baseline", "check"),
-    "learning-curve": ("audit", "split", "check"),
-    "cv": ("audit", "split", "check"),
-    "ablate": ("audit", "split", "baseline", "check"),
-    "tune": ("audit", "split", "baseline", "check"),
-    "rerun": ("audit", "split"),
+    **dict.fromkeys(("baseline", "check", "cost", "rerun"), ("audit", "split")),
+    **dict.fromkeys(("lr-find", "learning-curve", "cv"), ("audit", "split", "check")),
+    **dict.fromkeys(("train", "ablate", "tune"), ("audit", "split", "baseline", "check")),
+    "behavior": ("audit", "split", "check", "train"),
     "evaluate": ("audit", "split", "baseline", "check", "train"),
-    "export": ("audit", "split", "check", "train", "evaluate"),
-    "promote": ("audit", "split", "check", "train", "evaluate"),
+    **dict.fromkeys(("export", "promote"), ("audit", "split", "check", "train", "evaluate")),
 }
 WHY = {
     "audit": "a fault in the data is in every result built on it",
@@ -41,16 +37,8 @@ WHY = {
 }
 # Decided before the first training: a choice made afterwards can be made to please.
 PROTOCOL = ("metric", "cost_false_positive", "cost_false_negative", "slices")
-JUDGES = (
-    "baseline",
-    "train",
-    "learning-curve",
-    "cv",
-    "ablate",
-    "tune",
-    "evaluate",
-    "export",
-)  # steps that use the protocol
+HELD = ("baseline", "train", "ablate", "tune")  # steps that hold models against a baseline: rare classes come before
+JUDGES = (*HELD, "learning-curve", "cv", "evaluate", "export")  # steps that use the protocol
 
 
 def enter(project: Project, step: str, model: Record | None = None) -> dict[str, str]:
@@ -67,18 +55,21 @@ def enter(project: Project, step: str, model: Record | None = None) -> dict[str,
             project.inherit(record)
         if found := _problem(project, before, records, model):
             project.overrule(*found)
+    if step in HELD and not handled(project.config):
+        problem, way_on = unhandled(project.config, outside_test(project))
+        if problem and not any(line.startswith(problem) for line in project.forced):  # nor in what it rests on
+            project.overrule(problem, way_on)
     if step in JUDGES and (changed := changed_protocol(project)):
         project.overrule(changed, "; put that back, since what is chosen after the results can be chosen to please")
     return rests_on
 
 
 def _steps(project: Project, step: str, model: Record | None) -> list[str]:
-    """The steps that `step` rests on: a plain model needs no checks of a network, and a first evaluation has none before it."""
+    """The steps that `step` rests on: a plain model needs no checks of a network."""
     plain = (
         model["result"].get("model", "") != "network" if model else project.task.final_baseline(project.config) != ""
     )
-    left_out = {"check"} if plain and step in ("train", "evaluate", "export", "promote") else set()
-    return [before for before in GATES.get(step, ()) if before not in left_out]
+    return [before for before in GATES.get(step, ()) if not (plain and before == "check")]
 
 
 def standing(project: Project, step: str, model: Record | None = None) -> list[Record]:

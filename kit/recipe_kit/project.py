@@ -6,6 +6,7 @@ record.json in it, and one line in the ledger.
 
 from __future__ import annotations
 
+import html
 import shutil
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +31,10 @@ from .owner.engine.stop import alone
 from .owner.errors import UserError
 from .runs import environment, read_record
 from .terminal import say
+from .versions import version
+
+if TYPE_CHECKING:  # it takes seconds to import torch, and a rollback needs none of it
+    from .adopted import Adopted
 
 # What a step's result depends on: the parts of the fingerprint that must still be the same for it to count.
 DEPENDS = {
@@ -46,14 +51,22 @@ SWEPT = ("export", "tune")  # nothing goes on with what a killed one left
 @dataclass
 class Project(Recipe):
     """overrides: the settings given on the command line. force: why a gate is passed all the same.
-    distributed: the processes that train together. forced: what was gone past so far, here and in the runs this one rests on."""
+    distributed: the processes that train together. forced: what was gone past so far, here and in the runs this one rests on.
+    adopted: the task of a project that the template did not generate, None in any other."""
 
     overrides: dict[str, Any] = field(default_factory=dict)
     force: str = ""
     quiet: bool = False
     distributed: Distributed = SINGLE
-    forced: list[str] = field(default_factory=list)
     verbose: bool = False
+    adopted: Adopted | None = None
+    forced: list[str] = field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page that `recipe report` wrote last."""
+        page = self.root / "report.html"
+        text = page.read_text(encoding="utf-8") if page.exists() else "There is no report yet; run: recipe report"
+        return f'<iframe srcdoc="{html.escape(text)}" width="100%" height="600"></iframe>'
 
     @property
     def ledger(self) -> Path:
@@ -62,7 +75,8 @@ class Project(Recipe):
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         """Hash of each thing a result depends on."""
-        return fingerprint(self.config, self.data)
+        found = fingerprint(self.config, self.data)
+        return {**found, "code": self.adopted.code()} if self.adopted else found
 
     def say(self, text: str = "") -> None:
         """Print a line for the person at the terminal, unless --quiet."""
@@ -141,6 +155,8 @@ class Run:
 
     def add(self, finding: CheckResult, show: bool = False) -> None:
         """Keep a finding; show it if it asks for something, if it is what the step was run for (`show`), or under --verbose."""
+        if self.project.adopted:
+            finding = self.project.adopted.within_reach(finding)
         self.findings.append(finding)
         if show or self.project.verbose or finding.causes:
             self.project.say(describe(finding))
@@ -183,7 +199,7 @@ class Run:
             "seconds": round(time.monotonic() - self.clock, 3), "status": self.status,
             "force": project.force, "forced": project.forced, "rests_on": self.rests_on,
             "config": project.config.model_dump(), "overrides": project.overrides, "fingerprint": project.fingerprint,
-            "environment": environment(project.root),
+            "environment": environment(project.root), "data_version": version(project),
             "findings": [finding.record() for finding in self.findings], "result": self.result,
         }  # fmt: skip
         self.save("record.json", record)
@@ -206,6 +222,7 @@ def ledger_row(record: dict[str, Any]) -> dict[str, Any]:
         more = record["result"].get("ledger", {})
         failed = [finding["check"] for finding in record["findings"] if finding["verdict"] == "FAIL"]
         found = {"forced": record["forced"], **({"failed": failed} if failed else {})}
+        found |= {"data_version": record["data_version"]} if "data_version" in record else {}
         return {**{key: record[key] for key in keys}, **found, **commit, "seed": record["config"]["seed"], **more}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(

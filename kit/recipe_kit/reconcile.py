@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from . import ledger
 from .owner.engine.files import to_json
@@ -33,9 +32,6 @@ def contradictions(project: Project) -> list[str]:
             continue
         told = json.loads(to_json(ledger_row(read_record(path))))
         if told["started"] == row.get("started") and (odd := [k for k, v in told.items() if row.get(k) != v]):
-            found.append(f"{row['id']}: {_both(odd[0], row.get(odd[0]), told[odd[0]])}")
+            both = f"the ledger says {odd[0]} = {row.get(odd[0])!r}, the run's record says {told[odd[0]]!r}"
+            found.append(f"{row['id']}: {both}")
     return found
-
-
-def _both(name: str, ledger_says: Any, record_says: Any) -> str:
-    return f"the ledger says {name} = {ledger_says!r}, the run's record says {record_says!r}"

@@ -53,7 +53,9 @@ def reopen(project: Project, step: str, wanted: str = "", auto: bool = False) ->
             _say_libraries(project, before)
             return Run(project, step, folder, resumed=True)
         if not auto:
-            settings = "".join(f" {shlex.quote(f'{k}={v}')}" for k, v in _overrides(before).items())
+            told = before.get("overrides") if isinstance(before, dict) else {}
+            words = [shlex.quote(f"{k}={v}") for k, v in told.items()] if isinstance(told, dict) else []
+            settings = "".join(f" {word}" for word in words)
             raise UserError(
                 f"{folder.name} cannot go on: {'; '.join(changed)}; put that back (recipe {step}{settings} --resume), or"
                 f" start again: recipe {step}"
@@ -81,10 +83,6 @@ def difference(before: Any, now: dict[str, Any]) -> list[str]:
     if code:
         words.append(f"the code changed ({', '.join(code[:5])}{', ...' if len(code) > 5 else ''})")
     return words or [f"{', '.join(groups)} changed"]
-
-
-def _overrides(before: dict[str, Any]) -> dict[str, Any]:
-    return before["overrides"] if isinstance(before, dict) and isinstance(before.get("overrides"), dict) else {}
 
 
 def _say_libraries(project: Project, before: dict[str, Any]) -> None:

@@ -23,17 +23,8 @@ def read_record(path: Path) -> dict[str, Any]:
     """A finished run's record. Raises UserError when it is not one that a step wrote there."""
     fix = "restore it, or delete that run's folder"
     record = read_json(path, "a run's record", fix)
-    kinds = {
-        "id": str,
-        "step": str,
-        "started": str,
-        "status": str,
-        "forced": list,
-        "fingerprint": dict,
-        "config": dict,
-        "result": dict,
-        "findings": list,
-    }
+    kinds: dict[str, type] = dict.fromkeys(("id", "step", "started", "status"), str)
+    kinds |= dict.fromkeys(("fingerprint", "config", "result"), dict) | dict.fromkeys(("forced", "findings"), list)
     odd = [k for k, kind in kinds.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
     if odd or record["id"] != path.parent.name:
         raise UserError(f"{path} is no record of {path.parent.name}: look at its {odd[0] if odd else 'id'}; {fix}")

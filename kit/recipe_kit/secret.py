@@ -13,7 +13,13 @@ NAME = re.compile(r"(API|ACCESS|AUTH|PRIVATE)_?KEY|CREDS|CREDENTIAL|PASSWORD|PAS
 LOGIN = re.compile(r"(\w+://[^\s/@:]*):[^\s/]+@")  # scheme://name:password@
 SHORT = 8  # shorter values of the environment say nothing: they would be found in any text
 SUSPECT = re.compile(r"(?=\S*\d)\S{16,}|PRIVATE KEY")  # what every secret holds that a detector knows
-HUB = re.compile(r"\bhf_[A-Za-z0-9]{30,}")  # a token of the Hugging Face Hub, which detect-secrets does not know
+FORMS = {  # what detect-secrets does not know
+    "a password in a URL": LOGIN,
+    "a token in a URL": re.compile(
+        r"\w+://\S+[?&][\w-]*(token|signature|sig|secret|password|api_?key)=[^&\s]{8,}", re.I
+    ),
+    "what looks like a secret (Hugging Face token)": re.compile(r"\bhf_[A-Za-z0-9]{30,}"),
+}
 
 
 def refuse(values: dict[str, Any]) -> None:
@@ -31,10 +37,8 @@ def refuse(values: dict[str, Any]) -> None:
 
 def detected(text: str) -> str:
     """What secret a text holds by its form, '' where it holds none that is known."""
-    if LOGIN.search(text):
-        return "a password in a URL"
-    if HUB.search(text):
-        return "what looks like a secret (Hugging Face token)"
+    if known := [what for what, form in FORMS.items() if form.search(text)]:
+        return known[0]
     kinds = [one.secret_type for one in _detectors() if any(one.analyze_string(text))] if SUSPECT.search(text) else []
     return f"what looks like a secret ({kinds[0]})" if kinds else ""
 

@@ -1,7 +1,9 @@
-"""Gradients as seen while training: per-layer norms and update ratios at a few dozen steps, at no cost in between."""
+"""Gradients as seen while training: per-layer norms and update ratios at each of the first hundred steps and a few dozen later ones,
+at no cost in between; and whether several processes still hold weights of the same norms."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +15,29 @@ from .owner.engine.distributed import SINGLE, Distributed
 from .owner.engine.files import to_json, write_atomic
 from .owner.engine.losses import Loss
 from .owner.engine.resume import Progress
+from .owner.errors import UserError
 
-SAMPLES = 60  # steps that are looked at closely
+SAMPLES = 60  # steps that are looked at closely, over the whole run
+FIRST = 100  # steps at its start, all of which are
+SAME = 1e-6  # of the norm of a float32 tensor, which kernels of two devices may round apart
 
 
 class StepMonitor(Callback):
     """Collects gradient norms per parameter tensor, and writes them to gradients.json in `folder` at the end."""
 
     def __init__(self, folder: Path, distributed: Distributed = SINGLE) -> None:
-        self.folder, self.whole = folder, distributed.full_tensor
+        self.folder, self.distributed, self.whole = folder, distributed, distributed.full_tensor
         self.norm = 0.0
         self.steps: list[int] = []
         self.layers: dict[str, dict[str, list[float]]] = {}
         self.before: dict[str, Tensor] = {}
 
     def on_start(self, model: nn.Module, loss: Loss, steps: int) -> None:
-        self.model, self.every = model, max(steps // SAMPLES, 1)
+        self.model, self.every, self.first = model, max(steps // SAMPLES, 1), FIRST
 
     def on_gradients(self, step: int) -> None:
         """On sampled steps: the norm of each gradient before it is clipped."""
-        if step % self.every:
+        if step % self.every and step >= self.first:
             return
         self.steps.append(step)
         self.before = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.grad is not None}
@@ -52,6 +57,22 @@ class StepMonitor(Callback):
         for name, share in zip(self.before, (torch.stack(moved) / torch.stack(sizes)).tolist(), strict=True):
             self.layers[name]["update"].append(share)
         self.before = {}
+
+    def on_epoch(self, progress: Progress) -> None:
+        """Raises UserError, in every process, where a weight of one is not that of another: only the first's would be saved. The
+        layer norms of BLOOM-176B drifted apart so (Jiang et al. 2025, TrainCheck)."""
+        if self.distributed.strategy != "ddp":
+            return
+        norms = {name: float(p.detach().double().norm()) for name, p in self.model.named_parameters()}
+        every = self.distributed.all_gather([norms])
+        for rank, other in enumerate(every):
+            apart = [n for n, v in other.items() if not math.isclose(v, every[0][n], rel_tol=SAME)]
+            if apart:
+                raise UserError(
+                    f"after epoch {progress.curves[-1]['epoch']} process {rank} holds other weights than process 0: {apart[0]} and"
+                    f" {len(apart) - 1} more (norms {other[apart[0]]:.9g} and {every[0][apart[0]]:.9g}); something updates them in"
+                    " one process alone, or by gradients that were not averaged"
+                )
 
     def columns(self) -> dict[str, float]:
         """The norm of the whole gradient at the last sampled step."""

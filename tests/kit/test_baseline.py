@@ -62,6 +62,7 @@ def test_class_weights_reach_every_baseline(tmp_path: Path, name: str, classes: 
     [
         ("binary", lambda frame: frame, ["logistic", "rbf_svc", "lightgbm"]),
         ("multiclass", three_kinds, ["logistic", "rbf_svc", "lightgbm"]),
+        ("multiclass", lambda frame: frame, ["logistic", "rbf_svc", "lightgbm"]),  # that happens to have two classes
         ("regression", amounts, ["ridge", "lightgbm"]),
     ],
 )

@@ -18,7 +18,7 @@ def honest(n: int, seed: int = 0, k: int = 2, sharp: float = 2.0) -> tuple[np.nd
     """Logits of a perfectly calibrated model and targets drawn from its probabilities."""
     random = np.random.default_rng(seed)
     outputs = sharp * random.normal(size=(n, 1 if k == 2 else k))
-    probability = metrics.probabilities(CONFIG, {}, outputs)
+    probability = metrics.class_probabilities(outputs)
     return outputs, (random.random((n, 1)) > probability.cumsum(axis=1)).sum(axis=1).clip(max=probability.shape[1] - 1)
 
 
@@ -28,7 +28,7 @@ def test_an_honest_model_stays_under_its_null(k: int) -> None:
     over = 0
     for seed in range(40):
         outputs, truth = honest(300, seed, k)
-        probability = metrics.probabilities(CONFIG, {}, outputs)
+        probability = metrics.class_probabilities(outputs)
         over += calibration.ece(probability, truth) > calibration.ece_null(probability, draws=100)
     assert over <= 6, over  # 2 expected; 7 and more come once in 250
 
@@ -36,7 +36,7 @@ def test_an_honest_model_stays_under_its_null(k: int) -> None:
 @pytest.mark.parametrize("k", [2, 4])
 def test_an_overconfident_model_is_over_it(k: int) -> None:
     outputs, truth = honest(600, k=k)
-    probability = metrics.probabilities(CONFIG, {}, 3 * outputs)
+    probability = metrics.class_probabilities(3 * outputs)
     assert calibration.ece(probability, truth) > 2 * calibration.ece_null(probability)
 
 
@@ -44,7 +44,7 @@ def test_an_overconfident_model_is_over_it(k: int) -> None:
 @pytest.mark.parametrize("k", [2, 4])
 def test_the_temperature_is_found(temperature: float, k: int) -> None:
     outputs, truth = honest(5000, k=k)
-    assert calibration.temperature(CONFIG, {}, temperature * outputs, truth) == pytest.approx(temperature, rel=0.1)
+    assert calibration.temperature(temperature * outputs, truth) == pytest.approx(temperature, rel=0.1)
 
 
 @pytest.mark.parametrize("n", [20, 80])
@@ -52,19 +52,19 @@ def test_a_faultless_validation_part_does_not_ask_for_certainty(n: int) -> None:
     """All n rows right: the fitted model may be as sure as n + 2 rows allow, and no surer."""
     truth = np.arange(n) % 2
     outputs = 2.0 * (2 * truth[:, None] - 1.0)
-    said = expit(2.0 / calibration.temperature(CONFIG, {}, outputs, truth))
+    said = expit(2.0 / calibration.temperature(outputs, truth))
     assert said == pytest.approx((n + 1) / (n + 2), abs=2e-3)
 
 
 def test_temperature_keeps_the_called_class() -> None:
     outputs, truth = honest(500, k=4)
-    temperature = calibration.temperature(CONFIG, {}, 5 * outputs, truth)
+    temperature = calibration.temperature(5 * outputs, truth)
     assert (outputs.argmax(axis=1) == (5 * outputs / temperature).argmax(axis=1)).all()
 
 
 def test_brier_agrees_with_scikit_learn() -> None:
     outputs, truth = honest(300)
-    probability = metrics.probabilities(CONFIG, {}, outputs)
+    probability = metrics.class_probabilities(outputs)
     assert calibration.distances(probability, truth).mean() == pytest.approx(
         2 * brier_score_loss(truth, expit(outputs[:, 0]))
     )

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from my_model.engine import loop as engine_loop
 from my_model.engine import losses, optim
+from recipe_kit.checks import context as of_context
 from recipe_kit.checks import gradients, inputs, lint, loader, loop, loss, network, trial_runs
 from recipe_kit.checks.check_result import CheckResult
 from recipe_kit.checks.context import Context
@@ -267,6 +268,9 @@ def test_setting_faults_fail(tmp_path: Path, name: str, check: Any, settings: di
     assert found[name] == expected
 
 
+KEPT: list[Tensor] = []
+
+
 def faulty_step(fault: str) -> Callable[..., Tensor]:
     """engine.loop.step with one line wrong."""
 
@@ -277,9 +281,10 @@ def faulty_step(fault: str) -> Callable[..., Tensor]:
         total = torch.zeros((), dtype=torch.float64)
         for batch in batches:
             part = loss(model(batch.x).float(), batch)
-            scale = {"sum": part.sum(), "mean per batch": part.mean(), "uphill": -part.sum() / examples}.get(
-                fault, part.sum() / examples
-            )
+            faults = {"sum": part.sum(), "mean per batch": part.mean(), "uphill": -part.sum() / examples}
+            faults["another loss"] = (part.sum() / examples) ** 2
+            scale = faults.get(fault, part.sum() / examples)
+            KEPT.extend([scale] if fault == "kept" else [])
             scale.backward()
             total += part.sum().detach()
         observe()
@@ -296,13 +301,16 @@ def faulty_step(fault: str) -> Callable[..., Tensor]:
         ("accumulation", loss.accumulation, "mean per batch"),
         ("fresh gradients", loss.fresh_gradients, "no zero_grad"),
         ("downhill", loss.downhill, "uphill"),
+        ("declared gradient", loss.declared_gradient, "another loss"),
+        ("declared gradient", loss.declared_gradient, "uphill"),
+        ("memory per step", loss.memory_per_step, "kept"),
     ],
 )
 def test_step_faults_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, check: Any, fault: str) -> None:
     context = make_bench(toy_project(tmp_path))
-    monkeypatch.setattr(loss, "step", faulty_step("none"))
+    monkeypatch.setattr(of_context, "step", faulty_step("none"))
     assert verdicts(check(context))[name] == "PASS"
-    monkeypatch.setattr(loss, "step", faulty_step(fault))
+    monkeypatch.setattr(of_context, "step", faulty_step(fault))
     assert verdicts(check(context))[name] == "FAIL"
 
 
@@ -327,14 +335,85 @@ def test_gradients_left_over_now_and_then_fail(tmp_path: Path, monkeypatch: pyte
         ),
         ({"k": 2}, "classification", lambda output, y, smoothing, gamma: (output[:, 0] - y) ** 2),
         ({"k": 3}, "classification", lambda output, y, smoothing, gamma: F.cross_entropy(output, y)),
+        # a loss that is flat, or no number, where a network is sure and wrong
+        (
+            {"k": 3},
+            "classification",
+            lambda output, y, smoothing, gamma: F.nll_loss((output.softmax(1) + 1e-12).log(), y, reduction="none"),
+        ),
+        (
+            {"k": 2},
+            "classification",
+            lambda output, y, smoothing, gamma: F.softplus(output[:, 0]) - y * output[:, 0] + 0 * output[:, 0].exp(),
+        ),
+        ({"k": 3, "class_weights": "balanced"}, "class_weights", lambda prior: torch.tensor(prior) * len(prior)),
     ],
 )
 def test_wrong_losses_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], name: str, wrong: Any
 ) -> None:
     context = make_bench(toy_project(tmp_path, **settings))
+    if name == "class_weights":  # of classes that are not alike; the loss is made with what the owner's function gives
+        context.prep["prior"] = [0.6, 0.3, 0.1]
+    assert verdicts(guarded(loss.known_outputs)(context)) == {"loss of known outputs": "PASS"}
     monkeypatch.setattr(losses, name, wrong)
+    monkeypatch.setattr(loss, name, wrong, raising=False)  # an owner's edit changes what the check may import too
+    context.__dict__.pop("loss", None)
     assert verdicts(guarded(loss.known_outputs)(context)) == {"loss of known outputs": "FAIL"}
+
+
+def test_weights_that_the_settings_freeze_and_that_train_fail(tmp_path: Path) -> None:
+    project = toy_project(tmp_path)
+    for fails in (False, True):
+        task = with_model(mlp(lambda m, fails=fails: m[0].requires_grad_(fails)))
+        task.frozen = lambda config, name: name.startswith("0.")  # type: ignore[method-assign]
+        project.task = task
+        found = next(f for f in gradients.gradient_flow(make_bench(project)) if f.check == "every layer learns")
+        assert found.verdict == ("FAIL" if fails else "PASS"), found.observed
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("last", ["sigmoid", "relu", "tanh", "softplus", "none"])
+def test_outputs_behind_a_function_that_limits_them_fail(tmp_path: Path, last: str, k: int) -> None:
+    project = toy_project(tmp_path, k=k)
+    plain = project.task
+
+    class Limited(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.of = Toy().model(project.config, context.prep)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.of(x) if last == "none" else getattr(F, last)(self.of(x))
+
+    context = make_bench(project)
+    plain.model = lambda config, prep: Limited()  # type: ignore[method-assign]
+    sound = last == "none" or (last == "softplus" and k > 1)  # of a regression it cannot go below zero, as targets do
+    assert lint.output_kind(context).verdict == ("PASS" if sound else "FAIL")
+
+
+@pytest.mark.parametrize(("within", "verdict"), [(True, "PASS"), (False, "FAIL")])
+def test_a_limit_that_no_target_lies_beyond_is_sound(tmp_path: Path, within: bool, verdict: str) -> None:
+    """A tanh where all targets are from -1 to 1: the remedy of many a regression whose last layer was a ReLU."""
+    project = toy_project(tmp_path, k=1)
+    project.task = with_model(lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1), nn.Tanh()))
+    context = make_bench(project)
+    context.train.y = context.train.y / context.train.y.abs().max() * (0.9 if within else 3.0)
+    assert lint.output_kind(context).verdict == verdict
+
+
+@pytest.mark.parametrize("fault", ["grows", "spares all", "none"])
+def test_decay_that_does_not_shrink_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    context = make_bench(toy_project(tmp_path, weight_decay=0.01))
+
+    def made(config: Any, task: Any, model: nn.Module) -> torch.optim.Optimizer:
+        optimizer = optim.make_optimizer(config, task, model)
+        for group in optimizer.param_groups:
+            group["weight_decay"] *= {"grows": -1, "spares all": 0, "none": 1}[fault]
+        return optimizer
+
+    monkeypatch.setattr(loop, "make_optimizer", made)
+    assert loop.decay(context).verdict == ("PASS" if fault == "none" else "FAIL")
 
 
 def test_broadcast_regression_loss_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +427,8 @@ def test_order_faults_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faul
     context = make_bench(toy_project(tmp_path, batch_size=16))
     real = engine_loop.plan
 
-    def wrong(examples: Any, size: int, seed: int | None = None, epoch: int = 0) -> list[Tensor]:
+    def wrong(config: Any, examples: Any, epoch: int) -> list[Tensor]:
+        size, seed = config.batch_size, config.seed
         if fault == "same order":
             return real(examples, size, seed, 0)
         if fault == "half":
@@ -356,7 +436,7 @@ def test_order_faults_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faul
             return whole[: len(whole) // 2]
         return list(examples.y.argsort().roll(epoch).split(size))
 
-    monkeypatch.setattr(loop, "plan", wrong)
+    monkeypatch.setattr(loop, "epoch_plan", wrong)
     assert verdicts(loop.order(context)) == {"order of examples": "FAIL"}
 
 
@@ -369,7 +449,7 @@ def test_labels_that_the_length_tells_are_not_taken_for_sorted_rows(
     context.train.lengths = 10 + noise
     assert verdicts(loop.order(context)) == {"order of examples": "PASS"}
     monkeypatch.setattr(
-        loop, "plan", lambda examples, size, seed, epoch: list(examples.y.argsort().roll(epoch).split(size))
+        loop, "epoch_plan", lambda config, examples, epoch: list(examples.y.argsort().roll(epoch).split(16))
     )
     assert verdicts(loop.order(context)) == {"order of examples": "FAIL"}
     monkeypatch.undo()
@@ -404,7 +484,7 @@ def test_skipped_batches_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         engine_loop,
         "plan",
-        lambda e, size, seed=None, epoch=0: real(e, size, seed, epoch)[: 2 if seed is not None else None],
+        lambda e, size, seed=None, epoch=0, *more: real(e, size, seed, epoch)[: 2 if seed is not None else None],
     )
     assert run_short(toy_project(tmp_path))["examples seen"] == "FAIL"
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from my_model.config import Config
+from my_model.config import GROUPS, Config
 from my_model.engine import source
 from my_model.engine.table import read_table
 from my_model.task import Data
 from recipe_kit.checks import data as columns
 from recipe_kit.checks import duplicates, units, values
-from recipe_kit.checks.check_result import Cause, CheckResult
+from recipe_kit.checks.check_result import Cause, CheckResult, sentences
 from recipe_kit.checks.independence import who_and_when
 from recipe_kit.steps.audit import CHECKS
 
@@ -50,6 +50,7 @@ def sound(seed: int) -> list[tuple[Config, Data]]:
         *tables,
         (config_of(class_weights="balanced"), data_of(rare)),
         (config_of(loss="focal"), data_of(rare)),
+        (config_of(imbalance="every case is looked at by a person"), data_of(rare)),
         (config_of(metric="average_precision"), data_of(rare)),
         regression(seed),
     ]
@@ -284,6 +285,15 @@ def test_one_percent_rule_adds_up_what_fails() -> None:
     assert columns.one_percent([red[0], green]).verdict == "PASS"
     found = columns.one_percent([*red, green])
     assert found.verdict == "WARN" and "1.2%" in found.observed and "third" not in found.observed
+
+
+def test_every_cause_names_where_it_lies() -> None:
+    """A group of settings, or what is around them."""
+    known = {*GROUPS, "reproducibility", "production"} - {"tracking"}
+    causes = [
+        line for words in sentences().values() for value in words.values() if isinstance(value, list) for line in value
+    ]
+    assert len(causes) > 200 and [line for line in causes if line.split(": ", 1)[0] not in known] == []
 
 
 def test_who_and_when_is_part_of_the_audit() -> None:

@@ -107,6 +107,16 @@ def test_each_diagnosis_on_its_curves(expected: str, changed: dict[str, Any]) ->
     assert names(**changed) == [expected]
 
 
+@pytest.mark.parametrize(("share", "verdict"), [(0.15, "PASS"), (0.35, "PASS"), (0.5, "WARN")])
+def test_a_run_that_stops_before_learning_slows_down_is_more_than_a_note(share: float, verdict: str) -> None:
+    """Two fifths of the epochs that bring two fifths of what was learned: the curve is a straight line to the end."""
+    learned = evidence().learned
+    (found,) = diagnose(evidence(early=False, best_epoch=EPOCHS - 1, gain=(share * learned, 0.01)), SETTINGS)
+    assert (found.check, found.verdict) == ("still improving", verdict)
+    (unsure,) = diagnose(evidence(early=False, best_epoch=EPOCHS - 1, gain=(0.5 * learned, 0.12 * learned)), SETTINGS)
+    assert unsure.verdict == "PASS"
+
+
 def test_every_rule_has_a_case() -> None:
     words = sentences()
     told = {name for name, _ in CASES}

@@ -7,12 +7,14 @@ import json
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from my_model.errors import UserError
+from my_model.tabular.recipe import Config
 from recipe_kit.commands import parse
 from recipe_kit.production import alerts, drift, log, model, monitor, reference, registry
 from recipe_kit.project import Project
@@ -173,6 +175,44 @@ def test_a_file_is_watched(project: Project, tmp_path: Path) -> None:
     assert status == 1 and found["live performance"]["verdict"] == "FAIL"
 
 
+def test_the_worst_score_that_is_declared(project: Project, tmp_path: Path) -> None:
+    """FAIL where the whole interval is worse, WARN where the value alone is, PASS where neither, whatever the export promised."""
+    path = tmp_path / "new.csv"
+    rows().write_csv(path)
+    now = watch(project, str(path))[1]["live performance"]["evidence"]["now"]
+    assert now["low"] < now["value"] < now["high"] < 1
+    between = (now["value"] + now["high"]) / 2
+    for worst, status, verdict in (
+        (now["low"] - 0.01, 0, "PASS"),
+        (between, 0, "WARN"),
+        ((now["high"] + 1) / 2, 1, "FAIL"),
+    ):
+        got, found = watch(project, str(path), "--worst", str(worst))
+        assert (got, found["live performance"]["verdict"]) == (status, verdict)
+        assert f"{worst:.4f} declared as the worst" in found["live performance"]["observed"]
+        assert f"the score no worse than {worst:g}" in (project.root / "monitor" / "monitor.html").read_text()
+    rows().drop("target").write_csv(path)
+    assert watch(project, str(path), "--worst", "0.99")[1]["live performance"]["verdict"] == "NOT APPLICABLE", (
+        "no label came"
+    )
+
+
+@pytest.mark.parametrize(("worst", "verdict"), [(0.5, "FAIL"), (5.0, "PASS"), (0.0, "FAIL")])
+def test_the_worst_of_an_error_is_the_largest(worst: float, verdict: str) -> None:
+    """Where lower is better; and 0 is a bound like any other."""
+    random = np.random.default_rng(0)
+    truth = random.normal(size=300)
+    answers = [json.dumps({"prediction": value}) for value in truth + random.normal(size=300)]
+
+    prep = {"classes": [], "outputs": 1, "prior": [], "target_mean": 0.0, "target_scale": 1.0}
+    fitted = SimpleNamespace(config=Config(task="regression", iid="drawn", bootstrap=200), prep=prep)
+    at_export = {"rmse": {"value": 1.0, "low": 0.9, "high": 1.1}}
+    manifest = {"metric": "rmse", "task": "regression", "classes": [], "run": "0001-train", "metrics": at_export}
+    labeled = pl.DataFrame({"answer": answers, "label": [str(value) for value in truth]})
+    found = alerts.performance(SimpleNamespace(fitted=fitted, manifest=manifest), labeled, 0.0, worst)  # type: ignore[arg-type]
+    assert found.verdict == verdict and "rmse" in found.observed
+
+
 def logged(project: Project, frame: pl.DataFrame, at: np.ndarray) -> list[str]:
     """Rows in the log as if the server had answered them at these times; their ids."""
     package = model.load(project.task, registry.find(project.root, "1"))
@@ -220,6 +260,9 @@ def test_the_log_is_watched(project: Project, tmp_path: Path) -> None:
     assert status == 1 and found["silence"]["verdict"] == "FAIL"
     with pytest.raises(UserError, match=r"--labels nowhere.csv is not a file"):
         watch(project, "--labels", "nowhere.csv")
+    for words in (["--worst", "0.9"], ["--worst", "nan", "--labels", str(labels)]):
+        with pytest.raises(UserError, match="--worst is a number that labeled rows are held against"):
+            watch(project, *words)
     (project.root / log.FILE).unlink()
     with pytest.raises(UserError, match="there is no prediction log"):
         watch(project)

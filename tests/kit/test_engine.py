@@ -20,6 +20,7 @@ from my_model.engine import checkpoint, losses
 from my_model.engine.kernel import Kernel, fit_kernel
 from my_model.engine.loop import NonFinite, fit, plan, predict, step
 from my_model.engine.optim import lr_factor, make_optimizer
+from my_model.engine.target import prior_logits
 from my_model.errors import UserError
 from my_model.task import Batch
 from recipe_kit import ledger
@@ -142,6 +143,18 @@ def test_a_pickle_in_place_of_the_state_does_not_run(tmp_path: Path) -> None:
     said: list[str] = []
     assert checkpoint.load(tmp_path, "last", said.append).progress == {"step": 1}
     assert "which could run code" in said[0] and not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "classes", "fit"), [(1, 2, True), (2, 2, True), (3, 3, True), (1, 3, False), (4, 3, False)]
+)
+def test_outputs_that_do_not_fit_the_classes_are_one_sentence(outputs: int, classes: int, fit: bool) -> None:
+    prep = {"outputs": outputs, "prior": [1 / classes] * classes}
+    if fit:
+        assert prior_logits(prep).shape == (outputs,)
+    else:
+        with pytest.raises(UserError, match=f"{outputs} outputs do not fit {classes} classes"):
+            prior_logits(prep)
 
 
 @pytest.mark.parametrize("k", [1, 3])

@@ -16,6 +16,7 @@ from conftest import inherited
 from my_model.config import Config
 from my_model.engine import metrics, slices, splits
 from my_model.engine.hashes import row_hashes
+from my_model.engine.stop import alone
 from my_model.errors import UserError
 from my_model.task import Data
 from recipe_kit import access, ledger, overlap
@@ -185,7 +186,7 @@ def test_two_at_once_score_once(project: Project) -> None:
 
 
 def test_a_second_evaluation_waits_for_the_first(project: Project) -> None:
-    with access.alone(project), pytest.raises(UserError, match="another evaluation"):
+    with alone(project.root), pytest.raises(UserError, match="being written by another process"):
         do(project, "evaluate")
     assert clean(do(project, "evaluate"))
 

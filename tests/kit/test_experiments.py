@@ -12,6 +12,7 @@ from my_model.engine.losses import make_loss
 from my_model.engine.splits import splits
 from my_model.errors import UserError
 from recipe_kit import experiments, ledger
+from recipe_kit.checks import context
 from recipe_kit.checks.context import Context
 from recipe_kit.commands import parse
 from recipe_kit.project import Project
@@ -69,13 +70,30 @@ def test_two_changes_at_once_are_refused_unless_bundled(project: Project) -> Non
     do(project, "train")
     both = project.variant(lr=0.01, clip=0.5)
     with pytest.raises(
-        UserError, match=r"changes 2 settings.*lr \(0.001 -> 0.01\), clip \(1.0 -> 0.5\).*--allow-multiple"
+        UserError, match=r"changes 2 things.*lr \(0.001 -> 0.01\), clip \(1.0 -> 0.5\).*--allow-multiple"
     ):
         experiments.begin(both)
     assert experiments.begin(both, allow_multiple="a high lr needs a tight clip")["allow_multiple"]
     assert experiments.begin(project.variant(seed=7, device="cpu", tracker="wandb"))["changed"] == {}
     with pytest.raises(UserError, match="--parent '0099-train' is not a finished training run"):
         experiments.begin(project, wanted="0099-train")
+
+
+def test_an_edit_of_the_code_is_a_change(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself it is an experiment, with a setting it is two changes at once; runs of other code are no repeats."""
+    old = do(project, "train")
+    edited = {**project.fingerprint, "code": "0123456789abcdef"}
+    monkeypatch.setattr("recipe_kit.project.fingerprint", lambda config, data: edited)
+    with pytest.raises(
+        UserError, match=r"changes 2 things.*lr \(0.001 -> 0.01\), code \('\w+' -> '0123456789abcdef'\)"
+    ):
+        experiments.begin(project.variant(lr=0.01))
+    new = do(project, "train")
+    assert new["result"]["experiment"]["parent"] == old["id"]
+    assert list(new["result"]["experiment"]["changed"]) == ["code"]
+    assert experiments.begin(project.variant(lr=0.01))["parent"] == new["id"]
+    runs = experiments.finished(project.variant())
+    assert [r["id"] for r in experiments.repeats(runs, experiments.known(new)).values()] == [new["id"]]
 
 
 def test_a_verdict_takes_three_paired_seeds(tmp_path: Path) -> None:
@@ -170,7 +188,7 @@ def test_the_learning_curve_feeds_the_diagnosis(project: Project) -> None:
     assert result["rows"][0] < result["rows"][1] < result["rows"][2]
     record = do(project, "train", lr=0.02)
     evidence = do(project, "diagnose", "--run", record["id"], lr=0.02)["result"]["evidence"]
-    assert evidence["more_data"] == result["last_doubling"]
+    assert evidence["more_data"] == list(result["gained"]["data"].values())
 
 
 def test_the_range_and_the_baseline_feed_the_diagnosis(project: Project) -> None:
@@ -214,6 +232,38 @@ def test_the_scaling_of_the_error_is_found_again() -> None:
     assert learning_curve.scaling("accuracy", np.ones((3, 3))) is None
 
 
+def gains(**axes: tuple[float, float]) -> dict[str, dict[str, float]]:
+    """axis -> its gain, plus and minus so much."""
+    return {axis: {"value": v, "low": v - half, "high": v + half, "error": half} for axis, (v, half) in axes.items()}
+
+
+@pytest.mark.parametrize(
+    ("gained", "said"),
+    [
+        (gains(data=(0.02, 0.01), model=(0.05, 0.06), compute=(0.001, 0.01)), "the limit is data"),
+        (gains(data=(0.02, 0.01), model=(0.03, 0.01), compute=(0.01, 0.02)), "the limit is model"),
+        (gains(data=(0.02, 0.01), model=(0.03, 0.01), compute=(0.01, 0.005)), "the limit is compute"),
+        (gains(data=(-0.02, 0.01), compute=(0.01, 0.005)), "the limit is compute"),
+        (
+            gains(data=(0.02, 0.03), model=(0.01, 0.01), compute=(-0.01, 0.005)),
+            "none beyond the noise of seeds and rows",
+        ),
+    ],
+    ids=str,
+)
+def test_the_limit_is_the_step_that_surely_gains(gained: dict[str, Any], said: str) -> None:
+    found = learning_curve.limit("auc", gained)
+    assert found.observed.endswith(f": {said}") and found.verdict == "PASS" and len(found.causes) == 2
+
+
+def test_a_step_that_breaks_down_leaves_the_others_known(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger model may need weights that cannot be had, or another rate."""
+    steps = {"model": {"hidden": 0}, "compute": {"epochs": 2 * project.config.epochs}}
+    monkeypatch.setattr(learning_curve, "further", lambda project: steps)
+    result = do(project, "learning-curve")["result"]
+    assert list(result["gained"]) == ["data", "compute"]
+
+
 def test_experiments_on_a_network_that_breaks_down_say_so_in_one_sentence(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +282,20 @@ def test_experiments_on_a_network_that_breaks_down_say_so_in_one_sentence(
     assert project.records("train")[-1]["findings"][-1]["check"] == "finite training"  # its record stays
 
 
+def test_columns_are_left_out_alone_or_together(tmp_path: Path) -> None:
+    """The signal is in x0, and in the product of x1 and x2, which need each other; x3 is noise."""
+    project = toy_project(tmp_path, n=600, epochs=30, batch_size=32, lr=0.01, patience=0, metric="log_loss")
+    do(project, "split")
+    result = do(project, "ablate", "--columns", "x0,x1+x2,x3")["result"]
+    assert [(row["setting"], row["verdict"]) for row in result["removed"]][:2] == [
+        ("x0", "reject"),
+        ("x1 + x2", "reject"),
+    ]
+    assert result["removed"][2]["verdict"] != "reject" and result["seeds"] == [0, 1, 2]
+    with pytest.raises(UserError, match="'x9' is no feature column; there are: x0, x1, x2, x3"):
+        do(project, "ablate", "--columns", "x0+x9")
+
+
 def test_tuning_searches_three_stages_and_weighs_the_finalists(project: Project) -> None:
     result = do(project, "tune", "--trials", "3", "--seeds", "3")["result"]
     assert list(result["stages"]) == ["learning rate", "batch size", "regularization"]
@@ -244,8 +308,8 @@ def test_tuning_searches_three_stages_and_weighs_the_finalists(project: Project)
 
 def test_tuning_never_opens_the_test_part(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = tune.splits
-    monkeypatch.setattr(tune, "splits", lambda p: seen.append(1) or real(p))
+    real = context.splits
+    monkeypatch.setattr(context, "splits", lambda p: seen.append(1) or real(p))
     do(project, "tune", "--trials", "1", "--seeds", "1")
     assert seen and set(splits(project)) == {"train", "val"}
     assert not list(project.root.glob("TEST_ACCESS*"))
@@ -259,9 +323,24 @@ def test_sharpness_is_the_rise_uphill_and_leaves_the_model_alone(project: Projec
     model, batch = context.fresh(), context.batch(context.rows(64))
     before = [p.detach().clone() for p in model.parameters()]
     loss = make_loss(project.config, prep)
-    small, large = (sharpness(model, loss, batch, radius) for radius in (0.01, 0.1))
+    small, large = (sharpness(model, loss, [batch], radius) for radius in (0.01, 0.1))
     assert 0 < small < large
+    parts = [context.batch(rows) for rows in context.rows(64).split(9)]
+    assert sharpness(model, loss, parts, 0.01) == pytest.approx(small, rel=1e-3)
     assert all(bool((a == b).all()) for a, b in zip(before, model.parameters(), strict=True)) and model.training
+
+
+def test_the_end_of_a_run_takes_no_more_memory_than_its_steps(project: Project) -> None:
+    """No pass with gradients sees more examples than a step."""
+    seen: list[int] = []
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, given: seen.append(len(given[0])) if torch.is_grad_enabled() else None
+    )
+    try:
+        assert do(project, "train", batch_size=16)["result"]["sharpness"] > 0
+    finally:
+        hook.remove()
+    assert max(seen) == 16 and len(seen) > 100
 
 
 def test_cross_validation_is_won_by_an_interval_alone(project: Project) -> None:

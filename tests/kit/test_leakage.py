@@ -85,7 +85,7 @@ def test_the_answer_in_some_rows_of_a_column_is_seen(known: float, verdict: str,
     ],
 )
 def test_a_column_is_apart_only_among_related_ones(shown: dict[str, float], named: list[str]) -> None:
-    assert target_leaks.aloof(shown) == named
+    assert target_leaks.aloof(target_leaks.Shown(shown, shown, [])) == named
 
 
 def test_one_class_of_many_is_enough_to_be_told() -> None:
@@ -94,7 +94,7 @@ def test_one_class_of_many_is_enough_to_be_told() -> None:
     config, y = config_of(task="multiclass"), np.arange(800) % 10
     told = ((y == 3) & (random.random(800) < 0.5)).astype(float)[:, None]
     value, limit = predictive_power.best_class(config, told, y)
-    assert value > limit and predictive_power.single(config, told, y) < limit
+    assert value > limit and predictive_power.alone(config, told[:, 0], y, True) < limit
     chance = [predictive_power.best_class(config, random.integers(0, 2, (800, 1)).astype(float), y) for _ in range(40)]
     assert all(value < limit for value, limit in chance)
 

@@ -78,7 +78,7 @@ def test_metrics_agree_with_scikit_learn(task: str, name: str, seed: int) -> Non
     outputs, y, query = drawn(task, seed=seed)
     config = config_of(task, cost_false_positive=5.0, cost_false_negative=2.0)
     decided = called(task, outputs, 5 / 7 if name == "cost" else 0.5)
-    got = metrics.score(config, PREP, outputs, y, query, metric=name, decided=decided)
+    got = metrics.score(config, PREP, outputs, metrics.Truth(y, query), metric=name, decided=decided)
     assert got == pytest.approx(by_reference(name, outputs, y, query), abs=1e-9)
 
 
@@ -93,7 +93,7 @@ def test_a_weight_is_a_repeated_row(pair: tuple[str, str], seed: int) -> None:
     config, decided = config_of(task), called(task, outputs)
     weighted = metrics.measure(config, PREP, name, outputs, metrics.Truth(y), decided).of
     again = None if decided is None else decided[rows]
-    repeated = metrics.score(config, PREP, outputs[rows], y[rows], metric=name, decided=again)
+    repeated = metrics.score(config, PREP, outputs[rows], metrics.Truth(y[rows]), metric=name, decided=again)
     got = weighted(counts[None].astype(float))[0]
     assert got == pytest.approx(repeated, abs=1e-9) or (np.isnan(got) and np.isnan(repeated))
 
@@ -102,17 +102,19 @@ def test_a_weight_is_a_repeated_row(pair: tuple[str, str], seed: int) -> None:
 @given(st.integers(0, 10_000), st.floats(0.1, 10), st.floats(-5, 5))
 def test_auc_depends_on_the_order_alone(seed: int, scale: float, shift: float) -> None:
     outputs, y, _ = drawn("binary", seed=seed)
-    one = metrics.score(config_of("binary"), PREP, outputs, y)
-    assert one == pytest.approx(metrics.score(config_of("binary"), PREP, scale * outputs + shift, y))
-    assert one == pytest.approx(1 - metrics.score(config_of("binary"), PREP, -outputs, y))
+    one = metrics.score(config_of("binary"), PREP, outputs, metrics.Truth(y))
+    assert one == pytest.approx(metrics.score(config_of("binary"), PREP, scale * outputs + shift, metrics.Truth(y)))
+    assert one == pytest.approx(1 - metrics.score(config_of("binary"), PREP, -outputs, metrics.Truth(y)))
 
 
 def test_constant_scores_earn_nothing() -> None:
     flat = np.zeros((80, 1))
-    assert metrics.score(config_of("binary"), PREP, flat, np.arange(80) % 2) == 0.5
+    assert metrics.score(config_of("binary"), PREP, flat, metrics.Truth(np.arange(80) % 2)) == 0.5
     relevance, query = np.tile([3.0, 0.0, 0.0, 0.0], 20), np.arange(80) // 4
     random_order = np.mean(1 / np.log2(np.arange(2, 6)))
-    assert metrics.score(config_of("ranking"), PREP, flat, relevance, query) == pytest.approx(random_order)
+    assert metrics.score(config_of("ranking"), PREP, flat, metrics.Truth(relevance, query)) == pytest.approx(
+        random_order
+    )
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 1000])
@@ -133,7 +135,7 @@ def test_the_interval_is_the_bootstrap_one() -> None:
     y = np.zeros(400, dtype=int)
     outputs = np.where(np.arange(400) % 5 == 0, 1.0, -1.0)[:, None]
     decided = called("binary", outputs)
-    got = metrics.estimate(config_of("binary", metric="accuracy"), PREP, outputs, y, decided=decided)
+    got = metrics.estimate(config_of("binary", metric="accuracy"), PREP, outputs, metrics.Truth(y), decided=decided)
     assert got["value"] == 0.8
     assert (got["high"] - got["low"]) / (2 * 1.96) == pytest.approx(0.02, rel=0.1)
 
@@ -144,7 +146,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     for seed in range(60):
         random = np.random.default_rng(seed)
         y = random.integers(0, 2, 300)
-        got = metrics.estimate(config, PREP, random.normal(size=(300, 1)) + y[:, None], y)
+        got = metrics.estimate(config, PREP, random.normal(size=(300, 1)) + y[:, None], metrics.Truth(y))
         held += got["low"] <= truth <= got["high"]
     assert 51 <= held <= 60, held  # .95 of 60 is 57; 51 and fewer come once in 300
 
@@ -160,7 +162,9 @@ def test_a_perfect_score_is_not_certain(name: str, right: bool) -> None:
     """All rows right, or all wrong: the bootstrap has no width there, and 30 rows cannot prove 1.0."""
     y = np.arange(30) % 2
     outputs = (4.0 if right else -4.0) * (2 * y[:, None] - 1.0)
-    got = metrics.estimate(config_of("binary", metric=name), PREP, outputs, y, decided=called("binary", outputs))
+    got = metrics.estimate(
+        config_of("binary", metric=name), PREP, outputs, metrics.Truth(y), decided=called("binary", outputs)
+    )
     n = 30 if name in ("accuracy", "cost") else 15
     if got["value"] == 1.0:
         assert got["low"] == pytest.approx(n / (n + 3.8415), abs=1e-4) and got["high"] == 1.0
@@ -172,15 +176,21 @@ def test_a_perfect_score_is_not_certain(name: str, right: bool) -> None:
 
 def test_a_perfect_score_of_more_classes_and_queries() -> None:
     y = np.arange(90) % 3
-    got = metrics.estimate(config_of("multiclass", metric="macro_f1"), PREP, 5 * np.eye(3)[y], y)
+    got = metrics.estimate(config_of("multiclass", metric="macro_f1"), PREP, 5 * np.eye(3)[y], metrics.Truth(y))
     assert got["value"] == 1.0 and got["low"] == pytest.approx(30 / 33.8415, abs=1e-4)
-    ranked = metrics.estimate(config_of("ranking"), PREP, y[:, None].astype(float), y.astype(float), np.arange(90) // 3)
+    ranked = metrics.estimate(
+        config_of("ranking"), PREP, y[:, None].astype(float), metrics.Truth(y.astype(float), np.arange(90) // 3)
+    )
     assert ranked["value"] == 1.0 and ranked["low"] == pytest.approx(30 / 33.8415, abs=1e-4)
 
 
 def test_an_error_of_nothing_stays_nothing() -> None:
     y = np.random.default_rng(0).normal(size=30)
-    assert metrics.estimate(config_of("regression"), PREP, y[:, None], y) == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert metrics.estimate(config_of("regression"), PREP, y[:, None], metrics.Truth(y)) == {
+        "value": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+    }
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
@@ -188,10 +198,14 @@ def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
     outputs, y, _ = drawn("binary", n=500)
     other = outputs.copy()
     other[:5] *= -1
-    paired = metrics.difference(config, PREP, outputs, other, y)
-    single = metrics.estimate(config, PREP, outputs, y)
+    paired = metrics.difference(config, PREP, outputs, other, metrics.Truth(y))
+    single = metrics.estimate(config, PREP, outputs, metrics.Truth(y))
     assert paired["high"] - paired["low"] < 0.3 * (single["high"] - single["low"])
-    assert metrics.difference(config, PREP, outputs, outputs, y) == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert metrics.difference(config, PREP, outputs, outputs, metrics.Truth(y)) == {
+        "value": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+    }
 
 
 def test_better_knows_the_direction() -> None:
@@ -204,5 +218,5 @@ def test_twenty_thousand_rows_take_seconds(task: str) -> None:
     """1,000 resamples of the main metric: .7 to 2 s measured on one core; ten times that is a mistake."""
     outputs, y, query = drawn(task, n=20_000)
     before = time.process_time()
-    metrics.estimate(config_of(task), PREP, outputs, y, query)
+    metrics.estimate(config_of(task), PREP, outputs, metrics.Truth(y, query))
     assert time.process_time() - before < 20

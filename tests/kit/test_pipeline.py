@@ -116,7 +116,7 @@ def test_every_metric_against_its_independent_value(tmp_path: Path, name: str, m
     context, _ = bench_of(tmp_path, k=k, metric=name)
     assert pipeline.metric_of_known_outputs(context).verdict == "PASS"
     right = metrics.score
-    monkeypatch.setattr(metrics, "score", lambda c, p, o, y, decided: (right(c, p, o[:128], y[:128]) + right(c, p, o[128:], y[128:])) / 2)  # fmt: skip
+    monkeypatch.setattr(metrics, "score", lambda c, p, o, t, decided: (right(c, p, o[:128], metrics.Truth(t.y[:128])) + right(c, p, o[128:], metrics.Truth(t.y[128:]))) / 2)  # fmt: skip
     assert pipeline.metric_of_known_outputs(context).verdict == "FAIL"
 
 
@@ -224,7 +224,7 @@ def test_a_temperature_of_other_rows_fails(tmp_path: Path) -> None:
     for name, array in (("outputs", outputs), ("y", y)):
         np.save(folder / f"{name}.npy", array)
     prep = {"classes": ["0", "1"], "outputs": 1}
-    own = calibration.temperature(project.config, prep, outputs, y.astype(int))
+    own = calibration.temperature(outputs, y.astype(int))
     for temperature, verdict in ((own, "PASS"), (1.1 * own, "FAIL")):
         assert temperature_of_validation(project, {"id": "0001-train"}, prep, temperature).verdict == verdict
 

@@ -102,6 +102,7 @@ def process(rank: int, port: int, folder: str) -> None:
             train(case, Path(folder) / name, distributed)
         distributed.strategy = "ddp"
         broken(distributed, Path(folder))
+        apart(distributed, Path(folder))
 
 
 def broken(distributed: ProcessGroup, folder: Path) -> None:
@@ -121,6 +122,27 @@ def broken(distributed: ProcessGroup, folder: Path) -> None:
         )
     assert torch.cat([b.index for b in caught.value.batches]).tolist() == list(range(6))
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+class Drifting(Toy):
+    """One of its processes moves a weight beside the optimizer."""
+
+    def set_trainable(self, config: Any, model: nn.Module, epoch: int) -> None:
+        if os.environ["RANK"] == "1" and epoch == 1:
+            with torch.no_grad():
+                next(model.parameters())[0] += 0.01
+
+
+def apart(distributed: ProcessGroup, folder: Path) -> None:
+    """Weights of one process that are no longer those of the others end the run, in every process."""
+    root = folder / "apart" / f"process{distributed.rank}"
+    root.mkdir(parents=True)
+    project, task = toy_project(root, batch_size=16), Drifting()
+    prep = task.prepare(project.config, project.data)
+    examples = task.examples(project.config, prep, project.data)
+    watching = [StepMonitor(root, distributed)]
+    with pytest.raises(UserError, match=r"after epoch 1 process 1 holds other weights than process 0: 0\.weight"):
+        loop.fit(project.config, task, prep, examples, examples, root, callbacks=watching, distributed=distributed)
 
 
 @pytest.fixture(scope="module")

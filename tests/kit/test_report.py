@@ -9,16 +9,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import data
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import Inside
+from my_model.engine.splits import splits
 from my_model.errors import UserError
 from my_model.formatting import interval, number
 from recipe_kit.checks.check_result import sentences
 from recipe_kit.checks.diagnosis import NAMES
 from recipe_kit.project import Project
-from recipe_kit.report import examples, experiments, grids, plots, records, scores, training, verdict
+from recipe_kit.report import examples, experiments, grids, inputs, plots, records, scores, training, verdict
 from recipe_kit.report.axes import Axes, Scale
 from recipe_kit.steps import report
 
@@ -96,6 +99,28 @@ def test_every_plot_is_there(tmp_path: Path, k: int, expected: set[str]) -> None
     links = [link for link in Page(copy.read_text()).links if "runs/" in link]
     assert links and all((copy.parent / link).exists() for link in links)
     assert "0003-train" in text and "was made before" not in text
+
+
+def test_inputs_training_losses_and_the_first_steps_are_kept(tmp_path: Path) -> None:
+    """On scikit-learn's diabetes patients: the counts are those of the training part, the losses those of the best weights."""
+    inside = Inside(tmp_path, modality="tabular", task="regression", epochs=8, batch_size=16, categorical=["sex"])
+    data.diabetes(tmp_path / "data" / "train.csv")
+    for step in ("audit", "split", "baseline", "check", "train", "report"):
+        assert inside.recipe(step, "--force", "a test").status == 0, step
+    folder, part = tmp_path / "runs" / inside.record("train")["id"], splits(inside.project())["train"]
+    kept = json.loads((folder / "inputs.json").read_text())["inputs"]
+    assert set(kept) == set(part.frame.columns) - {"target"}
+    age = part.frame["age"].to_numpy()
+    inner = [float(edge) for edge in kept["age"]["edges"][1:-1]]
+    assert np.histogram(age, [-np.inf, *inner, np.inf])[0].tolist() == kept["age"]["counts"]
+    assert kept["sex"]["counts"] == sorted(part.frame["sex"].value_counts()["count"].to_list(), reverse=True)
+    losses = np.load(folder / "train_losses.npy")
+    assert len(losses) == len(part) and losses.mean() < np.load(folder / "losses.npy")[0].mean()
+    steps = json.loads((folder / "gradients.json").read_text())
+    assert steps["step"][:100] == list(range(100)) and len(steps["step"]) > 100
+    assert all(len(layer["update"]) == len(layer["norm"]) == len(steps["step"]) for layer in steps["layers"].values())
+    text = (tmp_path / "report.html").read_text()
+    assert {"age", "sex", "Distribution of the loss"} <= set(Page(text).captions) and "training, best epoch" in text
 
 
 def test_a_shut_test_part_shows_validation_class_by_class(tmp_path: Path) -> None:
@@ -407,6 +432,14 @@ def test_a_page_of_large_noisy_pictures_stays_small(tmp_path: Path) -> None:
     np.save(folder / "losses.npy", np.random.default_rng(0).exponential(size=(2000, 200)))
     _, text = reported(project)
     assert text.count("data:image/png") == 24 and len(text) < 3_000_000
+
+
+def test_bars_of_whole_numbers_hold_as_many_of_them() -> None:
+    for days in (31, 60, 365):
+        every = np.arange(1.0, days + 1)
+        counts = np.histogram(every, inputs._edges(every, 1, days))[0]
+        assert len(counts) <= 40 and len(set(counts[:-1])) == 1 and counts.sum() == days
+    assert inputs._edges(np.array([0.5, 1.0]), 0.5, 1.0) == 20
 
 
 def test_a_batch_is_shown_with_its_mixed_labels() -> None:

@@ -358,6 +358,12 @@ def test_a_secret_of_the_environment_is_refused_and_not_repeated(monkeypatch: py
         assert next(iter(values)) in str(said.value) and not {"horse", "battery"} & set(
             str(said.value).replace("-", " ").split()
         )
+    for data in (
+        "https://store/x.csv?X-Amz-Date=1&X-Amz-Signature=0a1b2c3d4e5f",
+        "https://account/x.csv?sig=abc%2Fdefgh",
+    ):
+        with pytest.raises(UserError, match="data holds a token in a URL"):
+            refuse({"data": data})
     assert hidden("to postgres://me:battery@host/db") == "to postgres://me:***@host/db"
     assert hidden("postgresql+psycopg://me:b@ttery@host") == "postgresql+psycopg://me:***@host"
     assert hidden("http://127.0.0.1:8000/a@b") == "http://127.0.0.1:8000/a@b"
@@ -390,6 +396,7 @@ def test_paths_hashes_and_sentences_are_no_secrets() -> None:
         "/mnt/data/2024-01-01/images_224x224/train.parquet", "IMAGENET1K_V1", "sentence-transformers/all-MiniLM-L6-v2",
         "2f5a9c1de0b47a63c8f19e02d4b7a5c1e3f6908d", "sqlite:///runs/tuning.db", "10.1.2.3 and 8.8.8.8 are two hosts",
         "one row per flight; drawn at random in 2013-01", "https://example.org:8443/hook?x=1",
+        "https://example.org/data.csv?tokenizer=bert-base-uncased&key=long-enough",
     ):  # fmt: skip
         refuse({"iid": text})
 

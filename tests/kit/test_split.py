@@ -239,3 +239,24 @@ def test_another_split_says_what_it_voids_and_needs_a_reason_once_the_test_was_o
     overridden = toy_project(tmp_path, split_seed=2)
     overridden.force = "the first test set was mislabeled"
     assert run_step(overridden)["result"]["voided"]["baseline"] == 1
+
+
+@pytest.mark.parametrize(("told", "verdict"), [(True, "FAIL"), (False, "WARN")])
+def test_groups_on_both_sides_of_a_given_split_fail_where_they_tell_the_target(told: bool, verdict: str) -> None:
+    """Somebody else drew it: where rows of one group are no more alike than any others, no score gains by it."""
+    for seed in range(3):
+        random, frame = np.random.default_rng(seed), table(600, seed=seed)
+        who = random.integers(0, 30, 600)
+        kept = (
+            np.where(random.random(600) < 0.6, who % 2 == 0, frame["target"] == "yes")
+            if told
+            else frame["target"] == "yes"
+        )
+        data = data_of(
+            frame.with_columns(who=pl.Series([f"p{v}" for v in who]), target=pl.Series(np.where(kept, "yes", "no"))),
+            who="group",
+        )
+        part = random_part(600)
+        given = config_of(group="who", split_column="part")
+        assert checks.groups(given, data, part).verdict == verdict
+        assert checks.groups(config_of(group="who"), data, part).verdict == "FAIL"

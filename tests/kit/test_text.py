@@ -281,6 +281,45 @@ def test_a_text_of_a_million_characters_is_cut_first_and_counted(project: Path) 
     assert found["truncation"].evidence["share"] == pytest.approx(3 / 240)
 
 
+def with_long_texts(root: Path) -> None:
+    """Texts whose label is known by their last word alone, which lies far behind the first window."""
+    frame, random = pl.read_csv(root / "data" / "train.csv"), np.random.default_rng(0)
+    last = frame["label"].replace_strict({"sea": "wave", "wood": "oak"})
+    texts = [" ".join([*random.choice(COMMON.split(), 30 + i % 40), word]) for i, word in enumerate(last)]
+    frame.with_columns(pl.Series("text", texts)).write_csv(root / "data" / "train.csv")
+
+
+def test_windows_read_what_a_cut_loses(project: Path) -> None:
+    with_long_texts(project)
+    learned, cut = {}, {}
+    for windows in (1, 5):
+        config, prep, data = prepared(project, windows=windows, max_length=16, lr=5e-3)
+        examples, network = TASK.examples(config, prep, data), TASK.model(config, prep).train()
+        cut[windows] = examples.tokens.cut.mean()  # type: ignore[attr-defined]
+        optimizer, loss = make_optimizer(config, TASK, network), make_loss(config, prep)
+        for batch in list(examples.batches(plan(examples, 32, 0), 0)) * 8:
+            learned[windows] = float(step(network, [batch], loss, optimizer, config)) / len(batch.y)
+    assert cut[1] == 1 and cut[5] < 0.3 and learned[5] < 0.45 < 0.55 < learned[1]
+
+
+def test_windows_hold_every_word_and_padding_changes_nothing(project: Path) -> None:
+    with_long_texts(project)
+    config, prep, data = prepared(project, windows=6, max_length=16, token_masking=0.5)
+    examples, network = TASK.examples(config, prep, data), TASK.model(config, prep).eval()
+    batch = next(iter(examples.batches([torch.arange(8)])))
+    n, most = batch.x["attention_mask"].sum(dim=(1, 2)), batch.x["input_ids"].shape[1]
+    assert batch.x["input_ids"].shape == (8, most, 16) and n.tolist() == examples.lengths[:8].tolist()  # type: ignore[index]
+    shown = [[w for w in TASK.show(prep, batch, i)["tokens"].split() if w[0] != "["] for i in range(8)]
+    assert shown == [text.split() for text in data.frame["text"][:8]]
+    alone = torch.cat([network(next(iter(examples.batches([torch.tensor([i])]))).x) for i in range(8)])
+    assert torch.allclose(network(batch.x), alone, atol=1e-6)
+    masked = next(iter(examples.batches([torch.arange(8)], augment=True))).x["input_ids"]
+    changed = masked != batch.x["input_ids"]
+    assert set(masked[changed].tolist()) == {prep["mask"]} and not (changed & ~batch.x["attention_mask"].bool()).any()
+    assert 0.3 < changed.sum() / (n.sum() - 2 * (batch.x["attention_mask"].sum(dim=2) > 0).sum()) < 0.7
+    assert len(TASK.explain(config, prep, network, batch, 0)["tokens"]) == 16
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -288,6 +327,7 @@ def test_a_text_of_a_million_characters_is_cut_first_and_counted(project: Path) 
         ({"text_pair": "text"}, "both name column 'text'"),
         ({"text": "label"}, "is also a text column"),
         ({"drop": ["text"]}, "drop holds the text column 'text'"),
+        ({"windows": 2, "text_pair": "text_2"}, "windows = 2 with text_pair: pairs are read in one window"),
         ({"max_length": 65}, "max_length = 65 is more than the 64 positions"),
         ({"lora_targets": ["nothing"], "adapt": "lora"}, "names no linear layer of the encoder; it has dense"),
         ({"weights": "none", "adapt": "lora"}, "would freeze random weights"),

@@ -42,7 +42,7 @@ def test_a_baseline_no_better_than_the_majority_is_named(tmp_path: Path) -> None
     trivial = np.zeros((len(y), 1), dtype=np.float32)
     noise = np.random.default_rng(1).normal(size=(len(y), 1)).astype(np.float32)
     for name, outputs, verdict in (("model", good, "PASS"), ("model", noise, "WARN"), ("majority", trivial, "WARN")):
-        found = baseline.signal(config, PREP, {"majority": trivial, name: outputs}, (y, None), name)
+        found = baseline.signal(config, PREP, {"majority": trivial, name: outputs}, Truth(y), name)
         assert found.verdict == verdict, found.observed
 
 
@@ -74,14 +74,14 @@ def test_weights_that_are_not_the_best_fail(tmp_path: Path, moved: float, verdic
 
 def repeated(project: Project, score: float, moved: float, different: list[str]) -> str:
     """Verdict on a repetition whose outputs moved and whose score is this one; the first had .80 [.75, .85]."""
-    records = []
+    records, folders = [], (project.root / "runs" / "0001-train", project.root / "runs" / "0002-train")
     for number, value, shift in ((1, 0.8, 0.0), (2, score, moved)):
         folder = project.root / "runs" / f"000{number}-train"
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "outputs.npy", known()[1] + shift)
         metrics = {"auc": {"value": value, "low": 0.75, "high": 0.85}}
         records.append({"id": folder.name, "result": {"metric": "auc", "metrics": metrics}})
-    return rerun.agreement(project, records[0], records[1], different).verdict
+    return rerun.agreement(folders, records[0], records[1], different).verdict
 
 
 def test_a_run_that_does_not_come_back_fails(tmp_path: Path) -> None:

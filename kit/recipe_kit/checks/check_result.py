@@ -9,30 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 Verdict = Literal["PASS", "WARN", "FAIL", "NOT APPLICABLE"]
-CAUSE_GROUPS = (
-    "data",
-    "split",
-    "preprocessing",
-    "model",
-    "loss",
-    "optimizer",
-    "schedule",
-    "loop",
-    "evaluation",
-    "reproducibility",
-    "production",
-)
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One possible reason: the part of the project it lies in (one of CAUSE_GROUPS) and a sentence."""
+    """One possible reason: the part of the project it lies in, a group of settings or what is around them, and a sentence."""
 
     group: str
     sentence: str
-
-    def __post_init__(self) -> None:
-        assert self.group in CAUSE_GROUPS, self.group
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..adopted import Adopted, loss_of, optimizer_of
 from ..owner.config import Config
-from ..owner.engine.loop import find_device, plan, step
-from ..owner.engine.losses import Loss, make_loss
-from ..owner.engine.optim import make_optimizer
+from ..owner.engine.loop import epoch_plan, find_device, step
+from ..owner.engine.losses import Loss
 from ..owner.engine.seed import generator, seed_everything
+from ..owner.engine.splits import splits
 from ..owner.task import Batch, Data, Examples, Task
+from ..project import Project
 
 STEPS = 60  # of the short training that several checks judge
 LARGE = 1_000_000  # parameters from which a step over a whole batch takes a processor a second or more
@@ -92,7 +94,24 @@ class Context:
 
     @property
     def loss(self) -> Loss:
-        return make_loss(self.config, self.prep)
+        return loss_of(self.config, self.task, self.prep)
+
+    def optimizer(self, model: nn.Module, config: Config | None = None) -> torch.optim.Optimizer:
+        """A new optimizer of the project for this model."""
+        return optimizer_of(config or self.config, self.task, model)
+
+    def step(
+        self,
+        model: nn.Module,
+        batches: list[Batch],
+        optimizer: torch.optim.Optimizer,
+        config: Config | None = None,
+        observe: Callable[[], None] = lambda: None,
+    ) -> float:
+        """One step of the project over all examples of `batches` together; returns their summed loss."""
+        if isinstance(self.task, Adopted):
+            return self.task.step(self.prep, model, batches, optimizer, observe)
+        return step(model, batches, self.loss, optimizer, config or self.config, observe)
 
     def fresh(self, seed: int | None = None) -> nn.Module:
         """A newly initialized model on the device, in training mode; the same one for the same seed."""
@@ -132,18 +151,18 @@ class Context:
     def seconds(self) -> float:
         """About how long all steps of all checks take, from the second of two steps on a few examples."""
         model = self.fresh()
-        optimizer = make_optimizer(self.config, self.task, model)
+        optimizer = self.optimizer(model)
         batch = self.batch(self.rows(FEW))
         for _ in range(2):
             before = time.perf_counter()
-            step(model, [batch], self.loss, optimizer, self.config)
+            self.step(model, [batch], optimizer)
         return (time.perf_counter() - before) / len(batch.y) * (STEPS * self.few + OTHERS)
 
     @cached_property
     def short(self) -> Short:
         """The first STEPS real steps of a fresh network; done once, and not to be changed by the checks that judge it."""
         model = self.fresh()
-        optimizer = make_optimizer(self.config, self.task, model)
+        optimizer = self.optimizer(model)
         start = {name: p.detach().clone() for name, p in model.named_parameters()}
         short = Short(model, start, {name: [] for name in start}, [], [], [], torch.empty(0), [])
 
@@ -151,7 +170,9 @@ class Context:
         hooks = [p.register_hook(partial(_collect, brought, n)) for n, p in model.named_parameters() if p.requires_grad]
 
         def observe() -> None:
-            if any(p.grad is not None and not _same(p.grad, brought.get(n)) for n, p in model.named_parameters()):
+            clipped = isinstance(self.task, Adopted)  # a step of its own is seen only after it has clipped
+            held = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+            if not all(_same(gradient, brought.get(n), clipped) for n, gradient in held.items()):
                 short.stale.append(len(short.totals))
             norms = {n: float(p.grad.norm()) if p.grad is not None else 0.0 for n, p in model.named_parameters()}
             short.totals.append(math.sqrt(sum(norm * norm for norm in norms.values())))
@@ -164,7 +185,7 @@ class Context:
         seen = []
         for batch in self.stream(STEPS, self.few):
             brought.clear()
-            loss = float(step(model, [batch], self.loss, optimizer, self.config, observe))
+            loss = self.step(model, [batch], optimizer, observe=observe)
             short.losses.append(loss / len(batch.y))
             short.moved.append(
                 float(nn.utils.get_total_norm([p - b for p, b in zip(trained, before, strict=True)]) / scale)
@@ -180,11 +201,22 @@ class Context:
     def stream(self, steps: int, size: int = 0, seed: int | None = None) -> Iterator[Batch]:
         """The batches of the first `steps` steps, as training would see them; of `size` examples when it is given."""
         config, left, epoch = self.config, steps, 0
+        config = config.model_copy(
+            update={"batch_size": size or config.batch_size, "seed": config.seed if seed is None else seed}
+        )
         while left:
-            todo = plan(self.train, size or config.batch_size, config.seed if seed is None else seed, epoch)[:left]
+            todo = epoch_plan(config, self.train, epoch)[:left]
             for batch in self.train.batches(todo, epoch, augment=True):
                 yield batch.to(self.device)
             left, epoch = left - len(todo), epoch + 1
+
+
+def open_context(project: Project) -> Context:
+    """The context of a project: its parts, encoded by what training would learn from the training part."""
+    config, task, data = project.config, project.task, splits(project)
+    prep = task.prepare(config, data["train"])
+    train, val = (task.examples(config, prep, data[name]) for name in ("train", "val"))
+    return Context(config, task, prep, data, train, val)
 
 
 def affordable(context: Context, say: Callable[[str], None]) -> Context:
@@ -220,11 +252,25 @@ def _collect(brought: dict[str, Tensor], name: str, gradient: Tensor) -> None:
     brought[name] = brought[name] + gradient if name in brought else gradient.detach().clone()
 
 
-def _same(held: Tensor, brought: Tensor | None) -> bool:
-    """Whether a buffer holds what was brought, up to rounding; one that nothing was brought to must be all zero."""
+def _same(held: Tensor, brought: Tensor | None, clipped: bool = False) -> bool:
+    """Whether a buffer holds what was brought, up to rounding and, where it may be `clipped` already, to a factor from 0 to
+    1; one that nothing was brought to must be all zero."""
     if brought is None:
         return not bool(held.any())
-    return bool((held - brought).norm() <= 1e-3 * brought.norm() + 1e-12)
+    factor = ((held * brought).sum() / brought.square().sum().clamp(min=1e-30)).clamp(0, 1) if clipped else 1.0
+    return bool((held - factor * brought).norm() <= 1e-3 * min(held.norm(), brought.norm()) + 1e-12)
+
+
+@torch.no_grad()
+def last_linear(model: nn.Module, x: Any) -> tuple[Tensor, tuple[nn.Linear, Tensor] | None]:
+    """Outputs [b, k]; and of the linear layers that are as wide the one that was called last, with its input."""
+    seen: list[tuple[nn.Linear, Tensor]] = []
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(lambda layer, given: seen.append((layer, given[0]))) for layer in layers]
+    output = model(x).float()
+    for hook in hooks:
+        hook.remove()
+    return output, next((one for one in reversed(seen) if one[0].out_features == output.shape[1]), None)
 
 
 def quiet(model: nn.Module) -> nn.Module:
@@ -233,6 +279,8 @@ def quiet(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":
             vars(module)["p"] = 0.0
+        elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+            vars(module)["dropout"] = 0.0
     return model
 
 

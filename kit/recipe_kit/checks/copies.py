@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from functools import partial
+
 import numpy as np
 import polars as pl
 
 from ..owner.config import Config
 from ..owner.task import Data
+from .independence import in_order
 
 OFF = 0.02  # share of the rows that a copy may get wrong, at 95 % certainty
 LEVELS = 20  # values of a number that must be told apart: through fewer, honest columns may lie on one line
+CHANCE = 1e-6  # of a pairing in which no row is wrong
 TRIMS = 3  # times that a line is fitted again without the rows that lie farthest off
 DECIMALS = 10
 SLACK = 1e-6  # of the range of a number that was written with six digits
@@ -19,7 +24,9 @@ def copies(config: Config, data: Data, names: list[str]) -> dict[str, str]:
     """The columns that hold the target, each with the words for how."""
     target = data.frame[data.target]
     few = config.task in ("binary", "multiclass") or target.n_unique() < LEVELS
-    told = {name: (of_classes if few else of_numbers)(data.frame[name], target) for name in names}
+    ordered = data.take(data.frame[config.time].arg_sort().to_numpy()) if config.time else data
+    numbers = partial(of_numbers, rises=not few and in_order(config, ordered))
+    told = {name: (of_classes if few else numbers)(data.frame[name], target) for name in names}
     return {name: words for name, words in told.items() if words}
 
 
@@ -33,7 +40,7 @@ def of_classes(column: pl.Series, target: pl.Series) -> str:
 
 
 def _one_to_one(column: pl.Series, target: pl.Series) -> str:
-    """Few errors at the best pairing of values with classes (Kuhn 1955), against those of a pairing by chance.
+    """Few errors at the best pairing of values with classes (Kuhn 1955), against those by chance.
 
     A copy has as many values as there are classes: a finer column may decide a class honestly, as a diagnosis decides
     a treatment. Errors count by what chance would give, so that a rare class is no excuse.
@@ -66,8 +73,9 @@ def surely(off: int, rows: float) -> bool:
     return bool(chi2.isf(0.05, 2 * (off + 1)) / 2 <= OFF * rows)
 
 
-def of_numbers(column: pl.Series, target: pl.Series) -> str:
-    """How a column of numbers is the target: equal to it, or on a line with it, plain or in logarithms; else ''."""
+def of_numbers(column: pl.Series, target: pl.Series, rises: bool = False) -> str:
+    """How a column of numbers is the target: equal to it, on a line with it, plain or in logarithms, or in its order unless the
+    file `rises` with it, as every count of time then does; else ''."""
     numbers = column.cast(pl.Float64, strict=False)
     there = numbers.is_not_null() & numbers.is_finite()
     x, y = numbers.filter(there).to_numpy(), target.filter(there).cast(pl.Float64).to_numpy()
@@ -75,7 +83,7 @@ def of_numbers(column: pl.Series, target: pl.Series) -> str:
         return ""
     share = np.unique(y, return_counts=True)[1] / len(y)
     rows = len(y) * (1 - float((share**2).sum()))  # where most are zero, two columns agree by chance
-    for how, off in _ways(x, y):
+    for how, off in [*_ways(x, y), *([] if rises else [("orders the rows as it does", _out_of_order(x, y))])]:
         if off == 0 or surely(off, rows):
             among = "" if there.all() else "where it is filled in, "
             return f"{among}{how} in {len(y) - off:,} of {len(y):,} rows"
@@ -84,7 +92,7 @@ def of_numbers(column: pl.Series, target: pl.Series) -> str:
 
 def _ways(x: np.ndarray, y: np.ndarray) -> list[tuple[str, int]]:
     """(how x is y, rows in which it is not) for each way to look at it."""
-    units = [_unit(one) for one in (x, y)]
+    units = [unit(one) for one in (x, y)]
     plain = [(one, np.full(len(one), unit)) for one, unit in zip((x, y), units, strict=True)]
     ways = [("is the same", int((x != y).sum())), ("is on a line with it", _off_line(*plain[0], *plain[1]))]
     logs = [(np.log(one), unit / one) if (one > 0).all() else None for one, unit in zip((x, y), units, strict=True)]
@@ -95,6 +103,21 @@ def _ways(x: np.ndarray, y: np.ndarray) -> list[tuple[str, int]]:
     if logs[0] and logs[1]:
         ways.append(("is a power of it", _off_line(*logs[0], *logs[1])))
     return ways
+
+
+def _out_of_order(x: np.ndarray, y: np.ndarray) -> int:
+    """Rows outside the longest chain in which y never falls where x rises, or never where x falls; all of them where one has
+    less than half as many values as the other."""
+    least, values = len(y), sorted(len(np.unique(one)) for one in (x, y))
+    for one in (x, -x) if 2 * values[0] >= values[1] else ():
+        runs = y[np.lexsort((y, one))]
+        if (np.diff(runs) < 0).mean() <= OFF:  # each step down costs a row
+            ends: list[float] = []  # the last of the longest chains, by their length
+            for value in runs.tolist():
+                at = bisect_right(ends, value)
+                ends[at : at + 1] = [value]
+            least = min(least, len(y) - len(ends))
+    return least
 
 
 def _off_line(x: np.ndarray, unit_x: np.ndarray, y: np.ndarray, unit_y: np.ndarray) -> int:
@@ -113,10 +136,16 @@ def _off_line(x: np.ndarray, unit_x: np.ndarray, y: np.ndarray, unit_y: np.ndarr
     return len(y) if coarse or slope == 0 else int((miss > 1).sum())
 
 
-def _unit(x: np.ndarray) -> float:
-    """One unit of the last decimal that these numbers are written with; 0 where there are too many to tell."""
-    for digits in range(DECIMALS):
+def decimals(x: np.ndarray) -> np.ndarray:
+    """Decimals that each number is written with, DECIMALS where there are more: int64 [n]."""
+    needed = np.full(len(x), DECIMALS)
+    for digits in range(DECIMALS - 1, -1, -1):
         scaled = x * 10.0**digits
-        if np.abs(scaled - np.round(scaled)).max() <= 1e-6 * max(1.0, float(np.abs(scaled).max()) * 1e-6):
-            return 10.0**-digits
-    return 0.0
+        needed[np.abs(scaled - np.round(scaled)) <= 1e-6 * np.maximum(1.0, np.abs(scaled) * 1e-6)] = digits
+    return needed
+
+
+def unit(x: np.ndarray) -> float:
+    """One unit of the last decimal that these numbers are written with; 0 where there are too many to tell."""
+    digits = int(decimals(x).max())
+    return 10.0**-digits if digits < DECIMALS else 0.0

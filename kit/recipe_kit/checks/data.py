@@ -7,6 +7,7 @@ import json
 import numpy as np
 import polars as pl
 
+from ..imbalance import IMBALANCE, handled
 from ..owner.config import Config
 from ..owner.engine.target import counted
 from ..owner.task import Data
@@ -14,33 +15,29 @@ from .check_result import CheckResult, check_result, not_applicable
 from .repeats import FEATURES
 
 TOTAL = "share of rows with problems"
-IMBALANCE = 10  # to one; beyond it accuracy rewards silence
 STRANGE = 0.01  # chance that one of the classes looks lost where all sizes are drawn alike
 MANY = 50  # values of a category that are worth a mention
 ENOUGH = 20  # rows for each value of a category, on average
 
 
 def balance(config: Config, data: Data) -> CheckResult:
-    """Counts of the classes. Over 10:1 something must be done on purpose: weights, the focal loss, another metric, or costs
-    that move the threshold."""
+    """Counts of the classes. Over 10:1 something must be done on purpose (imbalance.py); the baseline waits for it."""
     if config.task not in ("binary", "multiclass"):
         x = data.frame[data.target].cast(pl.Float64).to_numpy()
         return not_applicable("class balance", f"a number from {x.min():.4g} to {x.max():.4g}")
     counts = counted(data.frame[data.target])
     rare, most = min(counts, key=lambda c: counts[c]), max(counts.values())
     ratio = most / counts[rare]
-    chosen = config.metric not in ("auto", "accuracy") or config.cost_false_negative != config.cost_false_positive
-    handled = chosen or config.class_weights != "none" or config.loss == "focal"
-    uneven = ratio > IMBALANCE and not handled
     shown = ", ".join(f"{c} {n:,}" for c, n in list(counts.items())[:5]) + (" ..." if len(counts) > 5 else "")
     metric = "average_precision" if config.task == "binary" else "balanced_accuracy"
-    lost = outlying(np.array(list(counts.values()))) and not handled
+    left = not handled(config)
+    lost = left and outlying(np.array(list(counts.values())))
     return check_result(
         "class balance",
         f"{shown}; {ratio:.1f}:1; the rarest is {rare} with {counts[rare]:,} rows"
         + (", far from the others, which are alike" if lost else ""),
         fail=len(counts) < 2,
-        warn=uneven or lost or counts[rare] < 10,
+        warn=(left and ratio > IMBALANCE) or lost or counts[rare] < 10,
         evidence={"counts": counts},
         most=IMBALANCE,
         rare=rare,

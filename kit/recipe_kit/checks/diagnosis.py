@@ -95,47 +95,32 @@ def diagnose(evidence: Evidence, settings: dict[str, Any]) -> list[CheckResult]:
     settings: lr, epochs, workers, and `try_bigger`, `regularize`: commands and overrides of this modality.
     """
     if not evidence.finite or not evidence.train_loss or not math.isfinite(evidence.train_loss[-1]):
-        return [_found("diverged", "the loss or a gradient stopped being a number", settings)]
-    found = [_found(name, observed, settings, why) for rule in RULES for name, observed, why in rule(evidence)]
+        return [_found(settings, "diverged", "the loss or a gradient stopped being a number")]
+    found = [_found(settings, *said) for rule in RULES for said in rule(evidence)]
+    e = evidence
+    summary = f"train {e.train_loss[0]:.4f} -> {e.train_loss[-1]:.4f}, validation best {min(e.val_loss):.4f} at epoch {e.best_epoch} of {len(e.val_loss)}"
     fatal = [f for f in found if f.check in ("not learning", "diverged")]  # nothing else can be read from such curves
-    return fatal[:1] or found or [_found("sound curves", _summary(evidence), settings)]
+    return fatal[:1] or found or [_found(settings, "sound curves", summary)]
 
 
 NOTES = (
-    "overfitting",
-    "underfitting",
-    "data ceiling",
-    "underfitting or data ceiling",
-    "still improving",
-    "overconfident",
-    "good from the first epoch",
-    "learning rate outside the range",
-)
+    "overfitting", "underfitting", "data ceiling", "underfitting or data ceiling", "still improving",
+    "overconfident", "good from the first epoch", "learning rate outside the range",
+)  # fmt: skip
 FAULTS = (
-    "not learning",
-    "diverged",
-    "unstable",
-    "late spike",
-    "oscillating validation",
-    "plateau",
-    "dead units at the end",
-    "far behind the baseline",
-    "loader-bound",
-)
+    "not learning", "diverged", "unstable", "late spike", "oscillating validation", "plateau",
+    "dead units at the end", "far behind the baseline", "loader-bound",
+)  # fmt: skip
 NAMES = (*FAULTS, *NOTES, "sound curves")
 
 
-def _found(name: str, observed: str, settings: dict[str, Any], why: str = "causes") -> CheckResult:
+def _found(settings: dict[str, Any], name: str, observed: str, why: str = "causes") -> CheckResult:
     """A fault of the run is a WARN; what only says where to go next, as every finished run has it, passes with advice."""
-    note = name in NOTES
-    return check_result(name, observed, warn=name in FAULTS, advise=note, why=why, **settings)
+    warn = name in FAULTS or why == "unfinished"
+    return check_result(name, observed, warn=warn, advise=name in NOTES, why=why, **settings)
 
 
-def _summary(e: Evidence) -> str:
-    return f"train {e.train_loss[0]:.4f} -> {e.train_loss[-1]:.4f}, validation best {min(e.val_loss):.4f} at epoch {e.best_epoch} of {len(e.val_loss)}"
-
-
-Found = Iterator[tuple[str, str, str]]
+Found = Iterator[tuple[str, ...]]  # a diagnosis, what was observed, and the list of causes where it is not "causes"
 
 
 def not_learning(e: Evidence) -> Found:
@@ -151,7 +136,7 @@ def not_learning(e: Evidence) -> Found:
 def diverged(e: Evidence) -> Found:
     """Training ended above where a model that knows nothing starts."""
     if e.train_loss[-1] > 1.5 * e.start:
-        yield "diverged", f"training loss {e.train_loss[-1]:.4g} at the end, trivial {e.start:.4f}", "causes"
+        yield "diverged", f"training loss {e.train_loss[-1]:.4g} at the end, trivial {e.start:.4f}"
 
 
 def jumps(e: Evidence) -> Found:
@@ -164,14 +149,9 @@ def jumps(e: Evidence) -> Found:
         yield (
             "unstable",
             f"training loss rose {int((rises > 0.05).sum())} times by over 5 % of all it learned; worst {worst:.0%}",
-            "causes",
         )
     elif len(late):
-        yield (
-            "late spike",
-            f"training loss rose by {rises[late[0]]:.0%} of all it had learned at epoch {late[0] + 1}",
-            "causes",
-        )
+        yield "late spike", f"training loss rose by {rises[late[0]]:.0%} of all it had learned at epoch {late[0] + 1}"
 
 
 def oscillating(e: Evidence) -> Found:
@@ -180,7 +160,6 @@ def oscillating(e: Evidence) -> Found:
         yield (
             "oscillating validation",
             f"validation rose and fell again {e.peaks} times, each time by over 5 % of what it had learned",
-            "causes",
         )
 
 
@@ -195,7 +174,6 @@ def plateau(e: Evidence) -> Found:
         yield (
             "plateau",
             f"the second half of the epochs brought {gained:.1%} of what was learned, at {np.mean(e.lr[half:]) / max(e.lr):.0%} of the peak learning rate",
-            "causes",
         )
 
 
@@ -203,11 +181,7 @@ def dead_units(e: Evidence) -> Found:
     """Over half of the units of a layer are zero for every example at the end of training."""
     worst = max(e.dead or {}, key=lambda name: (e.dead or {})[name], default="")
     if e.dead and e.dead[worst] > 0.5:
-        yield (
-            "dead units at the end",
-            f"{e.dead[worst]:.0%} of the units of {worst} are zero for every example",
-            "causes",
-        )
+        yield "dead units at the end", f"{e.dead[worst]:.0%} of the units of {worst} are zero for every example"
 
 
 def overfitting(e: Evidence) -> Found:
@@ -232,7 +206,6 @@ def far_behind(e: Evidence) -> Found:
             "far behind the baseline",
             f"a simple model is better by {-e.baseline['value']:.4f} [{-e.baseline['high']:.4f}, {-e.baseline['low']:.4f}] on the"
             f" same rows, and better than the trivial one by {e.gained:.4f}",
-            "causes",
         )
 
 
@@ -250,7 +223,7 @@ def still_improving(e: Evidence) -> Found:
         yield (
             "still improving",
             f"the last two fifths of {len(e.val_loss)} epochs brought {mean / e.learned:.0%} of what was learned",
-            "causes",
+            "unfinished" if mean - 3 * error > 0.4 * e.learned else "causes",  # surely as much as two fifths of a line
         )
 
 
@@ -273,7 +246,6 @@ def level(e: Evidence) -> Found:
         yield (
             "underfitting",
             f"{observed}; a bigger model gained {e.bigger[0]:.4f} [{e.bigger[1]:.4f}, {e.bigger[2]:.4f}]",
-            "causes",
         )
     elif e.baseline and e.baseline["high"] < 0:
         yield (
@@ -285,10 +257,9 @@ def level(e: Evidence) -> Found:
         yield (
             "data ceiling",
             f"{observed}; a bigger model gained {e.bigger[0]:.4f} [{e.bigger[1]:.4f}, {e.bigger[2]:.4f}]{_data(e)}",
-            "causes",
         )
     else:
-        yield "underfitting or data ceiling", f"{observed}; no bigger model has been tried{_data(e)}", "causes"
+        yield "underfitting or data ceiling", f"{observed}; no bigger model has been tried{_data(e)}"
 
 
 def _data(e: Evidence) -> str:
@@ -302,18 +273,13 @@ def overconfident(e: Evidence) -> Found:
         yield (
             "overconfident",
             f"mean confidence {c['confidence']:.3f}, right {c['right']:.3f}; ECE {c['ece']:.3f}, {c['ece_null']:.3f} by chance at this n",
-            "causes",
         )
 
 
 def good_at_once(e: Evidence) -> Found:
     """Hardly any of the trivial loss is left on validation after one epoch: an easy task, or an answer among the features."""
     if e.val_loss[0] < 0.05 * e.start:
-        yield (
-            "good from the first epoch",
-            f"validation loss {e.val_loss[0]:.4f} after one epoch, trivial {e.start:.4f}",
-            "causes",
-        )
+        yield "good from the first epoch", f"validation loss {e.val_loss[0]:.4f} after one epoch, trivial {e.start:.4f}"
 
 
 def rate_outside(e: Evidence) -> Found:
@@ -323,7 +289,6 @@ def rate_outside(e: Evidence) -> Found:
         yield (
             "learning rate outside the range",
             f"lr rose to {max(e.lr):.1e}; recipe lr-find suggests {low:.1e} to {high:.1e}",
-            "causes",
         )
 
 
@@ -331,22 +296,10 @@ def loader_bound(e: Evidence) -> Found:
     """Over a fifth of the time was spent waiting for batches, and it added up to something."""
     share = sum(e.waited) / max(sum(e.seconds), 1e-9)
     if share > 0.2 and sum(e.waited) > 1:
-        yield "loader-bound", f"{share:.0%} of the training time was waiting for data ({sum(e.waited):.0f} s)", "causes"
+        yield "loader-bound", f"{share:.0%} of the training time was waiting for data ({sum(e.waited):.0f} s)"
 
 
 RULES: tuple[Callable[[Evidence], Found], ...] = (
-    diverged,
-    not_learning,
-    jumps,
-    oscillating,
-    dead_units,
-    far_behind,
-    plateau,
-    overfitting,
-    still_improving,
-    level,
-    good_at_once,
-    rate_outside,
-    overconfident,
-    loader_bound,
-)
+    diverged, not_learning, jumps, oscillating, dead_units, far_behind, plateau, overfitting, still_improving,
+    level, good_at_once, rate_outside, overconfident, loader_bound,
+)  # fmt: skip

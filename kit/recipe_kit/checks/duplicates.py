@@ -11,13 +11,11 @@ import polars as pl
 from ..owner.config import Config
 from ..owner.engine.files import IMAGES
 from ..owner.task import Data
+from . import near_rows
 from .check_result import CheckResult, check_result, not_applicable
-from .near_rows import near_rows
 from .repeats import FEATURES, keys, repeats
 
 ROWS = 4_000  # texts and images that near copies are looked for among
-NEAR = 0.13  # of the median distance of tiny images to the nearest one
-EIGHTH = 8
 SHINGLE, LIKE = 3, 0.8  # words a shingle; Jaccard similarity from which two texts are near copies
 BITS, SMALL = 4, 32  # of 64 bits of a perceptual hash that may differ; images under 32 pixels have too little in them
 TINY = 8  # pixels a side at which those are compared
@@ -101,25 +99,9 @@ def near_pairs(config: Config, data: Data) -> Near:
         alike, what = _like_images([str(p) for p in few.frame[images[0]]])
         found, looked, why = np.array(alike, dtype=np.int64), len(rows), "no two images could be read"
     else:
-        found, looked, why = near_rows(config, few)
+        found, looked, why = near_rows.near_rows(config, few)
         what = "" if why else "rows"
     return Near(rows[found.reshape(-1, 2)], looked, what, why)
-
-
-def _close(x: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of a row of x [n, d] and its nearest, closer than NEAR times the usual distance."""
-    from sklearn.neighbors import NearestNeighbors
-
-    distance, neighbor = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(x).kneighbors(x)
-    few = x[np.random.default_rng(0).permutation(len(x))[: max(len(x) // EIGHTH, 10)]]
-    apart = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(few).kneighbors(few)[0][:, 1]
-    # Where most rows have a copy the median is a distance between copies. An eighth of the rows holds few pairs; its
-    # neighbors are 8^(1/d) times as far apart, d = 2 at least.
-    usual = max(np.median(distance[:, 1]), np.median(apart) / EIGHTH**0.5)
-    own = np.arange(len(x))
-    nearest = np.where(neighbor[:, 1] == own, neighbor[:, 0], neighbor[:, 1])
-    close = distance[:, 1] < NEAR * usual
-    return sorted({(int(min(i, j)), int(max(i, j))) for i, j in zip(own[close], nearest[close], strict=True)})
 
 
 def _like_texts(texts: list[str]) -> list[tuple[int, int]]:
@@ -167,8 +149,9 @@ def _like_images(paths: list[str]) -> tuple[list[tuple[int, int]], str]:
         close = np.flatnonzero(np.bitwise_count(marks[:i] ^ marks[i]) <= BITS)
         pairs += [(places[int(j)], places[i]) for j in close[:1]]
     small = list(tiny)
-    if len(small) > 20:
-        pairs += [(small[i], small[j]) for i, j in _close(np.stack(list(tiny.values())))]
+    if len(small) > near_rows.LEAST:
+        close, nearest, _ = near_rows.close_rows(np.stack(list(tiny.values())), np.zeros(len(small), dtype=np.int64))
+        pairs += sorted({(small[min(pair)], small[max(pair)]) for pair in zip(close, nearest[close], strict=True)})
     return pairs, "images"
 
 

@@ -37,7 +37,8 @@ def _never_updated(context: Context, model: nn.Module, late: dict[str, list[floa
     undeclared = sorted(name for name in frozen if not context.task.frozen(context.config, name))
     no_gradient = sorted(n for n, values in late.items() if n not in frozen and max(values, default=0.0) == 0.0)
     no_step = sorted(n for n in still if n not in frozen and n not in no_gradient)
-    bad = undeclared + no_gradient + no_step
+    thawed = sorted(n for n in late if n not in frozen and context.task.frozen(context.config, n))
+    bad = undeclared + no_gradient + no_step + thawed
     observed = f"{len(late) - len(frozen)} tensors train, {len(frozen)} are frozen on purpose"
     if bad:
         observed = "; ".join(
@@ -46,6 +47,7 @@ def _never_updated(context: Context, model: nn.Module, late: dict[str, list[floa
                 ("frozen, though no setting says so", undeclared),
                 ("no gradient ever", no_gradient),
                 ("gradients, but never moved", no_step),
+                ("trained, though the settings freeze them", thawed),
             )
             if names
         )
@@ -53,7 +55,7 @@ def _never_updated(context: Context, model: nn.Module, late: dict[str, list[floa
         "every layer learns",
         observed,
         fail=bool(bad),
-        why="no_step" if no_step and not no_gradient else "no_gradient",
+        why="thawed" if thawed else "no_step" if no_step and not no_gradient else "no_gradient",
         evidence={"bad": bad},
         first=bad[0].rsplit(".", 1)[0] if bad else "",
     )
@@ -109,30 +111,37 @@ def _movement(context: Context, moved: list[float], losses: list[float]) -> Chec
     )
 
 
-def dead_shares(model: nn.Module, batch: Batch) -> dict[str, float]:
-    """Share of units behind each ReLU that are zero for every example of the batch, by layer; {} without a ReLU."""
-    dead: dict[str, float] = {}
+def dead_shares(model: nn.Module, batches: list[Batch]) -> dict[str, float]:
+    """Share of units behind each ReLU that are zero for every example of the batches, by layer; {} without a ReLU."""
+    alive: dict[tuple[str, int, int], Tensor] = {}  # a module may be called several times, at several widths
+    calls: dict[str, int] = {}
     hooks, training = [], model.training
     for name, module in model.named_modules():
         if isinstance(module, nn.ReLU | nn.ReLU6):
 
             def hook(_m: nn.Module, _i: Any, out: Tensor, name: str = name) -> None:
-                alive = (out.detach() > 0).flatten(2).any(2).any(0) if out.ndim > 2 else (out.detach() > 0).any(0)
-                dead[name] = min(dead.get(name, 1.0), 1.0 - float(alive.float().mean()))
+                units = out.detach().flatten(0, 1).T if out.ndim == 3 else out.detach().transpose(0, 1)  # [units, ...]
+                some, calls[name] = (units > 0).flatten(1).any(1), calls.get(name, 0) + 1
+                key = (name, calls[name], len(some))
+                alive[key] = some | alive.get(key, torch.zeros_like(some))
 
             hooks.append(module.register_forward_hook(hook))
-    if hooks:
-        with torch.no_grad():
+    with torch.no_grad():
+        for batch in batches if hooks else []:
+            calls.clear()
             model.eval()(batch.x)
-        model.train(training)
+    model.train(training)
     for handle in hooks:
         handle.remove()
+    dead: dict[str, float] = {}
+    for (name, _, _), units in alive.items():
+        dead[name] = max(dead.get(name, 0.0), 1.0 - float(units.float().mean()))
     return dead
 
 
 def _dead_units(context: Context, model: nn.Module) -> CheckResult:
     """Dead units among several hundred examples after a short training."""
-    dead = dead_shares(model, context.batch(context.rows(4 * context.config.batch_size)))
+    dead = dead_shares(model, [context.batch(context.rows(4 * context.config.batch_size))])
     if not dead:
         return not_applicable("dead units", "the network has no ReLU module")
     worst = max(dead, key=lambda name: dead[name])

@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..owner.engine.loop import plan, step
+from ..owner.engine.loop import plan
 from ..owner.engine.losses import expected_initial_loss
-from ..owner.engine.optim import make_optimizer
 from ..owner.engine.seed import generator
-from ..owner.task import Batch
 from .check_result import CheckResult, check_result
 from .context import Context, Rows, has_batch_norm, map_inputs, quiet
 from .network import told_apart
@@ -62,11 +60,11 @@ def _trained(context: Context) -> Iterator[tuple[nn.Module, Tensor, bool]]:
 def _train_briefly(context: Context, config: Any, part: Rows) -> Iterator[nn.Module]:
     """The model, in evaluation mode, after each of LOOKS steps."""
     model = quiet(context.fresh())
-    optimizer = make_optimizer(config, context.task, model)
+    optimizer = context.optimizer(model, config)
     done = 0
     while done < LOOKS[-1]:
         for batch in part.batches(plan(part, context.few, 0, done)[: LOOKS[-1] - done]):
-            step(model, [batch.to(context.device)], context.loss, optimizer, config)
+            context.step(model, [batch.to(context.device)], optimizer, config)
             done += 1
             if done in LOOKS:
                 yield model.eval()
@@ -81,15 +79,12 @@ def _swap_inputs(context: Context, model: nn.Module, rows: Tensor) -> tuple[bool
     shift = torch.empty_like(order).scatter_(0, order, order.roll(1))  # no example keeps its own
     right = model(batch.x).float()
     wrong = model(map_inputs(batch.x, lambda t: t[shift.to(t.device)])).float()
-    blank = wrong if _has_mask(batch) else model(map_inputs(batch.x, torch.zeros_like)).float()
+    masked = isinstance(batch.x, dict) and any("mask" in name for name in batch.x)
+    blank = wrong if masked else model(map_inputs(batch.x, torch.zeros_like)).float()
     difference = context.loss(wrong, batch) - context.loss(right, batch)
     ignored = torch.equal(right, wrong) or bool((right - right[:1]).abs().max() < 1e-6)
     error = float(difference.std() / max(len(difference), 2) ** 0.5)
     return ignored, float(difference.mean()), error, float((blank - right).abs().mean())
-
-
-def _has_mask(batch: Batch) -> bool:
-    return isinstance(batch.x, dict) and any("mask" in name for name in batch.x)
 
 
 def train_against_eval(context: Context) -> CheckResult:

@@ -13,13 +13,16 @@ from ..owner.config import Config
 from ..owner.engine.files import write_sheet
 from ..owner.engine.target import counted
 from ..owner.task import Data
-from . import independence, label_noise, predictive_power
+from . import independence, label_noise, near_rows, predictive_power
 from .check_result import CheckResult, check_result, not_applicable
 
 FLOOR = 0.01  # share of labels at random that is no matter: the lower end of the 1-2 % rule
 SAID = ("label_is", "model_says", "chance_of_label")  # first columns of the queue
 ERRORS, ALIKE = 4.0, 0.05  # standard deviations, and correlation, from which neighboring rows have something in common
 PAIRS = 300  # pairs of rows that follow each other in the file; where a sample holds fewer, its own order serves
+ASKED, CELLS, COLUMNS = 500, 10_000_000, 3  # rows that are asked for their neighbors; distances; columns
+NINTH, FAR, FURTHEST = 8, 16, 40  # neighbors from 0: the one that is compared, and those that say what is usual there
+SHARED = 0.5  # of what is unusual of a row, more than which no smooth rule loses from the first to the ninth
 HALVED = 0.5  # a model that errs half as often as always naming the largest class can say: this label is wrong
 
 
@@ -83,6 +86,42 @@ def neighbors(config: Config, data: Data, judged: Judged | None) -> CheckResult:
         evidence={"alike": alike, "errors": errors, "pairs": len(pairs), "seen": ERRORS / np.sqrt(len(pairs))},
         most=ERRORS,
         least=ALIKE,
+    )
+
+
+def rows_of_one_thing(config: Config, data: Data) -> CheckResult:
+    """Whether the nearest row shares the outcome of a row, where neighbors from the 17th to the 40th say otherwise, and the
+    ninth shares it far less.
+
+    What a smooth rule says of a row it says of all its neighbors, so that the nearest and the ninth share nearly as much.
+    Visits of one patient or parts of one film share what no rule says, and there are a handful of them.
+    """
+    from scipy.stats import norm, rankdata
+
+    check = "rows of one thing"
+    names = near_rows.columns(config, data)[0]
+    if config.group or config.query or config.time or len(names) < COLUMNS or len(data) <= 2 * FURTHEST:
+        return not_applicable(check, "needs three columns of measurements, and no declared group, time or query")
+    x = np.nan_to_num(np.stack([predictive_power.column_numbers(data.frame[c]) for c in names], axis=1), nan=-np.inf)
+    z = norm.ppf((rankdata(x, axis=0) - 0.5) / len(x)).astype(np.float32)
+    y = predictive_power.target_numbers(config, data, np.arange(len(data)))
+    told = (rankdata(y) / len(y))[:, None] if config.task == "regression" else np.eye(int(y.max()) + 1)[y]
+    rows = np.random.default_rng(0).permutation(len(z))[: max(min(ASKED, CELLS // len(z)), 2)]
+    apart = (z**2).sum(axis=1) - 2 * z[rows] @ z.T
+    apart[np.arange(len(rows)), rows] = np.inf
+    near = np.argpartition(apart, FURTHEST, axis=1)[:, :FURTHEST]
+    near = np.take_along_axis(near, np.take_along_axis(apart, near, axis=1).argsort(axis=1), axis=1)
+    usual = told[near[:, FAR:]].mean(axis=1)
+    own, first, ninth = (told[at] - usual for at in (rows, near[:, 0], near[:, NINTH]))
+    shared = [
+        float((own * one).sum() / max(((own**2).sum() * (one**2).sum()) ** 0.5, 1e-300)) for one in (first, ninth)
+    ]
+    limit = max(SHARED, 5 * (2 / len(rows)) ** 0.5)
+    return check_result(
+        check,
+        f"of what is unusual of a row, its nearest neighbor shares {shared[0]:.2f} and its ninth {shared[1]:.2f}",
+        warn=shared[0] - shared[1] > limit,
+        evidence={"first": shared[0], "ninth": shared[1], "limit": limit},
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ..owner.config import Config
 from ..owner.engine.table import LINES, declared, read_table
 from ..owner.task import Data, Task
 from ..project import Project
@@ -36,22 +36,21 @@ def refit(context: Context, project: Project) -> CheckResult:
         )
     if (raw := _raw(project)) is None:
         return not_applicable("refit", "the data is no table that could be loaded again")
-    moved = [name for name, kind in raw.schema.items() if kind.is_float() and name not in _roles(context.config)]
+    roles = (context.config.target, context.config.group, context.config.time, context.config.query)
+    moved = [name for name, kind in raw.schema.items() if kind.is_float() and name not in roles]
     many = max(raw.height // 10, 1)
     more = raw[:many].with_columns(raw[name][:many] * 10 for name in moved)
-    before, after = (_load(project.config, context.task, frame) for frame in (raw, pl.concat([raw, more])))
+    if name := getattr(project.config, "series", ""):  # a row a step: other rows are those of other series
+        names = pl.col(name).cast(pl.String)
+        raw, more = raw.with_columns(names), more.with_columns(names + pl.lit("+"))
+    before, after = (_load(project.local_config, context.task, frame) for frame in (raw, pl.concat([raw, more])))
     columns = [c for c in before.columns(*FEATURES) if c in after.frame.columns]
     if not columns:
         return not_applicable("refit", "no feature column that could be compared")
     changed = [c for c in columns if not _equal(before.frame[c], after.frame[c][: len(before)])]
-    return check_result(
-        "refit",
-        f"rows read otherwise when other rows are added: {', '.join(changed[:4])}"
-        if changed
-        else f"the same preprocessing again, and {len(before):,} rows that do not move when others are added",
-        fail=bool(changed),
-        why="load",
-    )
+    same = f"the same preprocessing again, and {len(before):,} rows that do not move when others are added"
+    words = f"rows read otherwise when other rows are added: {', '.join(changed[:4])}" if changed else same
+    return check_result("refit", words, fail=bool(changed), why="load")
 
 
 def permuted_labels(context: Context, project: Project) -> CheckResult:
@@ -61,8 +60,11 @@ def permuted_labels(context: Context, project: Project) -> CheckResult:
     if raw is None or context.config.task == "ranking":
         return not_applicable(check, "the data is no table with one target a row")
     raw = raw.filter(raw[context.config.target].is_not_null())
-    shuffled = raw[context.config.target].gather(np.random.default_rng(0).permutation(raw.height))
-    data = _load(project.config, context.task, raw.with_columns(shuffled))
+    name = getattr(project.config, "series", "")
+    each = raw.unique(name, keep="first", maintain_order=True) if name else raw
+    shuffled = each[context.config.target].gather(np.random.default_rng(0).permutation(each.height))
+    shuffled = raw[name].replace_strict(each[name], shuffled).alias(shuffled.name) if name else shuffled
+    data = _load(project.local_config, context.task, raw.with_columns(shuffled))
     rows = predictive_power.sample(data)
     features = context.task.simple_features(context.config, data.take(rows))
     if features is None or hasattr(features, "tocsr"):
@@ -72,32 +74,27 @@ def permuted_labels(context: Context, project: Project) -> CheckResult:
         return not_applicable(check, "a class has fewer than 5 rows")
     value = predictive_power.skill(context.config, predictive_power.out_of_fold(context.config, features, y), y)
     limit = 0.5 + 4 * predictive_power.null_deviation(context.config, y)
-    return check_result(
-        check,
-        f"a simple model predicts permuted labels with {value:.3f} (0.5 = chance)",
-        fail=value > limit,
-        evidence={"score": value, "limit": limit},
-        n=len(y),
-    )
+    seen = f"a simple model predicts permuted labels with {value:.3f} (0.5 = chance)"
+    return check_result(check, seen, fail=value > limit, evidence={"score": value, "limit": limit}, n=len(y))
 
 
 def _raw(project: Project) -> pl.DataFrame | None:
     """The first rows of the data file as they are, or rows with a target from all over it where the first have none or are all
-    alike; None when it is no table, or names other files that lie beside it."""
-    path, target = project.root / project.config.data, project.config.target
+    alike, or all rows of some series; None when it is no table, or names other files that lie beside it."""
+    path, target = project.root / project.local_config.data, project.config.target
     if path.suffix not in TABLES or not path.is_file() or project.data.columns("image"):
         return None
-    frame = read_table(path, ROWS, declared(project.config)).frame
+    name = getattr(project.config, "series", "")
+    said = replace(declared(project.config), series=[] if name else project.data.columns("series"))
+    frame = read_table(path, None if name else ROWS, said).frame
+    if name:
+        names = frame.filter(frame[target].is_not_null())[name].unique(maintain_order=True)
+        return frame.filter(frame[name].is_in(names.gather_every(len(names) // ROWS + 1).implode()))
     known = frame[target].drop_nulls()
     if len(known) >= min(ROWS, len(project.data)) / 2 and known.n_unique() > 1:
         return frame
-    whole = read_table(path, None, declared(project.config)).frame
-    whole = whole.filter(whole[target].is_not_null())
+    whole = read_table(path, None, said).frame.filter(pl.col(target).is_not_null())
     return whole[np.linspace(0, whole.height - 1, min(ROWS, whole.height)).astype(int)]
-
-
-def _roles(config: Config) -> set[str]:
-    return {name for name in (config.target, config.group, config.time, config.query) if name}
 
 
 def _load(config: Any, task: Task, frame: pl.DataFrame) -> Data:

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..owner.engine.optim import make_optimizer
 from ..owner.task import Batch
 from .check_result import CheckResult, check_result, not_applicable
-from .context import Context, has_batch_norm, map_inputs
+from .context import Context, has_batch_norm, last_linear, map_inputs
 
 LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
 TRANSPARENT = (
@@ -70,7 +69,7 @@ def _linear_pairs(context: Context, model: nn.Module) -> tuple[list[tuple[str, s
         alive.extend((inputs[0], output))
         before = source.get(id(inputs[0]))
         if isinstance(module, LINEAR):
-            if before is not None and _bottleneck(before, module):
+            if before is not None and _width(before, "out") < min(_width(before, "in"), _width(module, "out")):
                 narrow.append(module)
             elif before is not None:
                 pairs.append((names[before], names[module]))
@@ -133,17 +132,10 @@ def _width(module: nn.Module, end: str) -> int:
     return int(getattr(module, f"{end}_features", None) or getattr(module, f"{end}_channels"))
 
 
-def _bottleneck(first: nn.Module, second: nn.Module) -> bool:
-    middle = _width(first, "out")
-    return middle < _width(first, "in") and middle < _width(second, "out")
-
-
 def parameters_stepped(context: Context) -> CheckResult:
     """Every trainable tensor behind the loss is a registered parameter, and the optimizer holds all of them."""
     model = context.fresh()
-    held = {
-        id(p) for group in make_optimizer(context.config, context.task, model).param_groups for p in group["params"]
-    }
+    held = {id(p) for group in context.optimizer(model).param_groups for p in group["params"]}
     known = {id(p) for p in model.parameters()}
     missing = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
     batch = context.batch(context.rows(8))
@@ -184,9 +176,9 @@ def output_kind(context: Context) -> CheckResult:
         problem, why = f"output of shape {tuple(output.shape)}", "shape"
     elif not bool(output.isfinite().all()):
         problem, why = "outputs that are not finite", "infinite"
-    elif context.prep["classes"] and _probabilities(model, batch, output):
-        problem, why = "outputs that are probabilities already", "probabilities"
-    elif context.config.task == "regression" and _bounded(model):
+    elif context.prep["classes"] and (_probabilities(model, batch, output) or _limited(context, batch, output)):
+        problem, why = "outputs that a last activation limits, such as probabilities", "probabilities"
+    elif context.config.task == "regression" and _limited(context, batch, output):
         problem, why = "a last activation that bounds a regression output", "bounded"
     return check_result(
         "output kind",
@@ -199,49 +191,47 @@ def output_kind(context: Context) -> CheckResult:
 
 
 def _probabilities(model: nn.Module, batch: Batch, output: Tensor) -> bool:
-    """Outputs that sum to one; a single output from 0 to 1 that stays there when the last bias grows by 100.
-
-    A single fresh logit lies between 0 and 1 by chance where the prior does: sound, so the range alone tells nothing.
-    """
-    inside = bool(((output >= 0) & (output <= 1)).all())
-    if not inside or output.shape[1] > 1:
-        return inside and bool((output.sum(dim=1) - 1).abs().max() < 1e-4)
-    biases = [m.bias for m in model.modules() if isinstance(m, nn.Linear) and m.bias is not None]
-    if not biases:
-        return True
-    with torch.no_grad():
-        biases[-1].add_(100.0)
-        return bool((model(batch.x).float() <= 1).all())
+    """Outputs that sum to one; a single one from 0 to 1 behind no linear layer, whose bias `_limited` could move."""
+    if not bool(((output >= 0) & (output <= 1)).all()):
+        return False
+    if output.shape[1] > 1:
+        return bool((output.sum(dim=1) - 1).abs().max() < 1e-4)
+    return last_linear(model, batch.x)[1] is None
 
 
-def _bounded(model: nn.Module) -> bool:
-    last = [
-        m
-        for m in model.modules()
-        if not list(m.children()) and not isinstance(m, (nn.Identity, nn.modules.dropout._DropoutNd))
-    ]
-    return bool(last) and isinstance(last[-1], nn.Sigmoid | nn.Tanh | nn.Softmax | nn.ReLU)
+@torch.no_grad()
+def _limited(context: Context, batch: Batch, output: Tensor) -> bool:
+    """Whether outputs stop at a limit as the last bias moves by 100 and by 200, as behind a sigmoid, a tanh or a ReLU; of a
+    regression, one that targets lie beyond: a tanh may do for what is from -1 to 1."""
+    model, shown = context.fresh().eval(), []
+    if (last := last_linear(model, batch.x)[1]) is None:
+        return False
+    if last[0].bias is None:
+        last[0].bias = nn.Parameter(last[0].weight.new_zeros(last[0].out_features))
+    for by in (100.0, 100.0, -300.0, -100.0):
+        last[0].bias.add_(by)
+        shown.append(model(batch.x).float())
+    if not all(bool(some.isfinite().all()) for some in shown):
+        return False
+    above = torch.allclose(shown[0], shown[1]) and not torch.allclose(shown[0], output, atol=1e-3)
+    if context.config.task == "regression":
+        below = torch.allclose(shown[2], shown[3]) and not torch.allclose(shown[2], shown[0], atol=1e-3)
+        y = context.train.y.to(output)
+        return bool((above and (y > shown[1].max()).any()) or (below and (y < shown[3].min()).any()))
+    return above or (bool((shown[2] == 0).all()) and bool((shown[0] != 0).any()))
 
 
 def normalization(context: Context) -> CheckResult:
     """BatchNorm wants batches of 16 and more; a bias before it is dead weight; dropout before it shifts its statistics."""
     model = context.fresh()
     layers = [m for m in model.modules() if not list(m.children())]
-    before = list(pairwise(layers))
     norms = [m for m in layers if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return not_applicable("normalization", "the network has no BatchNorm")
+    before = [one for one, norm in pairwise(layers) if norm in norms]
     small = has_batch_norm(model) and context.config.batch_size < SMALL_BATCH
-    bias = [
-        b
-        for a, b in before
-        if isinstance(b, nn.modules.batchnorm._BatchNorm) and isinstance(a, LINEAR) and a.bias is not None
-    ]
-    dropout = [
-        b
-        for a, b in before
-        if isinstance(b, nn.modules.batchnorm._BatchNorm) and isinstance(a, nn.modules.dropout._DropoutNd)
-    ]
+    bias = [one for one in before if isinstance(one, LINEAR) and one.bias is not None]
+    dropout = [one for one in before if isinstance(one, nn.modules.dropout._DropoutNd)]
     problems = [
         text
         for bad, text in (

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from statistics import fmean, median
 
 from ..owner.engine.distributed import SINGLE
-from ..owner.engine.loop import plan, step, take
+from ..owner.engine.loop import epoch_plan, step, take
 from ..owner.engine.optim import make_optimizer
 from ..owner.task import Batch
+from ..terminal import clock
 from .check_result import CheckResult, check_result
 from .context import Context
 
@@ -28,7 +29,7 @@ def loader(context: Context) -> CheckResult:
     middle: Callable[[list[float]], float] = fmean if config.workers else median
     model = context.fresh()
     optimizer = make_optimizer(config, context.task, model)
-    todo = plan(context.train, config.batch_size, config.seed, 0)
+    todo = epoch_plan(config, context.train, 0)
     batches = SINGLE.shares(context.train, todo[: BATCHES + 1], 0, augment=True)
     kept: list[list[Batch]] = []
     waits, computing, again = list[float](), list[float](), list[float]()
@@ -46,10 +47,11 @@ def loader(context: Context) -> CheckResult:
     wait, compute, ideal = (middle(times) for times in (waits[1:] or waits, computing[1:] or computing, again))
     share, whole = wait / (wait + compute), wait * len(todo) * config.epochs
     limit = "loading" if share > IDLE else "computing"
+    run = f"{config.epochs} epochs take at most {clock((wait + compute) * len(todo) * config.epochs)} and validation"
     return check_result(
         "loader",
         f"a step takes {1000 * (wait + compute):.3g} ms: {1000 * compute:.3g} computing, {1000 * wait:.3g} ({share:.0%}) waiting"
-        f" for data; {1000 * ideal:.3g} from batches in memory. The limit is {limit}{setting(context, limit)}",
+        f" for data; {1000 * ideal:.3g} from batches in memory. {run}. The limit is {limit}{setting(context, limit)}",
         warn=limit == "loading" and whole > LITTLE,
         why="workers" if has_workers(context) else "alone",
         evidence={"share": share, "wait": wait, "compute": compute, "ideal": ideal, "batches": len(kept)},

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..owner.engine.loop import plan
-from ..owner.engine.optim import lr_factor
+from ..owner.engine.loop import epoch_plan
+from ..owner.engine.optim import lr_factor, make_optimizer
 from .check_result import CheckResult, check_result, not_applicable
 from .context import Context
 
@@ -24,13 +24,14 @@ def order(context: Context) -> CheckResult:
     Sortedness is judged by the entropy of labels inside a batch against its expectation under shuffling; where batches are
     made of examples of like length, of shuffled examples of like length. That these hold like labels is then a WARN.
     """
-    first, second = (plan(context.train, context.config.batch_size, context.config.seed, epoch) for epoch in (0, 1))
+    first, second = (epoch_plan(context.config, context.train, epoch) for epoch in (0, 1))
     found, some, batches = torch.cat(first), [rows.clone() for rows in first[:50]], len(first)
     del first  # of millions of rows every copy counts
     same = torch.equal(found, torch.cat(second)) and len(context.train) > 8
     del second
     found.numpy().sort()
-    once = torch.equal(found, torch.arange(len(context.train)))
+    every = found.unique() if context.config.class_weights == "oversample" else found
+    once = torch.equal(every, torch.arange(len(context.train)))
     entropy, shuffled, alike = _label_entropy(context, some, found)
     by_length, sorted_labels = (
         entropy < mean - 6 * spread and entropy < 0.8 * mean for mean, spread in (shuffled, alike)
@@ -72,7 +73,7 @@ def _label_entropy(context: Context, batches: list[Tensor], rows: Tensor) -> tup
 def schedule(context: Context) -> CheckResult:
     """The planned learning rate over all steps: it reaches its peak, and ends low when it is meant to decay."""
     steps = context.config.epochs * math.ceil(
-        len(plan(context.train, context.config.batch_size)) / context.config.accumulate
+        len(epoch_plan(context.config, context.train, 0)) / context.config.accumulate
     )
     factors = [lr_factor(context.config, s, steps) for s in range(steps)]
     peak, end = max(factors), factors[-1]
@@ -88,9 +89,25 @@ def schedule(context: Context) -> CheckResult:
 
 
 def decay(context: Context) -> CheckResult:
-    """Weight decay inside the range that has been seen to work: 1e-4..1e-2 usual, 0.3 the largest published (ViT)."""
-    value = context.config.weight_decay
-    return check_result("weight decay", f"weight_decay = {value:g}", warn=value > 0.3)
+    """Weight decay inside the range that has been seen to work: 1e-4..1e-2 usual, 0.3 the largest published (ViT); and a
+    step without a gradient shrinks the weights that decay."""
+    value, model = context.config.weight_decay, context.fresh().cpu().double()  # no float64 on MPS
+    held = [p for p in model.parameters() if p.requires_grad]
+    optimizer = make_optimizer(context.config, context.task, model)
+    for p in held:
+        p.grad = torch.zeros_like(p)
+    before = float(nn.utils.get_total_norm(held))
+    optimizer.step()
+    after = float(nn.utils.get_total_norm(held))
+    idle = value * context.config.lr > 1e-12 and not after < before
+    return check_result(
+        "weight decay",
+        f"weight_decay = {value:g}"
+        + (", and a step without a gradient leaves the weights as they are" if idle else ""),
+        fail=idle,
+        warn=value > 0.3,
+        why="idle" if idle else "causes",
+    )
 
 
 def patience(context: Context) -> CheckResult:

@@ -17,6 +17,7 @@ LEAST = 30  # rows that have another one to be compared with
 KTH = (2, 8)  # neighbors that a distance is held against: copies come in pairs, or several at a time
 NEARER = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # of the distance to that neighbor
 BY_CHANCE = 0.1  # share of the rows that may come so near by chance; what more rows do says nothing
+NONE = np.zeros((0, 2), dtype=np.int64)
 SURE = 1e-4  # chance of a false alarm at one of these distances, and 1e-3 over all of them
 
 
@@ -30,21 +31,23 @@ def near_rows(config: Config, data: Data) -> tuple[np.ndarray, int, str]:
     """
     fine, equal = columns(config, data)
     if len(fine) < COLUMNS:
-        return _none(), 0, f"{len(fine)} columns of numbers have over {FINE} values; {COLUMNS} have to agree in a copy"
+        return NONE, 0, f"{len(fine)} columns of numbers have over {FINE} values; {COLUMNS} have to agree in a copy"
     random = np.random.default_rng(0)
     z, cell = measured(data, fine, random), _cells(data, fine, equal)
     order = _stretches(z, cell, random)
-    nearest, distances = _neighbors(z[order], cell[order], random)
-    compared = np.isfinite(distances[:, 0])
-    if compared.sum() < LEAST:
-        return _none(), 0, f"only {compared.sum()} rows have the categories of another, {LEAST} are needed"
-    close = _closer_than_chance(distances)
+    close, nearest, compared = close_rows(z[order], cell[order])
+    if compared < LEAST:
+        return NONE, 0, f"only {compared} rows have the categories of another, {LEAST} are needed"
     pairs = np.stack([order[close], order[nearest[close]]], axis=1)
     return np.unique(np.sort(pairs, axis=1), axis=0), len(order), ""
 
 
-def _none() -> np.ndarray:
-    return np.zeros((0, 2), dtype=np.int64)
+def close_rows(z: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """(rows of z [n, d] that lie nearer to their nearest than chance explains, the nearest of every row, rows that have one in
+    their cell). cell [n]: sorted."""
+    nearest, distances = _neighbors(z, cell, np.random.default_rng(0))
+    compared = int(np.isfinite(distances[:, 0]).sum())
+    return np.flatnonzero(_closer_than_chance(distances)) if compared >= LEAST else NONE[:, 0], nearest, compared
 
 
 def columns(config: Config, data: Data) -> tuple[list[str], list[str]]:

@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..owner.engine.loop import step
 from ..owner.engine.losses import expected_initial_loss
-from ..owner.engine.optim import make_optimizer
 from ..owner.engine.seed import generator
 from ..owner.task import Batch
 from .check_result import CheckResult, check_result, not_applicable
-from .context import Context, quiet
+from .context import Context, last_linear, quiet
 
 UNIT = 1.0  # distance from which examples are told apart: a fresh layer turns inputs of size 1 by about as much
 HE, CHI2 = 2.2, 3.84  # variance of weights times inputs as He et al. draw them, and a tenth; of a square, 95 %
@@ -30,9 +28,10 @@ def init_loss(context: Context) -> CheckResult:
     all targets together. A regression may start as far off as its last layer, drawn no wider than He et al. (2015) draw it,
     takes inputs of ordinary size: behind residual blocks these are larger than behind a plain layer.
     """
-    model = context.fresh().eval()
+    model, n = context.fresh().eval(), 4 * context.config.batch_size
+    some = torch.randperm(len(context.train), generator=generator(0))[:n].clone()  # a file may be sorted
     with torch.no_grad():
-        batch = context.batch(_sample(context, 4 * context.config.batch_size))
+        batch = context.batch(some if context.train.query is None else context.rows(n))
         output, drawn = _with_variance(model, batch.x)
         loss = float(context.loss(output, batch).mean())
         constant = float(context.loss(torch.zeros_like(output), batch).mean())
@@ -61,16 +60,10 @@ def init_loss(context: Context) -> CheckResult:
 def _with_variance(model: nn.Module, x: Any) -> tuple[Tensor, float]:
     """Outputs [b, k], and the variance that drawing the weights of the last linear layer gives one; 0 where that layer is drawn
     wider than usual, or gets inputs that nobody scaled."""
-    seen: dict[nn.Linear, Tensor] = {}
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    hooks = [layer.register_forward_pre_hook(lambda layer, given: seen.update({layer: given[0]})) for layer in layers]
-    output = model(x).float()
-    for hook in hooks:
-        hook.remove()
-    last = next((layer for layer in reversed(seen) if layer.out_features == output.shape[1]), None)
+    output, last = last_linear(model, x)
     if last is None:
         return output, 0.0
-    drawn, size = float(last.weight.square().mean()) * last.in_features, float(seen[last].float().square().mean())
+    drawn, size = float(last[0].weight.square().mean()) * last[0].in_features, float(last[1].float().square().mean())
     return output, drawn * size if drawn <= HE and size <= ORDINARY else 0.0
 
 
@@ -82,24 +75,12 @@ def _expected(context: Context, batch: Batch, constant: float) -> float:
     return constant if expected is None or batch.query is not None else expected
 
 
-def _sample(context: Context, n: int) -> Tensor:
-    """About n training rows as they come: at random, for a file may be sorted, or whole queries."""
-    if context.train.query is not None:
-        return context.rows(n)
-    return torch.randperm(len(context.train), generator=generator(0))[:n].clone()
-
-
 def _expected_words(context: Context) -> str:
     k = len(context.prep["classes"])
-    return {
-        "pairwise": "ln 2, a coin flip, for each row that is in a pair",
-        "mse": "variance of the standardized target on these rows",
-    }.get(
-        context.config.resolved_loss,
-        f"loss of the class shares on these rows (ln {k} = {math.log(k):.4f} when balanced)"
-        if k
-        else "loss of predicting the mean",
-    )
+    words = {"pairwise": "ln 2, a coin flip, for each row that is in a pair"}
+    words["mse"] = "variance of the standardized target on these rows"
+    shares = f"loss of the class shares on these rows (ln {k} = {math.log(k):.4f} when balanced)" if k else ""
+    return words.get(context.config.resolved_loss, shares or "loss of predicting the mean")
 
 
 def overfit(context: Context, examples: int = 16, steps: int = 300) -> CheckResult:
@@ -124,10 +105,10 @@ def overfit(context: Context, examples: int = 16, steps: int = 300) -> CheckResu
         )
         calm = Context(config, context.task, context.prep, context.data, context.train, context.val)
         model = quiet(calm.fresh())
-        optimizer = make_optimizer(config, calm.task, model)
-        batch, loss = calm.batch(rows), calm.loss
+        optimizer = calm.optimizer(model)
+        batch = calm.batch(rows)
         for taken in range(1, steps + 1):
-            value = float(step(model, [batch], loss, optimizer, config)) / len(batch.y)
+            value = calm.step(model, [batch], optimizer) / len(batch.y)
             best = min(best, value) if math.isfinite(value) else best
             if value < floor and _all_right(calm, model, batch):
                 observed = f"{len(rows)} examples memorized in {taken} steps at lr {config.lr:g} (loss {value:.4f})"

@@ -108,11 +108,12 @@ def parts_as_pinned(context: Context, project: Project) -> CheckResult:
     counts = {name: len(context.data[name]) for name in pinned}
     train, val = (context.data[name] for name in pinned)
     copies, chance, surely = known_again(context.config, val, train) if train.columns(*FEATURES) else (0, 0.0, False)
+    lost = counts["train"] < pinned["train"] and getattr(context.config, "missing", "") != "drop"
     words = ", ".join(f"{name} {n:,} of {pinned[name]:,} rows" for name, n in counts.items())
     return check_result(
         "parts as pinned",
         f"{words}; {copies:,} of val are rows of train too",
-        fail=counts != pinned or surely,
+        fail=counts["val"] != pinned["val"] or counts["train"] > pinned["train"] or surely or lost,
         evidence={"rows": counts, "pinned": pinned, "copies": copies},
         chance=chance,
     )
@@ -143,7 +144,7 @@ def metric_of_known_outputs(context: Context, n: int = 203) -> CheckResult:
     if name not in KNOWN:
         return not_applicable("metric of known outputs", f"there is no independent value for {name}")
     likeliest = _probabilities(outputs).argmax(axis=1) if k else None
-    ours = metrics.score(context.config, context.prep, outputs, y, decided=likeliest)
+    ours = metrics.score(context.config, context.prep, outputs, metrics.Truth(y), decided=likeliest)
     expected = KNOWN[name](context, outputs, y)
     return check_result(
         "metric of known outputs",

@@ -121,43 +121,25 @@ def _cells(x: np.ndarray, named: bool) -> np.ndarray:
     return cut
 
 
-def single(config: Config, x: np.ndarray, y: np.ndarray) -> float:
-    """Skill of one shallow tree on few columns x [n, d], from three folds: a thousandth of the cost of a forest."""
-    return skill(config, *_by_tree(config, x, y))
-
-
-def best_class(config: Config, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """(skill of such a tree for the class it tells best, its limit): above chance by three standard deviations, corrected
+def best_class(config: Config, x: np.ndarray, y: np.ndarray, least: float = 0.5) -> tuple[float, float]:
+    """(skill of one shallow tree on few columns for the class it tells best, its limit): above `least` by three standard deviations, corrected
     for the number of classes, and above 0.6. For regression the one skill there is.
     """
     from scipy.stats import norm
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.tree import DecisionTreeRegressor
 
-    predicted, y = _by_tree(config, x, y)
+    hot = y[:, None] if config.task == "regression" else np.eye(int(y.max()) + 1)[y]
+    tree = DecisionTreeRegressor(max_depth=6, min_samples_leaf=max(5, len(y) // 200), random_state=0)
+    told = cross_val_predict(tree, x, hot, cv=KFold(3, shuffle=True, random_state=0)).reshape(hot.shape)
+    predicted = told[:, 0] if config.task == "regression" else told
     found = [(skill(config, predicted, y), null_deviation(config, y))]
     if config.task != "regression":
         either = [(np.stack([1 - p, p], axis=1), (y == k).astype(int)) for k, p in enumerate(predicted.T)]
         found = [(skill(config, p, hit), null_deviation(config, hit)) for p, hit in either if 0 < hit.sum() < len(y)]
     wide = float(norm.isf(norm.sf(3) / max(len(found), 1)))
-    limits = [(value, max(0.6, 0.5 + wide * spread)) for value, spread in found]
+    limits = [(value, max(0.6, least + wide * spread)) for value, spread in found]
     return max(limits, key=lambda pair: pair[0] - pair[1], default=(0.5, 0.6))
-
-
-def _by_tree(config: Config, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(predictions of a shallow tree from three folds, the targets that they are of): classes of under 3 rows are left out."""
-    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    leaf = max(5, len(y) // 200)
-    if config.task == "regression":
-        tree: Any = DecisionTreeRegressor(max_depth=6, min_samples_leaf=leaf, random_state=0)
-        return cross_val_predict(tree, x, y, cv=KFold(3, shuffle=True, random_state=0)), y
-    kept = np.isin(y, np.flatnonzero(np.bincount(y) >= 3))
-    x, y = x[kept], np.unique(y[kept], return_inverse=True)[1]
-    if y.max(initial=0) == 0:
-        return np.ones((len(y), 1)), y
-    tree = DecisionTreeClassifier(max_depth=6, min_samples_leaf=leaf, random_state=0)
-    folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    return cross_val_predict(tree, x, y, cv=folds, method="predict_proba"), y
 
 
 def out_of_fold(config: Config, x: Any, y: np.ndarray) -> np.ndarray:

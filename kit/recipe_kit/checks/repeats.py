@@ -90,15 +90,15 @@ def known_again(config: Config, asked: Data, there: Data) -> tuple[int, float, b
 
 def _few(data: Data) -> bool:
     """Whether fewer rows are possible than half the square of their number: then draws as even as can be repeat."""
-    if data.columns("text", "image"):
+    if data.columns("text", "image", "series"):
         return False
     frame, columns = data.sample().frame, data.columns(*FEATURES)
     return math.prod(min(frame[name].n_unique(), 10**6) for name in columns) < len(data) ** 2 / 2
 
 
 def _by_chance(config: Config, data: Data, few: bool, *more: str) -> float:
-    """Rows that have an equal one by chance, at most. Texts and images do not repeat by chance."""
-    if data.columns("text", "image"):
+    """Rows that have an equal one by chance, at most. Texts, images and series do not repeat by chance."""
+    if data.columns("text", "image", "series"):
         return 0.0
     random, frame = np.random.default_rng(0), data.sample().frame
     frame = frame[np.sort(random.permutation(len(frame))[:ROWS])]

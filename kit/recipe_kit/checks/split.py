@@ -139,13 +139,24 @@ def near_duplicates(config: Config, data: Data, part: np.ndarray) -> CheckResult
     found = near_pairs(config, data)
     if not found.what:
         return not_applicable(check, found.why)
-    copied = np.zeros(len(data), dtype=bool)
+    copied, looked = np.zeros(len(data), dtype=bool), found.looked / len(data)
     across = (part[found.pairs] == 0).sum(axis=1) == 1
     for pair in (found.pairs, found.pairs[:, ::-1]):
         copied[pair[across & (part[pair[:, 0]] != 0), 0]] = True
-    words = f"are near copies of training {found.what} (among {found.looked:,})"
-    sure = same_target(config, data, found.pairs) > SAME
-    return _across(check, words, copied, part, found.looked / len(data), sure)
+    near = {p: int(copied[part == i].sum()) for i, p in enumerate(PARTS) if i}
+    sizes = {p: max(round(looked * int((part == i).sum())), 1) for i, p in enumerate(PARTS) if i}
+    share = {p: n / sizes[p] for p, n in near.items()}
+    surely = any(wilson(n, max(n, sizes[p]))[0] > 0.01 for p, n in near.items())
+    some = any(n > max(1, 0.001 * sizes[p]) for p, n in near.items())
+    return check_result(
+        check,
+        " and ".join(f"{near[p]:,} of {p} ({s:.2%})" for p, s in share.items())
+        + f" are near copies of training {found.what} (among {found.looked:,})",
+        fail=surely and some and same_target(config, data, found.pairs) > SAME,
+        warn=some,
+        share=max(share.values()) if some else 0.0,
+        evidence=share,
+    )
 
 
 def same_target(config: Config, data: Data, pairs: np.ndarray) -> float:
@@ -158,30 +169,9 @@ def same_target(config: Config, data: Data, pairs: np.ndarray) -> float:
     return float((y[pairs[:, 0]] == y[pairs[:, 1]]).mean()) if len(pairs) else 1.0
 
 
-def _across(
-    check: str, words: str, copied: np.ndarray, part: np.ndarray, looked: float = 1.0, sure: bool = True
-) -> CheckResult:
-    """Verdict on rows [n] of validation and test that repeat a training row; `looked` is the share of rows compared."""
-    found = {
-        p: (int(copied[part == i].sum()), max(round(looked * int((part == i).sum())), 1))
-        for i, p in enumerate(PARTS)
-        if i
-    }
-    share = {p: n / of for p, (n, of) in found.items()}
-    surely = any(wilson(n, max(n, of))[0] > 0.01 for n, of in found.values())
-    some = any(n > max(1, 0.001 * of) for n, of in found.values())
-    return check_result(
-        check,
-        " and ".join(f"{found[p][0]:,} of {p} ({s:.2%})" for p, s in share.items()) + f" {words}",
-        fail=surely and some and sure,
-        warn=some,
-        share=max(share.values()) if some else 0.0,
-        evidence=share,
-    )
-
-
 def groups(config: Config, data: Data, part: np.ndarray) -> CheckResult:
-    """No value of the group (or query) column in two parts."""
+    """No value of the group (or query) column in two parts. A WARN for a split that was given, where rows of one value are
+    not shown to be more alike in the target than any others: then the score may gain nothing by it."""
     columns = [c for c in dict.fromkeys((config.group, config.query)) if c]
     if not columns:
         return not_applicable("groups apart", "no group is declared")
@@ -190,11 +180,17 @@ def groups(config: Config, data: Data, part: np.ndarray) -> CheckResult:
         sides = pl.DataFrame({"value": data.frame[name], "part": part}).group_by("value").agg(pl.col("part").n_unique())
         shared, whole = shared + int((sides["part"] > 1).sum()), whole + sides.height
     by_time = config.split_kind == "time" and not config.query
+    harmless = shared > 0 and config.split_kind == "given" and not config.query
+    if harmless:
+        y, of = predictive_power.target_numbers(config, data, np.arange(len(data))), data.frame[config.group]
+        told = predictive_power.alone(config, predictive_power.column_numbers(of), y, True)
+        harmless = told <= 0.5 + 3 * predictive_power.null_deviation(config, y)
     return check_result(
         "groups apart",
-        f"{shared:,} of {whole:,} values of {' and '.join(columns)} lie in two parts",
-        fail=shared > 0 and not by_time,
-        warn=shared > 0 and config.split == "auto",
+        f"{shared:,} of {whole:,} values of {' and '.join(columns)} lie in two parts"
+        + (f", and are not shown to tell {data.target}" if harmless else ""),
+        fail=shared > 0 and not by_time and not harmless,
+        warn=(shared > 0 and config.split == "auto") or harmless,
         advise=shared > 0,
         why="by_time" if by_time else "causes",
         evidence={"shared": shared},

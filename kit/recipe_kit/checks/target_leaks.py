@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..owner.config import Config
 from ..owner.task import Data
-from . import predictive_power
+from . import alike, predictive_power
 from .check_result import CheckResult, check_result, not_applicable
 from .leakage import TABLE, drop_edit
 
 CHANCE = 1e-6  # of one false alarm over all columns and classes of a table, for means that agree too well
-UNSEEN, GAP = (
-    2.0,
-    3 * 2**0.5,
-)  # standard errors: a relation that does not show; two that differ (each has an error of 1)
-TREES = 60
-LEVELS, FEW = 20, 30  # levels of the target at which columns are compared, and rows that a level has at least
+ERROR, WAYS = 0.05, 2  # that one of the columns shows a relation by chance, which is looked for in two ways
+GAP = 3 * 2**0.5  # standard errors by which two relations differ: each has an error of 1
+ROUNDED = 5e-5  # of a mean that is written with four digits
+HALF, MOST = 0.75, 0.9  # skill of one column halfway from chance to perfect, and close to it
+LEVELS = 20  # levels of the target at which columns are compared
 SAME = 0.98  # rank correlation from which two columns count as one
 PARTNERS = 256  # columns that are compared with each other: the cost is then linear in the rest
 
@@ -30,51 +31,76 @@ def made_from_target(config: Config, data: Data) -> CheckResult:
     free = [c for c in columns if c not in config.known_at_prediction]
     numeric = [c for c in free if data.roles[c] == "numeric"]
     whole = predictive_power.target_numbers(config, data, np.arange(len(data)))
-    tests = {c: too_exact(predictive_power.column_numbers(data.frame[c]), whole) for c in numeric}
+    x = {c: predictive_power.column_numbers(data.frame[c]) for c in columns}
+    tests = {c: too_exact(x[c], whole) for c in numeric}
     tries = max(len(numeric) * (1 if whole.dtype == np.float64 else int(whole.max()) + 1), 1)
     means = [c for c in numeric if tests[c] < CHANCE / tries]
-    shown, alike = telling(config, data, columns)
-    alone = [c for name in aloof(shown) for c in alike[name] if c in free]
+    told = {c: alike.made_values(x[c], whole) for c in numeric if c not in means and config.task != "ranking"}
+    made = {c: one for c, one in told.items() if one and one.chance < CHANCE / tries}
+    some = predictive_power.sample(data)
+    lines = {c: alike.on_a_line(x[c][some], whole[some]) for c in numeric if config.task == "regression"}
+    lines = {c: n for c, n in lines.items() if n and c not in means}
+    pure = [c for c in columns if alike.level_of_one_outcome(x[c], whole) < CHANCE / len(columns)]
+    shown, related = telling(config, data, columns, pure)
+    alone = [c for name in aloof(shown) for c in related[name] if c in free]
     words = [f"{c} agrees with the mean of {data.target} over its rows better than chance allows" for c in means]
+    words += [
+        f"{c} has {one.values} values that come again and again, in {one.rows:,} rows, and tell {data.target} as no value near them does"
+        for c, one in made.items()
+    ]
+    words += [
+        f"{c} is on a line with {data.target} in {n:,} rows, and anywhere in the others" for c, n in lines.items()
+    ]
     words += [f"{c} tells of {data.target}, and given {data.target} no other column tells of it" for c in alone]
-    found = [*means, *alone]
+    found = list(dict.fromkeys([*means, *made, *lines, *alone]))
+    sure = bool(means) or any(one.sure for one in made.values())
     return check_result(
         check,
-        "; ".join(words) or f"{len(shown)} columns tell of {data.target}, each with others beside it",
-        fail=bool(means),
-        warn=bool(alone),
-        why="means" if means else "causes",
-        evidence={"p": tests, "relations": shown},
+        "; ".join(words) or f"{len(shown.tells)} columns tell of {data.target}, each with others beside it",
+        fail=sure,
+        warn=bool(found),
+        why="means" if means else "values" if made else "causes",
+        evidence={"p": tests, "relations": shown.tells},
         first=found[0] if found else "",
         edit=drop_edit(config, found),
     )
 
 
-def telling(config: Config, data: Data, columns: list[str]) -> tuple[dict[str, float], dict[str, list[str]]]:
-    """(a column of each order that tells of the target: standard errors by which others tell of it, see `relations`; all
-    columns of that order). Those that would be named are looked at again by a forest, which sees what no pair shows."""
+class Shown(NamedTuple):
+    """Standard errors by which others tell of a column: of one of each order. strong: which tell of the target by HALF. marked:
+    which do so by MOST, or have a value that comes with one outcome alone."""
+
+    tells: dict[str, float]
+    all: dict[str, float]
+    strong: list[str]
+    marked: tuple[str, ...] = ()
+
+
+def telling(config: Config, data: Data, columns: list[str], pure: list[str]) -> tuple[Shown, dict[str, list[str]]]:
+    """(what is shown of the columns; all columns of the order of each that tells of the target). Those that would be named
+    are looked at again by a forest, which sees what no pair shows."""
     few = predictive_power.sample_of(config, data)
     config, x, y = few.config, predictive_power.table(data, columns, few), few.y
     limit = 0.55 + 3 * predictive_power.null_deviation(config, y)
-    tells = [
-        j
-        for j, c in enumerate(columns)
-        if predictive_power.alone(config, x[:, j], y, data.roles[c] != "numeric") > limit
-    ]
+    power = [predictive_power.alone(config, x[:, j], y, data.roles[c] != "numeric") for j, c in enumerate(columns)]
+    tells = [j for j, value in enumerate(power) if value > limit or columns[j] in pure]
     others = np.random.default_rng(0).permutation([j for j in range(len(columns)) if j not in tells])
     if not tells:
-        return {}, {}
+        return Shown({}, {}, []), {}
     kept = np.array([*tells, *others], dtype=int)[:PARTNERS]
     between, first = relations(config, x[:, kept], y)
-    shown: dict[str, float] = {}
-    alike: dict[str, list[str]] = {}
-    for at, j in enumerate(kept[: len(tells)]):
-        name = columns[kept[first[at]]]
-        shown[name] = between[at]
-        alike.setdefault(name, []).append(columns[j])
+    named = [columns[at] for at in kept[first]]
+    company = dict(zip(named, between, strict=True))
+    related: dict[str, list[str]] = {}
+    for name, j in zip(named, kept[: len(tells)], strict=False):
+        related.setdefault(name, []).append(columns[j])
+    strong, most = ([c for c in related if power[columns.index(c)] > share] for share in (HALF, MOST))
+    shown = Shown(
+        {c: company[c] for c in related}, company, strong, tuple(c for c in related if c in most or c in pure)
+    )
     for name in aloof(shown):
-        shown[name] = max(shown[name], _told(config, x, columns.index(name), y))
-    return shown, alike
+        company[name] = shown.tells[name] = max(company[name], _told(config, x, columns.index(name), y))
+    return shown, related
 
 
 def too_exact(column: np.ndarray, y: np.ndarray) -> float:
@@ -103,7 +129,7 @@ def too_exact(column: np.ndarray, y: np.ndarray) -> float:
         free = spread.sum() ** 2 / max((spread**2).sum(), 1e-300) - 2  # groups, weighted by spread, less the line's
         inside = (sizes - 1).sum()
         rises = slope**2 * (sizes * offset**2).sum() / max((spread * (sizes - 1)).sum() / inside, 1e-300)
-        if free >= 1 and f.sf(rises, 1, inside) < CHANCE:
+        if free >= 1 and (f.sf(rises, 1, inside) < CHANCE or np.allclose(means, values, rtol=0, atol=ROUNDED)):
             p_values.append(float(f.cdf(miss / spread.sum() * (free + 2) / free, free, inside)))
     return min(p_values)
 
@@ -120,8 +146,7 @@ def relations(config: Config, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray,
     first, same = np.unique(_orders(ranks), return_inverse=True)
     if len(first) < 3:
         return np.zeros(x.shape[1]), first[same]
-    rest, bent = (_within(part, level) for part in (ranks[:, first], (ranks[:, first] - 0.5) ** 2))
-    return np.maximum(_together(rest), _in_pairs(rest, bent, level))[same], first[same]
+    return _together(_within(ranks[:, first], level))[same], first[same]
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:
@@ -181,46 +206,30 @@ def _together(rest: np.ndarray) -> np.ndarray:
     return np.asarray((_unit(predicted) * rest).sum(axis=0) * np.sqrt(n))
 
 
-def _in_pairs(rest: np.ndarray, bent: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """How the column that tells most of each one does so, in standard errors less what the best of so many has by chance:
-    straight, by the square of its rank, or straight but otherwise at every level."""
-    from scipy.stats import chi2, norm
-
-    n, d = rest.shape
-    found = [np.abs(part.T @ rest) * np.sqrt(n) for part in (rest, bent)]
-    p = [2 * norm.sf(one) for one in found]
-    sizes = np.bincount(level)
-    many = np.argsort(-sizes)[:LEVELS]
-    parts = [_unit(rest[level == k]) for k in many if sizes[k] >= FEW]
-    if len(parts) > 1:
-        p.append(chi2.sf(sum(len(one) * (one.T @ one) ** 2 for one in parts), len(parts)))
-    best = np.minimum.reduce(p)
-    np.fill_diagonal(best, 1.0)
-    return np.asarray(norm.isf(np.clip(best.min(axis=0) * len(p) * (d - 1) / 2, 1e-300, 0.5)))
-
-
 def _told(config: Config, x: np.ndarray, j: int, y: np.ndarray) -> float:
     """Correlation of what is left of column j with its prediction from the others and the target, in standard errors."""
-    from sklearn.ensemble import RandomForestRegressor
-
     ranks, level = _ranks(x), _levels(config, y)
     others = np.abs(_unit(ranks).T @ _unit(ranks[:, [j]]))[:, 0] <= SAME
     others[j] = False
-    rest, share = _within(ranks[:, [j]], level)[:, 0], predictive_power.tried(x.shape[1])
-    forest = RandomForestRegressor(
-        TREES, min_samples_leaf=5, max_features=share, oob_score=True, random_state=0, n_jobs=2
-    )
-    prediction = np.nan_to_num(forest.fit(np.c_[ranks[:, others], level], rest).oob_prediction_)
-    return float((_unit(prediction[:, None])[:, 0] * rest).sum() * np.sqrt(len(rest)))
+    rest, number = _within(ranks[:, [j]], level), config.model_copy(update={"task": "regression"})
+    prediction = predictive_power.out_of_fold(number, np.c_[ranks[:, others], level], rest[:, 0])
+    return float((_unit(prediction[:, None]) * rest).sum() * np.sqrt(len(rest)))
 
 
-def aloof(shown: dict[str, float]) -> list[str]:
-    """Columns whose relations do not show, far below most of the others: at most a third of at least three.
+def aloof(shown: Shown) -> list[str]:
+    """Columns whose relations do not show, far below most of the others that tell of the target; or of all others, where
+    they tell of it halfway to perfect. At most a third of at least three. Among three and more also those that are `marked`.
 
-    Run on 155 targets in published tables of economics, it named 23 columns: 22 are logarithms, squares or dummies of the
-    target, one is not.
+    Run on 155 targets in published tables of economics, it named 23 columns by the first rule: 22 are logarithms, squares or
+    dummies of the target, one is not.
     """
-    alone = [c for c, z in shown.items() if z < UNSEEN]
-    others = [z for c, z in shown.items() if c not in alone]
-    usual = float(np.quantile(others, 0.25)) if others else 0.0
-    return [c for c in alone if len(alone) <= len(shown) // 3 and usual - shown[c] > GAP]
+    from scipy.stats import norm
+
+    unseen = norm.isf(ERROR / WAYS / max(len(shown.tells), 1))
+    alone = [c for c, z in shown.tells.items() if z < unseen]
+    far: list[set[str]] = []
+    for company in (shown.tells, shown.all):
+        usual = np.quantile([z for c, z in company.items() if c not in alone] or [0.0], 0.25)
+        far.append({c for c in alone if len(alone) <= len(company) // 3 and usual - company[c] > GAP})
+    marked = shown.marked if len(shown.all) > 2 else ()
+    return [c for c in alone if c in far[0] or (c in far[1] and c in shown.strong) or c in marked]

@@ -38,7 +38,7 @@ def trial_runs(context: Context) -> list[CheckResult]:
         _same("repeatable", (model, progress), (again, repeated), "two runs with one seed"),
         _same("resume", (model, progress), resumed, "a run resumed at half time and one that was not stopped"),
         lr_as_planned(small.config, progress, progress.step),
-        seen(len(small.train), progress),
+        seen(due(small.config, small.train), progress),
         _replay(small, model, progress),
         watched,
     ]
@@ -111,6 +111,14 @@ def lr_as_planned(config: Config, progress: Progress, steps: int) -> CheckResult
         evidence={"planned": planned, "actual": actual},
         plan=", ".join(f"{planned[e]:.2e} ({e})" for e in shown),
     )
+
+
+def due(config: Config, train: Examples) -> int:
+    """Examples of an epoch: each once, or with oversampling all classes as often as the most frequent."""
+    if config.class_weights != "oversample" or config.task not in ("binary", "multiclass") or train.query is not None:
+        return len(train)
+    counts = train.y.unique(return_counts=True)[1]
+    return len(counts) * int(counts.max())
 
 
 def seen(n: int, progress: Progress) -> CheckResult:

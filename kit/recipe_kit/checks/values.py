@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 
@@ -60,38 +58,31 @@ def _lonely(values: np.ndarray, counts: np.ndarray) -> int | None:
 
 
 def distributions(config: Config, data: Data) -> CheckResult:
-    """Heavy tails, two humps and far outliers in numeric columns; described, and a warning only for absurd values."""
-    described: dict[str, dict[str, float]] = {}
+    """Heavy tails (kurtosis) and two humps (Sarle's coefficient) are described; a warning only for values that no heavy tail
+    explains: a gap parts them from all others."""
     absurd: dict[str, float] = {}
+    heavy, humps, share = list[str](), list[str](), 0.0
     for name in data.columns("numeric"):
         x = data.frame[name].drop_nulls().cast(pl.Float64).to_numpy()
         if len(np.unique(x)) < 20:
             continue
-        described[name], far = _describe(x)
+        low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
+        spread = float(x.std()) or 1.0
+        far = np.abs(x - middle) / ((high - low) or spread)
+        skew, kurtosis = (float((((x - x.mean()) / spread) ** power).mean()) for power in (3, 4))
+        heavy += [name] if kurtosis > 10 else []
+        humps += [name] if 0 < kurtosis < 3 and (skew**2 + 1) / kurtosis > 5 / 9 else []
         if (value := _absurd(x, far)) is not None:
-            absurd[name] = value
-    heavy = [c for c, d in described.items() if d["kurtosis"] > 10]
-    humps = [c for c, d in described.items() if d["bimodality"] > 5 / 9 and d["kurtosis"] < 3]
-    words = f"heavy tails: {', '.join(heavy[:6]) or 'none'}; two humps: {', '.join(humps[:6]) or 'none'}"
-    next(iter(absurd), "")
+            absurd[name], share = value, max(share, float((far > 10).mean()))
     return check_result(
         "distributions",
-        words + "".join(f"; {c} holds {v:g}" for c, v in absurd.items()),
+        f"heavy tails: {', '.join(heavy[:6]) or 'none'}; two humps: {', '.join(humps[:6]) or 'none'}"
+        + "".join(f"; {c} holds {v:g}" for c, v in absurd.items()),
         warn=bool(absurd),
-        share=max((described[c]["outliers"] for c in absurd), default=0.0),
-        evidence=dict[str, Any](described),
+        share=share,
+        evidence={"absurd": absurd, "heavy_tails": heavy, "two_humps": humps},
         first=next(iter(absurd), ""),
     )
-
-
-def _describe(x: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
-    """Moments of x, and the distance of each value from the median in quartile distances. Bimodality: Sarle's coefficient."""
-    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
-    far = np.abs(x - middle) / ((high - low) or float(x.std()) or 1.0)
-    z = (x - x.mean()) / (x.std() or 1.0)
-    skew, kurtosis = float((z**3).mean()), float((z**4).mean())
-    facts = {"skew": skew, "kurtosis": kurtosis, "bimodality": (skew**2 + 1) / max(kurtosis, 1e-9)}
-    return {**facts, "farthest": float(far.max()), "outliers": float((far > 10).mean())}, far
 
 
 def _absurd(x: np.ndarray, far: np.ndarray) -> float | None:

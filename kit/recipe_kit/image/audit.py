@@ -10,6 +10,7 @@ import polars as pl
 
 from ..checks import predictive_power
 from ..checks.check_result import CheckResult, check_result
+from ..checks.of_kind import how_to_adapt
 from ..owner.image.listing import OTHER
 from ..owner.image.picture import all_pixels
 from ..owner.image.weights import own_view
@@ -24,15 +25,14 @@ PHOTO = 64  # shorter side from which a color picture counts as a photograph
 FEW = 50  # examples a class under which moving millions of weights is not safe
 
 
-def audit(config: Config, data: Data) -> list[CheckResult]:
-    """Checks on the files as they are, and advice on how to adapt the weights to this many of them."""
+def audit(config: Config, data: Data, adopted: bool = False) -> list[CheckResult]:
+    """Checks on the files as they are; and, where the network is ours, advice on how to adapt its weights to this many."""
     whole = data.frame if data.unlabeled is None else pl.concat([data.frame, data.unlabeled], how="vertical_relaxed")
     return [
         readable_images(config, whole),
         blank_images(config, data.frame),
         format_tells(config, data),
-        image_sizes(config, data.frame),
-        advice(config, data),
+        *([] if adopted else [image_sizes(config, data.frame), advice(config, data)]),
     ]
 
 
@@ -151,19 +151,12 @@ def advice(config: Config, data: Data) -> CheckResult:
     """Frozen, head first or full, from the number of examples and how far they are from photographs; and what would change it."""
     classes = data.frame[data.target].n_unique() if config.task in ("binary", "multiclass") else 1
     photos = photographs(config, data)
-    adapt, reason = (
-        recommend(len(data), classes, photos)
-        if config.weights != "none"
-        else ("full", "there are no pretrained weights to keep")
-    )
+    adapt, reason = recommend(len(data), classes, photos)
     competitor = {"frozen": "head_first", "head_first": "full", "full": "head_first"}[adapt]
-    test = f"; to test it: recipe train adapt={adapt}, then adapt={competitor}, over 3 seeds; {competitor} if it is better in all"
-    same = "as configured" if config.adapt == adapt else f"configured is {config.adapt}"
-    return check_result(
-        "how to adapt",
-        f"{len(data):,} images, {photos:.0%} of them like photographs: {adapt} ({same}), because {reason}{test if config.weights != 'none' else ''}",
-        evidence={"advice": adapt, "photographs": photos, "rows": len(data)},
-    )
+    if config.weights == "none":
+        adapt, reason, competitor = "full", "there are no pretrained weights to keep", ""
+    seen = f"{len(data):,} images, {photos:.0%} of them like photographs"
+    return how_to_adapt(config, seen, adapt, reason, competitor, photographs=photos, rows=len(data))
 
 
 def photographs(config: Config, data: Data) -> float:

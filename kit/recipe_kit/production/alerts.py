@@ -144,10 +144,11 @@ def label_texts(package: Package, labels: list[Any]) -> pl.Series:
     )
 
 
-def performance(package: Package, labeled: pl.DataFrame | None, mature: float) -> CheckResult:
-    """The metric on rows whose label has come, against what the export promised.
+def performance(package: Package, labeled: pl.DataFrame | None, mature: float, worst: float | None) -> CheckResult:
+    """The metric on rows whose label has come, against what the export promised and against the worst that is declared.
 
-    A drop beyond 2.6 standard errors of both is an alert. Labels that come for few rows may be of the easy or the bad ones.
+    A drop beyond 2.6 standard errors of both is an alert, and so is an interval that lies beyond the worst; a value beyond it
+    whose interval holds it may be chance. Labels that come for few rows may be of the easy or the bad ones.
     """
     check, metric = "live performance", package.manifest["metric"]
     if labeled is None or not len(labeled) or package.manifest["task"] == "ranking":
@@ -162,19 +163,24 @@ def performance(package: Package, labeled: pl.DataFrame | None, mature: float) -
             f"{int(usable.sum())} rows with a label of age {mature:g} days; {LABELED} and two classes are needed",
         )
     outputs = _outputs(package, known["answer"])[usable]
-    decided = _decided(package, known["answer"])[usable] if package.fitted.prep["classes"] else None
-    now = metrics.estimate(package.fitted.config, package.fitted.prep, outputs, truth, metric=metric, decided=decided)
+    called = pl.Series([json.loads(text)["prediction"] for text in known["answer"]])  # at the threshold that was in use
+    classes = package.fitted.prep["classes"]
+    decided = codes(called, classes)[usable] - 1 if classes else None
+    now = metrics.estimate(package.fitted.config, package.fitted.prep, outputs, metrics.Truth(truth), metric, decided)
     then = package.manifest["metrics"][metric]
     drop = (-1 if metric in metrics.LOWER_IS_BETTER else 1) * (then["value"] - now["value"])
     allowed = 2.6 * math.hypot(_error(then), _error(now))
     covered, odd = len(known) / len(labeled), int((~usable).sum())
+    dropped = drop > allowed + 1e-9
+    room = metrics.gain(metric, {end: value - (worst or 0.0) for end, value in now.items()})
+    surely, perhaps = (worst is not None and room[end] < 0 for end in ("high", "value"))
     return check_result(
         check,
-        f"{metric} {interval(now)} on {len(truth):,} rows, {number(then['value'])} at export;"
-        f" {covered:.0%} of the mature rows have a label{f', {odd} of an unknown class' if odd else ''}",
-        fail=drop > allowed + 1e-9,
-        warn=covered < COVERED or odd > 0,
-        why="causes" if drop > allowed + 1e-9 else "labels",
+        f"{metric} {interval(now)} on {len(truth):,} rows, {number(then['value'])} at export"
+        f"{'' if worst is None else f', {number(worst)} declared as the worst'}; {covered:.0%} of the mature rows have a label{f', {odd} of an unknown class' if odd else ''}",
+        fail=dropped or surely,
+        warn=covered < COVERED or odd > 0 or perhaps,
+        why="causes" if dropped or surely else "worst" if perhaps else "labels",
         evidence={"now": now, "then": then, "drop": drop, "allowed": allowed, "covered": covered, "unknown": odd},
         run=package.manifest["run"],
     )
@@ -198,11 +204,6 @@ def _outputs(package: Package, answers: pl.Series) -> np.ndarray:
         return np.array([[(one["prediction"] - prep["target_mean"]) / prep["target_scale"]] for one in told])
     logs = np.log(np.clip([list(one["probabilities"].values()) for one in told], 1e-300, None))
     return logs[:, 1:] - logs[:, :1] if prep["outputs"] == 1 else logs
-
-
-def _decided(package: Package, answers: pl.Series) -> np.ndarray:
-    """Number of the class that each answer called, at the threshold that was in use."""
-    return codes(pl.Series([json.loads(text)["prediction"] for text in answers]), package.fitted.prep["classes"]) - 1
 
 
 def _error(score: dict[str, float]) -> float:

@@ -63,6 +63,8 @@ def _parts(project: Project) -> str:
     said = [f"{name} = {code(value)}" for name, value in apart.items() if value]
     if split.get("iid"):
         said.append(f'declared independent: "{plain(split["iid"])}"')
+    if project.config.imbalance:
+        lines.append(f'- classes far apart in size, left so: "{plain(project.config.imbalance)}"')
     return "\n".join([*lines, "", f"Rows belong together by: {'; '.join(said) or 'nothing that was declared'}."])
 
 

@@ -28,7 +28,8 @@ def compare(name: str, reference: dict[str, Any], now: pl.Series) -> list[Measur
 
     excess: the size of the difference above what chance gives (PSI), or the growth of a share.
     """
-    found = [_missing(name, reference, now)]
+    gone = share((reference["missing"], reference["rows"]), (now.null_count(), len(now)))
+    found: list[Measured] = [{"name": name, "test": "missing", **gone}]
     if reference["kind"] == "number":
         values = now.cast(pl.Float64, strict=False).drop_nulls().drop_nans().to_numpy()
         known = np.array(reference["points"], dtype=float)
@@ -43,17 +44,11 @@ def compare(name: str, reference: dict[str, Any], now: pl.Series) -> list[Measur
     elif now.len() > now.null_count() and reference["counts"]:
         values_now = as_text(now).drop_nulls()
         counts = counted(values_now)
-        found.append(
-            {"name": name, "test": "distribution", **categories(reference["counts"], _rest(reference), counts)}
-        )
+        rest = int(reference["rows"] - reference["missing"] - sum(reference["counts"].values()))  # not counted by value
+        found.append({"name": name, "test": "distribution", **categories(reference["counts"], rest, counts)})
         if "known" in reference:
             found.append(_unseen(name, reference, values_now))
     return found
-
-
-def _rest(reference: dict[str, Any]) -> int:
-    """Rows of training with a value that is not counted by itself."""
-    return int(reference["rows"] - reference["missing"] - sum(reference["counts"].values()))
 
 
 def numbers(known: np.ndarray, n: int, now: np.ndarray) -> Measured:
@@ -113,14 +108,6 @@ def psi(then: np.ndarray, now: np.ndarray) -> Measured:
     index = float(((b - a) * np.log(b / a)).sum())
     probability = (cells - 1) * (1 / n + 1 / m)
     return {"psi": index, "chance": probability, "excess": index - probability, "kl": float((b * np.log(b / a)).sum())}
-
-
-def _missing(name: str, reference: dict[str, Any], now: pl.Series) -> Measured:
-    return {
-        "name": name,
-        "test": "missing",
-        **share((reference["missing"], reference["rows"]), (now.null_count(), len(now))),
-    }
 
 
 def _unseen(name: str, reference: dict[str, Any], now: pl.Series) -> Measured:

@@ -64,7 +64,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         new = Path(made) / "package"
         new.mkdir()
         manifest = write(project, source, data, new)
-        version = f"{next_number(project.root):0{registry.LEAST}d}-{registry.digest(manifest)}"
+        number = 1 + max((int(name.split("-")[0]) for name in registry.versions(project.root)), default=0)
+        version = f"{number:0{registry.LEAST}d}-{registry.digest(manifest)}"
         final = new.with_name(version)
         new.rename(final)
         package = model.load(project.task, final)
@@ -73,6 +74,11 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
             from .onnx import export
 
             run.add(export(package, data["val"], Path(made) / f"{version}.onnx"))
+        if args.hub:
+            from .hub import publish
+
+            run.result["hub"] = publish(project.root, package, args.hub)
+            project.say(f"  {version} -> {run.result['hub']}")
         for whole in sorted(Path(made).iterdir(), key=Path.is_dir):  # the version last: with it the export is done
             os.replace(whole, folder / whole.name)
         sync_folder(folder)
@@ -120,11 +126,6 @@ def _wanted(project: Project, wanted: str) -> tuple[str, dict[str, Any] | None]:
     tests = [r for r in project.records("evaluate") if r["fingerprint"]["data"] == project.fingerprint["data"]]
     wanted = wanted or (tests[-1]["result"]["run"] if tests else "")
     return wanted, next((r for r in reversed(tests) if r["result"]["run"] == wanted), None)
-
-
-def next_number(root: Path) -> int:
-    """One more than the newest version has."""
-    return 1 + max((int(name.split("-")[0]) for name in registry.versions(root)), default=0)
 
 
 def write(project: Project, source: Source, data: dict[str, Data], folder: Path) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def temperature_and_threshold(source: Source) -> tuple[float, float | None]:
         found = source.tested["result"]
         return float(found["temperature"]), found["threshold"]["value"] if "threshold" in found else None
     truth = source.truth.astype(int)
-    temperature = calibration.temperature(config, prep, source.outputs, truth)
+    temperature = calibration.temperature(source.outputs, truth)
     if config.task != "binary":
         return temperature, None
     return temperature, decisions.threshold(
@@ -218,13 +219,9 @@ def golden(fitted: Fitted, columns: list[schema.Column], val: Data, folder: Path
     outputs = fitted.outputs(part)[0]
     rows = [schema.as_row(columns, row) for row in part.frame[names].to_dicts()]
     for column in (c for c in columns if c["kind"] == "image"):
+        (folder / "golden").mkdir(exist_ok=True)
         for i, row in enumerate(rows):
-            row[column["name"]] = _copied(Path(row[column["name"]]), folder, i)
+            kept = f"golden/{i:02d}{Path(row[column['name']]).suffix}"
+            shutil.copyfile(row[column["name"]], folder / kept)
+            row[column["name"]] = kept
     return {"rows": rows, "outputs": outputs}
-
-
-def _copied(image: Path, folder: Path, number: int) -> str:
-    (folder / "golden").mkdir(exist_ok=True)
-    name = f"golden/{number:02d}{image.suffix}"
-    shutil.copyfile(image, folder / name)
-    return name

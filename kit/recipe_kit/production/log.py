@@ -145,7 +145,8 @@ class Log:
             forget(connection)
             return connection, False
         except (sqlite3.Error, OSError) as error:
-            if _is_locked(error) and not self.closing:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and not self.closing:
                 return connection, True
             self.lost += rows
             if connection:
@@ -200,10 +201,6 @@ def _used(connection: sqlite3.Connection) -> int:
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages - free) * size)
-
-
-def _is_locked(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _make(path: Path) -> int:

@@ -187,7 +187,8 @@ def replay(package: Package) -> float:
     Raises UserError when one differs by more than AGREE: serving would preprocess or compute otherwise than training.
     """
     golden = json.loads((package.folder / "golden.json").read_text(encoding="utf-8"))
-    rows = [_absolute(package, row) for row in golden["rows"]]
+    images = [c["name"] for c in package.columns if c["kind"] == "image"]
+    rows = [{k: str(inside(package.folder, v)) if k in images else v for k, v in row.items()} for row in golden["rows"]]
     frame, reasons = package.read(rows)
     if bad := [f"number {i} {why}" for i, why in enumerate(reasons) if why]:
         raise UserError(f"{package.version}: golden example {bad[0]}, though training read it; {REFUSED}")
@@ -211,12 +212,6 @@ REFUSED = (
     "the preprocessing or the model's code is not what it was trained with, so nothing is served; put that code back"
     " (its commit is in package.json), or export again from a run of the present code"
 )
-
-
-def _absolute(package: Package, row: dict[str, Any]) -> dict[str, Any]:
-    """Images of golden rows lie in the package."""
-    images = [c["name"] for c in package.columns if c["kind"] == "image"]
-    return {name: str(inside(package.folder, value)) if name in images else value for name, value in row.items()}
 
 
 def _numbers(values: np.ndarray) -> str:

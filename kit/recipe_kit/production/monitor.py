@@ -2,7 +2,7 @@
 
 It reads the prediction log of the last hours, or a file. Everything it alerts on is declared: the chance of a false alarm
 of a whole run (--rate), the smallest drift that counts (--floor), the hours of the window, how old an answer is when its label
-has come (--mature: the window of labels is as long, and ends that many days ago).
+has come (--mature: the window of labels is as long, and ends that many days ago), and the worst score on those (--worst).
 Exit status 1 is an alert; monitor/ holds the page and the numbers. For cron:
 
     17 * * * *  cd /path/to/project && .venv/bin/recipe monitor --quiet --webhook https://example.org/hook
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
-import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from .monitor_page import page
 from .predict import answer_chunk
 from .reference import predicted
 from .registry import chosen
-from .rows import missing, names, read_rows
+from .rows import missing, names, read_rows, row_per_line
 
 FOLDER = "monitor"
 ENOUGH = 30  # rows below which nothing is said about drift
@@ -40,12 +40,14 @@ ENOUGH = 30  # rows below which nothing is said about drift
 
 @dataclass(frozen=True)
 class Thresholds:
-    """rate: chance of a false alarm of a run. floor: PSI above chance. hours: of the log. mature: days until labels count."""
+    """rate: chance of a false alarm of a run. floor: PSI above chance. hours: of the log. mature: days until labels count.
+    worst: of the metric on labeled rows, None for any."""
 
     rate: float = 0.05
     floor: float = 0.01
     hours: float = 24.0
     mature: float = 0.0
+    worst: float | None = None
 
 
 @dataclass
@@ -90,7 +92,9 @@ def thresholds(args: argparse.Namespace) -> Thresholds:
     given = {name: getattr(args, name) for name in ("rate", "floor", "hours", "mature") if getattr(args, name)}
     if given.get("rate", 0.05) >= 1:
         raise UserError(f"--rate {args.rate} must be a probability below 1, such as 0.05")
-    return Thresholds(**given)
+    if args.worst is not None and (math.isnan(args.worst) or not (args.of or args.labels)):
+        raise UserError("--worst is a number that labeled rows are held against; name their table with --labels")
+    return Thresholds(**given, worst=args.worst)
 
 
 def log_path(project: Project, args: argparse.Namespace) -> Path:
@@ -104,12 +108,12 @@ def measure(
     """All findings, and the tests behind them."""
     found: list[CheckResult] = []
     if args.of:
-        source = Path(args.of)
-        lacking = missing(package.columns, names(source)) if source.is_file() and names(source) else []
-        found.append(alerts.columns(lacking, len(package.columns)))
-        if lacking:
-            return found, []
-        window = of_file(package, source)
+        with row_per_line(project, Path(args.of)) as source:
+            lacking = missing(package.columns, names(source)) if source.is_file() and names(source) else []
+            found.append(alerts.columns(lacking, len(package.columns)))
+            if lacking:
+                return found, []
+            window = of_file(package, source)
         found.append(alerts.rejected(*window.rejected, window.examples))
     else:
         path = log_path(project, args)
@@ -119,7 +123,7 @@ def measure(
     reference = read_json(package.folder / "reference.json", "what the monitor compares with", "export again")
     tests = compare(window, reference, limits) if len(window.watched) >= ENOUGH else []
     found += alerts.of_tests(tests, len(window.watched), ENOUGH, limits.rate, limits.floor)
-    found.append(alerts.performance(package, window.labeled, limits.mature))
+    found.append(alerts.performance(package, window.labeled, limits.mature, limits.worst))
     return found, tests
 
 
@@ -173,5 +177,5 @@ def tell(project: Project, url: str, content: dict[str, Any]) -> None:
     try:
         with urllib.request.urlopen(request, timeout=10):
             pass
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         project.say(f"monitor: the webhook could not be told: {error}")

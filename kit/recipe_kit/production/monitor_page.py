@@ -21,15 +21,18 @@ def page(content: dict[str, Any], found: Sequence[CheckResult]) -> str:
     red = f"Alert: {', '.join(content['red'])}" if content["alert"] else "Quiet: nothing beyond the declared thresholds"
     limits = content["thresholds"]
     told = [one.record() for one in sorted(found, key=lambda one: order[one.verdict])]
+    worst = "" if limits["worst"] is None else f", the score no worse than {limits['worst']:g}"
     declared = (
         f"Declared: a false alarm in at most {limits['rate']:.0%} of the runs, PSI counts from {limits['floor']:g} above chance,"
-        f" {limits['hours']:g} hours of the log; where labels are compared, as many hours, {limits['mature']:g} days ago."
+        f" {limits['hours']:g} hours of the log; where labels are compared, as many hours, {limits['mature']:g} days ago{worst}."
     )
     shapes = [one for one in content["tests"] if one["test"] == "distribution"]
     shapes = sorted(shapes, key=lambda one: (not one["alert"], -one["excess"]))
+    head = ["quantity", "what", "alert", "p, corrected", "PSI", "PSI by chance", "KL", "training", "now"]
+    rows = [_row(one) for one in sorted(content["tests"], key=lambda one: (not one["alert"], one["corrected"]))]
     sections = [
         section("What was found", declared, findings=told),
-        _tests(content["tests"]),
+        section("Every test", tables=[table("Quantities against training", head, rows)]),
         section("Training and now", "The most drifted first.", plots=[_drawn(one) for one in shapes[:DRAWN]]),
         section("Categories", tables=[_values(one) for one in shapes[:DRAWN] if "names" in one["shares"]]),
     ]
@@ -38,29 +41,13 @@ def page(content: dict[str, Any], found: Sequence[CheckResult]) -> str:
     return render(kept, name="Monitor", about=about, verdict=[red], notices=[], back="")
 
 
-def _tests(tests: list[dict[str, Any]]) -> Section:
-    head = ["quantity", "what", "alert", "p, corrected", "PSI", "PSI by chance", "KL", "training", "now"]
-    ordered = sorted(tests, key=lambda one: (not one["alert"], one["corrected"]))
-    return section("Every test", tables=[table("Quantities against training", head, [_row(one) for one in ordered])])
-
-
 def _row(one: dict[str, Any]) -> list[Any]:
-    flag = "FAIL" if one["alert"] else "PASS"
+    told = [one["name"], one["test"], "FAIL" if one["alert"] else "PASS", f"{one['corrected']:.2g}"]
     if one["test"] != "distribution":
-        return [
-            one["name"],
-            one["test"],
-            flag,
-            f"{one['corrected']:.2g}",
-            "",
-            "",
-            "",
-            f"{one['then']:.2%}",
-            f"{one['now']:.2%}",
-        ]
+        return [*told, "", "", "", f"{one['then']:.2%}", f"{one['now']:.2%}"]
     sizes = [f"{one[key]:.4f}" for key in ("psi", "chance", "kl")]
     middles = [f"{one[key]:.4g}" if key in one else "" for key in ("middle_then", "middle_now")]
-    return [one["name"], "distribution", flag, f"{one['corrected']:.2g}", *sizes, *middles]
+    return [*told, *sizes, *middles]
 
 
 def _drawn(one: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ def export(package: Package, val: Data, path: Path) -> CheckResult:
     )
     try:
         _write(model, names, batches[0], path)
-        tried = (batches[0], batches[-1], _first(batches[-1]))
+        tried = (batches[0], batches[-1], batches[-1].head(1))
         apart = float(np.max([_difference(model, names, batch, path) for batch in tried]))  # NaN where one is
     except Exception as error:  # the exporter raises whatever it meets in a network
         path.unlink(missing_ok=True)
@@ -75,17 +75,12 @@ def _inputs(batch: Batch, names: list[str]) -> tuple[Tensor, ...]:
     return tuple(batch.x[name] for name in names) if isinstance(batch.x, dict) else (batch.x,)
 
 
-def _first(batch: Batch) -> Batch:
-    x = {name: t[:1] for name, t in batch.x.items()} if isinstance(batch.x, dict) else batch.x[:1]
-    return Batch(x, batch.y[:1], batch.index[:1])
-
-
 def _write(model: Flat, names: list[str], batch: Batch, path: Path) -> None:
     """Batches of any size; of whole numbers (tokens) of any length as well."""
     inputs = _inputs(batch, names)
     free = {0: torch.export.Dim.DYNAMIC}
     shapes = tuple(
-        {**free, 1: torch.export.Dim.DYNAMIC} if t.ndim == 2 and len(t) and _tokens(n) else free
+        {**free, 1: torch.export.Dim.DYNAMIC} if t.ndim == 2 and len(t) and n.endswith(("_ids", "_mask")) else free
         for n, t in zip(names, inputs, strict=True)
     )
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -95,10 +90,6 @@ def _write(model: Flat, names: list[str], batch: Batch, path: Path) -> None:
             model, inputs, str(path), dynamo=True, input_names=names, output_names=["outputs"], dynamic_shapes=(shapes,), verbose=False,
             external_data=False,
         )  # fmt: skip
-
-
-def _tokens(name: str) -> bool:
-    return name.endswith(("_ids", "_mask"))
 
 
 def _difference(model: Flat, names: list[str], batch: Batch, path: Path) -> float:

@@ -23,7 +23,7 @@ from ..owner.errors import UserError
 from ..project import Project
 from .model import Answer, Package, load
 from .registry import chosen
-from .rows import Row, located, names, read_rows
+from .rows import Row, located, names, read_rows, row_per_line
 
 PROGRESS = 5.0  # seconds between two lines of progress
 DELIMITED = (".csv", ".tsv", ".txt")  # whatever the separator is; the answers are written with commas
@@ -49,12 +49,10 @@ def command(project: Project, args: argparse.Namespace) -> int:
     refuse(source, target, package)
     rejected = target.with_name(f"{target.stem}.rejected.jsonl")
     before = time.monotonic()
-    count = predict(package, source, target, rejected, project.say)
-    seconds = time.monotonic() - before
-    total = count.answered + count.rejected
-    project.say(
-        f"predict: {package.version} answered {count.answered:,} of {total:,} rows in {seconds:.1f} s -> {target}"
-    )
+    with row_per_line(project, source) as rows:
+        count = predict(package, rows, target, rejected, project.say)
+    answered = f"{package.version} answered {count.answered:,} of {count.answered + count.rejected:,} rows"
+    project.say(f"predict: {answered} in {time.monotonic() - before:.1f} s -> {target}")
     if count.rejected:
         project.say(f"predict: {count.rejected:,} rows were rejected, each with its reason -> {rejected}")
     return int(count.rejected > 0)
@@ -79,13 +77,9 @@ def refuse(source: Path, target: Path, package: Package) -> None:
         raise UserError(f"--out {target} cannot hold the rows of {source}; end it in one of {', '.join(fitting)}")
     if not target.parent.is_dir() or target.is_dir() or target.resolve() == source.resolve():
         raise UserError(f"--out {target} cannot be written: it needs a folder that exists, and is not the input")
-    if clash := [name for name in answer_columns(package) if name in names(source)]:
+    added = ["prediction", *(f"probability of {name}" for name in package.manifest["classes"]), "model_version"]
+    if clash := [name for name in added if name in names(source)]:
         raise UserError(f"{source} has a column {clash[0]!r}, which the answers need; rename it")
-
-
-def answer_columns(package: Package) -> list[str]:
-    """What is added to each row."""
-    return ["prediction", *(f"probability of {name}" for name in package.manifest["classes"]), "model_version"]
 
 
 def predict(package: Package, source: Path, target: Path, rejected: Path, say: Callable[[str], None]) -> Count:

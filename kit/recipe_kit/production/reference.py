@@ -39,7 +39,7 @@ def of_training(package: Package, train: Data, val: Data, outputs: np.ndarray) -
 def watched(package: Package, part: Data) -> pl.DataFrame:
     """The watched quantities of a part; of at most ROWS rows where texts or images have to be read."""
     costly = any(
-        column["kind"] in ("image", "text") and column["role"] in ("image", "text") for column in package.columns
+        column["kind"] == column["role"] and column["role"] in ("image", "text", "series") for column in package.columns
     )
     if costly and len(part) > ROWS:
         part = part.take(np.sort(np.random.default_rng(0).permutation(len(part))[:ROWS]))

@@ -8,7 +8,6 @@ hash of the line before it. A rollback is a new line that names an earlier versi
 from __future__ import annotations
 
 import argparse
-import getpass
 import hashlib
 import re
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import ledger
+from ..access import who
 from ..gates import enter
 from ..owner.engine.files import read_json, sha256, to_json
 from ..owner.errors import UserError
@@ -36,9 +36,7 @@ def command(project: Project, args: argparse.Namespace) -> int:
         project.say(table(project.root))
         return 0
     line = promote(project, args.of) if args.step == "promote" else rollback(project, args.of)
-    project.say(
-        f"{args.step}: {line['before'] or 'nothing'} -> {line['version']}; a server that runs takes it up by itself"
-    )
+    project.say(f"{args.step}: {line['before'] or 'nothing'} -> {line['version']}; running servers take it up")
     mirror(project, project.root / FOLDER / line["version"], args.step)
     return 0
 
@@ -167,17 +165,10 @@ def served(root: Path) -> list[str]:
 
 def _point(project: Project, action: str, version: str) -> dict[str, Any]:
     line = {
-        "action": action, "version": version, "before": promoted(project.root), "by": _who(),
+        "action": action, "version": version, "before": promoted(project.root), "by": who(project),
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "force": project.force, "forced": project.forced,
     }  # fmt: skip
     return ledger.append(project.root / FOLDER / HISTORY, line)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in some containers
-        return "unknown"
 
 
 def table(root: Path) -> str:

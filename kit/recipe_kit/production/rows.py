@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from ..owner.engine.data import Recipe
 from ..owner.engine.dialect import Lines, cells, sniff
 from ..owner.engine.folders import data_root, files_below, outside
 from ..owner.engine.kinds import is_text
@@ -29,6 +32,16 @@ class Row:
     values: dict[str, Any] | None
     why: str = ""
     raw: Any = None
+
+
+@contextmanager
+def row_per_line(project: Recipe, path: Path) -> Iterator[Path]:
+    """The file; where several of its lines make a row, as in a long table of series, one with a row in each line."""
+    with tempfile.TemporaryDirectory() as folder:
+        if (made := project.task.rows_to_predict(project.config, path)) is not None:
+            path = Path(folder, f"{path.stem}.jsonl")
+            made.write_ndjson(path)
+        yield path
 
 
 def read_rows(path: Path, columns: Sequence[Column], met: Lines | None = None) -> Iterator[list[Row]]:

@@ -91,7 +91,9 @@ def _round_values(low: float, high: float, most: int, least: float = 0.0) -> lis
 
 
 def label(value: float, digits: int) -> str:
-    """A number as a tick says it, with so many digits: 0.002, 15, 1e-7."""
+    """A number as a tick says it, with so many digits: 0.002, 15, 1500, 1e-7."""
+    if 1000 <= abs(value) < 1e5:
+        return f"{value:.{max(digits - 4, 0)}f}"
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 

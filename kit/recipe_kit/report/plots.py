@@ -90,15 +90,11 @@ def bars(title: str, edges: Sequence[float], counts: Mapping[str, Sequence[float
         for j, count in enumerate(column):
             if count:
                 words = f"{name}: {count:g} from {edges[j]:.3g} to {edges[j + 1]:.3g}"
-                ends = (to_x(edges[j]), to_x(edges[j + 1]), to_y(base[j]), to_y(base[j] + count))
-                parts.append(_bar(i, words, *ends))
+                left, right, low, top = to_x(edges[j]), to_x(edges[j + 1]), to_y(base[j]), to_y(base[j] + count)
+                box = f"x='{left:.1f}' y='{top:.1f}' width='{max(right - left - 1, 1):.1f}' height='{low - top:.1f}'"
+                parts.append(f"<rect class='f{i}' {box}><title>{escape(words)}</title></rect>")
             base[j] += count
     return figure(title, [frame(axes, to_x, to_y), *parts], list(counts), note=note)
-
-
-def _bar(i: int, words: str, left: float, right: float, bottom: float, top: float) -> str:
-    size = f"width='{max(right - left - 1, 1):.1f}' height='{bottom - top:.1f}'"
-    return f"<rect class='f{i}' x='{left:.1f}' y='{top:.1f}' {size}><title>{escape(words)}</title></rect>"
 
 
 def points(title: str, cloud: Points, axes: Axes, diagonal: bool = False, note: str = "") -> str:

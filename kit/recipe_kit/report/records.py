@@ -15,11 +15,8 @@ LEARNS = ("data", "split", "preprocessing", "model", "loss", "optimizer", "sched
 # What a step's record depends on beside what the gates ask for (DEPENDS): the settings and data that change what it says.
 RELEVANT = {
     **DEPENDS,
-    "audit": ("data",),
-    "cv": LEARNS,
-    "learning_curve": LEARNS,
-    "tune": ("data", "split"),
-    "ablate": ("data", "split"),
+    **dict.fromkeys(("cv", "learning_curve"), LEARNS),
+    **dict.fromkeys(("tune", "ablate"), ("data", "split")),
     "lr_find": ("data", "split", "preprocessing", "model", "loss", "optimizer"),
     "evaluate": ("data", "split", "evaluation"),
 }
@@ -73,16 +70,11 @@ def notices(project: Project, records: dict[str, Record | None]) -> list[str]:
             found.append(f"{record['id']} was made before {_words(changed)} changed; to bring it up to date: {command}")
         if record["fingerprint"].get("code") != now["code"]:
             older.append(record["id"])
-    if records.get("train"):
-        found += _other_settings(project, records["train"])  # type: ignore[arg-type]
+    if shown := records.get("train"):  # with settings that recipe.toml sets otherwise by now
+        asked = project.config.model_dump()
+        other = [f"{k} = {v!r} (now {asked[k]!r})" for k, v in shown["config"].items() if k in asked and asked[k] != v]
+        found += [f"{shown['id']} was trained with {_words(other)}."] if other else []
     return found + ([f"The code has changed since {_words(older)}."] if older else [])
-
-
-def _other_settings(project: Project, record: Record) -> list[str]:
-    """The settings of the shown run that recipe.toml sets otherwise by now."""
-    now = project.config.model_dump()
-    other = [f"{k} = {v!r} (now {now[k]!r})" for k, v in record["config"].items() if k in now and now[k] != v]
-    return [f"{record['id']} was trained with {_words(other)}."] if other else []
 
 
 def _words(names: list[str]) -> str:

@@ -22,7 +22,9 @@ MOST_CLASSES = 15  # drawn: those with the lowest recall
 def test_section(record: Record) -> Section:
     """What the opened test part said."""
     result = record["result"]
-    text = f"Run {result['run']} ({result['model']}); opened by {_opener(result['openings'][-1])}."
+    last = result["openings"][-1]
+    opener = f"{last.get('who', 'someone')} on {last['started'][:16].replace('T', ' ')}"
+    text = f"Run {result['run']} ({result['model']}); opened by {opener}."
     if "baseline" in result:
         theirs = result["baseline"]
         text += f" Against {theirs['name']} on the same rows: {interval(theirs['difference'], '+')}."
@@ -40,11 +42,6 @@ def test_section(record: Record) -> Section:
     drawn = [*class_plots(result, "test"), *slice_plots(result.get("slices", []), result["metric"], overall)]
     findings = record["findings"]
     return section("Test", text, plots=drawn, tables=[scores, *class_tables(result)], findings=findings)
-
-
-def _opener(opening: dict[str, Any]) -> str:
-    who = opening.get("who", "someone")
-    return f"{who} on {opening['started'][:16].replace('T', ' ')}"
 
 
 def validation_section(config: Config, folder: Path, classes: list[str]) -> Section | None:
@@ -99,10 +96,13 @@ def class_tables(result: dict[str, Any]) -> list[Table | None]:
     """Precision, recall and F1 of each class; the most frequent confusions where the matrix is too large to draw."""
     if "per_class" not in result:
         return []
-    rows = [
-        [c["class"], *(fixed(_with_range(c, k)) for k in ("precision", "recall", "f1")), c["support"]]
-        for c in result["per_class"]
-    ]
+    rows = []
+    for c in result["per_class"]:  # a dash where a class was never called or never true
+        scores = (
+            {"value": c.get(k), "low": c.get(f"{k}_low"), "high": c.get(f"{k}_high")}
+            for k in ("precision", "recall", "f1")
+        )
+        rows.append([c["class"], *(fixed(interval(score)) for score in scores), c["support"]])
     found = [table("Classes", ["class", "precision", "recall", "F1", "rows"], rows)]
     if len(rows) > grids.MOST_CLASSES:
         counts = np.array(result["confusion"]) * (1 - np.eye(len(rows), dtype=int))
@@ -111,12 +111,6 @@ def class_tables(result: dict[str, Any]) -> list[Table | None]:
         mixed = [[names[i], names[j], int(counts[i, j])] for i, j in worst if counts[i, j]]
         found.append(table("Most frequent confusions", ["truth", "called", "rows"], mixed))
     return found
-
-
-def _with_range(row: dict[str, Any], name: str) -> str:
-    """0.812 [0.764, 0.851], a dash where a class was never called or never true."""
-    value, low, high = (number(row.get(key)) for key in (name, f"{name}_low", f"{name}_high"))
-    return value if row.get(name) is None else f"{value} [{low}, {high}]"
 
 
 def slice_plots(slices: list[dict[str, Any]], metric: str, overall: float | None) -> list[str]:

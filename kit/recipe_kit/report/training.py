@@ -27,7 +27,7 @@ def training_section(folder: Path, record: Record, lr_find: Record | None, diagn
         curves = read_json(folder / "curves.json", "a run's curves", "train again: recipe train")
         said = " ".join(f"{f['check'].capitalize()}: {f['observed']}." for f in diagnoses)
         drawn += curve_plots(curves, result["metric"], result["best_epoch"], said)
-        drawn += loss_plots(folder / "losses.npy", [row["epoch"] for row in curves], result["best_epoch"])
+        drawn += loss_plots(folder, [row["epoch"] for row in curves], result["best_epoch"])
     if lr_find:
         drawn.append(range_plot(lr_find["result"], record["config"]["lr"]))
     if (folder / "gradients.json").exists():
@@ -57,14 +57,16 @@ def curve_plots(curves: list[dict[str, Any]], metric: str, best: int, said: str 
     ]
 
 
-def loss_plots(path: Path, epochs: list[int], best: int) -> list[str]:
+def loss_plots(folder: Path, epochs: list[int], best: int) -> list[str]:
     """The distribution of the validation loss: its quantiles over epochs, its shape, and single examples.
 
     The file holds [epochs, n]: the loss of the first validation examples after each epoch.
     """
+    path, seen = folder / "losses.npy", folder / "train_losses.npy"
     if not path.exists():
         return []
     losses = np.load(path, allow_pickle=False).astype(np.float64)
+    train = np.load(seen, allow_pickle=False).astype(np.float64) if seen.exists() else np.empty(0)
     losses[~np.isfinite(losses)] = np.nan
     if not losses.size or np.isnan(losses).all():
         return []
@@ -77,27 +79,30 @@ def loss_plots(path: Path, epochs: list[int], best: int) -> list[str]:
     at = epochs.index(best) if best in epochs else len(epochs) - 1
     return [
         plots.lines("Loss of single validation examples", spread, Axes("epoch", "loss")),
-        shape_plot(losses[0], losses[at], best),
+        shape_plot(losses[0], losses[at], best, train),
         followed_plot(losses, epochs),
     ]
 
 
-def shape_plot(first: np.ndarray, best: np.ndarray, epoch: int) -> str:
-    """Histograms of the loss after the first and after the best epoch, on one logarithmic axis."""
-    both = np.concatenate([first, best])
+def shape_plot(first: np.ndarray, best: np.ndarray, epoch: int, train: np.ndarray) -> str:
+    """Histograms of the validation loss after the first and after the best epoch, on one logarithmic axis, and of as many
+    training examples under the best weights."""
+    train = train[: len(best)]
+    both = np.concatenate([first, best, train])
     low = max(float(np.nanquantile(both, 0.01)), 1e-4)
     high = max(float(np.nanmax(both)), 1.01 * low)
     edges = np.geomspace(low, high, 17)
     middles = np.sqrt(edges[1:] * edges[:-1]).tolist()
     series = {
         name: (middles, np.histogram(np.clip(each[~np.isnan(each)], low, high), edges)[0].tolist())
-        for name, each in (("first epoch", first), (f"best epoch, {epoch}", best))
+        for name, each in (("first epoch", first), (f"best epoch, {epoch}", best), ("training, best epoch", train))
+        if len(each)
     }
     return plots.lines(
         "Distribution of the loss",
         series,
         Axes("loss of an example", "examples", log_x=True),
-        note="A second hump on the right is a group of examples that the model gets wrong: look at the worst ones.",
+        note="A second hump on the right is a group of examples that the model gets wrong: look at the worst ones. Training far left of validation was learned by heart.",
     )
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 
+from .. import versions
 from ..checks import data as columns
 from ..checks import duplicates, identifiers, labels, leakage, reading, review, target_leaks, units, values
 from ..checks.check_result import CheckResult, check_result
@@ -18,7 +19,7 @@ from ..project import Project, Run
 
 CHECKS = (
     *reading.CHECKS, *columns.CHECKS, *values.CHECKS, *units.CHECKS, *duplicates.CHECKS, who_and_when,
-    undeclared_parts, identifiers.identifiers, *leakage.CHECKS, target_leaks.made_from_target,
+    undeclared_parts, identifiers.identifiers, *leakage.CHECKS, target_leaks.made_from_target, labels.rows_of_one_thing,
 )  # fmt: skip
 # Those that see every row also where the rows are larger than memory, and the others see a sample.
 OF_EVERY_ROW = (columns.balance, columns.cardinality, duplicates.exact)
@@ -37,6 +38,8 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
         f"  {len(whole):,} rows, target {data.target!r}; roles: "
         + ", ".join(f"{name} {role}" for name, role in data.roles.items())
     )
+    if versions.version(project).get("dvc") == versions.CHANGED:
+        project.say(f"  {config.data} is not the file that DVC keeps: dvc add {config.data}, or dvc checkout")
     if len(data) < len(whole):
         run.add(sampled(data, whole))
     for check in CHECKS:
@@ -45,7 +48,7 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     run.timed(accepting(config.acknowledge, labels.learnable), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.neighbors), config, data, judged)
     run.timed(accepting(config.acknowledge, labels.suspects), config, data, judged, run.folder / "suspects.csv")
-    for found in of_kind(config, "audit")(config, data):
+    for found in of_kind(config, "audit")(config, data, project.adopted is not None):
         run.add(acknowledge(config.acknowledge, found))
     with_review = [*run.findings, *found_before(project, whole=False)]
     run.add(acknowledge(config.acknowledge, columns.one_percent(with_review)))

@@ -28,15 +28,11 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
 
 
 def signal(
-    config: Config,
-    prep: dict[str, Any],
-    outputs: dict[str, np.ndarray],
-    truth: metrics.Truth,
-    best: str,
+    config: Config, prep: dict[str, Any], outputs: dict[str, np.ndarray], truth: metrics.Truth, best: str
 ) -> CheckResult:
     """Whether the best simple model is better than the best that ignores the input, by a paired interval."""
     trivial = next(iter(outputs))
-    difference = metrics.difference(config, prep, outputs[best], outputs[trivial], *truth)
+    difference = metrics.difference(config, prep, outputs[best], outputs[trivial], truth)
     return check_result(
         "signal",
         f"the best simple model is {best}: {config.resolved_metric} {interval(difference, '+')} against {trivial}",

@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from .. import owner
 from ..checks import gradients, inputs, leak_probes, lint, loader, loop, loss, network, pipeline, trial_runs
-from ..checks.check_result import CheckResult, check_result
-from ..checks.context import Context, affordable
+from ..checks.check_result import CheckResult, check_result, not_applicable
+from ..checks.context import Context, affordable, open_context
 from ..checks.of_kind import of_kind
-from ..owner.engine.splits import splits
+from ..checks.static import training_code
 from ..owner.task import Batch
 from ..project import Project, Run
+from .cost import attention
 
 CHECKS: tuple[Callable[[Context], CheckResult | list[CheckResult]], ...] = (
-    network.init_loss,
-    network.overfit,
-    gradients.gradient_flow,
-    lint.output_kind,
-    lint.activations,
-    lint.parameters_stepped,
-    lint.normalization,
-    loss.known_outputs,
-    loss.mean_not_sum,
-    loss.accumulation,
-    loss.fresh_gradients,
-    loss.downhill,
-    pipeline.rows_and_labels,
-    pipeline.decoded,
-    pipeline.metric_of_known_outputs,
-    network.no_mixing,
-    inputs.input_matters,
-    inputs.train_against_eval,
-    loop.order,
-    loop.schedule,
-    loop.decay,
-    loop.patience,
-    loop.augmentation,
-    loader.loader,
-    trial_runs.trial_runs,
-)
+    network.init_loss, network.overfit, gradients.gradient_flow, lint.output_kind, lint.activations,
+    lint.parameters_stepped, lint.normalization, loss.known_outputs, loss.mean_not_sum, loss.accumulation,
+    loss.fresh_gradients, loss.downhill, loss.declared_gradient, loss.memory_per_step, pipeline.rows_and_labels,
+    pipeline.decoded, pipeline.metric_of_known_outputs, network.no_mixing, inputs.input_matters,
+    inputs.train_against_eval, loop.order, loop.schedule, loop.decay, loop.patience, loop.augmentation,
+    loader.loader, trial_runs.trial_runs,
+)  # fmt: skip
 
 # These look at the inputs as training will; the others at cheaper ones where a step would take too long.
 OF_INPUTS = (pipeline.rows_and_labels, pipeline.decoded, loop.augmentation, loader.loader)
@@ -54,22 +39,35 @@ ON_DISK: tuple[Callable[[Context, Project], CheckResult | list[CheckResult]], ..
 )
 
 
+# These look at the loop of a generated project; that of an adopted one is seen through its `step` alone.
+OF_LOOP = (
+    loss.accumulation, loop.order, loop.schedule, loop.decay, loop.patience, loader.loader, trial_runs.trial_runs,
+)  # fmt: skip
+
+
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Build the context and run every check; a check that crashes is a FAIL, with the error as what it saw."""
-    data = splits(project)
-    prep = project.task.prepare(project.config, data["train"])
-    train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
-    context = Context(project.config, project.task, prep, data, train, val)
+    context = open_context(project)
     run.save("batch.json", look(context))
     trials = affordable(context, project.say)
     for check in CHECKS:
+        if check in OF_LOOP and project.adopted:
+            run.add(not_applicable(check.__name__.replace("_", " "), "it needs the loop of a generated project"))
+            continue
         run.timed(guarded(check), context if check in OF_INPUTS else trials)
         if check is gradients.gradient_flow:  # the fourth of the four that come first
             run.add(clean_split(project.current("split")))
     for with_project in ON_DISK:
         run.timed(guarded(with_project), trials, project)
-    for found in of_kind(project.config, "checks")(project.config, prep, data["train"], data["val"]):
-        run.add(found)
+    if project.adopted:
+        run.timed(guarded(training_code), project.root, project.root, project.adopted.loaded())
+    else:
+        for found in of_kind(project.config, "checks")(project.config, context.prep, *context.data.values()):
+            run.add(found)
+        run.timed(guarded(training_code), Path(str(owner.__file__)).parent, project.root)
+    with suppress(Exception):  # a network that cannot be called is told of above
+        for line in attention(context):
+            project.say(f"  {line}")
     run.result["inputs"] = trials.inputs
     run.result["checks"] = {found.check: found.verdict for found in run.findings}
 

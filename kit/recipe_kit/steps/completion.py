@@ -37,13 +37,9 @@ def script(shell: str) -> str:
     if shell not in SCRIPTS:
         raise UserError(f"completion is for {', '.join(SCRIPTS)}, not {shell!r}; try: recipe completion bash")
     flags = sorted(names_of(flag)[-1] for flag in FLAGS)
-    words = {"commands": list(COMMANDS), "flags": flags, "settings": [f"{name}=" for name in settings()]}
+    settings = sorted({f"{name}=" for kind in modalities() for name in find_task(kind).settings.model_fields})
+    words = {"commands": list(COMMANDS), "flags": flags, "settings": settings}
     text = f"{USE}\n{SCRIPTS[shell]}"
     for name, values in words.items():
         text = text.replace(f"@{name}@", " ".join(values))
     return text
-
-
-def settings() -> list[str]:
-    """The settings of every kind of data in this project, sorted."""
-    return sorted({name for kind in modalities() for name in find_task(kind).settings.model_fields})

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from ..checks.check_result import CheckResult, check_result
+from ..checks.context import Context
 from ..experiments import paired_interval
 from ..owner.config import Config
 from ..owner.engine import decisions, metrics
 from ..owner.engine.baseline import trivial
-from ..owner.engine.loop import NonFinite
 from ..owner.engine.splits import cross, outside_test
 from ..owner.engine.truth import truth_of
 from ..owner.errors import UserError
 from ..owner.formatting import interval, number
 from ..owner.task import Data
 from ..project import Project, Run
-from .train import outputs_of
+from .train import outputs_of, unbroken
 
 FOLDS = 5
 
@@ -66,22 +66,19 @@ def parts_of(config: Config, rows: Data, folds: np.ndarray, fold: int) -> tuple[
 
 
 def scores_of(project: Project, run: Run, train: Data, val: Data, name: str) -> dict[str, float]:
-    """The main metric of the model `name` and of every baseline, all fitted on `train` and scored on `val`."""
+    """The main metric of the final model, `name`, and of every other baseline, all fitted on `train` and scored on `val`."""
     config, task = project.config, project.task
+    train = task.cleaned(config, train)
     prep = task.prepare(config, train)
     fitting, scoring = (task.examples(config, prep, part) for part in (train, val))
     truth = truth_of(config, val, scoring)
     outputs = trivial(config, prep, fitting.y.cpu().numpy(), len(truth.y))
     outputs |= {model: fitted.predict(val) for model, fitted in task.baselines(config, prep, train).items()}
-    if name == "network":
-        try:
-            outputs = {name: outputs_of(project, run, prep, (fitting, scoring)), **outputs}
-        except NonFinite as broken:
-            raise UserError(
-                f"training broke down: {broken}; fix that first: recipe train lr={config.lr / 10:g}"
-            ) from None
+    with unbroken(config):
+        final = {name: outputs_of(run, Context(config, task, prep, {}, fitting, scoring))}
+    outputs = final | outputs | final  # the first, and in place of the baseline of that name
     return {
-        model: metrics.score(config, prep, out, truth.y, truth.query, decided=decided(config, prep, out))
+        model: metrics.score(config, prep, out, truth, decided=decided(config, prep, out))
         for model, out in outputs.items()
     }
 
@@ -92,7 +89,7 @@ def decided(config: Config, prep: dict[str, Any], outputs: np.ndarray) -> np.nda
     if not prep["classes"]:
         return None
     cut = config.cost_false_positive / max(config.cost_false_positive + config.cost_false_negative, 1e-12)
-    return decisions.decide(metrics.probabilities(config, prep, outputs), cut if config.task == "binary" else None)
+    return decisions.decide(metrics.class_probabilities(outputs), cut if config.task == "binary" else None)
 
 
 def against_best(config: Config, name: str, best: str, difference: dict[str, float], k: int) -> CheckResult:

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 
 from .. import experiments
+from ..adopted import loss_of
 from ..checks.check_result import CheckResult
 from ..checks.diagnosis import Evidence, diagnose, peaks
 from ..owner.config import make_config
 from ..owner.engine import calibration, metrics
 from ..owner.engine.baseline import trivial
 from ..owner.engine.files import read_json
-from ..owner.engine.losses import expected_initial_loss, make_loss
+from ..owner.engine.losses import expected_initial_loss
+from ..owner.engine.truth import saved_truth
 from ..owner.errors import UserError
 from ..owner.task import Batch
 from ..project import Project, Run
@@ -50,6 +52,9 @@ def findings(
     project: Project, folder: Path, config: dict[str, Any], result: dict[str, Any]
 ) -> tuple[list[CheckResult], Evidence]:
     """The diagnoses of a run from its folder, its config and its result, with the evidence they rest on."""
+    if project.adopted:  # its loop has settings of its own
+        curves = read_json(folder / "curves.json", "the curves of a run", AGAIN)
+        config = {**config, "epochs": len(curves), "lr": max(row["lr"] for row in curves)}
     evidence = gather(project, folder, config, result)
     return diagnose(evidence, experiments_to_try(project, config)), evidence
 
@@ -69,38 +74,33 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
         return Evidence(start or 1.0, best_epoch=-1, early=False, finite=False, **common)
     losses = np.load(folder / "losses.npy", allow_pickle=False).astype(np.float64)
     best, n, against = result["best_epoch"], len(losses), result.get("against_baseline")
+    baseline = project.current("baseline") or {"findings": []}  # whether a simple model beats the trivial one
+    signal = next((f for f in baseline["findings"] if f["check"] == "signal"), None)
+    doubled = project.current("learning_curve", ("data", "split", "model"))
     return Evidence(
-        start=start or float(columns["val_loss"][0]),
-        best_epoch=best,
-        early=result["stopped"] != "all epochs done",
-        rise=_paired(losses[-1] - losses[best]),
-        worth=_paired(_worth(typed, prep, folder)),
+        start=start or float(columns["val_loss"][0]), best_epoch=best, early=result["stopped"] != "all epochs done",
+        rise=_paired(losses[-1] - losses[best]), worth=_paired(_worth(project, typed, prep, folder)),
         gain=_paired(losses[min(int(0.6 * n), n - 2)] - losses[-1]) if n >= 2 else (0.0, 0.0),
-        dead=result.get("dead_units"),
-        updates=_updates(folder),
+        dead=result.get("dead_units"), updates=_updates(folder),
         calibration=_calibration(project, typed, prep, folder),
         baseline=metrics.gain(typed.resolved_metric, against) if against else None,
-        signal=_signal(project),
-        bigger=_bigger(project, config, prep),
-        more_data=_more_data(project),
-        gained=_gained(project, typed.resolved_metric),
-        peaks=peaks(losses),
-        lr_found=_lr_found(project, typed.optimizer),
-        **common,
-    )
+        signal=signal["verdict"] == "PASS" if signal else None, bigger=_bigger(project, config, prep),
+        more_data=list(doubled["result"]["gained"]["data"].values()) if doubled else None,
+        gained=metrics.gain(typed.resolved_metric, signal["evidence"])["value"] if signal else None,
+        peaks=peaks(losses), lr_found=_lr_found(project, typed.optimizer), **common,
+    )  # fmt: skip
 
 
 def _paired(difference: np.ndarray) -> tuple[float, float]:
     return float(difference.mean()), float(difference.std() / max(len(difference), 1) ** 0.5)
 
 
-def _worth(config: Any, prep: dict[str, Any], folder: Path) -> np.ndarray:
+def _worth(project: Project, config: Any, prep: dict[str, Any], folder: Path) -> np.ndarray:
     """Loss of the trivial predictor minus that of the kept model, for each validation row [n]."""
-    outputs, y = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("outputs", "y"))
-    query = np.load(folder / "query.npy", allow_pickle=False) if (folder / "query.npy").exists() else None
+    outputs, (y, query, _) = np.load(folder / "outputs.npy", allow_pickle=False), saved_truth(folder)
     nothing = next(iter(trivial(config, prep, y, len(y)).values()))
     truth = Batch(None, torch.from_numpy(y), torch.arange(len(y)), None if query is None else torch.from_numpy(query))
-    loss = make_loss(config, prep)
+    loss = loss_of(config, project.task, prep)
     each = [loss(torch.from_numpy(values), truth).numpy() for values in (nothing, outputs)]
     return np.asarray(each[0] - each[1], dtype=np.float64)
 
@@ -117,27 +117,13 @@ def _calibration(project: Project, config: Any, prep: dict[str, Any], folder: Pa
     if not prep["classes"]:
         return {}
     outputs, y = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("outputs", "y"))
-    probability, y = metrics.probabilities(config, prep, outputs), y.astype(int)
+    probability, y = metrics.class_probabilities(outputs), y.astype(int)
     return {
         "confidence": float(probability.max(axis=1).mean()),
         "right": float((probability.argmax(axis=1) == y).mean()),
         "ece": calibration.ece(probability, y),
         "ece_null": calibration.ece_null(probability),
     }
-
-
-def _signal(project: Project) -> bool | None:
-    """Whether the baseline step found a simple model that beats the trivial one."""
-    record = project.current("baseline")
-    verdicts = [f["verdict"] for f in record["findings"] if f["check"] == "signal"] if record else []
-    return verdicts[0] == "PASS" if verdicts else None
-
-
-def _gained(project: Project, metric: str) -> float | None:
-    """What the best simple model gained over the trivial one in the main metric, more is better; None without a baseline."""
-    record = project.current("baseline")
-    found = [f["evidence"] for f in record["findings"] if f["check"] == "signal"] if record else []
-    return metrics.gain(metric, found[0])["value"] if found else None
 
 
 def _lr_found(project: Project, optimizer: str) -> list[float] | None:
@@ -159,12 +145,6 @@ def _bigger(project: Project, config: dict[str, Any], prep: dict[str, Any]) -> l
     return list(metrics.gain(project.config.resolved_metric, found).values())
 
 
-def _more_data(project: Project) -> list[float] | None:
-    """What the last doubling of the data gained, when recipe learning-curve has been run on this data and split."""
-    record = project.current("learning_curve", ("data", "split", "model"))
-    return record["result"]["last_doubling"] if record else None
-
-
 def experiments_to_try(project: Project, config: dict[str, Any]) -> dict[str, Any]:
     """What the `next` sentences of the diagnoses are filled in with: settings of this modality, changed one at a time."""
     typed = make_config(project.task.settings, config, "the config of this run")
@@ -173,16 +153,10 @@ def experiments_to_try(project: Project, config: dict[str, Any]) -> dict[str, An
         {"dropout": 0.3} if config.get("dropout") == 0 else {"weight_decay": min(10 * typed.weight_decay or 1e-2, 0.3)}
     )
     return {
-        "lr": typed.lr,
-        "lower": typed.lr / 10,
-        "third": typed.lr / 3,
-        "double": 2 * typed.batch_size,
-        "clip": (typed.clip or 2.0) / 2,
-        "epochs": typed.epochs,
-        "more_epochs": 2 * typed.epochs,
-        "workers": typed.workers,
-        "more_workers": max(2, 2 * typed.workers),
+        "lr": typed.lr, "lower": typed.lr / 10, "third": typed.lr / 3, "double": 2 * typed.batch_size,
+        "clip": (typed.clip or 2.0) / 2, "epochs": typed.epochs, "more_epochs": 2 * typed.epochs,
+        "workers": typed.workers, "more_workers": max(2, 2 * typed.workers),
         "anneal": "schedule=cosine" if typed.schedule == "constant" else f"lr={typed.lr / 3:g}",
         "try_bigger": f"recipe check {bigger} && recipe train {bigger}" if bigger else LARGER,
         "regularize": experiments.words(regularize),
-    }
+    }  # fmt: skip

@@ -24,6 +24,7 @@ from ..owner.engine.baseline import trivial
 from ..owner.engine.evaluate import Judged, evaluate, judged
 from ..owner.engine.fitted import Fitted, load_competitor, load_fitted, weights_hash
 from ..owner.engine.splits import PARTS, hidden, open_test, read_manifest, splits
+from ..owner.engine.stop import alone
 from ..owner.engine.truth import truth_of
 from ..owner.errors import UserError
 from ..owner.formatting import interval, number
@@ -50,7 +51,7 @@ class Prepared:
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Prepare and verify, write the opening down, then look."""
-    run.held.enter_context(access.alone(project))
+    run.held.enter_context(alone(project.root))  # no second evaluation meanwhile
     pending = access.interrupted(project)  # refuses, before any work
     ready = prepare(project, args.run or (pending["model"] if pending else ""))
     verify(project, run, ready)
@@ -81,11 +82,7 @@ def prepare(project: Project, wanted: str) -> Prepared:
 
 
 def competitor(
-    project: Project,
-    baseline: dict[str, Any],
-    model: Fitted,
-    data: dict[str, Data],
-    known: tuple[metrics.Truth, Data],
+    project: Project, baseline: dict[str, Any], model: Fitted, data: dict[str, Data], known: tuple[metrics.Truth, Data]
 ) -> Judged:
     """The best baseline, judged as the model is. known: truth of validation, and the test part without labels."""
     val, test = known
@@ -171,7 +168,7 @@ def temperature_of_validation(
     outputs, y = (
         np.load(project.root / "runs" / record["id"] / f"{n}.npy", allow_pickle=False) for n in ("outputs", "y")
     )
-    own = calibration.temperature(project.config, prep, outputs, y.astype(int))
+    own = calibration.temperature(outputs, y.astype(int))
     return check_result(
         "temperature of validation",
         f"temperature {temperature:.4f}, on the validation outputs of the training run {own:.4f}",
@@ -235,8 +232,8 @@ def against(
     """The best baseline on the same test rows and the paired difference, into the result. both: ours and theirs."""
     config, (ours, theirs) = project.config, both
     decided = (ours.decided, theirs.decided)
-    difference = metrics.difference(config, prep, ours.test, theirs.test, *truth, decided=decided)
-    scores = metrics.summary(config, prep, theirs.test, *truth, decided=theirs.decided)
+    difference = metrics.difference(config, prep, ours.test, theirs.test, truth, decided=decided)
+    scores = metrics.summary(config, prep, theirs.test, truth, decided=theirs.decided)
     run.result["baseline"] = {"name": theirs.name, "metrics": scores, "difference": difference}
     metric = config.resolved_metric
     told = f"{metric} {interval(scores[metric])}; difference {interval(difference)}"

@@ -13,6 +13,7 @@ from ..checks.reading import FEW
 from ..owner.config import METRICS, Config, make_config, read_toml
 from ..owner.engine.files import write_atomic
 from ..owner.engine.folders import class_folders
+from ..owner.engine.remote import local
 from ..owner.engine.table import Table, declared, larger_than_memory, read_table
 from ..owner.errors import UserError
 from ..project import Project
@@ -26,23 +27,17 @@ TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 # Settings that name columns: one of them, several, or some with more behind a colon.
 ONE = ("group", "time", "query", "text_pair", "split_column")
 SEVERAL = (
-    "drop",
-    "known_at_prediction",
-    "slices",
-    "numeric",
-    "categorical",
-    "id",
-    "ordinal",
-    "not_missing",
-    "month_first",
-)
+    "drop", "known_at_prediction", "slices", "numeric", "categorical", "id", "ordinal", "not_missing", "month_first",
+)  # fmt: skip
 
 
 def command(project: Project, args: argparse.Namespace) -> None:
     """`recipe init PATH`: say what is proposed; with --write, put it into recipe.toml."""
     if not args.of:
         raise UserError("init needs the file or folder to look at: recipe init data/mine.csv")
-    proposal = propose(project, Path(args.of))
+    there = local(project.root, args.of)  # of an address what was fetched
+    proposal = propose(project, Path(there) if there == args.of else project.root / there)
+    proposal.lines[0] = proposal.lines[0] if there == args.of else Line("data", args.of, "")
     say(describe(project, proposal))
     if args.write:
         say(write(project, proposal))
@@ -84,7 +79,7 @@ def propose(project: Project, path: Path) -> Proposal:
 def _read(config: Config, path: Path, rows: int | None) -> tuple[Table, list[str]]:
     """The table, and the columns in which every value is a number in a writing of its own ("$1,200"): read as numbers."""
     known = list(getattr(config, "numeric", []))
-    said = replace(declared(config, numeric=known), lenient=True)
+    said = replace(declared(config, numeric=known), lenient=True, series=getattr(config, "channels", []))
     table = read_table(path, rows, said)
     found = [note for note in table.notes if note.about == "numbers" and not note.facts["others"]]
     written = [note.column for note in found if note.facts["distinct"] > FEW and "numeric" in type(config).model_fields]
@@ -121,7 +116,8 @@ def _outdated(project: Project, columns: list[str], place: str) -> list[Line]:
             lost = next(entry for entry in entries if entry not in kept)
             found.append(Line(name, kept, f"the data have no column {lost!r}"))
     if (project.root / config.data).resolve() != (project.root / place).resolve():
-        found += [Line("iid", "", f"the reason was given for {config.data}")] if config.iid else []
+        reasons = (name for name in ("iid", "imbalance") if getattr(config, name))
+        found += [Line(name, "", f"the reason was given for {config.data}") for name in reasons]
         found += [Line("test_data", "", f"it was the test file of {config.data}")] if config.test_data else []
         found += [Line("split", "auto", f"it was given for {config.data}")] if config.split == "given" else []
     return found
@@ -180,7 +176,7 @@ def write(project: Project, proposal: Proposal) -> str:
     wanted = {line.name: line.value for line in (*_iid_only(proposal), *proposal.lines)}
     settings = {name: value for name, value in wanted.items() if getattr(stands, name) != value}
     try:
-        project.task.load(make_config(type(project.config), {**values, **settings}, "the proposal"), project.root)
+        _ = replace(project, config=make_config(type(project.config), {**values, **settings}, "the proposal")).data
         before = path.read_bytes().decode("utf-8")
         notes = [f"# {setting(*line)}" for line in proposal.questions if line not in _iid_only(proposal)]
         after = with_settings(before, settings, {line.name: line.why for line in proposal.lines}, notes)
@@ -191,14 +187,10 @@ def write(project: Project, proposal: Proposal) -> str:
     write_atomic(path, after)
     changes = difflib.unified_diff(before.split("\n"), after.split("\n"), n=0, lineterm="")
     shown = [f"  {line}" for line in list(changes)[2:] if not line.startswith("@@")]
-    return "\n".join(["", f"{path} was changed:", *shown, "", _next(proposal)])
+    more = "; before recipe split, say in iid why the rows are independent" if _iid_only(proposal) else ""
+    return "\n".join(["", f"{path} was changed:", *shown, "", f"next: recipe audit{more}"])
 
 
 def _iid_only(proposal: Proposal) -> list[Line]:
     """The question why rows are independent: asked by an empty answer, which takes the place of one for other data."""
     return [line for line in proposal.questions if line.name == "iid"]
-
-
-def _next(proposal: Proposal) -> str:
-    more = "; before recipe split, say in iid why the rows are independent" if _iid_only(proposal) else ""
-    return f"next: recipe audit{more}"

@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from ..checks.check_result import CheckResult, check_result
-from ..checks.context import Context
+from ..checks.context import Context, open_context
 from ..owner.engine.loop import NonFinite, autocast, step
 from ..owner.engine.optim import make_optimizer, set_lr
-from ..owner.engine.splits import splits
 from ..owner.task import Batch
 from ..project import Project, Run
 
@@ -24,10 +23,7 @@ FEWER = 60  # steps for a large network, on fewer examples each: still seven a d
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Three seeds; each suggests a tenth of the learning rate with the lowest loss; the answer is their interval."""
-    data = splits(project)
-    prep = project.task.prepare(project.config, data["train"])
-    train, val = (project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
-    context = Context(project.config, project.task, prep, data, train, val)
+    context = open_context(project)
     size = context.few
     steps = STEPS if size == project.config.batch_size else FEWER
     curves = [sweep(context, project.config.seed + i, steps, size) for i in range(SEEDS)]

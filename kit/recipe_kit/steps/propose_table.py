@@ -151,7 +151,7 @@ def _read_as(config: Config, data: Data, proposal: Proposal, source: tuple[Path,
     long = [c.name for c in strings if _mean_words(c) > WORDS]
     plain = [c.name for c in rest if c.name not in (*long, *pictures) and not (c.dtype.is_temporal() or names_rows(c))]
     texts = long or [c.name for c in strings if names_rows(c)] or [c.name for c in strings if c.n_unique() > CLASSES]
-    reads = {"image": pictures, "text": texts, "tabular": plain}
+    reads = {"image": pictures, "text": texts, "tabular": plain, "sequence": [c.name for c in rest]}
     if not any(reads.values()):
         lost = ", ".join(name for name in table.frame.columns if name != data.target)
         raise UserError(f"{path} has nothing to predict {data.target} from: {lost} say only when, who or which row")
@@ -166,7 +166,9 @@ def _read_as(config: Config, data: Data, proposal: Proposal, source: tuple[Path,
         if proposal.kind == "text" and getattr(config, "text", "") not in texts:
             proposal.add("text", name, f"{_mean_words(data.frame[name]):.0f} words on average")
         elif proposal.kind == "image" and getattr(config, "image", "") not in pictures:
-            proposal.add("image", name, _there(data.frame[name], path))
+            some = data.frame[name].drop_nulls().head(100).to_list()
+            there = sum((path.parent / file).is_file() for file in some)
+            proposal.add("image", name, f"{there} of the first {len(some)} files are there, relative to the table")
     for name in texts[1:2] if proposal.kind == "text" and len(long) > 1 else []:
         proposal.ask("text_pair", name, "is it to be read together with the first?")
 
@@ -195,19 +197,9 @@ def names_rows(column: pl.Series) -> bool:
 
 
 def _mean_words(column: pl.Series) -> float:
-    if column.dtype != pl.String:
-        return 0.0
     return float(column.drop_nulls().head(1000).str.count_matches(r"\S+").mean() or 0.0)  # type: ignore[arg-type]
 
 
 def _holds_paths(column: pl.Series) -> bool:
-    if column.dtype != pl.String:
-        return False
     some = column.drop_nulls().head(100).str.to_lowercase()
     return bool(len(some)) and all(value.endswith(PICTURES) for value in some)
-
-
-def _there(column: pl.Series, path: Path) -> str:
-    some = column.drop_nulls().head(100).to_list()
-    there = sum((path.parent / name).is_file() for name in some)
-    return f"{there} of the first {len(some)} files are there, relative to the table"

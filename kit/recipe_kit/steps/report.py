@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..owner.config import Config, make_config
+from ..owner.config import make_config
 from ..owner.engine.files import read_json, write_atomic
 from ..owner.errors import UserError
 from ..project import Project, Run
 from ..publish import publish
 from ..report.examples import seen_section, worst_section
 from ..report.experiments import runs_section, studies_section
+from ..report.inputs import inputs_section
 from ..report.page import Section, render
 from ..report.records import Record, diagnoses, finished, notices, shown
 from ..report.run_tables import environment_section, findings_sections, ledger_section
@@ -104,12 +105,9 @@ def run_sections(project: Project, record: Record, records: dict[str, Record | N
     found: list[Section | None] = [training_section(folder, record, records.get("lr_find"), diagnosed)]
     if not evaluated or evaluated["result"]["run"] != record["id"]:
         prep = read_json(folder / "prep.json", "the preprocessing of a run", "train again: recipe train")
-        found.append(validation_section(_config_of(project, record), folder, prep["classes"]))
-    return [*found, worst_section(folder)]
-
-
-def _config_of(project: Project, record: Record) -> Config:
-    return make_config(project.task.settings, record["config"], f"the config of {record['id']}")
+        config = make_config(project.task.settings, record["config"], f"the config of {record['id']}")
+        found.append(validation_section(config, folder, prep["classes"]))
+    return [*found, worst_section(folder), inputs_section(folder)]
 
 
 def _page(

@@ -22,7 +22,7 @@ SIDE = 256  # pixels of the longer side of an image that is kept
 FOLDER = Path("tests") / "sample"
 PNG = ("1", "L", "LA", "P", "I", "I;16", "RGB", "RGBA")  # what Pillow writes as it is
 # What a model reads, and nothing else: no identifiers, no dropped columns.
-ROLES = ("numeric", "categorical", "ordinal", "text", "image", "query", "target")
+ROLES = ("numeric", "categorical", "ordinal", "text", "image", "series", "query", "target")
 
 
 def write(project: Project) -> str:

@@ -6,7 +6,8 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from torch import nn
 from .. import experiments
 from ..checks import trial_runs
 from ..checks.check_result import CheckResult, check_result, not_applicable
+from ..checks.context import Context, Rows
 from ..checks.gradients import dead_shares
 from ..nonfinite import Autopsy
 from ..owner.config import Config
 from ..owner.engine import metrics
 from ..owner.engine.callback import Callback, EpochLines
-from ..owner.engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict, query_of
+from ..owner.engine.files import save_array
+from ..owner.engine.loop import NonFinite, Progress, fit, losses_of, plan, planned_steps, predict
 from ..owner.engine.losses import Loss, make_loss
+from ..owner.engine.seed import generator
 from ..owner.engine.splits import splits
 from ..owner.engine.stop import alone
 from ..owner.engine.track import make_tracker
@@ -33,6 +37,7 @@ from ..owner.formatting import interval, number
 from ..owner.task import Batch, Examples
 from ..project import Project, Run
 from ..reopen import STARTED, difference, started
+from ..report.inputs import distributions
 from ..runs import environment, git
 from ..sharpness import sharpness
 from ..step_monitor import StepMonitor
@@ -40,6 +45,7 @@ from ..terminal import Bar
 from . import diagnose
 
 FIRST = 10.0  # seconds that the first process has to say what is wrong and end, before another says the same
+WATCHED = 2_000  # training examples whose loss at the end is kept
 PROBE = 512  # training examples on which dead units and sharpness are measured at the end
 
 
@@ -55,16 +61,20 @@ def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     if not run.resumed:
         run.save(STARTED, said["started"])
     data = splits(project)  # may refuse: before a tracker is opened
-    watching = [] if task.final_baseline(config) else callbacks(project, run)
+    watching = [] if project.adopted else callbacks(project, run)
     try:
-        trained = train(config, task, data, run.folder, run.resumed, watching, args.skip, project.distributed, said)
+        if project.adopted:
+            trained = project.adopted.train(config, data, run.folder)
+        else:
+            trained = train(config, task, data, run.folder, run.resumed, watching, args.skip, project.distributed, said)
     except NonFinite as broken:
         run.add(non_finite(config, broken))
         return
     run.result |= trained.result
+    run.save("inputs.json", distributions(task, trained.prep, data["train"]))
     observe(project, run, trained, baseline)
     _compare(project, run, trained.prep, experiment)
-    if trained.model:
+    if run.result["model"] == "network":
         for one in diagnose.findings(project, run.folder, config.model_dump(), run.result)[0]:
             run.add(one)
 
@@ -79,9 +89,14 @@ def observe(project: Project, run: Run, trained: Trained, baseline: dict[str, An
         device, loss = next(trained.model.parameters()).device, make_loss(config, trained.prep)
         run.add(best_restored(loss, trained.val, trained.outputs, trained.progress))
         run.add(trial_runs.lr_as_planned(config, trained.progress, planned_steps(config, trained.train)))
-        run.add(trial_runs.seen(len(trained.train), trained.progress))
+        run.add(trial_runs.seen(trial_runs.due(config, trained.train), trained.progress))
         _save_worst(project, run, trained, trained.model)
-        probe = next(iter(trained.train.batches(plan(trained.train, PROBE)[:1]))).to(device)
+        if trained.train.query is None:
+            order = torch.randperm(len(trained.train), generator=generator(config.seed))[:WATCHED]
+            some = Rows(trained.train, order)
+            save_array(run.folder / "train_losses.npy", losses_of(loss, predict(trained.model, some, config), some))
+        few = plan(trained.train, min(config.batch_size, PROBE))[: max(PROBE // config.batch_size, 1)]
+        probe = [batch.to(device) for batch in trained.train.batches(few)]
         result["dead_units"] = dead_shares(trained.model, probe)
         result["sharpness"] = sharpness(trained.model, loss, probe)
     metric = config.resolved_metric
@@ -134,7 +149,8 @@ def committed(project: Project) -> CheckResult:
 def repeat(project: Project, args: argparse.Namespace, run: Run, seeds: range, **settings: Any) -> dict[str, Any]:
     """Train with these settings once under each seed, where no such run is there yet; the record of the first seed."""
     args = argparse.Namespace(**{**vars(args), "allow_multiple": args.allow_multiple or f"part of {run.id}"})
-    there = experiments.repeats(experiments.finished(project), {**project.config.model_dump(), **settings})
+    wanted = {**experiments.asked(project), **settings}
+    there = experiments.repeats(experiments.finished(project), wanted)
     for seed in [seed for seed in seeds if seed not in there]:
         quiet = project.variant(seed=seed, **settings)
         quiet.quiet = True
@@ -163,48 +179,46 @@ def again(project: Project, args: argparse.Namespace) -> dict[str, Any]:
     return record
 
 
-def score_of(
-    project: Project,
-    run: Run,
-    prep: dict[str, Any],
-    examples: tuple[Examples, Examples],
-    callbacks: Sequence[Callback] = (),
-    **settings: Any,
-) -> float:
+@contextmanager
+def unbroken(config: Config, what: str = "training") -> Iterator[None]:
+    """A training inside that breaks down is a UserError, where there is nothing to go on with."""
+    try:
+        yield
+    except NonFinite as broken:
+        raise UserError(f"{what} broke down: {broken}; fix that first: recipe train lr={config.lr / 10:g}") from None
+
+
+def score_of(run: Run, of: Context, callbacks: Sequence[Callback] = (), **settings: Any) -> float:
     """`outputs_of` these settings, as the main metric on validation."""
-    outputs = outputs_of(project, run, prep, examples, callbacks, **settings)
-    return metrics.score(project.config, prep, outputs, examples[1].y.cpu().numpy(), query_of(examples[1]))
+    outputs = outputs_of(run, of, callbacks, **settings)
+    return metrics.score(of.config, of.prep, outputs, metrics.Truth.of(of.val))
 
 
-def outputs_of(
-    project: Project,
-    run: Run,
-    prep: dict[str, Any],
-    examples: tuple[Examples, Examples],
-    callbacks: Sequence[Callback] = (),
-    **settings: Any,
-) -> np.ndarray:
-    """Train with these settings, leaving no record, and return the outputs on validation [n, k] of the best weights.
+def outputs_of(run: Run, of: Context, callbacks: Sequence[Callback] = (), **settings: Any) -> np.ndarray:
+    """Train on these parts with these settings, leaving no record, and return the outputs on validation [n, k] of the best weights.
 
-    Raises NonFinite when the training breaks down.
+    callbacks: of a network. Raises NonFinite when the training breaks down.
     """
-    config, task = project.variant(**settings).config, project.task
+    config, task = run.project.variant(**settings).config, of.task
+    if task.final_baseline(config):
+        return task.final_model(config, of.prep, (of.train, of.val))[1]
     with tempfile.TemporaryDirectory(dir=run.folder) as name:
         folder = Path(name)
-        model, _ = fit(config, task, prep, *examples, folder, callbacks=[Autopsy(folder, config), *callbacks])
-        return predict(model, examples[1], config)
+        watching = [Autopsy(folder, config), *callbacks]
+        model, _ = fit(config, task, of.prep, of.train, of.val, folder, callbacks=watching)
+        return predict(model, of.val, config)
 
 
 def callbacks(project: Project, run: Run) -> list[Callback]:
-    """What watches a training run: gradients, steps that are not finite, the tracker, and the terminal unless --quiet."""
+    """What watches a training run: gradients, steps that are not finite, the tracker, and the terminal unless --quiet; of a
+    plain model the tracker alone."""
     config, distributed, made = project.config, project.distributed, environment(project.root)
     facts = {"run": run.id, **{f"hash_{k}": v for k, v in project.fingerprint.items()}, "commit": made["commit"]}
     facts |= {f"version_{name}": version for name, version in made["libraries"].items() if version}
-    watching = [
-        StepMonitor(run.folder, distributed),
-        Autopsy(run.folder, config, distributed),
-        make_tracker(config, run.folder, facts),
-    ]
+    tracker = make_tracker(config, run.folder, facts)
+    if project.task.final_baseline(config):
+        return [tracker]
+    watching = [StepMonitor(run.folder, distributed), Autopsy(run.folder, config, distributed), tracker]
     return watching if project.quiet else [ProgressBar(config), *watching, EpochLines(config)]
 
 
@@ -226,7 +240,12 @@ def _compare(project: Project, run: Run, prep: dict[str, Any], experiment: dict[
     metric = project.config.resolved_metric
     if experiment["parent"]:
         parent = next(r for r in experiments.finished(project) if r["id"] == experiment["parent"])
-        mine = {"id": run.id, "config": project.config.model_dump(), "result": run.result}
+        mine = {
+            "id": run.id,
+            "config": project.config.model_dump(),
+            "result": run.result,
+            "fingerprint": project.fingerprint,
+        }
         experiment["difference"] = experiments.compare(project, mine, parent, prep)
     run.result["experiment"] = experiment
     run.result["ledger"] |= {**experiment, "against_baseline": run.result.get("against_baseline")}
@@ -240,10 +259,13 @@ def against_baseline(project: Project, run: Run, trained: Trained, baseline: dic
     """
     config, best = project.config, baseline["result"]["best"]
     theirs = np.load(project.root / "runs" / baseline["id"] / f"outputs-{best}.npy", allow_pickle=False)
-    difference = metrics.difference(config, trained.prep, trained.outputs, theirs, *trained.truth)
+    difference = metrics.difference(config, trained.prep, trained.outputs, theirs, trained.truth)
     run.result["against_baseline"] = {"name": best, **difference}
     if run.result.get("model") == best:
-        return not_applicable("beats the baseline", f"the final model is {best}, the best simple one")
+        told = (
+            f"the final model is {best}, the best simple one; by its own settings {config.resolved_metric} differs by"
+        )
+        return not_applicable("beats the baseline", f"{told} {interval(difference, '+')}")
     return beats(config.resolved_metric, best, difference, "validation")
 
 

@@ -18,17 +18,18 @@ from optuna.trial import TrialState
 
 from .. import experiments
 from ..checks.check_result import CheckResult, check_result
-from ..owner.config import LOWER_IS_BETTER, Config
+from ..checks.context import Context, open_context
+from ..owner.config import LOWER_IS_BETTER
 from ..owner.engine.callback import Callback
 from ..owner.engine.files import read_json
 from ..owner.engine.loop import NonFinite
 from ..owner.engine.metrics import gain
 from ..owner.engine.resume import Progress
-from ..owner.engine.splits import splits
 from ..owner.engine.stop import alone
 from ..owner.errors import UserError, first_line
 from ..owner.formatting import interval, number
 from ..project import Project, Run
+from ..publish import publish_trials
 from . import train
 
 TRIALS = 12  # in each stage; the first half are random draws
@@ -36,31 +37,27 @@ HEARTBEAT = 10  # seconds between signs of life of a worker
 GRACE = 40  # seconds of silence after which its trial is queued again
 FINALISTS = 2  # that run against the present settings under paired seeds
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+Space = dict[str, Any]  # setting -> its range, or a list of values
 
 
 def run(project: Project, run: Run, args: argparse.Namespace) -> None:
     """Three stages of trials on train and validation, then the finalists against the present settings; never the test part."""
-    if project.task.final_baseline(project.config):
-        raise UserError(
-            "tune searches the settings of the network, and the final model is none; set model to a network"
-        )
-    data = splits(project)
-    prep = project.task.prepare(project.config, data["train"])
-    examples = tuple(project.task.examples(project.config, prep, data[name]) for name in ("train", "val"))
+    context = open_context(project)
     best: dict[str, Any] = {}
     finalists: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are called that since 2021
-        for stage, space in stages(project.config, len(data["train"])).items():
+        for stage, space in stages(project.config, len(context.train)).items():
             with alone(project.root / "runs", wait=True):  # two workers that make the same tables at once fail
                 study = open_study(project, stage, best, args.storage)
-            search(project, study, space, best, (run, prep, examples), args.trials or TRIALS)
+            search(run, context, study, space, best, args.trials or TRIALS)
             finalists = [{**best, **params} for params in ranked(study)[:FINALISTS]]
             if not finalists:
                 raise UserError(f"no trial of the stage {stage!r} came to an end; look at lr with: recipe lr-find")
             best = finalists[0]
             project.say(f"  {stage}: {len(study.trials)} trials, best {experiments.words(best)}")
             run.result.setdefault("stages", {})[stage] = describe(study)
+    publish_trials(run)
     with alone(project.root / "runs", wait=True):  # a second worker waits, and then finds the finalists' runs there
         _final(project, run, args, finalists)
 
@@ -71,8 +68,19 @@ def ranked(study: optuna.Study) -> list[dict[str, Any]]:
     return [t.params for t in sorted(ended, key=lambda t: (-(t.value or 0.0), t.number))]
 
 
-def stages(config: Config, rows: int) -> dict[str, dict[str, Any]]:
-    """What is searched, in this order: stage -> setting -> its range, or a list of values."""
+def stages(config: Any, rows: int) -> dict[str, Space]:
+    """What is searched, stage by stage."""
+    if getattr(config, "model", "") == "lightgbm":
+        leaf = {size for size in (5, 20, 50, 200) if size <= rows // 4} | {config.min_child_samples}
+        step = {"low": config.shrinkage / 5, "high": min(6 * config.shrinkage, 1.0), "log": True}
+        return {
+            "learning rate": {"shrinkage": step},
+            "trees": {
+                "num_leaves": sorted({7, 15, 31, 63, 127, config.num_leaves}),
+                "min_child_samples": sorted(leaf),
+            },
+            "sampling": {"subsample": {"low": 0.5, "high": 1.0, "step": 0.1}},
+        }
     sizes = {max(8, int(config.batch_size * factor)) for factor in (0.25, 0.5, 1, 2, 4)}
     sizes = {size for size in sizes if size <= max(rows // 4, config.batch_size)}
     dropout = {"dropout": {"low": 0.0, "high": 0.5, "step": 0.05}} if hasattr(config, "dropout") else {}
@@ -107,16 +115,9 @@ def open_study(project: Project, stage: str, fixed: dict[str, Any], url: str) ->
     )
 
 
-def search(
-    project: Project,
-    study: optuna.Study,
-    space: dict[str, Any],
-    fixed: dict[str, Any],
-    context: tuple[Any, ...],
-    trials: int,
-) -> None:
+def search(run: Run, of: Context, study: optuna.Study, space: Space, fixed: dict[str, Any], trials: int) -> None:
     """Run trials until `trials` are done, by this worker and others; the present settings are the first of them."""
-    present = {name: getattr(project.config, name) for name in space}
+    project, present = run.project, {name: getattr(of.config, name) for name in space}
     if all(inside(value, space[name]) for name, value in present.items()):
         study.enqueue_trial(present, skip_if_exists=True)
     known: set[int] = set()
@@ -133,7 +134,7 @@ def search(
         seed = int(np.random.default_rng([project.config.seed, len(states), apart]).integers(2**31))
         study.sampler = optuna.samplers.TPESampler(n_startup_trials=trials // 2, seed=seed)
         try:
-            study.optimize(lambda trial: _trial(project, trial, space, fixed, context), n_trials=1)
+            study.optimize(lambda trial: _trial(run, of, trial, space, fixed), n_trials=1)
         except ValueError as error:
             if not str(error).startswith("Cannot tell a FAIL trial"):
                 raise
@@ -151,18 +152,15 @@ def reap(study: optuna.Study, known: set[int]) -> None:
             storage.record_heartbeat(trial._trial_id)
 
 
-def _trial(
-    project: Project, trial: optuna.Trial, space: dict[str, Any], fixed: dict[str, Any], context: tuple[Any, ...]
-) -> float:
+def _trial(run: Run, of: Context, trial: optuna.Trial, space: Space, fixed: dict[str, Any]) -> float:
     """The main metric on validation with these settings, turned so that more is better. Raises TrialPruned when hopeless."""
-    run, prep, examples = context
     settings = {
         name: trial.suggest_categorical(name, choice)
         if isinstance(choice, list)
         else trial.suggest_float(name, **choice)
         for name, choice in space.items()
     }
-    metric = project.config.resolved_metric
+    metric = of.config.resolved_metric
     sign = -1 if metric in LOWER_IS_BETTER else 1
 
     class Prune(Callback):
@@ -172,10 +170,10 @@ def _trial(
                 raise optuna.TrialPruned
 
     try:
-        value = train.score_of(project, run, prep, examples, [Prune()], **fixed, **settings)
+        value = train.score_of(run, of, [Prune()], **fixed, **settings)
     except NonFinite:
         raise optuna.TrialPruned from None
-    project.say(f"    trial {trial.number}: {experiments.words(settings)} -> {metric} {number(value)}")
+    run.project.say(f"    trial {trial.number}: {experiments.words(settings)} -> {metric} {number(value)}")
     return sign * value
 
 
@@ -200,7 +198,7 @@ def _final(project: Project, run: Run, args: argparse.Namespace, finalists: list
 
 
 def bought(metric: str, best: dict[str, Any]) -> CheckResult:
-    """What tuning gained over the settings it started from, against the noise between seeds."""
+    """What tuning gained over the settings it started from, against the noise of seeds and validation rows."""
     return check_result(
         "what tuning bought",
         f"{experiments.words(best['settings'])}: {metric} {interval(best, '+')} over"

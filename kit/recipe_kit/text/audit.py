@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from ..checks.check_result import CheckResult, check_result, not_applicable
+from ..checks.of_kind import how_to_adapt
 from ..owner.errors import UserError
 from ..owner.task import Data
 from ..owner.text.baseline import joined
@@ -21,18 +23,17 @@ GIVEAWAY = 0.9  # F1 of a single word for a single class from which it is shown
 FAR = 2.0  # tokens per word; English prose has about 1.3 in BERT's vocabulary
 
 
-def audit(config: Config, data: Data) -> list[CheckResult]:
-    """Checks on the raw texts, on their tokens, and advice on how to adapt the encoder to this many of them."""
+def audit(config: Config, data: Data, adopted: bool = False) -> list[CheckResult]:
+    """Checks on the raw texts; and, where the encoder is ours, on their tokens, with advice on how to adapt it."""
     found = [empty_texts(config, data), giveaway_words(config, data)]
+    if adopted:
+        return found
     rows = np.sort(np.random.default_rng(0).permutation(len(data))[:ROWS])
     sample = data.take(rows)
     try:
         prep = prepare(config, sample)
     except UserError as error:
-        return [
-            *found,
-            check_result("tokenizer", str(error), fail=True),
-        ]
+        return [*found, check_result("tokenizer", str(error), fail=True)]
     tokens = encode(prep, sample.frame)
     return [
         *found,
@@ -113,8 +114,8 @@ def unknown_tokens(prep: dict[str, Any], tokens: Tokens) -> CheckResult:
 
 def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens) -> CheckResult:
     """How many texts lose their end, and whether a linear model misses it."""
-    share, length = float(tokens.cut.mean()), np.diff(tokens.starts)
-    observed = f"{share:.1%} of the texts lose their end at {config.max_length} tokens (median {np.median(length):.0f}, 90 % within {np.quantile(length, 0.9):.0f})"
+    share, length, most = float(tokens.cut.mean()), np.diff(tokens.starts), config.max_length * config.windows
+    observed = f"{share:.1%} of the texts lose their end at {most} tokens (median {np.median(length):.0f}, 90 % within {np.quantile(length, 0.9):.0f})"
     loss = error = 0.0
     if share > 0.01 and config.task in ("binary", "multiclass"):
         loss, error = _worth_of_the_rest(config, prep, data, tokens)
@@ -124,8 +125,10 @@ def truncation(config: Config, prep: dict[str, Any], data: Data, tokens: Tokens)
         observed,
         warn=loss > 0.01 + 2 * error,
         evidence={"share": share, "gain": loss, "error": error},
-        length=config.max_length,
-        longer=2 * config.max_length,
+        length=most,
+        longer=f"max_length={2 * config.max_length}"
+        if config.text_pair or most < 256
+        else f"windows={2 * config.windows}",
     )
 
 
@@ -150,16 +153,11 @@ def _worth_of_the_rest(config: Config, prep: dict[str, Any], data: Data, tokens:
 def advice(config: Config, prep: dict[str, Any], data: Data, sample: Data, tokens: Tokens) -> CheckResult:
     """Frozen, LoRA or full, from the number of examples and how foreign the texts are; and what would change it."""
     words = sum(len(text.split()) for text in joined(prep["texts"], sample.frame.filter(pl.Series(~tokens.cut))))
-    pieces = float((np.diff(tokens.starts)[~tokens.cut] - 2).sum()) / max(words, 1)
+    pieces = float((np.diff(tokens.starts) - 2 * np.diff(tokens.first))[~tokens.cut].sum()) / max(words, 1)
     adapt, reason = recommend(len(data), max(len(prep["classes"]), 1), pieces)
     competitor = {"frozen": "lora", "lora": "full", "full": "lora"}[adapt]
-    same = "as configured" if config.adapt == adapt else f"configured is {config.adapt}"
-    return check_result(
-        "how to adapt",
-        f"{len(data):,} texts, {pieces:.2f} tokens a word: {adapt} ({same}), because {reason}; to test it: recipe train adapt={adapt}, then adapt={competitor}, "
-        f"over 3 seeds; {competitor} if it is better in all",
-        evidence={"advice": adapt, "tokens_per_word": pieces, "rows": len(data)},
-    )
+    seen = f"{len(data):,} texts, {pieces:.2f} tokens a word"
+    return how_to_adapt(config, seen, adapt, reason, competitor, tokens_per_word=pieces, rows=len(data))
 
 
 def recommend(rows: int, classes: int, pieces: float) -> tuple[str, str]:
@@ -194,7 +192,7 @@ def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> CheckResult:
     frames = {"train": train.frame.head(ROWS), "val": val.frame.head(ROWS)}
     parts = {name: encode(prep, frame) for name, frame in frames.items()}
     unknown = {name: unknown_share(prep, tokens.ids) for name, tokens in parts.items()}
-    told = {name: len(set(_each(tokens))) for name, tokens in parts.items()}
+    told = {name: len({t.ids[i:j].tobytes() for i, j in pairwise(t.starts)}) for name, t in parts.items()}
     alike = {name: 1 - told[name] / joined(prep["texts"], frame).n_unique() for name, frame in frames.items()}
     return check_result(
         "tokens",
@@ -205,10 +203,6 @@ def tokens_fit(prep: dict[str, Any], train: Data, val: Data) -> CheckResult:
         fail=max(unknown.values()) > 0.2 or max(alike.values()) > 0.5 or min(told.values()) == 1,
         evidence={"unknown": unknown, "made equal": alike},
     )
-
-
-def _each(tokens: Tokens) -> list[bytes]:
-    return [tokens.ids[start:end].tobytes() for start, end in zip(tokens.starts, tokens.starts[1:], strict=False)]
 
 
 def trained_share(config: Config, prep: dict[str, Any]) -> CheckResult:

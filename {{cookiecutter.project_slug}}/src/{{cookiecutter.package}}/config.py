@@ -42,7 +42,7 @@ class Config(BaseModel):
         "tabular", "data", "Folder of the package that supplies the Task", pattern=r"^[a-z][a-z0-9_]*$"
     )
     task: Literal["binary", "multiclass", "regression", "ranking"] = setting("binary", "data", "What is predicted")
-    data: str = setting("data/train.csv", "data", "Path of the data, relative to recipe.toml", min_length=1)
+    data: str = setting("data/train.csv", "data", "Path from recipe.toml, or an address (s3://...)", min_length=1)
     test_data: str = setting(
         "", "data", "A test file of its own, with the columns of data; the other rows train and validate"
     )
@@ -76,24 +76,14 @@ class Config(BaseModel):
     split_seed: int = setting(0, "split", "Seed of the split; leave it alone", ge=0, lt=2**32)
 
     metric: Literal[
-        "auto",
-        "auc",
-        "average_precision",
-        "accuracy",
-        "balanced_accuracy",
-        "macro_f1",
-        "f1",
-        "log_loss",
-        "cost",
-        "rmse",
-        "mae",
-        "r2",
-        "ndcg",
-    ] = setting("auto", "evaluation", "What decides; auto = auc, accuracy, rmse or ndcg by task")
+        "auto", "auc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", "f1", "log_loss", "cost",
+        "rmse", "mae", "r2", "ndcg",
+    ] = setting("auto", "evaluation", "What decides; auto = auc, accuracy, rmse or ndcg by task")  # fmt: skip
     cost_false_positive: float = setting(
         1.0, "evaluation", "Binary: cost of a false alarm; costs that differ choose the threshold", ge=0
     )
     cost_false_negative: float = setting(1.0, "evaluation", "Binary: cost of a miss", ge=0)
+    imbalance: str = setting("", "evaluation", "Why classes over 10:1 apart need no weights and no other metric")
     slices: list[str] = setting([], "evaluation", "Columns whose values are reported one by one (deployment slices)")
     bootstrap: int = setting(1000, "evaluation", "Resamples behind every 95 % interval", ge=100, le=100_000)
     human_score: float | None = setting(None, "evaluation", "What a person reaches on this metric, when you know it")
@@ -101,8 +91,11 @@ class Config(BaseModel):
     loss: Literal["auto", "cross_entropy", "bce", "focal", "mse", "mae", "huber", "pairwise"] = setting(
         "auto", "loss", "auto = bce, cross_entropy, mse or pairwise (BPR) by task"
     )
-    class_weights: Literal["none", "balanced"] = setting(
-        "none", "loss", "balanced = inverse frequency, mean one", off="none"
+    class_weights: Literal["none", "balanced", "oversample"] = setting(
+        "none",
+        "loss",
+        "balanced = the loss weighs by inverse frequency, mean one; oversample = an epoch repeats examples of rarer classes until all are as frequent",
+        off="none",
     )
     label_smoothing: float = setting(0.0, "loss", "Share of the target spread over all classes", off=0.0, ge=0, le=0.5)
     focal_gamma: float = setting(2.0, "loss", "Focusing parameter of the focal loss", ge=0, le=10)
@@ -141,19 +134,9 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _agree(self) -> Config:
         """Refuse settings that contradict each other; each message names both values and the way out."""
-        losses = {
-            "binary": ("bce", "focal"),
-            "multiclass": ("cross_entropy", "focal"),
-            "regression": ("mse", "mae", "huber"),
-            "ranking": ("pairwise", "mse", "mae", "huber"),
-        }[self.task]
-        if self.loss != "auto" and self.loss not in losses:
-            raise ValueError(f"loss = {self.loss!r} does not fit task = {self.task!r}; use one of {', '.join(losses)}")
-        metrics = METRICS[self.task]
-        if self.metric != "auto" and self.metric not in metrics:
-            raise ValueError(
-                f"metric = {self.metric!r} does not fit task = {self.task!r}; use one of {', '.join(metrics)}"
-            )
+        for name, known in (("loss", LOSSES[self.task]), ("metric", METRICS[self.task])):
+            if (value := getattr(self, name)) not in ("auto", *known):
+                raise ValueError(f"{name} = {value!r} does not fit task = {self.task!r}; use one of {', '.join(known)}")
         if self.task == "ranking" and not self.query:
             raise ValueError("task = 'ranking' needs query = the column that names the query of a row")
         if self.split == "time" and not self.time:
@@ -210,8 +193,7 @@ class Config(BaseModel):
     @property
     def resolved_loss(self) -> str:
         """The loss that `loss = "auto"` stands for."""
-        auto = {"binary": "bce", "multiclass": "cross_entropy", "regression": "mse", "ranking": "pairwise"}
-        return auto[self.task] if self.loss == "auto" else self.loss
+        return LOSSES[self.task][0] if self.loss == "auto" else self.loss
 
     @property
     def resolved_metric(self) -> str:
@@ -228,7 +210,13 @@ class Config(BaseModel):
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 
 
-# The metrics that fit a task; the first is the default. Lower is better for the ones in LOWER_IS_BETTER.
+# The losses and the metrics that fit a task; the first is the default. Lower is better for the ones in LOWER_IS_BETTER.
+LOSSES = {
+    "binary": ("bce", "focal"),
+    "multiclass": ("cross_entropy", "focal"),
+    "regression": ("mse", "mae", "huber"),
+    "ranking": ("pairwise", "mse", "mae", "huber"),
+}
 METRICS = {
     "binary": ("auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "log_loss", "cost"),
     "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "auc", "average_precision", "log_loss"),
@@ -283,11 +271,8 @@ def _sentence(cls: type[Config], error: ValidationError) -> str:
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.6)
-        close += [
-            k
-            for k, f in cls.model_fields.items()
-            if name and name.replace("_", " ").lower() in (f.description or "").lower()
-        ]
+        said = name.replace("_", " ").lower()
+        close += [k for k, f in cls.model_fields.items() if said and said in (f.description or "").lower()]
         return f"unknown setting {name!r}" + (
             f"; did you mean {close[0]!r}?" if close else "; `recipe settings` lists them all"
         )
@@ -307,18 +292,9 @@ def allowed(cls: type[Config], name: str) -> str:
         "float | None": "a number",
     }.get(str(annotation), str(annotation))
     signs = {
-        "ge": "at least",
-        "gt": "above",
-        "le": "at most",
-        "lt": "below",
-        "pattern": "of the form",
-        "min_length": "of length at least",
-        "max_length": "of length at most",
-    }
-    bounds = [
-        f"{words} {getattr(m, sign)}"
-        for m in field.metadata
-        for sign, words in signs.items()
-        if getattr(m, sign, None) is not None
-    ]
+        "ge": "at least", "gt": "above", "le": "at most", "lt": "below", "pattern": "of the form",
+        "min_length": "of length at least", "max_length": "of length at most",
+    }  # fmt: skip
+    limits = [(words, getattr(m, sign, None)) for m in field.metadata for sign, words in signs.items()]
+    bounds = [f"{words} {value}" for words, value in limits if value is not None]
     return f"{kind} {' and '.join(bounds)}".strip()

@@ -62,14 +62,15 @@ def readable(recipe: Recipe, model: Fitted, path: Path) -> pl.DataFrame:
 
 def in_kinds_of_training(recipe: Recipe, path: Path, names: list[str]) -> pl.DataFrame:
     """These columns of a table. What a column looks like in this file says nothing: "01234" is no number where training read texts."""
-    data = recipe.data
+    data, config = recipe.data, recipe.config
     kind_of = {name: kinds.to_predict(data, name) for name in names}
     numbers = [name for name in names if kind_of[name]["kind"] in ("number", "integer")]
     texts = [name for name in names if kind_of[name]["kind"] in ("text", "image")]
     typed = path.suffix in (".parquet", *LINES)
-    drop = recipe.config.drop
-    said = Declared(drop) if typed else Declared(drop, numeric=numbers, text=texts)
-    frame = read_table(path, declared=said).frame
+    series = [name for name in names if kind_of[name]["kind"] == "series"]
+    said = Declared(config.drop, series=series) if typed else Declared(config.drop, numbers, texts, series)
+    frame = recipe.task.rows_to_predict(config, path)
+    frame = read_table(path, declared=said).frame if frame is None else frame
     require_columns({"the model": names}, frame, path)
     columns = []
     for name in names:
@@ -81,5 +82,4 @@ def in_kinds_of_training(recipe: Recipe, path: Path, names: list[str]) -> pl.Dat
             why = kinds.why(values[bad[0]], kind_of[name])
             raise UserError(f"{path} row {bad[0] + 1} has {values[bad[0]]!r} in column {name!r}, which {why}")
         columns.append(column)
-    query = recipe.config.query
-    return pl.DataFrame([*columns, *([frame[query]] if query and query in frame.columns else [])])
+    return pl.DataFrame([*columns, *(frame[[config.query]] if config.query in frame.columns else [])])

@@ -6,6 +6,7 @@ From disk to the loss a row makes three hops: `load` -> `examples(...).batches` 
 
 from __future__ import annotations
 
+import html
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .errors import UserError
 
-FEATURES = ("numeric", "categorical", "ordinal", "text", "image")  # roles of the columns that a model reads
+FEATURES = ("numeric", "categorical", "ordinal", "text", "image", "series")  # roles of the columns that a model reads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ class Data:
     """All labeled examples, one row each, before any split.
 
     frame: the columns as read, target included, in file order. target: name of the target column.
-    roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | target | part | drop.
+    roles: column -> numeric | categorical | ordinal | id | group | time | query | text | image | series | target | part | drop.
     sha256: hash of the source bytes; it pins splits and results to this very data.
     unlabeled: rows whose target is missing; never trained on, but evidence for the leakage audit.
     kinds: how each column is read (see engine/kinds.py). notes: what was noticed while the file was read.
@@ -48,6 +49,11 @@ class Data:
 
     def __len__(self) -> int:
         return self.frame.height
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how many rows, the role of each column, and the first rows."""
+        told = "; ".join(f"{name}: {role}" for name, role in self.roles.items())
+        return f"<p>{len(self):,} rows. {html.escape(told)}</p>{self.frame.head()._repr_html_()}"
 
     def take(self, rows: np.ndarray) -> Data:
         """The rows with these positions, in this order."""
@@ -88,18 +94,15 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`; free where it is there already."""
-        x = (
-            {k: v.to(device, non_blocking=True) for k, v in self.x.items()}
-            if isinstance(self.x, dict)
-            else self.x.to(device, non_blocking=True)
-        )
-        query = None if self.query is None else self.query.to(device, non_blocking=True)
-        return Batch(x, self.y.to(device, non_blocking=True), self.index, query)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True), self.index)
 
     def head(self, n: int) -> Batch:
         """The first n examples."""
-        x = {k: v[:n] for k, v in self.x.items()} if isinstance(self.x, dict) else self.x[:n]
-        return Batch(x, self.y[:n], self.index[:n], None if self.query is None else self.query[:n])
+        return self._each(lambda tensor: tensor[:n], self.index[:n])
+
+    def _each(self, change: Callable[[Tensor], Tensor], index: Tensor) -> Batch:
+        x = {k: change(v) for k, v in self.x.items()} if isinstance(self.x, dict) else change(self.x)
+        return Batch(x, change(self.y), index, None if self.query is None else change(self.query))
 
 
 class Examples(Protocol):
@@ -159,10 +162,16 @@ class Task:
     """
 
     settings: type[Config]
+    # Where final_baseline names one: (config, prep, (train, val), callbacks) -> it, its outputs on val [n, k], its curves.
+    final_model: Callable[..., tuple[Baseline, np.ndarray, list[dict[str, Any]]]]
 
     def load(self, config: Any, root: Path) -> Data:
         """Read the labeled data. Raises UserError naming the file, column and value for bad input."""
         raise NotImplementedError
+
+    def cleaned(self, config: Any, train: Data) -> Data:
+        """The rows of the training part that are trained on."""
+        return train
 
     def prepare(self, config: Any, train: Data) -> dict[str, Any]:
         """Learn the preprocessing from the training part, and from nothing else."""
@@ -225,6 +234,10 @@ class Task:
         """Rows to predict, their features of the types that training observed: with every column that `examples` reads, and
         what is wrong with each row ("" = nothing)."""
         return frame, [""] * frame.height
+
+    def rows_to_predict(self, config: Any, path: Path) -> pl.DataFrame | None:
+        """The rows of a file where several of its lines make one, as in a long table; None where a line is a row."""
+        return None
 
     def monitored_features(self, prep: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
         """What the monitor compares with training, a column each; the features as they are where they can be compared.

@@ -28,8 +28,8 @@ class Baselines(NamedTuple):
 
 
 def baseline(config: Config, task: Task, data: dict[str, Data], folder: Path) -> Baselines:
-    """Fit the trivial and the simple models on train, score them on validation, and save outputs, truth and the best model to
-    `folder`."""
+    """Fit the trivial and the simple models on train, score them on validation, and save outputs, truth and the best model
+    to `folder`. Raises UserError for outputs of a wrong shape, of which a score would be one of something else."""
     prep = task.prepare(config, data["train"])
     truth = truth_of(config, data["val"], task.examples(config, prep, data["val"]))
     before = time.perf_counter()
@@ -38,13 +38,15 @@ def baseline(config: Config, task: Task, data: dict[str, Data], folder: Path) ->
     models = task.baselines(config, prep, data["train"])
     for name, model in models.items():
         outputs[name] = model.predict(data["val"])
+        if outputs[name].shape != (wanted := (len(truth.y), prep["outputs"])):
+            raise UserError(f"baseline {name} gives outputs of shape {outputs[name].shape}, not {wanted}")
     seconds = round(time.perf_counter() - before, 3)
 
     save_truth(folder, truth)
     scored: dict[str, dict[str, Any]] = {}
     for name, values in outputs.items():
         save_array(folder / f"outputs-{name}.npy", values)
-        scored[name] = {"metrics": metrics.summary(config, prep, values, *truth)}
+        scored[name] = {"metrics": metrics.summary(config, prep, values, truth)}
     metric = config.resolved_metric
     best = next(iter(scored))
     for name in scored:

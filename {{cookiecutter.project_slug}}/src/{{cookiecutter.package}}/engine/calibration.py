@@ -62,7 +62,7 @@ def distances(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.asarray(((probability - np.eye(probability.shape[1])[truth]) ** 2).sum(axis=1))
 
 
-def temperature(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: np.ndarray) -> float:
+def temperature(outputs: np.ndarray, truth: np.ndarray) -> float:
     """The T that minimizes log loss of outputs / T (Guo et al. 2017), between 0.05 and 20. Fit it on validation only.
 
     The truth counts as Platt's (1999) smoothed targets: as if one more row of each class had been seen. Where validation
@@ -70,7 +70,7 @@ def temperature(config: Config, prep: dict[str, Any], outputs: np.ndarray, truth
     """
 
     def loss(log_t: float) -> float:
-        probability = metrics.probabilities(config, prep, outputs / np.exp(log_t))
+        probability = metrics.class_probabilities(outputs / np.exp(log_t))
         n, k = probability.shape
         target = (np.eye(k)[truth] * n + 1) / (n + k)
         return float(-(target * np.log(np.clip(probability, 1e-15, None))).sum(axis=1).mean())

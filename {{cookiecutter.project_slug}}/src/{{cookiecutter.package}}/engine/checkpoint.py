@@ -14,6 +14,7 @@ import re
 import shutil
 import warnings
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def save(
     broken, or belongs to a future that was undone. A name that is taken is not reused: replacing a folder takes two
     renames, and a crash between them would leave neither.
     """
-    final = _free_name(folder / f"{kind}-{step:09d}")
+    names = chain([f"{kind}-{step:09d}"], (f"{kind}-{step:09d}-{attempt}" for attempt in count(1)))
+    final = next(folder / name for name in names if not os.path.lexists(folder / name))
     temporary = folder / f".{final.name}.tmp"
     try:
         _write(temporary, weights, progress, state)
@@ -65,7 +67,8 @@ def save(
             f"checkpoint {final} cannot be written: {first_line(error)} ({_free(folder)}); earlier checkpoints are"
             " intact: fix that and go on with: recipe train --resume"
         ) from None
-    for old in [path for path in _of_kind(folder, kind) if path not in _kept(folder, kind, final)]:
+    kept = [path for path in _of_kind(folder, kind) if _order(path) <= _order(final)][-KEEP:]
+    for old in set(_of_kind(folder, kind)) - set(kept):
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -140,19 +143,6 @@ def _order(path: Path) -> tuple[int, int]:
     """Step, and which attempt at it: "last-000000007" is (7, 0), "last-000000007-1" is (7, 1)."""
     _, step, *attempt = path.name.split("-")
     return int(step), int(attempt[0]) if attempt else 0
-
-
-def _free_name(path: Path) -> Path:
-    attempt = 0
-    free = path
-    while os.path.lexists(free):
-        attempt += 1
-        free = path.with_name(f"{path.name}-{attempt}")
-    return free
-
-
-def _kept(folder: Path, kind: str, final: Path) -> list[Path]:
-    return [path for path in _of_kind(folder, kind) if _order(path) <= _order(final)][-KEEP:]
 
 
 def _free(folder: Path) -> str:

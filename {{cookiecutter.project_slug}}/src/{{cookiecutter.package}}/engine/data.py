@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..task import Data, Task
+from .remote import local
 from .target import without_classes
 
 
@@ -20,9 +21,17 @@ class Recipe:
     task: Task
 
     @cached_property
+    def local_config(self) -> Config:
+        """The settings, with the data where they lie on this machine."""
+        places = {
+            name: local(self.root, place) for name in ("data", "test_data") if (place := getattr(self.config, name))
+        }
+        return self.config.model_copy(update=places)
+
+    @cached_property
     def data(self) -> Data:
         """The labeled data as the config asks for it (exact duplicates dropped when `duplicates = "drop"`)."""
-        data = self.task.load(self.config, self.root)
+        data = self.task.load(self.local_config, self.root)
         if self.config.duplicates == "drop":
             told = [name for name in data.frame.columns if data.roles.get(name) != "part"]
             data = replace(data, frame=data.frame.filter(data.frame[told].to_struct("").is_first_distinct()))

@@ -64,7 +64,10 @@ def sniff(path: Path) -> Dialect:
     head, *rows = tables[mark] or [[]]
     spaced = len(head) > 1 and any(_spaced(part) for part in ([head], rows))
     names: list[str] = next((row for row in _reader(lines, mark, spaced) if row), [])
-    _require_names(path, names)
+    if not any(names):
+        raise UserError(f"{path} has no header line that names its columns; add one")
+    if repeated := sorted({n for n in names if names.count(n) > 1 and n}):
+        raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one")
     plain = not (spaced or carriage or text.startswith(("\n", "\r")))
     return Dialect(names, mark, spaced, _decimal(mark, rows), plain)
 
@@ -141,10 +144,3 @@ def _decimal(separator: str, rows: list[list[str]]) -> str:
         commas += bool(comma) and sure and len(comma) + whole == len(values)
         points += bool(point) and len(point) + whole == len(values)
     return "," if commas > points else "."
-
-
-def _require_names(path: Path, names: list[str]) -> None:
-    if not names or not any(names):
-        raise UserError(f"{path} has no header line that names its columns; add one")
-    if repeated := sorted({n for n in names if names.count(n) > 1 and n}):
-        raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one")

@@ -35,8 +35,8 @@ def judged(config: Config, model: Fitted, outputs: tuple[np.ndarray, np.ndarray]
     prep, found = model.prep, Judged(model.name, *outputs)
     if prep["classes"]:
         val = (found.val, truth.y.astype(int))
-        found.temperature = calibration.temperature(config, prep, *val)
-        probability, on_test = (metrics.probabilities(config, prep, part / found.temperature) for part in outputs)
+        found.temperature = calibration.temperature(*val)
+        probability, on_test = (metrics.class_probabilities(part / found.temperature) for part in outputs)
         found.cut = decisions.threshold(config, probability[:, 1], val[1]) if config.task == "binary" else None
         found.decided = decisions.decide(on_test, found.cut)
     return found
@@ -48,7 +48,7 @@ def evaluate(
     """Every score on the test part, for the record; outputs.npy and y.npy go to `folder`."""
     save_array(folder / "outputs.npy", ours.test)
     save_array(folder / "y.npy", truth.y)
-    scores = metrics.summary(config, prep, ours.test, *truth, decided=ours.decided)
+    scores = metrics.summary(config, prep, ours.test, truth, decided=ours.decided)
     result = {"model": ours.name, "metric": config.resolved_metric, "rows": len(ours.test), "metrics": scores}
     if truth.together is not None:
         result["units"] = len(np.unique(truth.together))
@@ -61,7 +61,7 @@ def classification(config: Config, prep: dict[str, Any], ours: Judged, truth: me
     """Per-class table and confusion of the decisions, calibration before and after the temperature, and the threshold."""
     y, prediction, temperature = truth.y.astype(int), ours.decided, ours.temperature
     assert prediction is not None, "classes are decided on"
-    before, after = (metrics.probabilities(config, prep, ours.test / t) for t in (1.0, temperature))
+    before, after = (metrics.class_probabilities(ours.test / t) for t in (1.0, temperature))
     result: dict[str, Any] = {
         "classes": prep["classes"],
         "confusion": confusion(prediction, y, len(prep["classes"])).tolist(),

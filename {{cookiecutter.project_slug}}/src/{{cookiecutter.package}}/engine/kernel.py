@@ -61,7 +61,7 @@ def fit_kernel(config: Config, x: np.ndarray, y: np.ndarray, c: float = 1.0) -> 
     inverse regularization c: its usual 1 on standardized features, more where they are taken as they are."""
     from sklearn.svm import SVC
 
-    svc = SVC(C=c, class_weight="balanced" if config.class_weights == "balanced" else None).fit(x, y)
+    svc = SVC(C=c, class_weight=None if config.class_weights == "none" else "balanced").fit(x, y)
     gamma = np.array(1 / (x.shape[1] * x.var()) if x.var() > 0 else 1.0, dtype=np.float32)
     return {
         "vectors": svc.support_vectors_, "counts": svc.n_support_, "dual": svc.dual_coef_, "bias": svc.intercept_, "gamma": gamma,

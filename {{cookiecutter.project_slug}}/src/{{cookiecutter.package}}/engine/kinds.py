@@ -10,9 +10,11 @@ A kind is a dict that JSON can hold: "kind", one of KINDS, and what else reading
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -26,14 +28,14 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, Any] = {
     "number": pl.Float64, "text": pl.String, "image": pl.String, "integer": pl.Int64, "boolean": pl.Boolean,
-    "date": pl.Date, "datetime": pl.Datetime("us"), "empty": pl.String,
+    "date": pl.Date, "datetime": pl.Datetime("us"), "empty": pl.String, "series": pl.String,
 }  # fmt: skip
 MISSING = ["", "NA", "NaN", "nan", "null"]
 MOST = sys.float_info.max
 BOOLEANS = {"true": True, "false": False}
 WHY = {
     "number": "is not a number", "text": "is not a text", "integer": "is not a whole number",
-    "boolean": "is not true or false", "date": "is not a date like 2013-01-31",
+    "boolean": "is not true or false", "date": "is not a date like 2013-01-31", "series": "is not a list of numbers such as [0.5, null]",
     "datetime": "is not a date and time like 2013-01-31 18:30", "image": "is not a text", "empty": "is not read",
 }  # fmt: skip
 
@@ -43,12 +45,12 @@ Kind = dict[str, Any]
 def decide(column: pl.Series, typed: bool, said: str = "") -> Kind | None:
     """The kind of a column whose gaps are nulls; None where nothing can be made of its values.
 
-    typed: the file has types of its own, so that digits in a text are no number. said: "number", "text" or "mdy" (month
-    first) where the settings say so.
+    typed: the file has types of its own, so that digits in a text are no number. said: "number", "text", "series" or "mdy"
+    (month first) where the settings say so.
     """
     if column.null_count() == len(column):
         return {"kind": "empty"}
-    kind = of_dtype(column.dtype)
+    kind = {"kind": said} if said == "series" else of_dtype(column.dtype)
     if kind == {"kind": "text"} and said != "text":
         return _of_text(column.cast(pl.String).rename(""), typed, said)
     if kind == {"kind": "integer"} and not -(2**63) <= int(column.min()) <= int(column.max()) < 2**63:  # type: ignore[arg-type]
@@ -166,13 +168,26 @@ def _to_moment(column: pl.Series, kind: Kind) -> pl.Series:
     return column if column.dtype in (pl.Date, pl.Datetime) else _none(column, KINDS[kind["kind"]])
 
 
+def _to_series(column: pl.Series, kind: Kind) -> pl.Series:
+    return pl.Series([written(value) for value in column.to_list()], dtype=pl.String)
+
+
+def written(value: Any) -> str | None:
+    """A list of numbers, with null for a gap, as the JSON text that a frame holds; None for anything else."""
+    with suppress(ValueError, OverflowError, RecursionError):
+        numbers = json.loads(value) if isinstance(value, str) else value
+        if isinstance(numbers, list) and {type(x) for x in numbers} <= {int, float, type(None)}:
+            return json.dumps([None if x is None or x != x else float(x) for x in numbers], allow_nan=False)
+    return None
+
+
 def _none(column: pl.Series, dtype: Any) -> pl.Series:
     return pl.Series([None] * len(column), dtype=dtype)
 
 
 CONVERTERS: dict[str, Callable[[pl.Series, Kind], pl.Series]] = {
     "number": _to_number, "integer": _to_integer, "boolean": _to_boolean, "text": _to_text, "image": _to_text,
-    "date": _to_moment, "datetime": _to_moment, "empty": _to_text,
+    "date": _to_moment, "datetime": _to_moment, "empty": _to_text, "series": _to_series,
 }  # fmt: skip
 
 
@@ -180,11 +195,6 @@ def short(value: Any) -> str:
     """A value as a sentence shows it."""
     words = repr(value.to_list() if isinstance(value, pl.Series) else value)
     return words if len(words) <= 60 else words[:57] + "..."
-
-
-def some_numbers(column: pl.Series) -> bool:
-    """Whether numbers occur among texts."""
-    return bool(numbers_of(column.cast(pl.String).rename("").drop_nulls().unique()).is_not_null().any())
 
 
 def of_column(data: Data, name: str) -> Kind:
@@ -222,7 +232,9 @@ def of_values(name: str, values: list[Any], kind: Kind) -> tuple[pl.Series, list
         return pl.Series(name, pictures, dtype=pl.Binary), odd
     found: list[Any] = [None] * len(values)
     wrong: list[int] = []
-    for one in types:
+    if kind["kind"] == "series":  # lists, and their texts, are read one by one
+        values = [json.dumps(value, default=str) if isinstance(value, list) else value for value in values]
+    for one in set(map(type, values)) - {type(None)}:
         rows = [i for i, value in enumerate(values) if type(value) is one]
         read, bad = _of_type([values[i] for i in rows], one, kind)
         for i, value, no in zip(rows, read, bad, strict=True):

@@ -38,9 +38,14 @@ class Linear:
 
 def fit_linear(config: Config, prep: dict[str, Any], x: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights [d, k] and bias [k] of logistic or ridge regression; its strength is chosen on an inner fifth of the rows."""
-    random = np.random.default_rng(0)
-    inner = random.permutation(len(y)) % 5 == 0
-    make = _logistic(config) if prep["classes"] else _ridge
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    def make(c: float) -> Any:
+        weight = None if config.class_weights == "none" else "balanced"
+        logistic = LogisticRegression(C=c, max_iter=300, class_weight=weight)
+        return logistic if prep["classes"] else Ridge(alpha=1.0 / c, solver="lsqr")
+
+    inner = np.random.default_rng(0).permutation(len(y)) % 5 == 0
     enough = not prep["classes"] or set(y) == set(y[~inner])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a strength that does not converge loses to the others, or is near enough
@@ -48,36 +53,21 @@ def fit_linear(config: Config, prep: dict[str, Any], x: Any, y: np.ndarray) -> t
             [_fits(make(c).fit(x[~inner], y[~inner]), x[inner], y[inner]) for c in STRENGTHS] if enough else [0.0, 1.0]
         )
         model = make(STRENGTHS[int(np.argmax(scores))]).fit(x, y)
-    return _of_all_classes(model, prep["outputs"])
+    return of_all_classes(model, prep["outputs"])
 
 
-def _of_all_classes(model: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+def of_all_classes(model: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights [d, k] and bias [k] with a column for every class, also for one that the rows did not have."""
     weights, bias = np.atleast_2d(model.coef_).T.astype(np.float32), np.atleast_1d(model.intercept_).astype(np.float32)
     if outputs == 1:
         return weights, bias
     if weights.shape[1] == 1:  # of two classes only the second has a column
         weights, bias = np.hstack([0 * weights, weights]), np.array([0.0, bias[0]], dtype=np.float32)
-    every, shift = (
-        np.zeros((len(weights), outputs), dtype=np.float32),
-        np.full(outputs, bias.min() - 10, dtype=np.float32),
-    )
+    every = np.zeros((len(weights), outputs), dtype=np.float32)
+    shift = np.full(outputs, bias.min() - 10, dtype=np.float32)
     seen = model.classes_.astype(int)
     every[:, seen], shift[seen] = weights, bias
     return every, shift
-
-
-def _logistic(config: Config) -> Callable[[float], Any]:
-    from sklearn.linear_model import LogisticRegression
-
-    weight = "balanced" if config.class_weights == "balanced" else None
-    return lambda c: LogisticRegression(C=c, max_iter=300, class_weight=weight)
-
-
-def _ridge(c: float) -> Any:
-    from sklearn.linear_model import Ridge
-
-    return Ridge(alpha=1.0 / c, solver="lsqr")
 
 
 def _fits(model: Any, x: Any, y: np.ndarray) -> float:

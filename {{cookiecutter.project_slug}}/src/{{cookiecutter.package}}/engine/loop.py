@@ -66,8 +66,11 @@ def find_device(config: Config) -> torch.device:
     return device
 
 
-def plan(examples: Examples, batch_size: int, seed: int | None = None, epoch: int = 0) -> list[Tensor]:
-    """Positions of the examples in each batch; every example once. A function of (seed, epoch) alone.
+def plan(
+    examples: Examples, batch_size: int, seed: int | None = None, epoch: int = 0, oversample: bool = False
+) -> list[Tensor]:
+    """Positions of the examples in each batch; every example once, or with `oversample` those of rarer classes several times.
+    A function of (seed, epoch) alone.
 
     Without a seed the order is by length, for evaluation. With lengths, batches are formed inside shuffled pools, so
     that texts of like length meet. With queries, a query is never cut. A last batch of one example joins the batch
@@ -78,6 +81,9 @@ def plan(examples: Examples, batch_size: int, seed: int | None = None, epoch: in
         return _plan_queries(examples.query, batch_size, seed, epoch)
     random = None if seed is None else generator(seed, epoch)
     order = torch.arange(n) if random is None else shuffled(n, random, getattr(examples, "stretch", 1))
+    if oversample and random is not None:
+        order = oversampled(examples.y.cpu(), random)
+        n = len(order)
     if examples.lengths is not None:
         pool = n if random is None else POOL * batch_size
         order = torch.cat([part[examples.lengths[part].argsort(stable=True)] for part in order.split(pool)])
@@ -87,6 +93,19 @@ def plan(examples: Examples, batch_size: int, seed: int | None = None, epoch: in
     if examples.lengths is not None and random is not None:
         batches = [batches[i] for i in torch.randperm(len(batches), generator=random).tolist()]
     return batches
+
+
+def oversampled(y: Tensor, random: torch.Generator) -> Tensor:
+    """Positions of these classes [n] in a random order, those of rarer classes as often as it takes for all to be equally
+    frequent; what does not divide evenly is drawn anew each time."""
+    most = int(y.unique(return_counts=True)[1].max())
+    each = [
+        rows[torch.randperm(len(rows), generator=random)]
+        for value in y.unique()
+        for rows in [(y == value).nonzero()[:, 0]]
+    ]
+    order = torch.cat([rows.repeat(-(-most // len(rows)))[:most] for rows in each])
+    return order[torch.randperm(len(order), generator=random)]
 
 
 def shuffled(n: int, random: torch.Generator, stretch: int = 1) -> Tensor:
@@ -175,7 +194,8 @@ def predict(model: nn.Module, examples: Examples, config: Config, distributed: D
     """Outputs [n, k] float32 for all examples, in their own order, in evaluation mode and in the training precision."""
     device = next(model.parameters()).device
     was_training = model.training
-    model.eval()
+    if was_training:
+        model.eval()
     batches = plan(examples, 4 * config.batch_size)
     parts, rows = [], []
     for batch, _ in distributed.shares(examples, batches):
@@ -183,7 +203,8 @@ def predict(model: nn.Module, examples: Examples, config: Config, distributed: D
             parts.append(model(batch.to(device).x).float())
         rows.append(batch.index)
     outputs = (torch.cat(parts) if len(parts) > 1 else parts[0]).cpu()  # once, so that no batch waits for the device
-    model.train(was_training)
+    if was_training:
+        model.train()
     return distributed.assembled(outputs, torch.cat(rows), len(examples)).numpy()
 
 
@@ -208,9 +229,15 @@ def losses_of(loss: Loss, outputs: np.ndarray, examples: Examples) -> np.ndarray
     return value.numpy()
 
 
+def epoch_plan(config: Config, train: Examples, epoch: int) -> list[Tensor]:
+    """The batches of a training epoch."""
+    oversample = config.class_weights == "oversample" and config.task in ("binary", "multiclass")
+    return plan(train, config.batch_size, config.seed, epoch, oversample)
+
+
 def planned_steps(config: Config, train: Examples) -> int:
     """Optimizer steps the schedule reckons with. For ranking an estimate: whole queries are packed anew in each epoch."""
-    return config.epochs * math.ceil(len(plan(train, config.batch_size)) / config.accumulate)
+    return config.epochs * math.ceil(len(epoch_plan(config, train, 0)) / config.accumulate)
 
 
 def fit(
@@ -250,7 +277,7 @@ def fit(
             task.set_trainable(config, model, progress.epoch)
             model.train()
             forward = distributed.wrap(compiled)
-            todo = plan(train, config.batch_size, config.seed, progress.epoch)[progress.batches :]
+            todo = epoch_plan(config, train, progress.epoch)[progress.batches :]
             batches = distributed.shares(train, todo, progress.epoch, augment=True)
             while group := take(batches, config.accumulate):
                 waited += group.seconds
@@ -279,7 +306,7 @@ def fit(
                     "epoch": progress.epoch,
                     "train_loss": progress.loss_sum / max(progress.seen, 1),
                     "val_loss": float(each.mean(dtype=np.float64)),
-                    "val_metric": metrics.score(config, prep, outputs, val.y.cpu().numpy(), query_of(val)),
+                    "val_metric": metrics.score(config, prep, outputs, metrics.Truth.of(val)),
                     "lr": optimizer.param_groups[0]["lr"] / optimizer.param_groups[0]["scale"],
                     **{name: value for callback in callbacks for name, value in callback.columns().items()},
                     "seen": progress.seen,
@@ -351,11 +378,6 @@ def take(batches: Iterator[tuple[Batch, int]], count: int) -> Taken:
     taken = list(islice(batches, count))
     seconds = time.perf_counter() - before
     return Taken([batch for batch, _ in taken], sum(examples for _, examples in taken), seconds)
-
-
-def query_of(examples: Examples) -> np.ndarray | None:
-    """Query numbers as numpy, or None."""
-    return None if examples.query is None else examples.query.cpu().numpy()
 
 
 def close_epoch(config: Config, progress: Progress) -> bool:

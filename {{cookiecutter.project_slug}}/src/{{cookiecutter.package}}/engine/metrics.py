@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_softmax
@@ -20,6 +20,9 @@ from . import order
 from .decisions import on_own_rows
 from .order import Weighted, auc, average_precision, ndcg
 
+if TYPE_CHECKING:
+    from ..task import Batch, Examples
+
 SHARES = (  # metrics of which 0 and 1 are the ends of the scale
     "auc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", "f1", "precision", "recall", "cost", "ndcg",
 )  # fmt: skip
@@ -27,6 +30,8 @@ BY_CLASS = ("balanced_accuracy", "macro_f1", "f1", "precision", "recall")
 ALSO = {"binary": ("precision", "recall")}  # told beside the metrics that may be chosen
 CELLS = 4_000_000  # weights held at once: 32 MB
 MOST_CELLS = 100_000_000  # beyond this, fewer resamples (at least 100): intervals are narrow there anyway
+# Called class of each row [n]; None for two classes: by a threshold that these rows choose, see `decisions.on_own_rows`.
+Called = np.ndarray | None
 
 
 class Truth(NamedTuple):
@@ -37,6 +42,11 @@ class Truth(NamedTuple):
     query: np.ndarray | None = None
     together: np.ndarray | None = None
 
+    @classmethod
+    def of(cls, encoded: Examples | Batch) -> Truth:
+        """What encoded examples say: targets and queries."""
+        return cls(encoded.y.cpu().numpy(), None if encoded.query is None else encoded.query.cpu().numpy())
+
 
 class Measure(NamedTuple):
     """A metric of some outputs. of: its values under weights of n units (rows, or queries for ranking). together: number of what
@@ -46,11 +56,6 @@ class Measure(NamedTuple):
     n: int
     together: np.ndarray | None
     trials: int
-
-
-def probabilities(config: Config, prep: dict[str, Any], outputs: np.ndarray) -> np.ndarray:
-    """Class probabilities [n, c] from outputs of the network, see `class_probabilities`."""
-    return class_probabilities(outputs)
 
 
 def class_probabilities(outputs: np.ndarray) -> np.ndarray:
@@ -81,34 +86,18 @@ def gain(metric: str, difference: Mapping[str, Any]) -> dict[str, float]:
 
 
 def score(
-    config: Config,
-    prep: dict[str, Any],
-    outputs: np.ndarray,
-    y: np.ndarray,
-    query: np.ndarray | None = None,
-    *,
-    metric: str | None = None,
-    decided: np.ndarray | None = None,
+    config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: Truth, metric: str = "", decided: Called = None
 ) -> float:
-    """One metric over the whole split; the configured one when `metric` is None. decided: the called class of each row; None
-    for two classes: by a threshold that these rows choose, see `decisions.on_own_rows`."""
-    measured = measure(config, prep, metric or config.resolved_metric, outputs, Truth(y, query), decided)
+    """One metric over the whole split, the configured one where none is named."""
+    measured = measure(config, prep, metric or config.resolved_metric, outputs, truth, decided)
     return float(measured.of(np.ones((1, measured.n)))[0])
 
 
 def summary(
-    config: Config,
-    prep: dict[str, Any],
-    outputs: np.ndarray,
-    y: np.ndarray,
-    query: np.ndarray | None = None,
-    together: np.ndarray | None = None,
-    *,
-    decided: np.ndarray | None = None,
+    config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: Truth, decided: Called = None
 ) -> dict[str, dict[str, float]]:
     """Every metric of the task: name -> value with its 95 % interval, see `estimate`."""
-    names, truth = told(config.task), Truth(y, query, together)
-    return {name: estimate(config, prep, outputs, *truth, metric=name, decided=decided) for name in names}
+    return {name: estimate(config, prep, outputs, truth, name, decided) for name in told(config.task)}
 
 
 def told(task: str) -> tuple[str, ...]:
@@ -117,23 +106,15 @@ def told(task: str) -> tuple[str, ...]:
 
 
 def estimate(
-    config: Config,
-    prep: dict[str, Any],
-    outputs: np.ndarray,
-    y: np.ndarray,
-    query: np.ndarray | None = None,
-    together: np.ndarray | None = None,
-    *,
-    metric: str | None = None,
-    decided: np.ndarray | None = None,
+    config: Config, prep: dict[str, Any], outputs: np.ndarray, truth: Truth, metric: str = "", decided: Called = None
 ) -> dict[str, float]:
-    """One metric (the configured one when None) with its 95 % percentile bootstrap interval.
+    """One metric, the configured one where none is named, with its 95 % percentile bootstrap interval.
 
     Where every resample gives the same score, the bootstrap says nothing: a perfect score of 20 rows is not certain.
     A metric at an end of [0, 1] then gets the Wilson interval of that share among what could have gone wrong.
     """
     name = metric or config.resolved_metric
-    measured = measure(config, prep, name, outputs, Truth(y, query, together), decided)
+    measured = measure(config, prep, name, outputs, truth, decided)
     found = _with_interval(config, measured)
     if found["low"] == found["high"] and found["value"] in (0.0, 1.0) and name in SHARES:
         low, high = wilson(round(found["value"] * measured.trials), measured.trials)
@@ -182,14 +163,11 @@ def difference(
     prep: dict[str, Any],
     outputs_a: np.ndarray,
     outputs_b: np.ndarray,
-    y: np.ndarray,
-    query: np.ndarray | None = None,
-    together: np.ndarray | None = None,
-    *,
-    decided: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    truth: Truth,
+    decided: tuple[Called, Called] = (None, None),
 ) -> dict[str, float]:
     """The main metric of a minus that of b, with a paired bootstrap interval: both see the same resamples."""
-    truth, name = Truth(y, query, together), config.resolved_metric
+    name = config.resolved_metric
     a, b = (measure(config, prep, name, o, truth, d) for o, d in zip((outputs_a, outputs_b), decided, strict=True))
     return _with_interval(config, a._replace(of=lambda weights: a.of(weights) - b.of(weights)))
 
@@ -220,12 +198,7 @@ def mean_of(config: Config, each: np.ndarray, together: np.ndarray | None = None
 
 
 def measure(
-    config: Config,
-    prep: dict[str, Any],
-    metric: str,
-    outputs: np.ndarray,
-    truth: Truth,
-    decided: np.ndarray | None = None,
+    config: Config, prep: dict[str, Any], metric: str, outputs: np.ndarray, truth: Truth, decided: Called = None
 ) -> Measure:
     """The metric as a function of weights, and of what. Raises UserError for one that nobody wrote."""
     if config.task == "ranking":
@@ -237,7 +210,7 @@ def measure(
         real = truth.y * prep["target_scale"] + prep["target_mean"]
         return Measure(_regression(metric, values(prep, outputs), real), n, together, n)
     y = truth.y.astype(int)
-    probability = probabilities(config, prep, outputs)
+    probability = class_probabilities(outputs)
     prediction = on_own_rows(config, probability, y, together) if decided is None else decided
     groups = n if together is None else len(np.unique(together))
     trials = min(_trials(metric, prediction, y), groups)

@@ -26,12 +26,9 @@ def make_optimizer(config: Config, task: Task, model: nn.Module) -> torch.optim.
     param_groups = [{"params": p, "weight_decay": d, "scale": s, "lr": config.lr * s} for (d, s), p in groups.items()]
     if config.optimizer == "sgd":
         return torch.optim.SGD(param_groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-    return torch.optim.AdamW(param_groups, lr=config.lr, fused=can_fuse(model))
-
-
-def can_fuse(model: nn.Module) -> bool:
-    """Whether torch has one fused AdamW kernel for where these parameters live (CPU and CUDA, floating point)."""
-    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters())
+    # One fused kernel, where torch has it.
+    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters())
+    return torch.optim.AdamW(param_groups, lr=config.lr, fused=fused)
 
 
 def lr_factor(config: Config, step: int, steps: int) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from ..errors import UserError
@@ -16,18 +18,11 @@ def new_run(root: Path, step: str, taken: Iterable[str] = ()) -> Path:
         runs.mkdir(exist_ok=True)
         numbers = [int(p.name[:4]) for p in runs.glob("[0-9][0-9][0-9][0-9]-*")]
         numbers += [int(name[:4]) for name in taken if name[:4].isdigit()]
-        number = 1 + max(numbers, default=0)
-        while list(runs.glob(f"{number:04d}-*")) or not _made(folder := runs / f"{number:04d}-{step}"):
-            number += 1
+        for number in count(1 + max(numbers, default=0)):
+            with suppress(FileExistsError):  # another process was quicker
+                if not list(runs.glob(f"{number:04d}-*")):
+                    (folder := runs / f"{number:04d}-{step}").mkdir()
+                    break
     except OSError as error:
         raise UserError(f"{runs} cannot be written: {error.strerror}; fix its permissions or free some space") from None
     return folder
-
-
-def _made(folder: Path) -> bool:
-    """Make the folder; False when another process was quicker."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True

@@ -37,13 +37,10 @@ def per_class(
             "recall": metrics.share(called, real, together),
             "f1": {side: 2 * value / (1 + value) for side, value in both.items()},
         }
-        scores = {key: value for kind, score in found.items() for key, value in _flat(kind, score).items()}
+        ends = {"": "value", "_low": "low", "_high": "high"}
+        scores = {f"{kind}{end}": score[side] for kind, score in found.items() for end, side in ends.items()}
         rows.append({"class": name, **scores, "support": int(real.sum())})
     return rows
-
-
-def _flat(name: str, score: dict[str, float]) -> dict[str, float]:
-    return {name: score["value"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
 
 
 def slices(
@@ -65,9 +62,9 @@ def slices(
         for name in names[np.argsort(-counts, kind="stable")][:MOST_VALUES]:
             rows = values == name
             if rows.sum() >= LEAST_ROWS and (metrics.of_one_kind(config) or len(np.unique(y[rows])) > 1):
-                together = None if truth.together is None else truth.together[rows]
+                there = metrics.Truth(y[rows], None, None if truth.together is None else truth.together[rows])
                 called = None if decided is None else decided[rows]
-                score = metrics.estimate(config, prep, outputs[rows], y[rows], None, together, decided=called)
+                score = metrics.estimate(config, prep, outputs[rows], there, decided=called)
                 found.append({"column": column, "name": str(name), "n": int(rows.sum()), **score})
     return found
 

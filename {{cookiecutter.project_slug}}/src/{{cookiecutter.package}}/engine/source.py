@@ -60,7 +60,10 @@ def _quickly(path: Path, dialect: Dialect, head: pl.DataFrame, rows: int | None,
     for name, whole in _as_integers(head, every[0]):
         schema[name] = pl.Float64() if whole.null_count() else pl.Int64()
     frame = _by_polars(path, dialect, schema, rows, every[0])
-    if frame is None or _header_again(frame) or _short_rows(path, dialect, frame):
+    if frame is None or _header_again(frame):
+        return None
+    # polars fills up a row that breaks off: its last cell is empty, and only then one looks for such rows.
+    if frame[frame.columns[-1]].null_count() and any(len(row) < frame.width for _, row in cells(path, dialect)):
         return None
     return _without_blank(frame)
 
@@ -99,13 +102,6 @@ def _as_integers(head: pl.DataFrame, gaps: list[str]) -> Iterator[tuple[str, pl.
         known = column.rename("").filter(~column.rename("").is_in(gaps))
         if len(known) and kinds.plain_number(known):
             yield column.name, known.str.strip_chars().cast(pl.Int64, strict=False)
-
-
-def _short_rows(path: Path, dialect: Dialect, frame: pl.DataFrame) -> bool:
-    """Whether a row breaks off: polars fills it up with nulls; only then is its last cell empty, so look only then."""
-    if not frame[frame.columns[-1]].null_count():
-        return False
-    return any(len(row) < frame.width for _, row in cells(path, dialect))
 
 
 def _without_blank(frame: pl.DataFrame) -> pl.DataFrame:

@@ -72,14 +72,16 @@ def _drawn(config: Config, data: Data, kind: str, val: float, test: float) -> np
 
 
 def _by_stratum(config: Config, strata: np.ndarray, val: float, test: float) -> np.ndarray:
-    """Within each stratum a random order is cut in three; a stratum of three rows or more reaches every part."""
+    """Within each stratum a random order is cut in three; a stratum of three rows or more reaches every part. Of k folds the
+    rows outside test are dealt out to, number `fold` validates."""
     part = np.zeros(len(strata), dtype=np.int8)
     order = np.random.default_rng(config.split_seed).permutation(len(strata))
     order = order[np.argsort(strata[order], kind="stable")]
     for rows in np.split(order, np.flatnonzero(np.diff(strata[order])) + 1):
         n_val, n_test = (max(round(share * len(rows)), int(len(rows) >= 3)) if share else 0 for share in (val, test))
         part[rows[:n_test]] = 2
-        part[_validation(config, rows[n_test:], n_val)] = 1
+        rest = rows[n_test:]
+        part[rest[config.fold :: config.folds] if config.folds else rest[:n_val]] = 1
     return part
 
 
@@ -103,11 +105,6 @@ def cross(config: Config, data: Data, k: int) -> np.ndarray:
         drawn = config.model_copy(update={"folds": k, "fold": fold})
         folds[_drawn(drawn, data, kind, 0.0, 0.0) == 1] = fold
     return folds
-
-
-def _validation(config: Config, rest: np.ndarray, n_val: int) -> np.ndarray:
-    """Of the shuffled rows outside test, those that validate: the first n_val, or fold number `fold` of `folds`."""
-    return rest[config.fold :: config.folds] if config.folds else rest[:n_val]
 
 
 def _classes(config: Config, data: Data) -> np.ndarray:
@@ -270,7 +267,8 @@ def _derive(recipe: Recipe) -> np.ndarray:
 def splits(recipe: Recipe) -> dict[str, Data]:
     """The training and validation parts. The test part stays shut: only `open_test` returns it."""
     part = _derive(recipe)
-    return {name: recipe.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}
+    parts = {name: recipe.data.take(np.flatnonzero(part == number)) for number, name in enumerate(PARTS[:2])}
+    return {**parts, "train": recipe.task.cleaned(recipe.config, parts["train"])}
 
 
 def outside_test(recipe: Recipe) -> Data:

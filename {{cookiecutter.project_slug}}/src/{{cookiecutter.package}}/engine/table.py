@@ -30,12 +30,13 @@ LINES = (".jsonl", ".ndjson")  # endings of JSON lines
 @dataclass(frozen=True)
 class Declared:
     """What the settings say of columns. drop: need not be readable. numeric: numbers, however written. text: texts, whatever
-    they hold. month_first: dates in that order. also_missing: more spellings of a gap. not_missing: column -> spellings that
-    are values there. lenient: what cannot be read is empty, as if it were dropped."""
+    they hold. series: lists of numbers. month_first: dates in that order. also_missing: more spellings of a gap. not_missing:
+    column -> spellings that are values there. lenient: what cannot be read is empty, as if it were dropped."""
 
     drop: Sequence[str] = ()
     numeric: Sequence[str] = ()
     text: Sequence[str] = ()
+    series: Sequence[str] = ()
     month_first: Sequence[str] = ()
     also_missing: Sequence[str] = ()
     not_missing: dict[str, list[str]] = field(default_factory=dict)
@@ -54,7 +55,7 @@ def declared(config: Config, numeric: Sequence[str] = (), text: Sequence[str] = 
         if not colon or not spelling.strip():
             raise UserError(f'not_missing = {line!r} is not of the form "column: spelling", as in "region: NA"')
         kept.setdefault(name.strip(), []).append(spelling.strip())
-    return Declared(config.drop, numeric, text, config.month_first, config.also_missing, kept)
+    return Declared(config.drop, numeric, text, (), config.month_first, config.also_missing, kept)
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Table:
 def read_table(path: Path, rows: int | None = None, declared: Declared | None = None) -> Table:
     """The file, or its first rows. Raises UserError when it is missing, empty, broken, or a column cannot be read."""
     declared = declared or Declared()
-    if not is_file(path):
+    if not os.path.isfile(path):  # also for paths that no system can have, at which Path.is_file raises
         raise UserError(
             f"data = {str(path)[:200]!r} is not a file; set data in recipe.toml to a CSV, JSONL or Parquet file"
         )
@@ -127,6 +128,7 @@ def kind_of(path: Path, column: pl.Series, declared: Declared) -> Kind:
         **dict.fromkeys(declared.month_first, "mdy"),
         **dict.fromkeys(declared.text, "text"),
         **dict.fromkeys(declared.numeric, "number"),
+        **dict.fromkeys(declared.series, "series"),
     }
     kind = kinds.decide(column, typed, said.get(name, ""))
     if kind is None:
@@ -141,8 +143,9 @@ def kind_of(path: Path, column: pl.Series, declared: Declared) -> Kind:
         kind["gaps"] = list(declared.also_missing) if typed else declared.gaps(name)
     elif declared.also_missing:
         kind["gaps"] = [*MISSING, *declared.also_missing]
-    if kind["kind"] == "text" and path.suffix in LINES and kinds.some_numbers(column):
-        kind["numbers"] = True
+    if kind["kind"] == "text" and path.suffix in LINES:
+        texts = column.cast(pl.String).rename("").drop_nulls().unique()
+        kind |= {"numbers": True} if kinds.numbers_of(texts).is_not_null().any() else {}
     return kind
 
 
@@ -164,6 +167,8 @@ def converted(path: Path, column: pl.Series, kind: Kind) -> pl.Series:
         raise UserError(
             f"{path} has {count:,} infinite values in column {column.name!r}; replace them by an empty cell or a number"
         )
+    if kind["kind"] == "series":
+        raise UserError(f"column {column.name!r} of {path} holds {kinds.short(example)}, which {kinds.WHY['series']}")
     raise UserError(
         f"numeric names column {column.name!r}, which holds {example!r} ({count:,} such); make those numbers or empty, or,"
         f" if they stand for a gap: also_missing = [{json.dumps(str(example))}]"
@@ -172,7 +177,7 @@ def converted(path: Path, column: pl.Series, kind: Kind) -> pl.Series:
 
 def larger_than_memory(path: Path) -> str:
     """How a Parquet file does not fit into this machine, in words; '' where it does, or where nothing can be told."""
-    if path.suffix != ".parquet" or not is_file(path) or not hasattr(os, "sysconf"):
+    if path.suffix != ".parquet" or not os.path.isfile(path) or not hasattr(os, "sysconf"):
         return ""
     try:
         rows = pl.scan_parquet(path).select(pl.len()).collect().item()
@@ -183,14 +188,6 @@ def larger_than_memory(path: Path) -> str:
     if need < there / COPIES:
         return ""
     return f"{rows:,} rows of {columns} columns are {need:.1f} GB, several times over while they are used, and this machine has {there:.1f} GB"
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a plain file; also for paths that no system can have."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def noted(config: Config, path: Path, table: Table) -> tuple[Note, ...]:

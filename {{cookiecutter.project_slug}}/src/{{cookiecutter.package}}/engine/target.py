@@ -129,11 +129,14 @@ def query_numbers(config: Config, data: Data) -> Tensor | None:
 
 
 def prior_logits(prep: dict[str, Any]) -> Tensor:
-    """Output [k] of a model that knows only the class shares; 0 for regression and ranking."""
+    """Output [k] of a model that knows only the class shares; 0 for regression and ranking. Raises UserError for another k."""
     import torch
 
-    if not prep["prior"]:
-        return torch.zeros(prep["outputs"])
+    k, outputs = len(prep["prior"]), prep["outputs"]
+    if not k:
+        return torch.zeros(outputs)
+    if outputs != k and (outputs, k) != (1, 2):
+        raise UserError(f"{outputs} outputs do not fit {k} classes; engine/target.py has to set outputs to {k}")
     log_prior = torch.tensor(prep["prior"]).clamp(min=1e-6).log()
     return log_prior[1:] - log_prior[:1] if prep["outputs"] == 1 else log_prior
 

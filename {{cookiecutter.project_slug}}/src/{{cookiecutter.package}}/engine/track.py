@@ -34,15 +34,18 @@ class WandB:
 
         settings = wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
         project, where = subject.parents[1].name, str(folder or subject)
+        self.wandb = wandb
         self.run = wandb.init(project=project, name=subject.name, dir=where, config=facts, settings=settings)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Send one row of a curve."""
         self.run.log(values, step=step)
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Send the final numbers and close."""
+    def finish(self, summary: dict[str, Any], file: Path | None = None) -> None:
+        """Send the final numbers, and a file, and close."""
         self.run.summary.update(summary)
+        if file:
+            self.run.save(str(file), str(file.parent), "now")
         try:
             self.run.finish()
         except TimeoutError:
@@ -74,9 +77,11 @@ class MLflow:
         """Send one row of a curve."""
         self.mlflow.log_metrics(values, step=step)
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Send the final numbers and close."""
+    def finish(self, summary: dict[str, Any], file: Path | None = None) -> None:
+        """Send the final numbers, and a file, and close."""
         self.mlflow.log_metrics(summary)
+        if file:
+            self.mlflow.log_artifact(str(file))
         self.mlflow.end_run()
 
 
@@ -95,8 +100,10 @@ class TensorBoard:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Write the final numbers and close."""
+    def finish(self, summary: dict[str, Any], file: Path | None = None) -> None:
+        """Write the final numbers, and a file as text, and close."""
+        if file:
+            self.writer.add_text(file.name, file.read_text(encoding="utf-8"))  # type: ignore[no-untyped-call]
         for name, value in summary.items():
             self.writer.add_scalar(f"final/{name}", value)  # type: ignore[no-untyped-call]
         self.writer.close()  # type: ignore[no-untyped-call]
@@ -106,10 +113,11 @@ TRACKERS = {"wandb": WandB, "mlflow": MLflow, "tensorboard": TensorBoard}
 
 
 class Careful(Callback):
-    """Any tracker, fed by the loop, with its failures turned into one printed line."""
+    """Any tracker, fed by the loop, with its failures turned into one printed line. prep: the file of the preprocessing."""
 
-    def __init__(self, open_tracker: Any) -> None:
+    def __init__(self, open_tracker: Any, prep: Path) -> None:
         self.tracker: Any = None
+        self.prep = prep
         self._try(lambda: setattr(self, "tracker", open_tracker()))
 
     def on_epoch(self, progress: Progress) -> None:
@@ -118,7 +126,8 @@ class Careful(Callback):
 
     def on_end(self, progress: Progress) -> None:
         if self.tracker:
-            self._try(lambda: self.tracker.finish({"best_epoch": progress.best_epoch, "best_val_loss": progress.best}))
+            numbers = {"best_epoch": progress.best_epoch, "best_val_loss": progress.best}
+            self._try(lambda: self.tracker.finish(numbers, self.prep))
 
     def _try(self, action: Any) -> None:
         try:
@@ -134,4 +143,4 @@ def make_tracker(config: Config, folder: Path, facts: dict[str, Any]) -> Callbac
     if config.tracker == "none":
         return Callback()
     settings = {**config.model_dump(), **facts}
-    return Careful(lambda: TRACKERS[config.tracker](settings, folder))
+    return Careful(lambda: TRACKERS[config.tracker](settings, folder), folder / "prep.json")

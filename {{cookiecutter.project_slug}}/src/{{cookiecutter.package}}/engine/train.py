@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from . import metrics
 from .callback import Callback
 from .distributed import SINGLE, Distributed
 from .files import save_array, to_json, write_atomic
-from .fitted import MODEL, Fitted, weights_hash
+from .fitted import MODEL, weights_hash
 from .loop import fit, predict
 from .resume import Progress
 from .truth import save_truth, truth_of
@@ -57,7 +56,7 @@ def train(
     truth = truth_of(config, data["val"], val)
     model, progress = None, None
     if task.final_baseline(config):
-        outputs, about = _baseline(config, task, prep, data, folder)
+        outputs, about = _baseline(config, task, prep, (seen, val), folder, callbacks)
     else:
         with distributed.together({"prep": prep, **(said or {})}):
             model, progress = fit(config, task, prep, seen, val, folder, resume, callbacks, skip, distributed)
@@ -71,7 +70,7 @@ def train(
         **about,
         "processes": distributed.size,
         "parallel": distributed.strategy,
-        "metrics": metrics.summary(config, prep, outputs, *truth),
+        "metrics": metrics.summary(config, prep, outputs, truth),
         "weights": weights_hash(folder),
     }
     return Trained(prep, seen, val, truth, outputs, model, progress, result)
@@ -91,14 +90,14 @@ def _network(model: nn.Module, progress: Progress) -> dict[str, Any]:
 
 
 def _baseline(
-    config: Config, task: Task, prep: dict[str, Any], data: dict[str, Data], folder: Path
+    config: Config, task: Task, prep: dict[str, Any], parts: tuple[Examples, Examples], folder: Path, callbacks: Any
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """The final model is a plain one: fit it by itself, save it, and use it like the network."""
-    name, before = task.final_baseline(config), time.perf_counter()
-    fitted = task.baselines(config, prep, data["train"], only=name)[name]
-    seconds = round(time.perf_counter() - before, 3)
+    fitted, outputs, curves = task.final_model(config, prep, parts, callbacks)
+    write_atomic(folder / "curves.json", to_json(curves))
     (folder / MODEL).mkdir(exist_ok=True)
     fitted.save(folder / MODEL)
-    outputs = Fitted(name, task, config, prep, baseline=fitted).outputs(data["val"])[0]
-    none = {"parameters": 0, "trainable": 0, "epochs": 0, "best_epoch": 0, "steps": 0, "skipped": [], "stopped": ""}
-    return outputs, {"model": name, **none, "seconds": seconds}
+    best = min(curves, key=lambda row: row["val_loss"])["epoch"]
+    none = {"parameters": 0, "trainable": 0, "steps": 0, "skipped": [], "stopped": ""}
+    about = {"epochs": curves[-1]["epoch"], "best_epoch": best, "seconds": sum(row["seconds"] for row in curves)}
+    return outputs, {"model": task.final_baseline(config), **none, **about}

@@ -15,8 +15,7 @@ from .splits import together
 
 def truth_of(config: Config, data: Data, examples: Examples) -> Truth:
     """Of the rows of a part, from the data and from their encoded examples."""
-    query = None if examples.query is None else examples.query.cpu().numpy()
-    return Truth(examples.y.cpu().numpy(), query, together(config, data))
+    return Truth.of(examples)._replace(together=together(config, data))
 
 
 def save_truth(folder: Path, truth: Truth) -> None:

@@ -84,8 +84,9 @@ def _digest(config: Config, frame: pl.DataFrame, sources: list[Path]) -> str:
 
 def refuse_broken(config: Config, data: Data) -> None:
     """Raise UserError naming the files that cannot be used: this is decided before training, never met in the middle."""
-    bad = data.frame.filter(pl.col("file_problem") != "")
-    if bad.height:
+    broken = data.frame["file_problem"] != ""
+    if broken.any():
+        bad = data.frame.filter(broken)
         named = ", ".join(
             f"{Path(name).name} ({why.split(':')[0]})"
             for name, why in bad[[config.image, "file_problem"]].head(3).rows()
@@ -266,7 +267,7 @@ def validate_rows(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[pl.DataFra
     """Images to predict: every file is looked at, as before training."""
     paths = frame[prep["image"]]
     facts = look_at(paths if not paths.null_count() else paths.fill_null(b"" if paths.dtype == pl.Binary else ""))
-    named = [column.alias(FILE + column.name) for column in facts.drop("path")]
+    named = [facts[name].alias(FILE + name) for name in facts.columns[1:]]
     return frame.hstack(named), [f"is {why}" if why else "" for why in facts["problem"]]
 
 

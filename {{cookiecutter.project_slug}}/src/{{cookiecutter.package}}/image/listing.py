@@ -10,6 +10,7 @@ import polars as pl
 
 from ..engine import given
 from ..engine.folders import LITTER, data_root, files_below, outside
+from ..engine.kinds import is_text
 from ..engine.table import Table, declared, read_table, require_columns
 from ..engine.target import as_text
 from ..errors import UserError
@@ -66,7 +67,7 @@ def _ask_for_parts(path: Path, names: list[Parts], level: int | None) -> None:
 
 def _refuse_layout(path: Path, names: list[Parts], deep: int) -> None:
     """Raise UserError for files and folders that say no class. deep: folders that an image lies in, below `path`."""
-    if odd := [parts for parts in names if not _is_text("/".join(parts))]:
+    if odd := [parts for parts in names if not is_text("/".join(parts))]:
         raise UserError(f"{path} holds a file whose name is not UTF-8: {str(Path(*odd[0]))!r}; rename it")
     inside = [parts for parts in names if len(parts) > deep]
     filled = {parts[:deep] for parts in inside}
@@ -88,14 +89,6 @@ def _refuse_layout(path: Path, names: list[Parts], deep: int) -> None:
             f"{path} holds one class folder, {inside[0][0]}, and that holds {', '.join(within[:3])}; if these are the classes, set"
             f" data to {path / inside[0][0]}"
         )
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8, kept by Python as lone surrogates
-        return False
-    return True
 
 
 def beside(config: Config, frame: pl.DataFrame) -> pl.DataFrame:

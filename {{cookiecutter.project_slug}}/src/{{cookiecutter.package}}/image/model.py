@@ -39,7 +39,7 @@ class Classifier(nn.Module):
     def train(self, mode: bool = True) -> Classifier:
         """What is frozen stays in evaluation mode: its BatchNorm statistics do not move, and nothing blurs its features."""
         super().train(mode)
-        for module in self.backbone.modules():
+        for module in self.backbone.modules() if mode else ():
             own = list(module.parameters())
             if own and not any(p.requires_grad for p in own):
                 module.eval()

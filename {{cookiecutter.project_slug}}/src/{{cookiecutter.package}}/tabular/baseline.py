@@ -1,4 +1,4 @@
-"""Simple models on the same encoded features: the numbers to beat, and LightGBM as a final model in its own right."""
+"""Simple models on the same encoded features: the numbers to beat. LightGBM as the final model is in boosting.py."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import numpy as np
 
 from ..engine.files import read_json, to_json
 from ..engine.kernel import SVC_ROWS, Kernel, fit_kernel
+from ..engine.linear import of_all_classes
 from ..engine.losses import class_weights
 from ..engine.splits import assign
 from ..errors import UserError, first_line
-from ..task import Baseline, Data
+from ..task import Baseline, Batch, Data
 from .data import Rows, encode, examples, feature_names
 from .trees import checked
 
@@ -30,6 +31,7 @@ LINEAR_ROWS = 200_000
 # Rows under which LightGBM gets one thread: its threads spin while they wait for each other, which on a machine with other
 # work took thirty times the processor time (40,000 rows, two threads). The trees are the same; 0 = as many as there are cores.
 ONE_THREAD = 100_000
+STOP = 30  # trees without a better loss on the rows held out, after which no more are grown
 
 
 def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "") -> dict[str, Baseline]:
@@ -120,18 +122,16 @@ class Linear:
 
 def fit_linear(config: Config, prep: dict[str, Any], part: Rows) -> Linear:
     """L2-regularized, its strength chosen by cross-validation inside the training part."""
-    from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+    from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
 
     x, y = flat_onehot(part.x, prep)[:LINEAR_ROWS], part.y.numpy()[:LINEAR_ROWS]
     if config.task in ("regression", "ranking"):
         ridge = RidgeCV(alphas=np.logspace(-3, 4, 15)).fit(x.toarray() if x.shape[1] < 2000 else x, y)
         return Linear(prep, ridge.coef_.reshape(-1, 1), np.atleast_1d(ridge.intercept_))
-    folds = int(min(5, np.bincount(y.astype(int)).min()))
-    weight = "balanced" if config.class_weights == "balanced" else None
+    folds = min(5, int(np.bincount(y.astype(int)).min()))
+    weight = None if config.class_weights == "none" else "balanced"  # copies would meet themselves in the folds
     strengths = np.logspace(-3, 2, 6) if len(y) < 20_000 else np.array([0.01, 0.1, 1.0])
     if folds < 2:
-        from sklearn.linear_model import LogisticRegression
-
         model: Any = LogisticRegression(max_iter=1000, class_weight=weight).fit(x, y)
     else:
         model = LogisticRegressionCV(
@@ -143,7 +143,7 @@ def fit_linear(config: Config, prep: dict[str, Any], part: Rows) -> Linear:
             l1_ratios=(0.0,),
             use_legacy_attributes=False,
         ).fit(x, y)
-    return Linear(prep, model.coef_.T, np.atleast_1d(model.intercept_))
+    return Linear(prep, *of_all_classes(model, prep["outputs"]))
 
 
 @dataclass
@@ -154,7 +154,9 @@ class Plain:
     function: Any
 
     def predict(self, data: Data) -> np.ndarray:
-        return by_chunk(data, lambda frame: self.function(flat(encode(self.prep, frame), self.prep)))
+        found = by_chunk(data, lambda frame: self.function(flat(encode(self.prep, frame), self.prep)))
+        single = found.shape[1] < self.prep["outputs"]  # one score for two classes
+        return np.hstack([0 * found, found]) if single else found
 
     def save(self, folder: Path) -> None:
         raise UserError("a model of an optional library is not kept; set model = 'mlp' or 'lightgbm'")
@@ -179,11 +181,13 @@ class LightGBM:
     rounds: int
 
     def predict(self, data: Data) -> np.ndarray:
-        def outputs(frame: pl.DataFrame) -> Any:
-            x = flat(encode(self.prep, frame), self.prep)
-            return self.booster.predict(x, raw_score=True, num_iteration=self.rounds)
+        return by_chunk(data, lambda frame: self.outputs(encode(self.prep, frame)))
 
-        return by_chunk(data, outputs)
+    def outputs(self, x: dict[str, Any], first: int = 0, trees: int = 0) -> np.ndarray:
+        """Outputs [n, k] for encoded features, of all trees or of so many from the `first` on."""
+        some = {"start_iteration": first, "num_iteration": trees or self.rounds}
+        found = self.booster.predict(flat(x, self.prep), raw_score=True, **some)
+        return np.asarray(found, dtype=np.float32).reshape(len(found), -1)
 
     def save(self, folder: Path) -> None:
         (folder / "lightgbm.txt").write_text(self.booster.model_to_string(num_iteration=self.rounds))
@@ -191,22 +195,27 @@ class LightGBM:
 
 
 def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows, rows: Data) -> LightGBM:
-    """Number of trees from an inner part of train, then refitted on all of train with that number (never validation)."""
+    """Number of trees from an inner part of train, then refitted on all of train with that number (never validation). The
+    settings are these whatever recipe.toml says: a number to beat stays where it is."""
     import lightgbm
 
-    x, y = flat(part.x, prep), part.y.numpy()
-    categorical = list(range(x.shape[1] - len(prep["embedded"]), x.shape[1]))
-    inner = inner_split(config, rows)
-    settings = {
-        "objective": {
-            "binary": "binary",
-            "multiclass": "multiclass",
-            "regression": "regression",
-            "ranking": "lambdarank",
-        }[config.task],
+    settings, inner = parameters(config, prep, len(part)), inner_split(config, rows)
+    train = dataset(config, prep, part, np.flatnonzero(~inner))
+    held = dataset(config, prep, part, np.flatnonzero(inner), train)
+    stop = lightgbm.early_stopping(STOP, verbose=False)
+    first = lightgbm.train(settings, train, 1000, valid_sets=[held], callbacks=[stop])
+    rounds = max(first.best_iteration, 1)
+    return LightGBM(prep, lightgbm.train(settings, dataset(config, prep, part), rounds), rounds)
+
+
+def parameters(config: Config, prep: dict[str, Any], n: int) -> dict[str, Any]:
+    """What LightGBM is told of the task, of n training rows and of the trees."""
+    objectives = {"binary": "binary", "multiclass": "multiclass", "regression": "regression", "ranking": "lambdarank"}
+    return {
+        "objective": objectives[config.task],
         "learning_rate": 0.05,
         "num_leaves": 31,
-        "min_data_in_leaf": max(5, min(20, len(y) // 50)),
+        "min_data_in_leaf": max(5, min(20, n // 50)),
         "verbosity": -1,
         "seed": config.seed,
         "deterministic": True,
@@ -215,33 +224,33 @@ def fit_lightgbm(config: Config, prep: dict[str, Any], part: Rows, rows: Data) -
         "feature_pre_filter": False,
         "num_class": prep["outputs"] if config.task == "multiclass" else 1,
         "eval_at": [10],
-        "num_threads": 1 if len(y) < ONE_THREAD else 0,
+        "num_threads": 1 if n < ONE_THREAD else 0,
     }
 
-    weight = row_weights(config, prep, y)
 
-    def dataset(rows: np.ndarray, reference: Any = None) -> Any:
-        rows, sizes = (rows, None) if part.query is None else by_query(part.query.numpy(), rows)
-        return lightgbm.Dataset(
-            x[rows],
-            y[rows],
-            weight=None if weight is None else weight[rows],
-            group=sizes,
-            categorical_feature=categorical,
-            reference=reference,
-            free_raw_data=False,
-        )
+def dataset(
+    config: Config, prep: dict[str, Any], part: Rows | Batch, rows: np.ndarray | None = None, reference: Any = None
+) -> Any:
+    """These rows, or all, as LightGBM takes them, weighed as the loss of the network weighs them."""
+    import lightgbm
 
-    train = dataset(np.flatnonzero(~inner))
-    stop = lightgbm.early_stopping(30, verbose=False)
-    first = lightgbm.train(settings, train, 1000, valid_sets=[dataset(np.flatnonzero(inner), train)], callbacks=[stop])
-    rounds = max(first.best_iteration, 1)
-    return LightGBM(prep, lightgbm.train(settings, dataset(np.arange(len(y))), rounds), rounds)
+    x, y = flat(part.x, prep), part.y.numpy()
+    weight, rows = row_weights(config, prep, y), np.arange(len(y)) if rows is None else rows
+    rows, sizes = (rows, None) if part.query is None else by_query(part.query.numpy(), rows)
+    return lightgbm.Dataset(
+        x[rows],
+        y[rows],
+        weight=None if weight is None else weight[rows],
+        group=sizes,
+        categorical_feature=list(range(x.shape[1] - len(prep["embedded"]), x.shape[1])),
+        reference=reference,
+        free_raw_data=False,
+    )
 
 
 def row_weights(config: Config, prep: dict[str, Any], y: np.ndarray) -> np.ndarray | None:
     """Weight of each training row [n], as the network's loss weighs it; None where all count alike."""
-    weights = class_weights(prep["prior"]).numpy() if config.class_weights == "balanced" and prep["prior"] else None
+    weights = class_weights(prep["prior"]).numpy() if config.class_weights != "none" and prep["prior"] else None
     return None if weights is None else weights[y.astype(int)]
 
 

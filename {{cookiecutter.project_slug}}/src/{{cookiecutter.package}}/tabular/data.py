@@ -25,7 +25,7 @@ from ..engine.target import (
     with_target,
 )
 from ..errors import UserError
-from ..task import Batch, Data
+from ..task import FEATURES, Batch, Data
 from .unknown import UNKNOWN, Forget, forgetting
 
 if TYPE_CHECKING:
@@ -117,6 +117,25 @@ def _role_of(column: pl.Series) -> str:
     return "id" if unique else "categorical"
 
 
+def cleaned(config: Config, train: Data) -> Data:
+    """The training part, with `missing = "drop"` without the rows that have a gap. The other parts keep theirs, filled with the
+    median, as rows to predict are."""
+    if config.missing != "drop":
+        return train
+    whole = train.frame.select(pl.all_horizontal(pl.col(train.columns(*FEATURES)).is_not_null())).to_series()
+    if not whole.any():
+        raise UserError('every training row has a gap, and missing = "drop" leaves none; use missing = "median"')
+    left = train.take(np.flatnonzero(whole.to_numpy()))
+    if (
+        config.task in ("binary", "multiclass")
+        and left.frame[train.target].n_unique() < train.frame[train.target].n_unique()
+    ):
+        raise UserError(
+            'a class has gaps in all of its training rows, and missing = "drop" leaves none; use missing = "median"'
+        )
+    return left
+
+
 def prepare(config: Config, train: Data) -> dict[str, Any]:
     """Scales, fills, vocabularies, classes and prior of the training part: of its sample where it is larger than memory."""
     frame = train.sample().frame
@@ -149,7 +168,11 @@ def _fit_numeric(config: Config, column: pl.Series) -> dict[str, Any]:
     known = x.drop_nulls().to_numpy()
     if not len(known):
         known = np.zeros(1)
-    fill = {"median": float(np.median(known)), "mean": float(known.mean()), "zero": 0.0}[config.missing]
+    fill = {
+        "mean": float(known.mean()),
+        "zero": 0.0,
+        "mode": float(pl.Series(known).mode().min()),  # type: ignore[arg-type]
+    }.get(config.missing, float(np.median(known)))
     filled = x.fill_null(fill).to_numpy()
     if config.scaling == "standard":
         center, scale = float(filled.mean()), float(filled.std()) if np.ptp(filled) else 0.0  # rounding gives 1e-17

@@ -21,9 +21,14 @@ class Config(shared.Config):
     model: Literal["mlp", "lightgbm"] = setting(
         "mlp", "model", "Final model: a network, or LightGBM through the same steps"
     )
+    num_leaves: int = setting(31, "model", "LightGBM: most leaves of a tree", ge=2, le=131_072)
+    shrinkage: float = setting(0.05, "model", "LightGBM: its learning rate, what each tree adds", gt=0, le=1)
+    n_estimators: int = setting(1000, "model", "LightGBM: most trees; validation stops them earlier", ge=1, le=100_000)
+    min_child_samples: int = setting(0, "model", "LightGBM: fewest rows in a leaf; 0 = 5 to 20 by their number", ge=0)
+    subsample: float = setting(1.0, "model", "LightGBM: share of the rows a tree sees", off=1.0, gt=0, le=1)
     hidden: int = setting(128, "model", "Width of the hidden layers", ge=1, le=8192)
     layers: int = setting(
-        3, "model", "Linear layers, the last one included; beyond 5 rarely earns its keep", ge=2, le=5
+        3, "model", "Linear layers, the last one included; beyond 5 rarely earns its keep", off=2, ge=2, le=5
     )
     dropout: float = setting(
         0.0, "model", "Dropout after each activation; only against overfitting (0.1-0.5)", off=0.0, ge=0, le=0.9
@@ -37,8 +42,10 @@ class Config(shared.Config):
     scaling: Literal["standard", "minmax", "none"] = setting(
         "standard", "preprocessing", "Scaling of numbers, fitted on train"
     )
-    missing: Literal["median", "mean", "zero"] = setting(
-        "median", "preprocessing", "What fills a missing number; a 0/1 indicator is added"
+    missing: Literal["median", "mean", "mode", "zero", "drop"] = setting(
+        "median",
+        "preprocessing",
+        "What fills a missing number; a 0/1 indicator is added. drop = train on rows without gaps, fill others with the median",
     )
     onehot_max: int = setting(
         20, "preprocessing", "Categories up to which a column is one-hot; above, an embedding", ge=0, le=1000
@@ -67,6 +74,10 @@ class Config(shared.Config):
             raise ValueError(
                 f"norm = 'batch' with batch_size = {self.batch_size}: BatchNorm needs 16 and more; use norm = 'layer'"
             )
+        if self.missing == "drop" and self.sample_rows:
+            raise ValueError(
+                "missing = 'drop' needs the whole table in memory; use sample_rows = 0, or missing = 'median'"
+            )
         return self
 
 
@@ -79,6 +90,11 @@ class Tabular(Task):
         from . import data, large
 
         return large.load(config, root) if config.sample_rows else data.load(config, root)
+
+    def cleaned(self, config: Config, train: Data) -> Data:
+        from .data import cleaned
+
+        return cleaned(config, train)
 
     def prepare(self, config: Config, train: Data) -> dict[str, Any]:
         from .data import prepare
@@ -115,6 +131,13 @@ class Tabular(Task):
 
     def final_baseline(self, config: Config) -> str:
         return "lightgbm" if config.model == "lightgbm" else ""
+
+    def final_model(
+        self, config: Config, prep: dict[str, Any], parts: tuple[Examples, Examples], callbacks: Any = ()
+    ) -> tuple[Baseline, Any, list[dict[str, Any]]]:
+        from .boosting import fit_final
+
+        return fit_final(config, prep, parts, callbacks)
 
     def larger(self, config: Config) -> dict[str, Any]:
         return {"hidden": 4 * config.hidden} if config.model == "mlp" and config.hidden <= 2048 else {}

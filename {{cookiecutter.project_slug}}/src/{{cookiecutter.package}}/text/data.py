@@ -111,6 +111,7 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
         "texts": text_columns(config),
         "encoder": config.encoder,
         "max_length": config.max_length,
+        "windows": config.windows,
         "weights": weights_hash(config.encoder, config.weights),
         "tokenizer": tokenizer_hash(config.encoder),
         "pad": tokenizer.pad_token_id,
@@ -154,38 +155,51 @@ def unknown_share(prep: dict[str, Any], ids: np.ndarray) -> float:
 class Tokens:
     """Texts as one long row of tokens. ids, kinds [total]; starts [n + 1]; cut [n]: whether a text lost its end.
 
-    end [n]: at most this many characters of the (first) text are read.
+    end [n]: at most this many characters of the (first) text are read. windows [w + 1]: where each window starts, one or more a
+    text; first [n + 1]: the first window of each text.
     """
 
     ids: np.ndarray
     kinds: np.ndarray
-    starts: np.ndarray
+    windows: np.ndarray
+    first: np.ndarray
     cut: np.ndarray
     end: np.ndarray
 
+    @property
+    def starts(self) -> np.ndarray:
+        return self.windows[self.first]
+
 
 def encode(prep: dict[str, Any], frame: pl.DataFrame) -> Tokens:
-    """Tokenize the text columns of a frame, each text once."""
+    """Tokenize the text columns of a frame, each text once, in windows that each stand between special tokens."""
     from .encoder import load_tokenizer
 
-    tokenizer, most = load_tokenizer(prep["encoder"]), prep["max_length"]
+    tokenizer, most, windows = load_tokenizer(prep["encoder"]), prep["max_length"], prep["windows"]
+    letters = LETTERS * most * windows
     if tokenizer_hash(prep["encoder"]) != prep["tokenizer"]:
         raise UserError(
             f"the tokenizer of encoder = {prep['encoder']!r} has changed since this was prepared; put the old one back, or train again"
         )
     whole = [frame[name].fill_null("") for name in prep["texts"]]
-    ids, kinds, lengths, cut, end = array("i"), array("b"), array("q", [0]), array("b"), array("q")
+    ids, kinds, ends, first = array("i"), array("b"), array("q", [0]), array("q", [0])
+    cut, end = array("b"), array("q")
     for at in range(0, frame.height, CHUNK):
-        some = [column.slice(at, CHUNK).str.head(LETTERS * most).to_list() for column in whole]
+        some = [column.slice(at, CHUNK).str.head(letters).to_list() for column in whole]
         for encoding in tokenizer(*some, truncation=True, max_length=most).encodings:
-            ids.extend(encoding.ids)
-            kinds.extend(encoding.type_ids)
-            lengths.append(len(encoding))
-            cut.append(bool(encoding.overflowing))
-            end.append(_end(encoding) if encoding.overflowing else LETTERS * most)
-    long = np.any([(column.str.len_chars() > LETTERS * most).to_numpy() for column in whole], axis=0)
+            read = [encoding, *encoding.overflowing[: windows - 1]]
+            for window in read:
+                ids.extend(window.ids)
+                kinds.extend(window.type_ids)
+                ends.append(len(ids))
+            first.append(len(ends) - 1)
+            cut.append(len(encoding.overflowing) >= windows)
+            end.append(_end(read[-1]) if cut[-1] else letters)
+    long = np.any([(column.str.len_chars() > letters).to_numpy() for column in whole], axis=0)
     lost = np.array(cut, dtype=bool) | long
-    return Tokens(np.asarray(ids), np.asarray(kinds), np.cumsum(lengths), lost, np.asarray(end))
+    return Tokens(
+        np.asarray(ids), np.asarray(kinds), np.asarray(ends), np.asarray(first), cut=lost, end=np.asarray(end)
+    )
 
 
 def _end(encoding: Any) -> int:
@@ -210,38 +224,44 @@ class Texts:
         return len(self.y)
 
     def batches(self, plan: list[Tensor], epoch: int = 0, augment: bool = False) -> Iterator[Batch]:
-        """x: "input_ids", "attention_mask" and, for pairs, "token_type_ids", each int64 [b, longest of the batch]."""
+        """x: "input_ids", "attention_mask" and, for pairs, "token_type_ids", each int64 [b, longest of the batch]; where a text
+        may have several windows [b, most windows of the batch, longest]."""
         for rows in plan:
             x = self._padded(rows.cpu().numpy())
             if augment and self.masking:
-                self._mask(x["input_ids"], rows.tolist(), epoch)
+                self._mask(x, rows.tolist(), epoch)
             yield Batch(x, self.y[rows], rows, None if self.query is None else self.query[rows])
 
     def _padded(self, rows: np.ndarray) -> dict[str, Tensor]:
         import torch
 
-        start = self.tokens.starts[rows]
-        length = self.tokens.starts[rows + 1] - start
+        tokens, first = self.tokens, self.tokens.first[rows]
+        count = self.tokens.first[rows + 1] - first
+        window = first[:, None] + np.arange(count.max())  # [b, c]
+        there = window < (first + count)[:, None]
+        window = np.where(there, window, 0)
+        start = tokens.windows[window]
+        length = np.where(there, tokens.windows[window + 1] - start, 0)
         place = np.arange(length.max())
-        real = place < length[:, None]  # [b, t]
-        at = np.where(real, start[:, None] + place, 0)
+        real = place < length[..., None]  # [b, c, t]
+        at = np.where(real, start[..., None] + place, 0)
         x = {"input_ids": np.where(real, self.tokens.ids[at], self.prep["pad"]), "attention_mask": real}
         if self.prep["kinds"]:
             x["token_type_ids"] = np.where(real, self.tokens.kinds[at], 0)
-        return {name: torch.from_numpy(array.astype(np.int64)) for name, array in x.items()}
+        made = {name: torch.from_numpy(array.astype(np.int64)) for name, array in x.items()}
+        return made if self.prep["windows"] > 1 else {name: tensor[:, 0] for name, tensor in made.items()}
 
-    def _mask(self, ids: Tensor, rows: list[int], epoch: int) -> None:
+    def _mask(self, x: dict[str, Tensor], rows: list[int], epoch: int) -> None:
         """Replace a share of the ordinary tokens by the mask token, in place; drawn from (seed, epoch, row) alone."""
         import torch
 
         from ..engine.seed import generator
 
         special = torch.tensor(self.prep["special"])
-        for i, row in enumerate(rows):
-            length = int(self.tokens.starts[row + 1] - self.tokens.starts[row])
-            chosen = torch.rand(length, generator=generator(self.seed, epoch, row)) < self.masking
-            chosen &= ~torch.isin(ids[i, :length], special)
-            ids[i, :length][chosen] = self.prep["mask"]
+        for ids, mask, row in zip(x["input_ids"], x["attention_mask"].bool(), rows, strict=True):
+            words = ids[mask]
+            chosen = torch.rand(len(words), generator=generator(self.seed, epoch, row)) < self.masking
+            ids[mask] = torch.where(chosen & ~torch.isin(words, special), self.prep["mask"], words)
 
 
 def examples(config: Config, prep: dict[str, Any], data: Data) -> Texts:

@@ -24,7 +24,7 @@ FAST = 10.0  # head and LoRA matrices start from nothing; the encoder only needs
 
 
 class Classifier(nn.Module):
-    """x: {"input_ids", "attention_mask" and, for pairs, "token_type_ids": [b, t]} -> outputs [b, k]."""
+    """x: {"input_ids", "attention_mask" and, for pairs, "token_type_ids": [b, t], or [b, c, t] of c windows} -> outputs [b, k]."""
 
     def __init__(self, encoder: Any, pool: str, dropout: float, outputs: int, pretrained: bool) -> None:
         super().__init__()
@@ -37,7 +37,15 @@ class Classifier(nn.Module):
         return self.head(self.dropout(self.embed(x)))  # [b, k]
 
     def embed(self, x: dict[str, Tensor]) -> Tensor:
-        """One vector per text [b, d]: the first token's, or the mean over all real tokens."""
+        """One vector per text [b, d]: the first token's, or the mean over all real tokens; of several windows, the mean, each
+        by its tokens."""
+        if x["input_ids"].dim() == 3:
+            real = x["attention_mask"].sum(dim=2, keepdim=True)  # [b, c, 1] tokens of each window
+            read = real.squeeze(2) > 0
+            vectors = self.embed({name: tensor[read] for name, tensor in x.items()})
+            each = vectors.new_zeros(*read.shape, vectors.shape[1])
+            each[read] = vectors
+            return (each * real).sum(dim=1) / real.sum(dim=1)
         hidden = self.encoder(**x).last_hidden_state  # [b, t, d]
         if self.pool == "cls":
             return hidden[:, 0]
@@ -160,14 +168,15 @@ def lr_scale(config: Config, name: str) -> float:
 
 @torch.no_grad()
 def explain(prep: dict[str, Any], model: Classifier, batch: Batch, row: int) -> dict[str, Any]:
-    """Where one example's attention goes: its tokens, and how much of the pooled output flows from each.
+    """Where one example's attention goes, in its first window: its tokens, and how much of the pooled output flows from each.
 
     weights: attention rollout (Abnar and Zuidema 2020) over all layers, summing to 1. map: attention of the last layer,
     mean over heads, [t, t], row attends to column. Attention shows where a network looks, not why it answers.
     """
     device = next(model.parameters()).device
-    n = int(batch.x["attention_mask"][row].sum())
-    x = {name: tensor[row : row + 1, :n].to(device) for name, tensor in batch.x.items()}
+    window = (row, 0) if batch.x["input_ids"].dim() == 3 else (row,)
+    n = int(batch.x["attention_mask"][window].sum())
+    x = {name: tensor[window][None, :n].to(device) for name, tensor in batch.x.items()}
     encoder, was_training = model.encoder, model.training
     usual = encoder.config._attn_implementation
     model.eval()

@@ -42,7 +42,18 @@ class Config(shared.Config):
         "pretrained", "model", "none = the encoder's architecture from its config, weights drawn at random"
     )
     max_length: int = setting(
-        128, "preprocessing", "Tokens read of a text, special ones included; the rest is cut off", ge=8, le=8192
+        128,
+        "preprocessing",
+        "Tokens read at a time, special ones included; the rest is cut off, or read in further windows",
+        ge=8,
+        le=8192,
+    )
+    windows: int = setting(
+        1,
+        "preprocessing",
+        "Windows of max_length tokens read of a text, their vectors averaged; what is beyond is cut off",
+        ge=1,
+        le=64,
     )
     adapt: Literal["full", "lora", "early", "frozen"] = setting(
         "full",
@@ -70,6 +81,8 @@ class Config(shared.Config):
             raise ValueError(
                 f"adapt = {self.adapt!r} with weights = 'none' would freeze random weights; use adapt = 'full'"
             )
+        if self.text_pair and self.windows > 1:
+            raise ValueError(f"windows = {self.windows} with text_pair: pairs are read in one window; use windows = 1")
         if self.text == self.text_pair:
             raise ValueError(
                 f"text and text_pair both name column {self.text!r}; leave text_pair empty for single texts"

@@ -1,0 +1,206 @@
+"""From a file to one row a series: of a long table (a row a step) the rows of each series are gathered into lists.
+
+A list of numbers is the JSON text of it, in the frame as in a CSV file or a request: hashes, duplicates, splits and logs see
+a value like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ..engine import given, kinds
+from ..engine.notes import Note
+from ..engine.table import LINES, Declared, Table, converted, declared, noted, read_table, require_columns
+from ..engine.target import check_target, with_target
+from ..errors import UserError
+from ..task import Data
+from .data import faults
+
+if TYPE_CHECKING:
+    from .recipe import Config
+
+SERIES: kinds.Kind = {"kind": "series"}
+
+
+def load(config: Config, root: Path) -> Data:
+    """Read the file, one row a series, and leave out series without a target. Raises UserError for bad input."""
+    path = root / config.data
+    table = given.read(config, root, lambda file: read(config, file))
+    frame = table.frame
+    require_columns(named(config), frame, path)
+    channels = [name for name in frame.columns if table.kinds.get(name) == SERIES]
+    if odd := [f"row {i} {why}" for i, why in enumerate(faults(frame, channels), start=1) if why]:
+        raise UserError(f"{path} {odd[0]} ({len(odd)} such); fix or remove these rows")
+    labeled, unlabeled = with_target(frame, config.target)
+    check_target(config, labeled, path)
+    notes = noted(config, path, table) if not config.series else tuple(table.notes)
+    if config.series and unlabeled is not None:
+        notes = (*notes, Note("target", config.target, {"rows": unlabeled.height, "spelled": {}}))
+    roles = infer_roles(config, labeled, channels)
+    return Data(labeled, config.target, roles, given.sources_hash(config, root), unlabeled, table.kinds, notes)
+
+
+def named(config: Config) -> dict[str, list[str]]:
+    """The columns of a series that settings name: setting -> columns."""
+    return {
+        "target": [config.target], "group": [config.group], "time": [config.time], "split_column": [config.split_column],
+        "static": config.static, "channels": config.channels, "slices": config.slices,
+    }  # fmt: skip
+
+
+def infer_roles(config: Config, frame: pl.DataFrame, channels: list[str]) -> dict[str, str]:
+    """Channels are series; static columns are numbers or categories; what the settings name has that role; the rest is dropped."""
+    roles = dict.fromkeys(frame.columns, "drop") | dict.fromkeys(channels, "series")
+    for name in config.static:
+        roles[name] = "numeric" if frame.schema[name].is_numeric() else "categorical"
+    special = {config.series: "id", config.group: "group", config.time: "time", given.column(config): "part"}
+    return roles | {name: role for name, role in special.items() if name} | {config.target: "target"}
+
+
+def read(config: Config, path: Path) -> Table:
+    """The table with one row a series."""
+    if config.series:
+        said = declared(config, numeric=config.channels)
+        return gathered(config, read_table(path, declared=said), path)
+    said = replace(declared(config), series=config.channels or listed(path))
+    return _lists_of_texts(config, read_table(path, declared=said), path)
+
+
+def listed(path: Path) -> list[str]:
+    """Columns of lists in a file that has types of its own."""
+    try:
+        if path.suffix == ".parquet":
+            schema = pl.read_parquet_schema(path)
+        elif path.suffix in LINES:
+            schema = dict(pl.read_ndjson(path, infer_schema_length=100, n_rows=100).schema)
+        else:
+            return []
+    except (pl.exceptions.PolarsError, OSError, ValueError):  # whoever reads it says what is wrong with it
+        return []
+    return [name for name, dtype in schema.items() if dtype.is_nested()]
+
+
+def _lists_of_texts(config: Config, table: Table, path: Path) -> Table:
+    """Texts that are lists of numbers, as CSV holds them, become series: the channels, or every such column."""
+    frame, known, notes = table.frame, dict(table.kinds), table.notes
+    texts = [name for name, kind in known.items() if kind["kind"] == "text"]
+    for name in config.channels or [name for name in texts if _holds_lists(frame[name])]:
+        if name in frame.columns and known[name] != SERIES:
+            frame, known[name] = frame.with_columns(converted(path, frame[name], SERIES)), SERIES
+            notes = [note for note in notes if note.column != name]
+    if SERIES not in known.values():
+        raise UserError(
+            f"{path} has no column of lists such as [0.1, 0.2]; of a long table, set series in recipe.toml to the column that"
+            " says which series a row belongs to"
+        )
+    return Table(frame, known, notes)
+
+
+def _holds_lists(column: pl.Series) -> bool:
+    some = column.drop_nulls().head(100)
+    return bool(len(some)) and bool(some.str.contains(r"^\s*\[").all())
+
+
+def gathered(config: Config, table: Table, path: Path) -> Table:
+    """The rows of each series in the order of their steps, as one row; series in the order of the file."""
+    frame, known = table.frame, table.kinds
+    require_columns(
+        {"series": [config.series], "step": [config.step], "drop": config.drop, **named(config)}, frame, path
+    )
+    _require_order(config, frame, path)
+    once = list(dict.fromkeys(n for n in _once(config, frame) if n not in (config.series, config.time)))
+    channels = config.channels or _numbers(config, frame, once)
+    if odd := [n for n in channels if not frame.schema[n].is_numeric() and frame[n].null_count() < frame.height]:
+        raise UserError(
+            f"channels names column {odd[0]!r} of {path}, which holds no numbers such as {frame[odd[0]][0]!r}"
+        )
+    if not channels:
+        raise UserError(f"{path} has no column of numbers left for a channel; look at static and drop")
+    _require_one_value(config, frame, once, path)
+    ordered = frame.sort(config.step, maintain_order=True) if config.step else frame
+    lists = [pl.col(name).cast(pl.Float64) for name in channels]
+    first = [pl.col(name).drop_nulls().first() for name in once]
+    last = [pl.col(config.time).max()] if config.time and config.time not in once else []
+    rows = ordered.group_by(config.series, maintain_order=True).agg(*first, *last, *lists)
+    rows = frame[[config.series]].unique(maintain_order=True).join(rows, on=config.series, maintain_order="left")
+    rows = rows.with_columns(
+        pl.Series(n, [kinds.written(v) for v in rows[n].to_list()], dtype=pl.String) for n in channels
+    )
+    notes = [note for note in table.notes if note.column in ("", config.series, config.step, *once)]
+    kept = {name: known[name] for name in rows.columns if name in known} | dict.fromkeys(channels, SERIES)
+    return Table(rows, kept, [*notes, *steps(config, ordered)])
+
+
+def _once(config: Config, frame: pl.DataFrame) -> list[str]:
+    """Columns that hold one value for each series, as settings name them."""
+    names = [config.target, config.group, given.column(config), *config.static, *config.slices]
+    return [name for name in names if name and name in frame.columns]
+
+
+def _numbers(config: Config, frame: pl.DataFrame, once: list[str]) -> list[str]:
+    taken = {*once, *config.drop, config.series, config.step, config.time}
+    return [name for name, dtype in frame.schema.items() if dtype.is_numeric() and name not in taken]
+
+
+def _require_order(config: Config, frame: pl.DataFrame, path: Path) -> None:
+    """Raise UserError for rows that belong to no series, or whose place in it nothing says."""
+    for setting, name in (("series", config.series), ("step", config.step)):
+        if name and (empty := frame[name].null_count()):
+            raise UserError(f"{path} has {empty:,} rows without a value in {setting} = {name!r}; fill or remove them")
+    if config.step and not (frame.schema[config.step].is_numeric() or frame.schema[config.step].is_temporal()):
+        raise UserError(
+            f"step = {config.step!r} of {path} holds text such as {frame[config.step][0]!r}; rows are ordered by a number or a date"
+        )
+
+
+def _require_one_value(config: Config, frame: pl.DataFrame, once: list[str], path: Path) -> None:
+    """Raise UserError where a series has two targets, or two values of what should say one thing of all of it."""
+    if not once:
+        return
+    counts = frame.group_by(config.series, maintain_order=True).agg(pl.col(n).drop_nulls().n_unique() for n in once)
+    for name in once:
+        if (many := counts.filter(pl.col(name) > 1)).height:
+            who = many[config.series][0]
+            seen = frame.filter(pl.col(config.series) == who)[name].drop_nulls().unique(maintain_order=True)
+            raise UserError(
+                f"column {name!r} of {path} has {len(seen)} values in series {who!r} ({seen[0]!r}, {seen[1]!r}) and so in {many.height}"
+                " of the series; a series is one example: give it one value"
+            )
+
+
+def steps(config: Config, frame: pl.DataFrame) -> list[Note]:
+    """How far apart the rows of a series lie, as a note for the audit. frame: long, in the order of `step`."""
+    if not config.step:
+        return []
+    column = pl.col(config.step).diff().over(config.series)
+    if frame.schema[config.step].is_temporal():
+        column = column.dt.total_microseconds() / 1e6
+    apart = frame.select(pl.col(config.series), column.cast(pl.Float64).alias("apart")).drop_nulls()
+    positive = apart.filter(pl.col("apart") > 0)["apart"]
+    usual = float(positive.median() or 0.0)  # type: ignore[arg-type]
+    repeated = apart.filter(pl.col("apart") == 0)
+    facts: dict[str, Any] = {
+        "steps": apart.height, "usual": usual, "moments": frame.schema[config.step].is_temporal(),
+        "irregular": float(((positive - usual).abs() > 0.01 * usual).mean() or 0.0),  # type: ignore[arg-type]
+        "repeated": repeated.height, "series": repeated[config.series].n_unique(),
+    }  # fmt: skip
+    return [Note("steps", config.step, facts)]
+
+
+def to_predict(config: Config, path: Path) -> pl.DataFrame | None:
+    """The series of a long table without targets, a row each; None for a table whose rows are series already."""
+    if not config.series or path.is_dir() or listed(path):
+        return None
+    start = read_table(path, 100, Declared(config.drop)).frame
+    if any(column.dtype == pl.String and _holds_lists(column) for column in start.iter_columns()):
+        return None
+    config = config.model_copy(update={"split_column": "", "test_data": "", "slices": [], "split": "auto"})
+    frame = read_table(path, declared=Declared(config.drop, numeric=config.channels)).frame
+    asked = (config.target, config.group, config.time)
+    lacking = [name for name in asked if name and name not in frame.columns]
+    table = Table(frame.with_columns(pl.lit(None, dtype=pl.String).alias(n) for n in lacking), {}, [])
+    return gathered(config, table, path).frame.drop(lacking)
