@@ -141,10 +141,10 @@ def sequence(project: Path) -> None:
     edit(project, target="delayed", series="series", step="hour", time="date", static=["origin"], hidden=32, epochs=20)
     for step in ("audit", "split", "baseline", "check", "train", "evaluate", "report"):
         recipe(project, step)
-    new = project / "data" / "new.jsonl"
-    print("\n$ python -m demo.sequence.gather data/later.csv data/new.jsonl", flush=True)
-    command = [sys.executable, "-B", "-m", "demo.sequence.gather", "data/later.csv", "data/new.jsonl"]
-    subprocess.run(command, cwd=project, env={**os.environ, "PYTHONPATH": str(project / "src")}, check=True)
+    new = project / "data" / "new.jsonl"  # a row a series, its measurements in lists: what a request carries
+    later = frame.filter(pl.col("date") >= "2013-11-01").drop("delayed", "hour")
+    once = [pl.col(name).first() for name in ("origin", "date")]
+    later.group_by("series", maintain_order=True).agg(*once, pl.exclude("series", "origin", "date")).write_ndjson(new)
     production(project, new, recipe, red=True)
 
 

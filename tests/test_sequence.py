@@ -28,7 +28,6 @@ from my_model.engine.splits import assign
 from my_model.errors import Stopped, UserError
 from my_model.sequence import data as of_data
 from my_model.sequence import features
-from my_model.sequence.gather import main as gather_main
 from my_model.sequence.recipe import TASK, Config
 from my_model.task import Data
 from recipe_kit.checks.of_kind import of_kind
@@ -374,7 +373,9 @@ def test_series_to_predict_are_gathered_and_answered_alike_in_every_shape(walked
     frame = waves(12, seed=5)
     frame.drop("speed").write_csv(walked.root / "data" / "new.csv")
     monkeypatch.chdir(walked.root)
-    assert gather_main(["data/new.csv", "data/new.jsonl"]) == 0 and walked.recipe("predict", "data/new.jsonl").status == 0
+    lists = frame.group_by("who", maintain_order=True).agg(pl.col("place").first(), "wave", "noise")
+    lists.write_ndjson(walked.root / "data" / "new.jsonl")
+    assert walked.recipe("predict", "data/new.jsonl").status == 0
     assert walked.recipe("predict", "data/new.csv").status == 0
     of_steps = pl.read_csv(walked.root / "data" / "new.predicted.csv")
     found = [
@@ -411,17 +412,6 @@ def test_a_sample_of_series_is_a_table_of_lists(walked: Inside) -> None:
     assert settings == {"data": "tests/sample/rows.csv", "target": "speed", "static": ["place"]}
     found = TASK.load(config_of(**settings), walked.root)
     assert len(found) == 64 and found.columns("series") == ["wave", "noise"]
-
-
-def test_gather_says_what_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipe.toml").write_text('modality = "sequence"\nseries = "who"\n')
-    assert gather_main([]) == 2 and "needs a long table and a file to write" in capsys.readouterr().err
-    assert gather_main(["none.csv", "new.jsonl"]) == 2 and "'none.csv' is not a file" in capsys.readouterr().err
-    (tmp_path / "recipe.toml").write_text('modality = "sequence"\n')
-    assert gather_main(["none.csv", "new.jsonl"]) == 2 and "series already" in capsys.readouterr().err
 
 
 def test_a_generated_project_passes_its_own_tests(tmp_path: Path) -> None:

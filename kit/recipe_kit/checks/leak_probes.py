@@ -43,6 +43,10 @@ def refit(context: Context, project: Project) -> CheckResult:
     if name := getattr(project.config, "series", ""):  # a row a step: other rows are those of other series
         names = pl.col(name).cast(pl.String)
         raw, more = raw.with_columns(names), more.with_columns(names + pl.lit("+"))
+    elif getattr(project.config, "horizon", 0):  # one series that is foretold: other rows are those that come later
+        more = more.with_columns(
+            pl.col(project.config.step) + 2 * (raw[project.config.step].max() - raw[project.config.step].min())
+        )
     before, after = (_load(project.local_config, context.task, frame) for frame in (raw, pl.concat([raw, more])))
     columns = [c for c in before.columns(*FEATURES) if c in after.frame.columns]
     if not columns:
@@ -60,7 +64,7 @@ def permuted_labels(context: Context, project: Project) -> CheckResult:
     if raw is None or context.config.task == "ranking":
         return not_applicable(check, "the data is no table with one target a row")
     raw = raw.filter(raw[context.config.target].is_not_null())
-    name = getattr(project.config, "series", "")
+    name = "" if getattr(project.config, "horizon", 0) else getattr(project.config, "series", "")
     each = raw.unique(name, keep="first", maintain_order=True) if name else raw
     shuffled = each[context.config.target].gather(np.random.default_rng(0).permutation(each.height))
     shuffled = raw[name].replace_strict(each[name], shuffled).alias(shuffled.name) if name else shuffled

@@ -57,7 +57,9 @@ def read(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> tuple[pl.
         )
         series.append(read)
     frame = pl.DataFrame(series)
-    empty = set() if all(column.get("missing") for column in columns) else _empty_rows(frame)
+    gaps = all(column.null_count() for column in frame.get_columns())  # else no row can be empty
+    nothing = pl.all_horizontal(pl.all().is_null()).arg_true()
+    empty = set(frame.select(nothing).to_series()) if gaps and not all(c.get("missing") for c in columns) else set()
     return frame, [why or ("is empty in every column" if i in empty else "") for i, why in enumerate(reasons)]
 
 
@@ -72,12 +74,6 @@ def plain(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> dict[str
         found[name] = values
     gaps = all(None in values for values in found.values())  # else no row can be empty
     return None if gaps and any(set(row) == {None} for row in zip(*found.values(), strict=True)) else found
-
-
-def _empty_rows(frame: pl.DataFrame) -> set[int]:
-    if not all(column.null_count() for column in frame.get_columns()):
-        return set()
-    return set(frame.select(pl.all_horizontal(pl.all().is_null()).arg_true()).to_series())
 
 
 def _note(reasons: list[str], found: dict[int, str]) -> None:

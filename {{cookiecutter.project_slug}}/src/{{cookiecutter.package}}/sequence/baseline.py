@@ -19,6 +19,7 @@ from ..engine.splits import assign
 from ..engine.target import targets
 from ..errors import UserError, first_line
 from ..task import Baseline, Data
+from .data import encode
 from .features import of_encoded
 from .trees import checked
 
@@ -37,8 +38,10 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
     x, y = of_encoded(prep, train.frame), targets(config, prep, train)
     center, spread = x.mean(axis=0), np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), 1.0)
     arrays = {"center": center, "scale": spread}
+    naive = ["last_value", *(["seasonal_naive"] if config.season else [])] if config.horizon else []
     fits: dict[str, Callable[[], Baseline]] = {
-        "logistic" if prep["classes"] else "ridge": lambda: fit_simple(config, prep, x, y, **arrays)
+        **{name: partial(Naive, prep, i - len(naive)) for i, name in enumerate(naive)},
+        "logistic" if prep["classes"] else "ridge": lambda: fit_simple(config, prep, x, y, **arrays),
     }
     if prep["classes"] and len(train) < SVC_ROWS:
         fits["rbf_svc"] = lambda: Scaled(prep, kernel=fit_kernel(config, (x - center) / spread, y), **arrays)
@@ -48,8 +51,11 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
 
 def load_baseline(config: Config, prep: dict[str, Any], folder: Path) -> Baseline:
     """The baseline that was saved in `folder`. Raises UserError when its files are missing, broken or no such thing."""
-    path = folder / "linear.npz"
+    path = folder / "naive.json"
     try:
+        if path.is_file():
+            return Naive(prep, int(read_json(path, "the forecast's column", AGAIN)["column"]))
+        path = folder / "linear.npz"
         if path.is_file():
             return Linear(path.name, partial(of_data, prep), **dict(np.load(path, allow_pickle=False)))
         path = folder / "svc.npz"
@@ -79,6 +85,20 @@ def fit_simple(config: Config, prep: dict[str, Any], x: np.ndarray, y: np.ndarra
     """Logistic or ridge regression on standardized summaries."""
     weights, bias = fit_linear(config, prep, (x - arrays["center"]) / arrays["scale"], y)
     return Linear("linear.npz", partial(of_data, prep), **arrays, weights=weights, bias=bias)
+
+
+@dataclass
+class Naive:
+    """A forecast that carries a value on: the last known, or that of the season before, as `encode` puts them last."""
+
+    prep: dict[str, Any]
+    column: int
+
+    def predict(self, data: Data) -> np.ndarray:
+        return encode(self.prep, data.frame)[2][:, [self.column]]
+
+    def save(self, folder: Path) -> None:
+        (folder / "naive.json").write_text(json.dumps({"column": self.column}))
 
 
 @dataclass

@@ -12,6 +12,7 @@ import polars as pl
 from ..engine.target import as_text, codes, fit_target, query_numbers, targets
 from ..errors import UserError
 from ..task import Batch, Data
+from .forecast import AHEAD, carried, past
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +69,8 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
     values = by_series(values, starts) if config.scaling == "series" else values
     return {
         **fit_target(config, train),
+        "past": past(config.target) if config.horizon else "",
+        "season": config.season,
         "task": config.task,
         "max_length": config.max_length,
         "scaling": config.scaling,
@@ -131,6 +134,7 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[np.ndarray, np.nd
     static features [n, s]."""
     channels = prep["channels"]
     raw, starts = cut(*arrays(frame, list(channels)), prep["max_length"])
+    line = raw[:, list(channels).index(prep["past"])] if prep["past"] else None
     gaps = np.isnan(raw)
     raw = by_series(raw, starts) if prep["scaling"] == "series" and len(raw) else raw
     center, size = (np.array([fitted[key] for fitted in channels.values()]) for key in ("center", "scale"))
@@ -144,6 +148,7 @@ def encode(prep: dict[str, Any], frame: pl.DataFrame) -> tuple[np.ndarray, np.nd
         columns += [x.is_null().to_numpy()] if fitted["missing"] else []
     for name, vocabulary in prep["categories"].items():
         columns += list(np.eye(len(vocabulary) + 1)[:, 1:][codes(frame[name], vocabulary)].T)
+    columns += [] if line is None else list(carried(prep, line, starts, frame[AHEAD]).T)
     static = np.stack(columns, axis=1) if columns else np.zeros((frame.height, 0))
     return values, starts, np.clip(static, -1e6, 1e6).astype(np.float32)
 
@@ -220,4 +225,6 @@ def _shown_static(prep: dict[str, Any], numbers: np.ndarray) -> dict[str, Any]:
         hot = np.flatnonzero(numbers[at : at + len(vocabulary)])
         shown[name] = vocabulary[hot[0]] if len(hot) else "unknown"
         at += len(vocabulary)
+    for name, number in zip(("last value", "a season before"), numbers[at:], strict=False):
+        shown[name] = float(number) * prep["target_scale"] + prep["target_mean"]
     return shown

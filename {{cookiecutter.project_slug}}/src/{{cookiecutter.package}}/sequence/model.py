@@ -39,6 +39,7 @@ def make_model(config: Config, prep: dict[str, Any]) -> Classifier:
     channels = len(prep["channels"]) + sum(fitted["missing"] for fitted in prep["channels"].values())
     static = sum(1 + fitted["missing"] for fitted in prep["static"].values())
     static += sum(len(vocabulary) for vocabulary in prep["categories"].values())
+    static += (1 + bool(prep["season"])) if prep["past"] else 0
     bodies = {"conv": Convolutions, "lstm": Recurrent, "gru": Recurrent, "transformer": Transformer}
     body = bodies[config.model](config, channels)
     width = (2 if config.model in ("lstm", "gru") else 1) * config.hidden

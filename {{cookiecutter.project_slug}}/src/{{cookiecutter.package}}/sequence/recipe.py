@@ -34,6 +34,16 @@ class Config(shared.Config):
         "", "split", "Long table: column that says which series a row belongs to; '' = a row is a series, a cell a list"
     )
     step: str = setting("", "split", "Long table: column that orders the rows of a series; '' = they are in order")
+    horizon: int = setting(
+        0,
+        "split",
+        "Forecast: steps to foretell of the target, a channel; 0 = the target says something of a whole series",
+        ge=0,
+        le=1000,
+    )
+    season: int = setting(
+        0, "model", "Forecast: steps after which the target repeats itself, 12 of months; 0 = not", ge=0
+    )
     channels: list[str] = setting(
         [], "data", "Columns that hold the values of the series; [] = every number, or list, not named otherwise"
     )
@@ -55,7 +65,18 @@ class Config(shared.Config):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Config:
-        if self.step and not self.series:
+        if self.horizon and self.task != "regression":
+            raise ValueError(f"horizon = {self.horizon} foretells numbers; set task = 'regression', not {self.task!r}")
+        if self.horizon and (not self.step or self.time != self.step):
+            raise ValueError(
+                f"horizon = {self.horizon} needs step and time, both the column that orders the rows: a forecast is judged on what"
+                f" comes later; step is {self.step!r} and time {self.time!r}"
+            )
+        if self.season and not (self.horizon and self.season <= self.max_length):
+            raise ValueError(
+                f"season = {self.season} is for a forecast (horizon) that reads a season or more (max_length = {self.max_length})"
+            )
+        if self.step and not self.series and not self.horizon:
             raise ValueError(
                 f"step = {self.step!r} orders the rows of a series; set series to the column that names the series of a row"
             )
@@ -77,7 +98,7 @@ class Config(shared.Config):
 
 
 class Sequence(Task):
-    """Numeric series in a long table (a row a step), or in a table of lists (a row a series)."""
+    """Numeric series in a long table (a row a step), or in a table of lists (a row a series); and what comes next in them."""
 
     settings = Config
 

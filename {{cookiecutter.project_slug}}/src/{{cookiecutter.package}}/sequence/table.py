@@ -19,11 +19,13 @@ from ..engine.target import check_target, with_target
 from ..errors import UserError
 from ..task import Data
 from .data import faults
+from .forecast import AHEAD, past, windows
 
 if TYPE_CHECKING:
     from .recipe import Config
 
 SERIES: kinds.Kind = {"kind": "series"}
+ALL, ROW = "all rows", "row of the file"  # the series of a file that has one; columns that no file has
 
 
 def load(config: Config, root: Path) -> Data:
@@ -37,8 +39,9 @@ def load(config: Config, root: Path) -> Data:
         raise UserError(f"{path} {odd[0]} ({len(odd)} such); fix or remove these rows")
     labeled, unlabeled = with_target(frame, config.target)
     check_target(config, labeled, path)
-    notes = noted(config, path, table) if not config.series else tuple(table.notes)
-    if config.series and unlabeled is not None:
+    long = bool(config.series or config.horizon)
+    notes = tuple(table.notes) if long else noted(config, path, table)
+    if long and unlabeled is not None:
         notes = (*notes, Note("target", config.target, {"rows": unlabeled.height, "spelled": {}}))
     roles = infer_roles(config, labeled, channels)
     return Data(labeled, config.target, roles, given.sources_hash(config, root), unlabeled, table.kinds, notes)
@@ -55,7 +58,7 @@ def named(config: Config) -> dict[str, list[str]]:
 def infer_roles(config: Config, frame: pl.DataFrame, channels: list[str]) -> dict[str, str]:
     """Channels are series; static columns are numbers or categories; what the settings name has that role; the rest is dropped."""
     roles = dict.fromkeys(frame.columns, "drop") | dict.fromkeys(channels, "series")
-    for name in config.static:
+    for name in [*config.static, *([AHEAD] if config.horizon else [])]:
         roles[name] = "numeric" if frame.schema[name].is_numeric() else "categorical"
     special = {config.series: "id", config.group: "group", config.time: "time", given.column(config): "part"}
     return roles | {name: role for name, role in special.items() if name} | {config.target: "target"}
@@ -63,7 +66,7 @@ def infer_roles(config: Config, frame: pl.DataFrame, channels: list[str]) -> dic
 
 def read(config: Config, path: Path) -> Table:
     """The table with one row a series."""
-    if config.series:
+    if config.series or config.horizon:
         said = declared(config, numeric=config.channels)
         return gathered(config, read_table(path, declared=said), path)
     said = replace(declared(config), series=config.channels or listed(path))
@@ -105,34 +108,45 @@ def _holds_lists(column: pl.Series) -> bool:
     return bool(len(some)) and bool(some.str.contains(r"^\s*\[").all())
 
 
-def gathered(config: Config, table: Table, path: Path) -> Table:
-    """The rows of each series in the order of their steps, as one row; series in the order of the file."""
-    frame, known = table.frame, table.kinds
+def gathered(config: Config, table: Table, path: Path, ending: bool = False) -> Table:
+    """The rows of each series in the order of their steps, as one row; series in the order of the file. With a horizon each value
+    of the target has a row, and knows the steps before its origin (forecast.py); `ending`: those to come, which the file lacks."""
+    whole = {} if config.series else {"series": ALL}
+    frame = table.frame.with_columns(pl.lit(0).alias(name) for name in whole.values())
+    config = config.model_copy(update=whole)
     require_columns(
         {"series": [config.series], "step": [config.step], "drop": config.drop, **named(config)}, frame, path
     )
     _require_order(config, frame, path)
-    once = list(dict.fromkeys(n for n in _once(config, frame) if n not in (config.series, config.time)))
-    channels = config.channels or _numbers(config, frame, once)
-    if odd := [n for n in channels if not frame.schema[n].is_numeric() and frame[n].null_count() < frame.height]:
+    of_row = [config.target, given.column(config), *config.slices] if config.horizon else []
+    moving = list(dict.fromkeys(name for name in (config.time, *of_row) if name))
+    once = list(dict.fromkeys(name for name in _once(config, frame) if name not in (config.series, *moving)))
+    numbers = config.channels or _numbers(config, frame, [*once, *moving])
+    channels = ({past(config.target): config.target} if config.horizon else {}) | {name: name for name in numbers}
+    words = [name for name in channels.values() if not frame.schema[name].is_numeric()]
+    if odd := [name for name in words if frame[name].null_count() < frame.height]:
         raise UserError(
             f"channels names column {odd[0]!r} of {path}, which holds no numbers such as {frame[odd[0]][0]!r}"
         )
     if not channels:
         raise UserError(f"{path} has no column of numbers left for a channel; look at static and drop")
     _require_one_value(config, frame, once, path)
-    ordered = frame.sort(config.step, maintain_order=True) if config.step else frame
-    lists = [pl.col(name).cast(pl.Float64) for name in channels]
-    first = [pl.col(name).drop_nulls().first() for name in once]
-    last = [pl.col(config.time).max()] if config.time and config.time not in once else []
-    rows = ordered.group_by(config.series, maintain_order=True).agg(*first, *last, *lists)
-    rows = frame[[config.series]].unique(maintain_order=True).join(rows, on=config.series, maintain_order="left")
-    rows = rows.with_columns(
-        pl.Series(n, [kinds.written(v) for v in rows[n].to_list()], dtype=pl.String) for n in channels
-    )
-    notes = [note for note in table.notes if note.column in ("", config.series, config.step, *once)]
-    kept = {name: known[name] for name in rows.columns if name in known} | dict.fromkeys(channels, SERIES)
-    return Table(rows, kept, [*notes, *steps(config, ordered)])
+    sorting = [pl.col(ROW).min().over(config.series), *([config.step] if config.step else [])]
+    ordered = frame.with_row_index(ROW).sort(*sorting, maintain_order=True)
+    if config.horizon:
+        kept = list(dict.fromkeys([config.series, *once, *moving, AHEAD, *channels]))
+        rows = windows(config, ordered, channels, path, ending).select(kept).drop(whole.values())
+    else:
+        lists = [pl.col(name).cast(pl.Float64) for name in channels]
+        first = [pl.col(name).drop_nulls().first() for name in once]
+        last = [pl.col(name).max() for name in moving]
+        rows = ordered.group_by(config.series, maintain_order=True).agg(*first, *last, *lists)
+        rows = rows.with_columns(
+            pl.Series(n, [kinds.written(v) for v in rows[n].to_list()], dtype=pl.String) for n in channels
+        )
+    notes = [note for note in table.notes if note.column in ("", config.series, config.step, *once, *of_row)]
+    known = {name: table.kinds[name] for name in rows.columns if name in table.kinds} | dict.fromkeys(channels, SERIES)
+    return Table(rows, known, [*notes, *steps(config, ordered)])
 
 
 def _once(config: Config, frame: pl.DataFrame) -> list[str]:
@@ -193,14 +207,15 @@ def steps(config: Config, frame: pl.DataFrame) -> list[Note]:
 
 def to_predict(config: Config, path: Path) -> pl.DataFrame | None:
     """The series of a long table without targets, a row each; None for a table whose rows are series already."""
-    if not config.series or path.is_dir() or listed(path):
+    if not (config.series or config.horizon) or path.is_dir() or listed(path):
         return None
     start = read_table(path, 100, Declared(config.drop)).frame
     if any(column.dtype == pl.String and _holds_lists(column) for column in start.iter_columns()):
         return None
     config = config.model_copy(update={"split_column": "", "test_data": "", "slices": [], "split": "auto"})
     frame = read_table(path, declared=Declared(config.drop, numeric=config.channels)).frame
-    asked = (config.target, config.group, config.time)
+    asked = (config.group, config.time) if config.horizon else (config.target, config.group, config.time)
     lacking = [name for name in asked if name and name not in frame.columns]
     table = Table(frame.with_columns(pl.lit(None, dtype=pl.String).alias(n) for n in lacking), {}, [])
-    return gathered(config, table, path).frame.drop(lacking)
+    rows = gathered(config, table, path, ending=True).frame
+    return rows.drop(lacking, [config.target, config.time] if config.horizon else [])
