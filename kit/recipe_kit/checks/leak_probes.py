@@ -44,9 +44,8 @@ def refit(context: Context, project: Project) -> CheckResult:
         names = pl.col(name).cast(pl.String)
         raw, more = raw.with_columns(names), more.with_columns(names + pl.lit("+"))
     elif getattr(project.config, "horizon", 0):  # one series that is foretold: other rows are those that come later
-        more = more.with_columns(
-            pl.col(project.config.step) + 2 * (raw[project.config.step].max() - raw[project.config.step].min())
-        )
+        later: Any = raw[project.config.time]
+        more = more.with_columns(pl.col(later.name) + 2 * (later.max() - later.min()))
     before, after = (_load(project.local_config, context.task, frame) for frame in (raw, pl.concat([raw, more])))
     columns = [c for c in before.columns(*FEATURES) if c in after.frame.columns]
     if not columns:

@@ -131,7 +131,7 @@ def gathered(config: Config, table: Table, path: Path, ending: bool = False) -> 
     if not channels:
         raise UserError(f"{path} has no column of numbers left for a channel; look at static and drop")
     _require_one_value(config, frame, once, path)
-    sorting = [pl.col(ROW).min().over(config.series), *([config.step] if config.step else [])]
+    sorting = [pl.col(ROW).min().over(config.series), *([pl.col(config.step)] if config.step else [])]
     ordered = frame.with_row_index(ROW).sort(*sorting, maintain_order=True)
     if config.horizon:
         kept = list(dict.fromkeys([config.series, *once, *moving, AHEAD, *channels]))
