@@ -242,5 +242,5 @@ REPRODUCIBILITY = [
     Fault("Q2", "resumed without the optimizer's state", ("reproducibility", "loop", "optimizer"), "digits", "check", {"medium": code(RESUME, '        optimizer.load_state_dict(adapted)\n', "")}, wrong="a resumed run is another run"),
     Fault("Q2 random", "resumed without the generators' state", ("reproducibility", "loop"), "digits dropout", "check", {"medium": code(RESUME, '        set_rng_state(saved.state["rng"])\n', "")}, wrong="a resumed run is another run"),
     Fault("Q3", "uncommitted change", ("reproducibility",), "digits", "train", {"medium": Strength(then=(("git", "dirty"), ("check",), ("train",)))}, wrong="the code of the run is in no commit", says="commit"),
-    Fault("Q4", "two settings changed at once", ("reproducibility",), "digits", "train", {"medium": Strength(then=(("check", "lr=0.001", "hidden=32"), ("train", "lr=0.001", "hidden=32")))}, wrong="no one can say which of the two did it", says="bundle"),
+    Fault("Q4", "two settings changed at once", ("reproducibility",), "digits", "train", {"medium": Strength(then=(("check", "lr=0.001", "hidden=32"), ("train", "lr=0.001", "hidden=32")))}, wrong="no one can say which of the two did it", says="changes 2 things"),
 ]  # fmt: skip

@@ -33,7 +33,11 @@ OTHER = "the model is asked about other rows than it has learned from"
 SERVICE = [
     Fault(
         "V1", "serving preprocesses in another way", ("production", "preprocessing"), "shop served", "export",
-        three(rewritten("pl.col('weight').round(1)"), rewritten("pl.col('price').log()"), rewritten("(pl.col(pl.Float64) * 0)")),
+        three(
+            rewritten("pl.col('weight').cast(float).round(1)"),
+            rewritten("pl.col('price').cast(float).log()"),
+            rewritten("pl.col('weight', 'price').cast(float) * 0"),
+        ),
         wrong=SKEW, says="preprocessing",
     ),
     Fault(
