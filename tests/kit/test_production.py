@@ -105,6 +105,19 @@ def test_serving_that_preprocesses_otherwise_is_refused(project: Project, monkey
         load(project)
 
 
+def test_answers_that_are_computed_otherwise_are_refused_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault V1 again: what answers a client does something of its own to the rows before they are read."""
+    plain = model.Package.answer
+
+    def rounded(self: model.Package, rows: Any) -> Any:
+        return plain(self, [{k: round(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
+
+    load(project)
+    monkeypatch.setattr(model.Package, "answer", rounded)
+    with pytest.raises(UserError, match=r"golden example .* where training gave"):
+        load(project)
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "prep.json", "golden.json", "package.json", "MODEL_CARD.md"])
 def test_a_version_that_was_edited_is_refused(project: Project, name: str) -> None:
     path = registry.find(project.root, "1") / name

@@ -193,16 +193,17 @@ def replay(package: Package) -> float:
     if bad := [f"number {i} {why}" for i, why in enumerate(reasons) if why]:
         raise UserError(f"{package.version}: golden example {bad[0]}, though training read it; {REFUSED}")
     expected = np.array(golden["outputs"], dtype=np.float64).reshape(len(rows), -1)
-    largest = 0.0
-    for found in (package.outputs(frame), package.outputs_of_plain(rows)):
-        if found is None:
-            continue
-        apart = np.abs(found.astype(np.float64) - expected) / np.maximum(np.abs(expected).max(), 1.0)
+    told = np.array([[np.nan if one is None else score(one)] for one in package.answer(rows).answers])
+    right = np.array([[score(one)] for one in package.answers(expected)])
+    plain, largest = package.outputs_of_plain(rows), 0.0
+    pairs = [(package.outputs(frame), expected), *([] if plain is None else [(plain, expected)]), (told, right)]
+    for found, wanted in pairs:
+        apart = np.abs(found.astype(np.float64) - wanted) / np.maximum(np.abs(wanted).max(), 1.0)
         if not apart.max() <= AGREE:
             row = int(np.nan_to_num(apart, nan=np.inf).max(axis=1).argmax())
             raise UserError(
                 f"{package.version}: golden example {row} gives {_numbers(found[row])} where training gave"
-                f" {_numbers(expected[row])}; {REFUSED}"
+                f" {_numbers(wanted[row])}; {REFUSED}"
             )
         largest = max(largest, float(apart.max()))
     return largest
