@@ -192,6 +192,36 @@ def texts(random: np.random.Generator, n: int = 240) -> tuple[pl.DataFrame, pl.D
     return frame[:n], frame[n:]
 
 
+def waves(random: np.random.Generator, n: int = 240) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A long table of slow and fast waves, 8 to 20 steps each, under noise; beside them noise with gaps, and a place."""
+    rows = []
+    for i in range(n + 240):
+        length, fast, start = int(random.integers(8, 21)), i % 2, random.uniform(0, 6)
+        place = str(random.choice(["hill", "lake"]))
+        for at in range(length):
+            wave = round(float(3 * np.sin(start + at * (0.5 + 0.5 * fast)) + random.normal() + 20), 3)
+            noise = None if random.random() < 0.1 else round(float(random.normal()), 3)
+            rows.append((f"w{i:03d}", at, place, wave, noise, ("slow", "fast")[fast]))
+    frame = pl.DataFrame(rows, schema=["who", "at", "place", "wave", "noise", "target"], orient="row", infer_schema_length=None)
+    held = frame["who"].str.slice(1).cast(pl.Int64) >= n
+    return frame.filter(~held), frame.filter(held)
+
+
+def demand(random: np.random.Generator, days: int = 300) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A long table of what five places need a day: a level that drifts, a week that repeats itself, noise, few gaps, and how warm it is."""
+    rows = []
+    for place in ("a", "b", "c", "d", "e"):
+        level = random.uniform(40, 80)
+        for day in range(days):
+            level += float(random.normal()) / 3
+            warm = round(float(10 * np.sin(day / 58) + random.normal()), 2)
+            need = level + (0, 1, 2, 2, 1, -6, -8)[day % 7] + float(random.normal())
+            rows.append((place, day, None if random.random() < 0.01 else round(need, 2), warm))
+    frame = pl.DataFrame(rows, schema=["place", "day", "target", "warm"], orient="row", infer_schema_length=None)
+    held = frame["place"].is_in(["d", "e"])
+    return frame.filter(~held), frame.filter(held)
+
+
 COMMON_SETTINGS = {"tracker": "none", "device": "cpu", "bootstrap": 300}
 TABLE = {**COMMON_SETTINGS, "hidden": 48, "layers": 3, "batch_size": 32, "lr": 3e-3, "epochs": 12, "patience": 6}
 DIGITS = {**TABLE, "iid": "one image a writer"}
@@ -204,6 +234,12 @@ TEXT = {
 PICTURES = {
     **COMMON_SETTINGS, "iid": "one picture a writer", "data": "data/train.csv", "image": "path", "target": "target", "size": 16,
     "weights": "none", "batch_size": 16, "lr": 1e-2, "epochs": 12, "patience": 5,
+}  # fmt: skip
+SMALL = {**COMMON_SETTINGS, "hidden": 16, "layers": 2, "batch_size": 16, "lr": 3e-3, "epochs": 8}
+WAVES = {**SMALL, "iid": "one wave each", "series": "who", "step": "at", "static": ["place"], "target": "target"}
+DEMAND = {
+    **SMALL, "series": "place", "step": "day", "time": "day", "target": "target", "horizon": 7, "season": 7, "max_length": 28,
+    "epochs": 4,
 }  # fmt: skip
 CHANGED = {**PICTURES, "augment": ["jitter"], "label_preserving": "ink has no color"}
 
@@ -233,6 +269,8 @@ BASES = {
         Base("pictures augmented", pictures, "multiclass", CHANGED, "image", write_pictures),
         Base("texts", texts, "binary", TEXT, "text"),
         Base("texts masked", texts, "binary", {**TEXT, "token_masking": 0.15}, "text"),
+        Base("waves", waves, "binary", WAVES, "sequence"),
+        Base("demand", demand, "regression", DEMAND, "sequence"),
     )
 }
 

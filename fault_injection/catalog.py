@@ -7,13 +7,14 @@ from fault import Fault
 from faults_code import EVALUATION, LOSS, NETWORK, OPTIMIZER, REPRODUCIBILITY, RUNNING, SCHEDULE
 from faults_data import DATA, PREPROCESSING, SPLIT
 from faults_image import IMAGE
+from faults_sequence import SEQUENCE
 from faults_service import SERVICE
 from held_out import HELD_OUT_FAULTS
 
 LISTED: list[Fault] = [
     *DATA, *SPLIT, *PREPROCESSING, *NETWORK, *LOSS, *OPTIMIZER, *SCHEDULE, *RUNNING, *EVALUATION, *REPRODUCIBILITY, *SERVICE,
 ]  # fmt: skip
-FAULTS: list[Fault] = [with_checks(fault) for fault in (*LISTED, *HELD_OUT_FAULTS, *IMAGE)]  # in this order they are run: the dear ones last
+FAULTS: list[Fault] = [with_checks(fault) for fault in (*LISTED, *HELD_OUT_FAULTS, *SEQUENCE, *IMAGE)]  # in this order they are run: the dear ones last
 
 # What was not run, and why.
 NOT_RUN = {

@@ -117,5 +117,5 @@ CONCERNED: dict[str, tuple[str, ...]] = {
 
 
 def with_checks(fault: Fault) -> Fault:
-    """The fault with the checks that concern it."""
-    return replace(fault, checks=CONCERNED.get(fault.id, CONCERNED.get(fault.id.split()[0], ())))
+    """The fault with the checks that concern it, where its own row does not list them."""
+    return fault if fault.checks else replace(fault, checks=CONCERNED.get(fault.id, CONCERNED.get(fault.id.split()[0], ())))

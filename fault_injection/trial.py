@@ -48,13 +48,14 @@ CHEAP = {
         ),
     ),
     "text": (),
+    "sequence": (Edit("sequence/baseline.py", '"learning_rate": 0.05', '"learning_rate": 0.2'),),
 }
 # What a fault may touch without changing what audit, split and baseline find: those are then taken from the control.
 LATE_FILES = {
     "engine/loop.py", "engine/losses.py", "engine/optim.py", "engine/resume.py", "engine/seed.py", "engine/evaluate.py",
-    "image/model.py", "engine/train.py", "steps/evaluate.py", "steps/train.py", "tabular/model.py", "text/model.py",
+    "image/model.py", "engine/train.py", "steps/evaluate.py", "steps/train.py", "tabular/model.py", "text/model.py", "sequence/model.py",
 }  # fmt: skip
-LATE_SETTINGS = {"batch_size", "clip", "dropout", "hidden", "lr", "norm", "patience", "warmup", "weight_decay"}
+LATE_SETTINGS = {"batch_size", "clip", "dropout", "hidden", "lr", "model", "norm", "patience", "warmup", "weight_decay"}
 KEPT = ("data", "runs", "encoder", "split.json", "EXPERIMENTS.jsonl")
 
 

@@ -132,13 +132,20 @@ class LightGBM:
     rounds: int
 
     def predict(self, data: Data) -> np.ndarray:
-        found = self.booster.predict(of_data(self.prep, data), raw_score=True, num_iteration=self.rounds)
-        return np.asarray(found, dtype=np.float32).reshape(len(data), -1)
+        x = of_data(self.prep, data)
+        found = self.booster.predict(x, raw_score=True, num_iteration=self.rounds)
+        outputs = np.asarray(found, dtype=np.float32).reshape(len(data), -1)
+        return outputs + carried_on(self.prep, x)[:, None]
 
     def save(self, folder: Path) -> None:
         (folder / "lightgbm.txt").write_text(self.booster.model_to_string(num_iteration=self.rounds))
         facts = {"rounds": self.rounds, "features": self.booster.num_feature()}
         (folder / "lightgbm.json").write_text(json.dumps(facts))
+
+
+def carried_on(prep: dict[str, Any], x: np.ndarray) -> np.ndarray:
+    """Where the trees of a forecast begin, float32 [n]: at the naive one, since trees cannot follow a trend; else at 0."""
+    return x[:, -1].astype(np.float32) if prep["past"] else np.zeros(len(x), dtype=np.float32)
 
 
 def fit_lightgbm(config: Config, prep: dict[str, Any], train: Data, x: np.ndarray, y: np.ndarray) -> LightGBM:
@@ -155,7 +162,9 @@ def fit_lightgbm(config: Config, prep: dict[str, Any], train: Data, x: np.ndarra
 
     def rows(kept: np.ndarray, reference: Any = None) -> Any:
         some = None if weight is None else weight[kept]
-        return lightgbm.Dataset(x[kept], y[kept], weight=some, reference=reference, free_raw_data=False)
+        begin = carried_on(prep, x[kept]) if prep["past"] else None
+        told = {"weight": some, "init_score": begin, "reference": reference, "free_raw_data": False}
+        return lightgbm.Dataset(x[kept], y[kept], **told)
 
     inner = inner_split(config, train)
     grown = rows(~inner)
