@@ -30,6 +30,7 @@ def findings(config: Config, data: Data) -> list[Finding]:
     found = [] if not any(note.about == "steps" for note in data.notes) else [time_steps(config, data)]
     return [
         *found,
+        left_out(config, data),
         constant(some, values, starts),
         row_numbers(config, some, values, starts),
         *telling(config, some, values, starts),
@@ -45,6 +46,15 @@ def time_steps(config: Config, data: Data) -> Finding:
     warn = facts["irregular"] > IRREGULAR or facts["repeated"] > 0
     share = min(facts["series"] / len(data), 1.0)
     return "time steps", observed, {"warn": warn, "share": share, "evidence": facts, "step": config.step}
+
+
+def left_out(config: Config, data: Data) -> Finding:
+    """Columns that nothing reads, since no setting names them, though they say more than which row it is."""
+    names = [] if config.channels else [n for n in data.columns("drop") if n not in config.drop]
+    many = {name: data.frame[name].n_unique() for name in names}
+    names = [n for n in names if many[n] > 1 and (many[n] < len(data) or data.frame[n].dtype.is_float())]
+    told = {"warn": bool(names), "evidence": {"columns": names}, "names": ", ".join(names[:8])}
+    return "columns left out", told["names"] or "none", told
 
 
 def constant(data: Data, values: np.ndarray, starts: np.ndarray) -> Finding:

@@ -1,4 +1,4 @@
-"""Series of a long table as requests carry them: python -m <package>.sequence.gather data/new.csv data/new.jsonl"""
+"""Series of a long or a wide table as requests carry them: python -m <package>.sequence.gather data/new.csv data/new.jsonl"""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .table import to_predict
 
 
 def main(argv: list[str]) -> int:
-    """Write the series of a long table as JSON lines, by the settings of recipe.toml in this folder; exit status 2 for a mistake."""
+    """Write the series of a table as JSON lines, by the settings of recipe.toml in this folder; exit status 2 for a mistake."""
     try:
         if len(argv) != 2 or not argv[1].endswith(".jsonl"):
-            raise UserError("gather needs a long table and a file to write, as in data/new.csv data/new.jsonl")
+            raise UserError("gather needs a table and a file to write, as in data/new.csv data/new.jsonl")
         config = cast(Config, make_config(Config, read_toml(Path("recipe.toml")), "recipe.toml"))
         if (frame := to_predict(config, Path(argv[0]))) is None:
             raise UserError(
-                f"{argv[0]} is no long table to gather, by series of recipe.toml: its rows are series already"
+                f"{argv[0]} holds lists already, which a request carries as they are; gather is for long and wide tables"
             )
     except UserError as error:
         print(f"gather: {error}", file=sys.stderr)

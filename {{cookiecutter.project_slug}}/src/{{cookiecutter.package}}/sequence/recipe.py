@@ -31,11 +31,11 @@ class Config(shared.Config):
     patience: int = setting(10, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
 
     series: str = setting(
-        "", "split", "Long table: column that says which series a row belongs to; '' = a row is a series, a cell a list"
+        "", "split", "Long table: column that says which series a row belongs to; '' = a row is a series"
     )
     step: str = setting("", "split", "Long table: column that orders the rows of a series; '' = they are in order")
     channels: list[str] = setting(
-        [], "data", "Columns that hold the values of the series; [] = every number, or list, not named otherwise"
+        [], "data", "Columns that hold the values; of temp_0, temp_1, ... 'temp'; [] = all that no other setting names"
     )
     static: list[str] = setting([], "data", "Columns with one value a series, number or category, beside the channels")
     max_length: int = setting(
@@ -77,7 +77,7 @@ class Config(shared.Config):
 
 
 class Sequence(Task):
-    """Numeric series in a long table (a row a step), or in a table of lists (a row a series)."""
+    """Numeric series in a long table (a row a step), or with a row a series, its steps lists or columns."""
 
     settings = Config
 

@@ -19,6 +19,7 @@ from ..engine.target import check_target, with_target
 from ..errors import UserError
 from ..task import Data
 from .data import faults
+from .wide import with_lists
 
 if TYPE_CHECKING:
     from .recipe import Config
@@ -92,12 +93,15 @@ def _lists_of_texts(config: Config, table: Table, path: Path) -> Table:
         if name in frame.columns and known[name] != SERIES:
             frame, known[name] = frame.with_columns(converted(path, frame[name], SERIES)), SERIES
             notes = [note for note in notes if note.column != name]
-    if SERIES not in known.values():
-        raise UserError(
-            f"{path} has no column of lists such as [0.1, 0.2]; of a long table, set series in recipe.toml to the column that"
-            " says which series a row belongs to"
-        )
-    return Table(frame, known, notes)
+    if SERIES in known.values():
+        return Table(frame, known, notes)
+    return of_wide(config, table, path)
+
+
+def of_wide(config: Config, table: Table, path: Path) -> Table:
+    """The table with lists of the columns that no setting names for something else."""
+    taken = {name for setting, names in named(config).items() if setting != "channels" for name in names}
+    return with_lists(table, {*taken, given.column(config), *config.drop}, config.channels, path)
 
 
 def _holds_lists(column: pl.Series) -> bool:
@@ -192,15 +196,18 @@ def steps(config: Config, frame: pl.DataFrame) -> list[Note]:
 
 
 def to_predict(config: Config, path: Path) -> pl.DataFrame | None:
-    """The series of a long table without targets, a row each; None for a table whose rows are series already."""
-    if not config.series or path.is_dir() or listed(path):
+    """The series of a long or a wide table without targets, a row each; None for a table of lists."""
+    if path.is_dir() or listed(path):
         return None
     start = read_table(path, 100, Declared(config.drop)).frame
     if any(column.dtype == pl.String and _holds_lists(column) for column in start.iter_columns()):
         return None
     config = config.model_copy(update={"split_column": "", "test_data": "", "slices": [], "split": "auto"})
-    frame = read_table(path, declared=Declared(config.drop, numeric=config.channels)).frame
+    said = Declared(config.drop, numeric=config.channels)
+    table = read_table(path, declared=said)
+    if config.series not in start.columns:
+        return of_wide(config, table, path).frame
     asked = (config.target, config.group, config.time)
-    lacking = [name for name in asked if name and name not in frame.columns]
-    table = Table(frame.with_columns(pl.lit(None, dtype=pl.String).alias(n) for n in lacking), {}, [])
+    lacking = [name for name in asked if name and name not in table.frame.columns]
+    table = Table(table.frame.with_columns(pl.lit(None, dtype=pl.String).alias(n) for n in lacking), {}, [])
     return gathered(config, table, path).frame.drop(lacking)
