@@ -198,7 +198,7 @@ BAD: list[tuple[Callable[[pl.DataFrame], pl.DataFrame], dict[str, Any], str]] = 
     (lambda f: by_step(f, NAMES["wave_3"]), WIDE | {"channels": ["waves"]}, "channels names column 'waves'.* did you mean 'wave'"),
     (lambda f: by_step(f, NAMES["wave_3"]).cast({"wave_3": pl.String}).with_columns(wave_3=pl.lit("?")), WIDE, r"column 'wave_3' of .* holds '\?' \(12 such\)"),
     (lambda f: by_step(f, lambda c, at: f"{c}_{at}" if c == "wave" and at < 2 else f"{c} {'abcdefghijklmnopqrst'[at]}"), WIDE, "no 3 columns of numbers named by their step"),
-    (lambda f: by_step(f, lambda c, at: str(np.sin(at) + (c == "wave"))), WIDE, "the first line of .* holds .* put a line above it"),
+    (lambda f: by_step(f, lambda c, at: str(np.sin(at) + (c == "wave"))), WIDE, "begins with .* and no names; put a header above it"),
 ]  # fmt: skip
 
 

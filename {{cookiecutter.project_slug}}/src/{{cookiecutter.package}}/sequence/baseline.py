@@ -25,10 +25,7 @@ from .trees import checked
 if TYPE_CHECKING:
     from .recipe import Config
 
-ROUNDS, STOP = (
-    1000,
-    30,
-)  # most trees, and those without a better loss on the rows held out after which no more are grown
+ROUNDS, STOP = 1000, 30  # most trees; those without a better loss on the rows held out, after which no more are grown
 AGAIN = "run: recipe baseline"
 
 
@@ -37,9 +34,8 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
     x, y = of_encoded(prep, train.frame), targets(config, prep, train)
     center, spread = x.mean(axis=0), np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), 1.0)
     arrays = {"center": center, "scale": spread}
-    fits: dict[str, Callable[[], Baseline]] = {
-        "logistic" if prep["classes"] else "ridge": lambda: fit_simple(config, prep, x, y, **arrays)
-    }
+    simple = "logistic" if prep["classes"] else "ridge"
+    fits: dict[str, Callable[[], Baseline]] = {simple: lambda: fit_simple(config, prep, x, y, **arrays)}
     if prep["classes"] and len(train) < SVC_ROWS:
         fits["rbf_svc"] = lambda: Scaled(prep, kernel=fit_kernel(config, (x - center) / spread, y), **arrays)
     fits["lightgbm"] = lambda: fit_lightgbm(config, prep, train, x, y)

@@ -30,17 +30,11 @@ class Config(shared.Config):
     batch_size: int = setting(64, "loop", "Series per forward pass", ge=1)
     patience: int = setting(10, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
 
-    series: str = setting(
-        "", "split", "Long table: column that says which series a row belongs to; '' = a row is a series"
-    )
+    series: str = setting("", "split", "Long table: column that says whose step a row is; '' = a row is a series")
     step: str = setting("", "split", "Long table: column that orders the rows of a series; '' = they are in order")
-    channels: list[str] = setting(
-        [], "data", "Columns that hold the values; of temp_0, temp_1, ... 'temp'; [] = all that no other setting names"
-    )
+    channels: list[str] = setting([], "data", "Columns of values (of temp_0, temp_1: temp); [] = all that are left")
     static: list[str] = setting([], "data", "Columns with one value a series, number or category, beside the channels")
-    max_length: int = setting(
-        1024, "preprocessing", "Steps read of a series: its last ones; earlier ones are cut off", ge=2, le=65_536
-    )
+    max_length: int = setting(1024, "preprocessing", "Steps read of a series: its last ones", ge=2, le=65_536)
     scaling: Literal["standard", "series", "none"] = setting(
         "standard", "preprocessing", "Of each channel: by the training part; series = each series by itself"
     )
@@ -56,21 +50,16 @@ class Config(shared.Config):
     @model_validator(mode="after")
     def _fit_together(self) -> Config:
         if self.step and not self.series:
-            raise ValueError(
-                f"step = {self.step!r} orders the rows of a series; set series to the column that names the series of a row"
-            )
+            raise ValueError(f"step = {self.step!r} orders the rows of a series; set series, the column that names it")
         if self.model == "transformer" and self.hidden % HEADS:
-            raise ValueError(
-                f"hidden = {self.hidden} is no multiple of the {HEADS} heads; use {HEADS * -(-self.hidden // HEADS)}"
-            )
+            more = HEADS * -(-self.hidden // HEADS)
+            raise ValueError(f"hidden = {self.hidden} is no multiple of the {HEADS} heads; use {more}")
         apart = {"target": self.target, "series": self.series, "group": self.group, "split_column": self.split_column}
         for name in self.channels + self.static:
             if taken := [other for other, column in apart.items() if column == name]:
                 raise ValueError(f"channels or static names column {name!r}, which is {taken[0]}; take it out of one")
         if both := set(self.channels) & set(self.static):
-            raise ValueError(
-                f"channels and static both name column {both.pop()!r}; a column changes by step or does not"
-            )
+            raise ValueError(f"channels and static both name column {both.pop()!r}; it changes by step or does not")
         if dropped := {*self.channels, *self.static} & set(self.drop):
             raise ValueError(f"drop holds {dropped.pop()!r}, which channels or static names; remove it from one")
         return self

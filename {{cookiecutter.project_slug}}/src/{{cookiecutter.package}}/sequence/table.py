@@ -112,16 +112,13 @@ def _holds_lists(column: pl.Series) -> bool:
 def gathered(config: Config, table: Table, path: Path) -> Table:
     """The rows of each series in the order of their steps, as one row; series in the order of the file."""
     frame, known = table.frame, table.kinds
-    require_columns(
-        {"series": [config.series], "step": [config.step], "drop": config.drop, **named(config)}, frame, path
-    )
+    said = {"series": [config.series], "step": [config.step], "drop": config.drop}
+    require_columns({**said, **named(config)}, frame, path)
     _require_order(config, frame, path)
     once = list(dict.fromkeys(n for n in _once(config, frame) if n not in (config.series, config.time)))
     channels = config.channels or _numbers(config, frame, once)
     if odd := [n for n in channels if not frame.schema[n].is_numeric() and frame[n].null_count() < frame.height]:
-        raise UserError(
-            f"channels names column {odd[0]!r} of {path}, which holds no numbers such as {frame[odd[0]][0]!r}"
-        )
+        raise UserError(f"channels names column {odd[0]!r} of {path}, which holds no numbers: {frame[odd[0]][0]!r}")
     if not channels:
         raise UserError(f"{path} has no column of numbers left for a channel; look at static and drop")
     _require_one_value(config, frame, once, path)
@@ -131,9 +128,7 @@ def gathered(config: Config, table: Table, path: Path) -> Table:
     last = [pl.col(config.time).max()] if config.time and config.time not in once else []
     rows = ordered.group_by(config.series, maintain_order=True).agg(*first, *last, *lists)
     rows = frame[[config.series]].unique(maintain_order=True).join(rows, on=config.series, maintain_order="left")
-    rows = rows.with_columns(
-        pl.Series(n, [kinds.written(v) for v in rows[n].to_list()], dtype=pl.String) for n in channels
-    )
+    rows = rows.with_columns(pl.Series(n, [kinds.written(v) for v in rows[n].to_list()], pl.String) for n in channels)
     notes = [note for note in table.notes if note.column in ("", config.series, config.step, *once)]
     kept = {name: known[name] for name in rows.columns if name in known} | dict.fromkeys(channels, SERIES)
     return Table(rows, kept, [*notes, *steps(config, ordered)])
@@ -156,9 +151,8 @@ def _require_order(config: Config, frame: pl.DataFrame, path: Path) -> None:
         if name and (empty := frame[name].null_count()):
             raise UserError(f"{path} has {empty:,} rows without a value in {setting} = {name!r}; fill or remove them")
     if config.step and not (frame.schema[config.step].is_numeric() or frame.schema[config.step].is_temporal()):
-        raise UserError(
-            f"step = {config.step!r} of {path} holds text such as {frame[config.step][0]!r}; rows are ordered by a number or a date"
-        )
+        text = frame[config.step][0]
+        raise UserError(f"step = {config.step!r} of {path} holds text such as {text!r}; use numbers or dates")
 
 
 def _require_one_value(config: Config, frame: pl.DataFrame, once: list[str], path: Path) -> None:
@@ -203,8 +197,7 @@ def to_predict(config: Config, path: Path) -> pl.DataFrame | None:
     if any(column.dtype == pl.String and _holds_lists(column) for column in start.iter_columns()):
         return None
     config = config.model_copy(update={"split_column": "", "test_data": "", "slices": [], "split": "auto"})
-    said = Declared(config.drop, numeric=config.channels)
-    table = read_table(path, declared=said)
+    table = read_table(path, declared=Declared(config.drop, numeric=config.channels))
     if config.series not in start.columns:
         return of_wide(config, table, path).frame
     asked = (config.target, config.group, config.time)

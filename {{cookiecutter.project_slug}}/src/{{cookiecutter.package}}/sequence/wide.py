@@ -21,21 +21,16 @@ LEAST = 3  # steps of a channel that no setting names
 def with_lists(table: Table, taken: Collection[str], wanted: list[str], path: Path) -> Table:
     """The table with a list for each channel in place of its columns. taken: columns that are no steps. wanted: channels, [] for
     all. A series ends with its last value in any channel; an empty cell before that is a gap."""
-    steps, read = steps_of(table.frame, taken, wanted, path), {"kind": "number"}
-    values = [
-        np.stack([converted(path, table.frame[name], read).to_numpy() for name in names], axis=1)
-        for names in steps.values()
-    ]
-    known = ~np.isnan(values).all(axis=0)  # [n, t]
+    steps = steps_of(table.frame, taken, wanted, path)
+    gone = [name for names in steps.values() for name in names]
+    read = [converted(path, table.frame[name], {"kind": "number"}).to_numpy() for name in gone]
+    values = np.stack(read, axis=1).reshape(table.frame.height, len(steps), -1)  # [n, c, t]
+    known = ~np.isnan(values).all(axis=1)  # [n, t]
     length = (known * np.arange(1, known.shape[1] + 1)).max(axis=1)
-    lists = [
-        pl.Series(channel, [kinds.written(row[:n].tolist()) for row, n in zip(x, length, strict=True)], pl.String)
-        for channel, x in zip(steps, values, strict=True)
-    ]
-    gone = {name for names in steps.values() for name in names}
+    rows = [[kinds.written(line[:last].tolist()) for line in row] for row, last in zip(values, length, strict=True)]
+    lists = pl.DataFrame(rows, dict.fromkeys(steps, pl.String), orient="row")
     notes = [note for note in table.notes if note.column not in gone]
-    frame = table.frame.drop(gone).with_columns(lists)
-    return Table(frame, table.kinds | dict.fromkeys(steps, {"kind": "series"}), notes)
+    return Table(table.frame.drop(gone).hstack(lists), table.kinds | dict.fromkeys(steps, {"kind": "series"}), notes)
 
 
 def steps_of(frame: pl.DataFrame, taken: Collection[str], wanted: list[str], path: Path) -> dict[str, list[str]]:
@@ -49,23 +44,21 @@ def steps_of(frame: pl.DataFrame, taken: Collection[str], wanted: list[str], pat
         if step and name not in taken and columns.setdefault(step, name) != name:
             raise UserError(f"columns {columns[step]!r} and {name!r} of {path} are of one step; rename or drop one")
     numbers = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
-    found = {
-        channel: found[channel] for channel in found if len(found[channel]) > 1 and numbers & {*found[channel].values()}
-    }
-    found = {channel: found[channel] for channel in found if channel in wanted} or found
-    most = max(found, key=lambda channel: len(found[channel]), default="")
-    if not found or (len(found[most]) < LEAST and most not in wanted):
+    channels = [c for c, columns in found.items() if len(columns) > 1 and numbers & {*columns.values()}]
+    channels = [channel for channel in channels if channel in wanted] or channels
+    most = max(channels, key=lambda channel: len(found[channel]), default="")
+    if not channels or (len(found[most]) < LEAST and most not in wanted):
         raise UserError(
             f"{path} has no column of lists such as [0.1, 0.2], and no {LEAST} columns of numbers named by their step such as temp_0,"
             " temp_1, temp_2; of a long table, set series in recipe.toml to the column that says which series a row belongs to"
         )
-    for odd in (channel for channel in found if found[channel].keys() != found[most].keys()):
+    for odd in (channel for channel in channels if found[channel].keys() != found[most].keys()):
         one, other = (f"{c!r} has {len(found[c])} ({', '.join([*found[c].values()][:3])} ...)" for c in (most, odd))
         raise UserError(
             f"the channels of {path} differ in their steps: {one}, {other}; name those that are channels in channels, or the"
             " columns of the other in static or drop"
         )
-    return {channel: _in_order(columns) for channel, columns in found.items()}
+    return {channel: _in_order(found[channel]) for channel in channels}
 
 
 def parted(name: str) -> tuple[str, str]:
@@ -88,7 +81,5 @@ def _require_names(columns: list[str], path: Path) -> None:
     numbers = kinds.numbers_of(names)
     ordered = names.is_sorted() or numbers.is_sorted() or numbers.is_sorted(descending=True)
     if 2 * len(names) > len(columns) and not ordered:
-        raise UserError(
-            f"the first line of {path} holds {columns[0]}, {columns[1]}, ... and no names of columns; put a line above it that"
-            " does, such as label, 0, 1, 2"
-        )
+        first = ", ".join(columns[:2])
+        raise UserError(f"{path} begins with {first} and no names; put a header above it, such as label, 0, 1, 2")
