@@ -505,6 +505,49 @@ def test_a_sample_of_series_is_a_table_of_lists(walked: Inside) -> None:
     assert len(found) == 64 and found.columns("series") == ["wave", "noise"]
 
 
+def with_hours(long: pl.DataFrame) -> pl.DataFrame:
+    """Channels with numbers in their names, as sensors have them, and a second column that orders the rows."""
+    return long.rename({"wave": "s1", "noise": "s2"}).with_columns(s3=pl.col("s1") - 1, row=pl.int_range(long.height))
+
+
+LISTS = {"series": "", "step": "", "channels": ["wave", "noise"], "static": ["place"]}
+PROPOSED: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], dict[str, Any]]] = {
+    "long.csv": (lambda f: f, {**LISTS, "series": "who", "step": "at"}),
+    "shuffled.parquet": (lambda f: f.sample(fraction=1, shuffle=True, seed=1), {**LISTS, "series": "who", "step": "at"}),
+    "sensors.csv": (with_hours, {"series": "who", "step": "at", "channels": ["s1", "s2", "s3"], "static": ["place"]}),
+    "no_step.csv": (lambda f: f.drop("at"), {**LISTS, "series": "who"}),
+    "lists.csv": (lambda f: as_csv(wide(f)), LISTS),
+    "lists.jsonl": (wide, LISTS),
+    "lists.parquet": (wide, LISTS),
+    "wide.csv": (lambda f: by_step(f, NAMES["wave_3"]), LISTS),
+    "wide.parquet": (lambda f: by_step(f, NAMES["3_wave"]).with_row_index("id"), LISTS),
+}
+
+
+@pytest.mark.parametrize("name", PROPOSED)
+def test_init_proposes_how_series_are_read(tmp_path: Path, name: str) -> None:
+    """What it writes for a project that read other data before loads as it stands."""
+    change, expected = PROPOSED[name]
+    inside = Inside(tmp_path, modality="sequence", task="multiclass", series="old", static=["older"], channels=["oldest"])
+    path, frame = tmp_path / "data" / name, change(waves(40))
+    {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".jsonl": frame.write_ndjson}[path.suffix](path)
+    answer = inside.recipe("init", f"data/{name}", "--write")
+    assert answer.status == 0, answer.output
+    found = tomllib.loads((tmp_path / "recipe.toml").read_text())
+    assert {key: found.get(key, "") for key in expected} == expected
+    assert (found["target"], found["task"], found["data"]) == ("speed", "binary", f"data/{name}")
+    assert ("# series" in answer.output) == (name == "sensors.csv")
+    data = TASK.load(config_of(**{**found, "iid": "one by one"}), tmp_path)
+    assert len(data) == 40 and data.columns("series") == expected["channels"]
+
+
+def test_init_says_what_no_series_are(tmp_path: Path) -> None:
+    inside = Inside(tmp_path, modality="sequence", task="binary")
+    pl.DataFrame({"age": range(40), "income": range(40, 80), "y": ["u", "v"] * 20}).write_csv(tmp_path / "data" / "t.csv")
+    answer = inside.recipe("init", "data/t.csv")
+    assert answer.status == 2 and "no 3 columns of numbers named by their step" in answer.output
+
+
 def test_gather_says_what_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,9 +113,7 @@ def overfit(context: Context, examples: int = 16, steps: int = 300) -> CheckResu
             if value < floor and _all_right(calm, model, batch):
                 observed = f"{len(rows)} examples memorized in {taken} steps at lr {config.lr:g} (loss {value:.4f})"
                 return check_result("overfit a batch", observed, evidence={"steps": taken, "loss": value}, **words)
-    observed = (
-        f"lowest loss {best:.4f} on {len(rows)} examples, at lr {context.config.lr:g}, ten times and a tenth of it"
-    )
+    observed = f"lowest loss {best:.4f} on {len(rows)} rows, at lr {context.config.lr:g}, ten times and a tenth of it"
     return check_result("overfit a batch", observed, fail=True, evidence={"loss": best}, **words)
 
 
