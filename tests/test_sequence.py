@@ -194,6 +194,7 @@ BAD: list[tuple[Callable[[pl.DataFrame], pl.DataFrame], dict[str, Any], str]] = 
     (lambda f: as_csv(wide(f)).with_columns(pl.lit("[1.5]").alias("wave")), {"series": "", "step": ""}, "row 1 has channels of different lengths: 1 in 'wave' and"),
     (lambda f: as_csv(wide(f)).with_columns(wave=pl.lit("[]"), noise=pl.lit("[]")), {"series": "", "step": ""}, "row 1 is a series without a step"),
     (lambda f: by_step(f, NAMES["wave_3"]).rename({"wave_1": "wave_03"}), WIDE, "columns 'wave_3' and 'wave_03' of .* are of one step"),
+    (lambda f: by_step(f, NAMES["wave_3"]).head(0), WIDE, "has a header but no rows"),
     (lambda f: by_step(f, NAMES["wave_3"]).drop("noise_7"), WIDE, "differ in their steps: 'wave' has 20 .wave_3, .* 'noise' has 19 .* in static or drop"),
     (lambda f: by_step(f, NAMES["wave_3"]), WIDE | {"channels": ["waves"]}, "channels names column 'waves'.* did you mean 'wave'"),
     (lambda f: by_step(f, NAMES["wave_3"]).cast({"wave_3": pl.String}).with_columns(wave_3=pl.lit("?")), WIDE, r"column 'wave_3' of .* holds '\?' \(12 such\)"),

@@ -100,6 +100,7 @@ def _lists_of_texts(config: Config, table: Table, path: Path) -> Table:
 
 def of_wide(config: Config, table: Table, path: Path) -> Table:
     """The table with lists of the columns that no setting names for something else."""
+    require_columns({}, table.frame, path)
     taken = {name for setting, names in named(config).items() if setting != "channels" for name in names}
     return with_lists(table, {*taken, given.column(config), *config.drop}, config.channels, path)
 
