@@ -511,11 +511,18 @@ def with_hours(long: pl.DataFrame) -> pl.DataFrame:
     return long.rename({"wave": "s1", "noise": "s2"}).with_columns(s3=pl.col("s1") - 1, row=pl.int_range(long.height))
 
 
+def alike(long: pl.DataFrame) -> pl.DataFrame:
+    """The last column a channel that many series have in common, and a moment that comes twice, as an hour in autumn does."""
+    noise = (pl.col("at") % 3).cast(pl.Float64).alias("noise")
+    return pl.concat([long[:1], long]).select("who", "at", "place", "speed", "wave", noise)
+
+
 LISTS = {"series": "", "step": "", "channels": ["wave", "noise"], "static": ["place"]}
 PROPOSED: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], dict[str, Any]]] = {
     "long.csv": (lambda f: f, {**LISTS, "series": "who", "step": "at"}),
     "shuffled.parquet": (lambda f: f.sample(fraction=1, shuffle=True, seed=1), {**LISTS, "series": "who", "step": "at"}),
     "sensors.csv": (with_hours, {"series": "who", "step": "at", "channels": ["s1", "s2", "s3"], "static": ["place"]}),
+    "alike.csv": (alike, {**LISTS, "series": "who", "step": "at"}),
     "no_step.csv": (lambda f: f.drop("at"), {**LISTS, "series": "who"}),
     "lists.csv": (lambda f: as_csv(wide(f)), LISTS),
     "lists.jsonl": (wide, LISTS),

@@ -121,10 +121,8 @@ def _floor(context: Context, batch: Batch) -> float:
     """A twentieth of the loss of one constant on these rows, in their own unit: weights, and targets far out, scale it."""
     k = len(context.prep["classes"])
     even = torch.zeros(len(batch.y), context.prep["outputs"], device=batch.y.device)
-    constant = float(
-        context.loss(even if k or batch.query is not None else even + batch.y.float().mean(), batch).mean()
-    )
-    return 0.05 * (max(constant / math.log(k), 1.0) if k else max(constant, 0.02))
+    level = float(context.loss(even if k or batch.query is not None else even + batch.y.float().mean(), batch).mean())
+    return 0.05 * (max(level / math.log(k), 1.0) if k else max(level, 0.02))
 
 
 def told_apart(context: Context, most: int) -> Tensor:
