@@ -198,7 +198,7 @@ TABLES = [
     Case("one time", "rows of one moment stay together", SPLIT, both(csv(column(3, lambda i: "2024-01-01")), setting('time = "when"'), setting("drop = []"))),
     Case("no feature left", "no feature column is left", TRAIN, setting('drop = ["x0", "x1", "color", "when", "who"]'), split=True),
     Case("a class over ten times rarer than the other", "class 'yes' of 'target' is 4.* no setting handles that", ["baseline"], rare, split=True),
-    Case("text in a column declared numeric", "numeric names column .color., which holds", TRAIN, setting('numeric = ["color"]'), split=True),
+    Case("text in a column declared numeric", "column .color. of .* is read as numbers and holds", TRAIN, setting('numeric = ["color"]'), split=True),
     Case("a Parquet file cut short", "cannot be read as parquet", SPLIT, other("t.parquet", b"PAR1" + bytes(40))),
     Case("a Parquet file that is a CSV", "cannot be read as parquet", SPLIT, other("t.parquet", table())),
     Case("a Parquet file with lists", "holds List", SPLIT, both(parquet({"a": [[1, 2]] * 40, "target": ["yes", "no"] * 20}), setting("drop = []"))),

@@ -107,10 +107,10 @@ def test_the_season_is_found_again_in_a_horizon_longer_than_it(tmp_path: Path) -
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"task": "binary"}, "horizon = 7 foretells numbers; set task = 'regression', not 'binary'"),
-    ({"time": ""}, "horizon = 7 needs step and time, both the column that orders the rows"),
+    ({"time": ""}, "horizon = 7 needs step and time, both the column that orders the rows; step is 'day' and time ''"),
     ({"step": "", "time": ""}, "horizon = 7 needs step and time"),
-    ({"horizon": 0, "time": ""}, "season = 7 is for a forecast"),
-    ({"max_length": 5}, "season = 7 is for a forecast .horizon. that reads a season or more .max_length = 5."),
+    ({"horizon": 0, "time": ""}, "season = 7 is for a forecast: it needs a horizon"),
+    ({"max_length": 5}, "season = 7 is for a forecast: it needs a horizon, and max_length = 5 of a season or more"),
     ({"series": "where"}, "series names column 'where'"),
     ({"target": "lode"}, "target names column 'lode'.*did you mean 'load'"),
     ({"target": "place", "series": ""}, "column 'place' of .*, which holds no numbers such as 'north'"),

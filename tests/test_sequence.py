@@ -34,6 +34,7 @@ from recipe_kit.checks.of_kind import of_kind
 
 torch.set_num_threads(1)
 MODELS = ("conv", "lstm", "gru", "transformer")
+WIDE: dict[str, Any] = {"series": "", "step": ""}
 LONG = {"series": "who", "step": "at", "static": ["place"], "target": "speed"}
 
 
@@ -102,11 +103,82 @@ def test_a_long_table_and_tables_of_lists_are_read_alike(tmp_path: Path) -> None
             assert found.columns("series") == ["wave", "noise"]
 
 
+def by_step(long: pl.DataFrame, name: Callable[[str, int], str]) -> pl.DataFrame:
+    """The same with a column for each step of a channel, in an order that is none, empty behind the end."""
+    columns = {
+        name(channel, at): [row[at] if at < len(row) else None for row in wide(long)[channel].to_list()]
+        for at in (3, 0, *range(19, 3, -1), 2, 1)
+        for channel in ("wave", "noise")
+    }
+    return wide(long)[["place", "speed"]].hstack(pl.DataFrame(columns, infer_schema_length=None))
+
+
+NAMES: dict[str, Callable[[str, int], str]] = {
+    "wave_3": lambda channel, at: f"{channel}_{at}",
+    "wave03": lambda channel, at: f"{channel}{at:02d}",
+    "wave[3]": lambda channel, at: f"{channel}[{at}]",
+    "('wave', 3)": lambda channel, at: f"('{channel}', {at})",
+    "3_wave": lambda channel, at: f"{at}_{channel}",
+    "wave_-7": lambda channel, at: f"{channel}_{at - 10}",
+    "wave 0.75": lambda channel, at: f"{channel} {at / 4}",
+}
+
+
+@pytest.mark.parametrize("style", NAMES)
+def test_a_wide_table_is_read_as_the_long_one(tmp_path: Path, style: str) -> None:
+    long = waves(30)
+    expected = loaded(tmp_path, long)[1].frame
+    frame = by_step(long, NAMES[style])
+    frame.write_csv(tmp_path / "data" / "wide.tsv", separator="\t", null_value="NaN")
+    frame.write_ndjson(tmp_path / "data" / "wide.jsonl")
+    frame.write_parquet(tmp_path / "data" / "wide.parquet")
+    for end in ("tsv", "jsonl", "parquet"):
+        for channels in ([], ["wave", "noise"]):
+            config = config_of(data=f"data/wide.{end}", static=["place"], target="speed", channels=channels)
+            found = TASK.load(config, tmp_path)
+            assert set(found.columns("series")) == {"wave", "noise"} and found.roles["place"] == "categorical"
+            assert found.frame.equals(expected[found.frame.columns]), end
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "channels"),
+    [
+        (["0", "1", "10", "2"], {}, {"value": ["0", "1", "2", "10"]}),
+        (["4000", "3990", "3980"], {}, {"value": ["4000", "3990", "3980"]}),
+        (["23:00", "00:00", "01:00"], {}, {"value": ["23:00", "00:00", "01:00"]}),
+        (["t_2013-12", "t_2014-01", "t_2014-02"], {}, {"t": ["t_2013-12", "t_2014-01", "t_2014-02"]}),
+        (["pm10_1", "pm10_2", "pm10_0"], {}, {"pm10": ["pm10_0", "pm10_1", "pm10_2"]}),
+        (["temp", "temp.1", "temp.2"], {}, {"temp_steps": ["temp", "temp.1", "temp.2"]}),
+        (["label_1", "label_2", "label_3"], {}, {"label_steps": ["label_1", "label_2", "label_3"]}),
+        (["a_1", "a_2", "a_3", "dose_1", "dose_2"], {"static": ["dose_1", "dose_2"]}, {"a": ["a_1", "a_2", "a_3"]}),
+        (["a_1", "a_2", "a_3", "dose_1", "dose_2"], {"channels": ["dose"]}, {"dose": ["dose_1", "dose_2"]}),
+    ],
+)
+def test_what_the_names_of_columns_say(
+    tmp_path: Path, columns: list[str], settings: dict[str, Any], channels: dict[str, list[str]]
+) -> None:
+    (tmp_path / "data").mkdir()
+    rows = np.arange(len(columns) * 12).reshape(12, -1)
+    frame = pl.DataFrame({"label": ["a", "b"] * 6, **{name: rows[:, i] for i, name in enumerate(columns)}})
+    frame.write_csv(tmp_path / "data" / "train.csv")
+    data = TASK.load(config_of(target="label", **settings), tmp_path)
+    first = {name: json.loads(data.frame[name][1]) for name in data.columns("series")}
+    assert first == {name: [frame[column][1] for column in steps] for name, steps in channels.items()}
+
+
+def test_a_series_of_a_wide_table_ends_with_its_last_value(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("y,a1,a2,a3,b1,b2,b3\n" + "u,1,,3,,,\nv,,2,,4,,\nu,7,,,,,\n" * 4)
+    found = TASK.load(config_of(target="y"), tmp_path).frame
+    assert found["a"][:3].to_list() == ["[1.0, null, 3.0]", "[null, 2.0]", "[7.0]"]
+    assert found["b"][:3].to_list() == ["[null, null, null]", "[4.0, null]", "[null]"]
+
+
 BAD: list[tuple[Callable[[pl.DataFrame], pl.DataFrame], dict[str, Any], str]] = [
     (lambda f: f, {"series": "whose"}, "series names column 'whose'.*did you mean 'who'"),
     (lambda f: f, {"step": "place"}, "step = 'place' of .* holds text such as"),
     (lambda f: f, {"static": ["plaice"]}, "static names column 'plaice'.*did you mean 'place'"),
-    (lambda f: f, {"channels": ["wave", "place"]}, "both name column|holds no numbers|numeric names column 'place'"),
+    (lambda f: f, {"channels": ["wave", "place"]}, "both name column|holds no numbers|'place' of .* is read as numbers"),
     (lambda f: f, {"channels": ["wave", "speed"]}, "names column 'speed', which is target"),
     (lambda f: f, {"drop": ["wave", "noise"]}, "no column of numbers left for a channel"),
     (lambda f: f, {"drop": ["place"]}, "drop holds 'place'"),
@@ -120,6 +192,13 @@ BAD: list[tuple[Callable[[pl.DataFrame], pl.DataFrame], dict[str, Any], str]] = 
     (lambda f: as_csv(wide(f)).with_columns(pl.lit("[1, a]").alias("wave")), {"series": "", "step": "", "channels": ["wave"]}, r"holds '\[1, a\]', which is not a list of numbers"),
     (lambda f: as_csv(wide(f)).with_columns(pl.lit("[1.5]").alias("wave")), {"series": "", "step": ""}, "row 1 has channels of different lengths: 1 in 'wave' and"),
     (lambda f: as_csv(wide(f)).with_columns(wave=pl.lit("[]"), noise=pl.lit("[]")), {"series": "", "step": ""}, "row 1 is a series without a step"),
+    (lambda f: by_step(f, NAMES["wave_3"]).rename({"wave_1": "wave_03"}), WIDE, "columns 'wave_3' and 'wave_03' of .* are of one step"),
+    (lambda f: by_step(f, NAMES["wave_3"]).head(0), WIDE, "has a header but no rows"),
+    (lambda f: by_step(f, NAMES["wave_3"]).drop("noise_7"), WIDE, "differ in their steps: 'wave' has 20 .wave_3, .* 'noise' has 19 .* in static or drop"),
+    (lambda f: by_step(f, NAMES["wave_3"]), WIDE | {"channels": ["waves"]}, "channels names column 'waves'.* did you mean 'wave'"),
+    (lambda f: by_step(f, NAMES["wave_3"]).cast({"wave_3": pl.String}).with_columns(wave_3=pl.lit("?")), WIDE, r"column 'wave_3' of .* holds '\?' \(12 such\)"),
+    (lambda f: by_step(f, lambda c, at: f"{c}_{at}" if c == "wave" and at < 2 else f"{c} {'abcdefghijklmnopqrst'[at]}"), WIDE, "no 3 columns of numbers named by their step"),
+    (lambda f: by_step(f, lambda c, at: str(np.sin(at) + (c == "wave"))), WIDE, "begins with .* and no names; put a header above it"),
 ]  # fmt: skip
 
 
@@ -260,7 +339,7 @@ def said(config: Config, data: Data) -> dict[str, Any]:
 def test_the_audit_of_sound_series_is_silent(tmp_path: Path) -> None:
     found = said(*loaded(tmp_path, waves()))
     assert {name: one.verdict for name, one in found.items()} == dict.fromkeys(
-        ("time steps", "constant channels", "row number as channel", "length and padding"), "PASS"
+        ("time steps", "columns left out", "constant channels", "row number as channel", "length and padding"), "PASS"
     )
 
 
@@ -298,6 +377,17 @@ def test_the_audit_finds_the_injected_fault(
     found = said(*loaded(tmp_path, inject(waves())))
     assert found[check].verdict == "WARN" and re.search(words, found[check].observed), found[check].observed
     assert [name for name, one in found.items() if one.verdict != "PASS"] == [check]
+
+
+def test_the_audit_names_columns_that_nothing_reads(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    frame = by_step(waves(), NAMES["wave_3"]).with_columns(age=pl.int_range(120) % 50, id=pl.int_range(120), site=pl.lit("x"))
+    frame.write_csv(tmp_path / "data" / "train.csv")
+    for settings, left in (({}, "place, age"), ({"static": ["place"], "drop": ["age"]}, "none")):
+        config = config_of(target="speed", **settings)
+        found = said(config, TASK.load(config, tmp_path))
+        assert found.pop("columns left out").observed == left
+        assert {name: one.verdict for name, one in found.items()} == dict.fromkeys(found, "PASS")
 
 
 def test_row_numbers_of_a_file_sorted_by_class_fail(tmp_path: Path) -> None:
@@ -386,7 +476,10 @@ def test_series_to_predict_are_gathered_and_answered_alike_in_every_shape(walked
     as_csv(wide(frame)).write_csv(walked.root / "data" / "lists.csv")
     assert walked.recipe("predict", "data/lists.csv").status == 0
     with_lists = pl.read_csv(walked.root / "data" / "lists.predicted.csv")
-    for other in (with_lists, of_steps):
+    by_step(frame, NAMES["wave_3"]).drop("speed").write_csv(walked.root / "data" / "wide.csv")
+    assert walked.recipe("predict", "data/wide.csv").status == 0
+    with_steps = pl.read_csv(walked.root / "data" / "wide.predicted.csv")
+    for other in (with_lists, of_steps, with_steps):
         assert np.allclose(other["probability of fast"], [row["probability of fast"] for row in found], atol=1e-6)
     assert of_steps["who"].to_list() == [row["who"] for row in found]
     watched = walked.recipe("monitor", "data/new.csv")
@@ -412,6 +505,56 @@ def test_a_sample_of_series_is_a_table_of_lists(walked: Inside) -> None:
     assert settings == {"data": "tests/sample/rows.csv", "target": "speed", "static": ["place"]}
     found = TASK.load(config_of(**settings), walked.root)
     assert len(found) == 64 and found.columns("series") == ["wave", "noise"]
+
+
+def with_hours(long: pl.DataFrame) -> pl.DataFrame:
+    """Channels with numbers in their names, as sensors have them, and a second column that orders the rows."""
+    return long.rename({"wave": "s1", "noise": "s2"}).with_columns(s3=pl.col("s1") - 1, row=pl.int_range(long.height))
+
+
+def alike(long: pl.DataFrame) -> pl.DataFrame:
+    """The last column a channel that many series have in common, and a moment that comes twice, as an hour in autumn does."""
+    noise = (pl.col("at") % 3).cast(pl.Float64).alias("noise")
+    return pl.concat([long[:1], long]).select("who", "at", "place", "speed", "wave", noise)
+
+
+LISTS = {"series": "", "step": "", "channels": ["wave", "noise"], "static": ["place"]}
+PROPOSED: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], dict[str, Any]]] = {
+    "long.csv": (lambda f: f, {**LISTS, "series": "who", "step": "at"}),
+    "shuffled.parquet": (lambda f: f.sample(fraction=1, shuffle=True, seed=1), {**LISTS, "series": "who", "step": "at"}),
+    "sensors.csv": (with_hours, {"series": "who", "step": "at", "channels": ["s1", "s2", "s3"], "static": ["place"]}),
+    "alike.csv": (alike, {**LISTS, "series": "who", "step": "at"}),
+    "no_step.csv": (lambda f: f.drop("at"), {**LISTS, "series": "who"}),
+    "lists.csv": (lambda f: as_csv(wide(f)), LISTS),
+    "lists.jsonl": (wide, LISTS),
+    "lists.parquet": (wide, LISTS),
+    "wide.csv": (lambda f: by_step(f, NAMES["wave_3"]), LISTS),
+    "wide.parquet": (lambda f: by_step(f, NAMES["3_wave"]).with_row_index("id"), LISTS),
+}
+
+
+@pytest.mark.parametrize("name", PROPOSED)
+def test_init_proposes_how_series_are_read(tmp_path: Path, name: str) -> None:
+    """What it writes for a project that read other data before loads as it stands."""
+    change, expected = PROPOSED[name]
+    inside = Inside(tmp_path, modality="sequence", task="multiclass", series="old", static=["older"], channels=["oldest"])
+    path, frame = tmp_path / "data" / name, change(waves(40))
+    {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".jsonl": frame.write_ndjson}[path.suffix](path)
+    answer = inside.recipe("init", f"data/{name}", "--write")
+    assert answer.status == 0, answer.output
+    found = tomllib.loads((tmp_path / "recipe.toml").read_text())
+    assert {key: found.get(key, "") for key in expected} == expected
+    assert (found["target"], found["task"], found["data"]) == ("speed", "binary", f"data/{name}")
+    assert ("# series" in answer.output) == (name == "sensors.csv")
+    data = TASK.load(config_of(**{**found, "iid": "one by one"}), tmp_path)
+    assert len(data) == 40 and data.columns("series") == expected["channels"]
+
+
+def test_init_says_what_no_series_are(tmp_path: Path) -> None:
+    inside = Inside(tmp_path, modality="sequence", task="binary")
+    pl.DataFrame({"age": range(40), "income": range(40, 80), "y": ["u", "v"] * 20}).write_csv(tmp_path / "data" / "t.csv")
+    answer = inside.recipe("init", "data/t.csv")
+    assert answer.status == 2 and "no 3 columns of numbers named by their step" in answer.output
 
 
 def test_a_generated_project_passes_its_own_tests(tmp_path: Path) -> None:

@@ -157,9 +157,7 @@ class Adopted(Task):
         for what, part in [*parts, ("y", y)]:
             if not isinstance(part, Tensor) or len(part) != len(data):
                 size = f"{len(part)} rows" if isinstance(part, Tensor) else f"a {type(part).__name__}"
-                raise UserError(
-                    f"examples() gave {what} as {size}; it must be a tensor of {len(data)}, one for each row"
-                )
+                raise UserError(f"examples() gave {what} as {size}; it must be a tensor of {len(data)}, one a row")
         return x, y
 
     def examples(self, config: Any, prep: dict[str, Any], data: Data) -> Examples:
@@ -221,9 +219,7 @@ class Adopted(Task):
         """Let `fit` train, and write what a run of the reference loop writes. The outputs of the epoch with the lowest
         validation loss count, as if its weights were kept."""
         if not hasattr(self.module, "fit"):
-            raise UserError(
-                f"{self.module.__file__} has no function fit(train, val); recipe train needs one (docs/adopt.md)"
-            )
+            raise UserError(f"{self.module.__file__} has no fit(train, val), which recipe train needs (docs/adopt.md)")
         began, prep = time.perf_counter(), self.prepare(config, data["train"])
         write_atomic(folder / "prep.json", to_json(prep))
         seen, val = (self.examples(config, prep, data[name]) for name in ("train", "val"))

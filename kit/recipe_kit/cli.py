@@ -104,9 +104,7 @@ def _other(project: Project, args: argparse.Namespace) -> int:
         rows = read(project.ledger)
         say_json(rows) if args.json else say("\n".join([table(rows), *versions.table(rows)]))
         if odd := contradictions(project):
-            raise UserError(
-                f"{odd[0]} ({len(odd)} such); restore EXPERIMENTS.jsonl and runs/ from where they are whole"
-            )
+            raise UserError(f"{odd[0]} ({len(odd)} such); restore EXPERIMENTS.jsonl and runs/ from a whole copy")
     return 0
 
 

@@ -66,9 +66,7 @@ def find_parent(project: Project, wanted: str = "") -> dict[str, Any] | None:
         named = [record for record in runs if record["id"] == wanted]
         if not named:
             there = ", ".join(record["id"] for record in runs) or "none"
-            raise UserError(
-                f"--parent {wanted!r} is not a finished training run on this data and split; there are: {there}"
-            )
+            raise UserError(f"--parent {wanted!r} is not a finished training run on this data; there are: {there}")
         return named[0]
     if not runs:
         return None

@@ -66,9 +66,7 @@ def enter(project: Project, step: str, model: Record | None = None) -> dict[str,
 
 def _steps(project: Project, step: str, model: Record | None) -> list[str]:
     """The steps that `step` rests on: a plain model needs no checks of a network."""
-    plain = (
-        model["result"].get("model", "") != "network" if model else project.task.final_baseline(project.config) != ""
-    )
+    plain = model["result"].get("model") != "network" if model else project.task.final_baseline(project.config) != ""
     return [before for before in GATES.get(step, ()) if not (plain and before == "check")]
 
 

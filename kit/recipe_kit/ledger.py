@@ -81,9 +81,7 @@ def require_fields(rows: list[dict[str, Any]]) -> None:
         odd = [name for name, kind in kinds.items() if not isinstance(row.get(name), kind)]
         odd += [n for n in numbers if "metric" in row and not isinstance(row.get(n), int | float | None)]
         if odd:
-            raise UserError(
-                f"EXPERIMENTS.jsonl line {line} was written by no step: its {odd[0]} is {row.get(odd[0])!r}"
-            )
+            raise UserError(f"EXPERIMENTS.jsonl line {line} was written by no step: {odd[0]} is {row.get(odd[0])!r}")
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -41,9 +41,7 @@ class Autopsy(Callback):
             found = next(filter(None, (first_broken(model, b.to(device), self.loss) for b in broken.batches)), "")
         for buffer, old in zip(model.buffers(), buffers, strict=True):
             buffer.copy_(old)
-        broken.where = (
-            f"{found or 'nothing when the batch was run again'} (step {step}, see {self.folder.name}/{BATCH})"
-        )
+        broken.where = f"{found or 'nothing when run again'} (step {step}, see {self.folder.name}/{BATCH})"
         tensors = {f"{i}.{name}": tensor for i, b in enumerate(broken.batches) for name, tensor in _tensors(b).items()}
         if not self.distributed.first:
             return

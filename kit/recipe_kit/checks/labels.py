@@ -113,9 +113,7 @@ def rows_of_one_thing(config: Config, data: Data) -> CheckResult:
     near = np.take_along_axis(near, np.take_along_axis(apart, near, axis=1).argsort(axis=1), axis=1)
     usual = told[near[:, FAR:]].mean(axis=1)
     own, first, ninth = (told[at] - usual for at in (rows, near[:, 0], near[:, NINTH]))
-    shared = [
-        float((own * one).sum() / max(((own**2).sum() * (one**2).sum()) ** 0.5, 1e-300)) for one in (first, ninth)
-    ]
+    shared = [float((own * x).sum() / max(((own**2).sum() * (x**2).sum()) ** 0.5, 1e-300)) for x in (first, ninth)]
     limit = max(SHARED, 5 * (2 / len(rows)) ** 0.5)
     return check_result(
         check,

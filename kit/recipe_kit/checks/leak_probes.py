@@ -31,9 +31,7 @@ def refit(context: Context, project: Project) -> CheckResult:
     """
     again = context.task.prepare(context.config, context.data["train"])
     if json.dumps(again, sort_keys=True) != json.dumps(context.prep, sort_keys=True):
-        return check_result(
-            "refit", "fitting on the training part again gives another preprocessing", fail=True, why="prep"
-        )
+        return check_result("refit", "fitting again on train gives another preprocessing", fail=True, why="prep")
     if (raw := _raw(project)) is None:
         return not_applicable("refit", "the data is no table that could be loaded again")
     roles = (context.config.target, context.config.group, context.config.time, context.config.query)

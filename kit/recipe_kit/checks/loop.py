@@ -33,9 +33,7 @@ def order(context: Context) -> CheckResult:
     every = found.unique() if context.config.class_weights == "oversample" else found
     once = torch.equal(every, torch.arange(len(context.train)))
     entropy, shuffled, alike = _label_entropy(context, some, found)
-    by_length, sorted_labels = (
-        entropy < mean - 6 * spread and entropy < 0.8 * mean for mean, spread in (shuffled, alike)
-    )
+    by_length, sorted_labels = (entropy < mean - 6 * sd and entropy < 0.8 * mean for mean, sd in (shuffled, alike))
     among = "" if context.train.lengths is None else f", shuffled among like lengths {alike[0]:.3f}"
     observed = f"{len(found)} of {len(context.train)} examples in {batches} batches; label entropy in a batch {entropy:.3f}, shuffled {shuffled[0]:.3f}{among}"
     return check_result(
@@ -113,9 +111,7 @@ def decay(context: Context) -> CheckResult:
 def patience(context: Context) -> CheckResult:
     """Early stopping that waits long enough to see a curve: patience 3 and more (5-10 is usual), or off."""
     value, epochs = context.config.patience, context.config.epochs
-    return check_result(
-        "patience", f"patience = {value} of at most {epochs} epochs", warn=0 < value < 3 and epochs > value
-    )
+    return check_result("patience", f"patience = {value} of {epochs} epochs", warn=0 < value < 3 and epochs > value)
 
 
 def augmentation(context: Context) -> CheckResult:

@@ -53,9 +53,7 @@ def known_outputs(context: Context) -> CheckResult:
         problems.append(f"sure and wrong outputs cost only {float(wrong.min()):.3g}")
     far = plain(FAR * (-sure if one else sure.roll(1, dims=0)).sign(), batch)
     if far.shape == (k,) and not bool((far > FAR / 2 * weights).all()):
-        problems.append(
-            f"outputs of {FAR:g} that are wrong cost {float(far.min()):.3g}: the loss breaks or is flat there"
-        )
+        problems.append(f"outputs of {FAR:g} that are wrong cost {float(far.min()):.3g}: it breaks or is flat there")
     return _finding(problems, f"undecided {float(even.mean()):.4f}, right ~0, wrong large, for each of {k} classes")
 
 

@@ -113,9 +113,7 @@ def overfit(context: Context, examples: int = 16, steps: int = 300) -> CheckResu
             if value < floor and _all_right(calm, model, batch):
                 observed = f"{len(rows)} examples memorized in {taken} steps at lr {config.lr:g} (loss {value:.4f})"
                 return check_result("overfit a batch", observed, evidence={"steps": taken, "loss": value}, **words)
-    observed = (
-        f"lowest loss {best:.4f} on {len(rows)} examples, at lr {context.config.lr:g}, ten times and a tenth of it"
-    )
+    observed = f"lowest loss {best:.4f} on {len(rows)} rows, at lr {context.config.lr:g}, ten times and a tenth of it"
     return check_result("overfit a batch", observed, fail=True, evidence={"loss": best}, **words)
 
 
@@ -123,10 +121,8 @@ def _floor(context: Context, batch: Batch) -> float:
     """A twentieth of the loss of one constant on these rows, in their own unit: weights, and targets far out, scale it."""
     k = len(context.prep["classes"])
     even = torch.zeros(len(batch.y), context.prep["outputs"], device=batch.y.device)
-    constant = float(
-        context.loss(even if k or batch.query is not None else even + batch.y.float().mean(), batch).mean()
-    )
-    return 0.05 * (max(constant / math.log(k), 1.0) if k else max(constant, 0.02))
+    level = float(context.loss(even if k or batch.query is not None else even + batch.y.float().mean(), batch).mean())
+    return 0.05 * (max(level / math.log(k), 1.0) if k else max(level, 0.02))
 
 
 def told_apart(context: Context, most: int) -> Tensor:

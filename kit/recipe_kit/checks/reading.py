@@ -80,9 +80,7 @@ def target_gaps(config: Config, data: Data) -> CheckResult:
         return check_result("rows without a target", "every row has one")
     facts, rows = notes[0].facts, len(data) + notes[0].facts["rows"]
     words = [word for word in facts["spelled"] if word]
-    shown = ", ".join(
-        f"{word!r} {count:,}" if word else f"an empty cell {count:,}" for word, count in facts["spelled"].items()
-    )
+    shown = ", ".join(f"{w!r} {n:,}" if w else f"an empty cell {n:,}" for w, n in facts["spelled"].items())
     classes = config.task in ("binary", "multiclass")
     kept = [*config.not_missing, *(f"{data.target}: {word}" for word in words)]
     return check_result(
@@ -122,18 +120,14 @@ def otherwise(config: Config, data: Data) -> CheckResult:
     """What was left out or converted: an index without a name, the header inside the file, empty columns, durations."""
     said, told = [], {note.about: note for note in data.notes}
     if "index" in told:
-        said.append(
-            f"the first column has no name ({', '.join(told['index'].facts['first'])}, ...): an index, left out"
-        )
+        said.append(f"the first column has no name ({', '.join(told['index'].facts['first'])}...): an index, left out")
     if "header" in told:
         lines = told["header"].facts["lines"]
         said.append(
             f"the header occurs again in line {', '.join(map(str, lines[:NAMED]))}{' ...' if len(lines) > NAMED else ''}: passed over"
         )
     if empty := [note.column for note in _notes(data, "empty")]:
-        said.append(
-            f"empty in every row and left out: {', '.join(empty[:NAMED])}{' ...' if len(empty) > NAMED else ''}"
-        )
+        said.append(f"empty in every row, left out: {', '.join(empty[:NAMED])}{' ...' if len(empty) > NAMED else ''}")
     said += [f"{note.column} holds {note.facts['type']}, read as seconds" for note in _notes(data, "seconds")]
     said += [
         f"{n.column} is written with leading zeros ({n.facts['example']}), read as a number"

@@ -116,9 +116,7 @@ def _classes(config: Config, data: Data, sheet: pl.DataFrame, path: Path) -> tup
     known = {_as_saved(label): label for label in counts}
     saved = sheet[data.target].fill_null("").to_list()
     if odd := [label for label in saved if _as_saved(label) not in known]:
-        raise UserError(
-            f"--review {path}: {odd[0]!r} in column {data.target} is no class of the data; is it of other data?"
-        )
+        raise UserError(f"--review {path}: {odd[0]!r} in column {data.target} is no class; is it of other data?")
     return [known[_as_saved(label)] for label in saved], counts
 
 

@@ -48,9 +48,7 @@ def made_from_target(config: Config, data: Data) -> CheckResult:
         f"{c} has {one.values} values that come again and again, in {one.rows:,} rows, and tell {data.target} as no value near them does"
         for c, one in made.items()
     ]
-    words += [
-        f"{c} is on a line with {data.target} in {n:,} rows, and anywhere in the others" for c, n in lines.items()
-    ]
+    words += [f"{c} is on a line with {data.target} in {n:,} rows, anywhere in the others" for c, n in lines.items()]
     words += [f"{c} tells of {data.target}, and given {data.target} no other column tells of it" for c in alone]
     found = list(dict.fromkeys([*means, *made, *lines, *alone]))
     sure = bool(means) or any(one.sure for one in made.values())
@@ -95,9 +93,7 @@ def telling(config: Config, data: Data, columns: list[str], pure: list[str]) -> 
     for name, j in zip(named, kept[: len(tells)], strict=False):
         related.setdefault(name, []).append(columns[j])
     strong, most = ([c for c in related if power[columns.index(c)] > share] for share in (HALF, MOST))
-    shown = Shown(
-        {c: company[c] for c in related}, company, strong, tuple(c for c in related if c in most or c in pure)
-    )
+    shown = Shown({c: company[c] for c in related}, company, strong, tuple(c for c in related if c in {*most, *pure}))
     for name in aloof(shown):
         company[name] = shown.tells[name] = max(company[name], _told(config, x, columns.index(name), y))
     return shown, related

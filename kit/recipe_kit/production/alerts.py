@@ -104,9 +104,7 @@ def _shares(check: str, tests: list[dict[str, Any]], rate: float) -> CheckResult
     """Alert where a share has grown; a note where something came that training never had."""
     red = sorted((one for one in tests if one["alert"]), key=lambda one: -one["excess"])
     new = [one for one in tests if not one["then"] and one["now"]]
-    named = ", ".join(
-        f"{one['name']} ({one['then']:.1%} -> {one['now']:.1%}{_values(one)})" for one in (red or new)[:5]
-    )
+    named = ", ".join(f"{c['name']} ({c['then']:.1%} -> {c['now']:.1%}{_values(c)})" for c in (red or new)[:5])
     return check_result(
         check,
         f"{len(red)} columns have more than before{': ' + named if named else ''}",
@@ -125,9 +123,7 @@ def with_labels(package: Package, rows: pl.DataFrame, path: Path) -> pl.DataFram
     """Logged rows with their label, null where none has come. The table of labels has columns id and target."""
     target = package.manifest["target"]
     if not path.is_file():
-        raise UserError(
-            f"--labels {path} is not a file; name a CSV, JSONL or Parquet table with the columns id and {target}"
-        )
+        raise UserError(f"--labels {path} is not a file; name a table (CSV, JSONL, Parquet) of id and {target}")
     table = read_table(path, declared=declared(package.fitted.config, text=["id", target])).frame
     require_columns({"labels": ["id", target]}, table, path)
     labels = pl.DataFrame({"id": as_text(table["id"]), "label": label_texts(package, table[target].to_list())})
@@ -139,9 +135,7 @@ def label_texts(package: Package, labels: list[Any]) -> pl.Series:
     kind = package.manifest.get("target_kind", {"kind": "text"})
     values, bad = kinds.of_values("label", labels, kind)
     texts = as_text(values).to_list()
-    return pl.Series(
-        "label", [str(labels[i]) if i in set(bad) else text for i, text in enumerate(texts)], dtype=pl.String
-    )
+    return pl.Series("label", [str(labels[i]) if i in set(bad) else t for i, t in enumerate(texts)], dtype=pl.String)
 
 
 def performance(package: Package, labeled: pl.DataFrame | None, mature: float, worst: float | None) -> CheckResult:
@@ -152,9 +146,7 @@ def performance(package: Package, labeled: pl.DataFrame | None, mature: float, w
     """
     check, metric = "live performance", package.manifest["metric"]
     if labeled is None or not len(labeled) or package.manifest["task"] == "ranking":
-        return not_applicable(
-            check, "no labels; name a table of id and target with --labels, or a file that has the target"
-        )
+        return not_applicable(check, "no labels; name a table of id and target with --labels, or a file with targets")
     known = labeled.filter(pl.col("label").is_not_null())
     truth, usable = _truth(package, known["label"])
     if usable.sum() < LABELED or (package.manifest["classes"] and len(np.unique(truth)) < 2):

@@ -55,9 +55,7 @@ def _parts(project: Project) -> str:
     split = read_manifest(project)
     lines = [f"Kind: {split['kind']}, seed {split['seed']}, pinned by hashes in split.json.", ""]
     for name, part in split["parts"].items():
-        classes = ", ".join(
-            f"{plain(label)} {count:,}" for label, count in list((part.get("classes") or {}).items())[:20]
-        )
+        classes = ", ".join(f"{plain(label)} {n:,}" for label, n in list((part.get("classes") or {}).items())[:20])
         lines.append(f"- {name}: {part['rows']:,} rows" + (f" ({classes})" if classes else ""))
     apart = {"group": project.config.group, "time": project.config.time}
     said = [f"{name} = {code(value)}" for name, value in apart.items() if value]

@@ -106,9 +106,7 @@ def find_source(project: Project, wanted: str, data: dict[str, Data]) -> Source:
     if wanted in baselines:
         record, fitted = baselines[wanted], load_competitor(project, baselines[wanted], data["train"])
         if fitted is None or not (project.root / "runs" / wanted / "model").is_dir():
-            raise UserError(
-                f"the best baseline of {wanted} cannot be saved as a model of its own; export a training run"
-            )
+            raise UserError(f"the best baseline of {wanted} cannot be saved as a model; export a training run")
         outputs = f"outputs-{fitted.name}.npy"
     else:
         record, _ = choose(project, wanted)

@@ -108,9 +108,7 @@ def _limits(project: Project, manifest: dict[str, Any], record: Record, tested: 
 def _how(manifest: dict[str, Any]) -> str:
     tempered = f"probabilities are tempered with T = {manifest['temperature']:.3f}"
     asked = tempered if manifest["classes"] else "in units of the target"
-    return (
-        f"## Use\n\n`recipe predict FILE --model VERSION` or `recipe serve`; {asked}. package.json lists the columns."
-    )
+    return f"## Use\n\n`recipe predict FILE --model VERSION` or `recipe serve`; {asked}. package.json has the columns."
 
 
 def licence(root: Path) -> str:

@@ -38,9 +38,7 @@ def of_training(package: Package, train: Data, val: Data, outputs: np.ndarray) -
 
 def watched(package: Package, part: Data) -> pl.DataFrame:
     """The watched quantities of a part; of at most ROWS rows where texts or images have to be read."""
-    costly = any(
-        column["kind"] == column["role"] and column["role"] in ("image", "text", "series") for column in package.columns
-    )
+    costly = any(c["kind"] == c["role"] and c["role"] in ("image", "text", "series") for c in package.columns)
     if costly and len(part) > ROWS:
         part = part.take(np.sort(np.random.default_rng(0).permutation(len(part))[:ROWS]))
     names = [column["name"] for column in package.columns]

@@ -99,9 +99,7 @@ def rollback(project: Project, wanted: str) -> dict[str, Any]:
         raise UserError("there is no earlier promoted version to go back to; recipe versions lists them")
     folder = find(project.root, wanted or stack[-2])
     if folder.name not in stack[:-1]:
-        raise UserError(
-            f"{folder.name} did not serve before the present version; to make it serve: recipe promote {folder.name}"
-        )
+        raise UserError(f"{folder.name} did not serve before; to make it serve: recipe promote {folder.name}")
     verify(folder)
     return _point(project, "rollback", folder.name)
 
@@ -120,9 +118,7 @@ def verify(folder: Path) -> dict[str, Any]:
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file() or sha256(path) != expected:
-            raise UserError(
-                f"{path} {'differs from' if path.exists() else 'is missing, it was in'} the export; {again}"
-            )
+            raise UserError(f"{path} {'differs from' if path.exists() else 'is missing from'} the export; {again}")
     return manifest
 
 
@@ -183,7 +179,5 @@ def table(root: Path) -> str:
             lines += [line, *(f"      FORCED  {why}" for why in m["forced"])]
         except (KeyError, TypeError, ValueError):
             lines.append(f"{line}  its {MANIFEST} was written by no export")
-    told = [
-        f"   {line['at'][:19]} {line['action']:<8} {line['version']} {line['force']}".rstrip() for line in history(root)
-    ]
+    told = [f"   {one['at'][:19]} {one['action']:<8} {one['version']} {one['force']}".rstrip() for one in history(root)]
     return "\n".join([*(lines or ["no version yet; run: recipe export"]), *(["", *told] if told else [])])

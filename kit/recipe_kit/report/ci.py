@@ -72,9 +72,7 @@ def static(words: list[str]) -> int:
     from ..checks.static import training_code
 
     cli = argparse.ArgumentParser(prog="recipe check --static", description=static.__doc__, allow_abbrev=False)
-    cli.add_argument(
-        "folder", nargs="?", type=Path, metavar="FOLDER", help="a folder or a file (default: src, or here)"
-    )
+    cli.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="folder or file (default: src, or here)")
     cli.add_argument("--static", action="store_true", help=argparse.SUPPRESS)
     for flag in ("--sarif", "--junit"):
         cli.add_argument(flag, default="", metavar="FILE", help=f"write what was found as {flag[2:]}")

@@ -114,9 +114,7 @@ def studies_section(records: dict[str, Record | None]) -> Section | None:
     if ablated:
         removed = {f"without {row['setting']}": row for row in ablated["result"]["removed"]}
         metric = ablated["result"]["metric"]
-        note = (
-            f"Difference to the base run over {len(ablated['result']['seeds'])} paired seeds; the dashed line is none."
-        )
+        note = f"Difference to the base run over {len(ablated['result']['seeds'])} paired seeds; dashed: none."
         drawn.append(grids.intervals("What each part is worth", removed, metric, line=0.0, note=note))
     findings = [f for record in (crossed, curve, tuned, ablated) if record for f in record["findings"]]
     tables = [finalists_table(tuned["result"])] if tuned else []
@@ -149,15 +147,11 @@ def tuning_plots(result: dict[str, Any]) -> list[str]:
             axes = Axes(setting, metric, log_x=all(x > 0 for x in cloud[0]))
             drawn.append(plots.points(f"Tuning: {stage}, {setting}", cloud, axes))
     finalists = {f"run {row['run'][:4]}": row for row in result["finalists"]}
-    note = (
-        f"Difference to the settings it started from over {len(result['seeds'])} paired seeds; the dashed line is none."
-    )
+    note = f"Difference to the settings it started from over {len(result['seeds'])} paired seeds; dashed: none."
     return [*drawn, grids.intervals("Tuning: the finalists", finalists, metric, line=0.0, note=note)]
 
 
 def finalists_table(result: dict[str, Any]) -> Table | None:
     """The settings of each finalist, and what they gained under paired seeds."""
-    rows = [
-        [row["run"], words(row["settings"]), fixed(interval(row, "+")), row["verdict"]] for row in result["finalists"]
-    ]
+    rows = [[r["run"], words(r["settings"]), fixed(interval(r, "+")), r["verdict"]] for r in result["finalists"]]
     return table("Finalists of the tuning", ["run", "settings", f"{result['metric']} gained", "verdict"], rows)

@@ -49,9 +49,7 @@ def environment_section(records: dict[str, Record | None]) -> Section | None:
         return None
     environment = newest["environment"]
     libraries = [[name, version] for name, version in environment["libraries"].items() if version]
-    rest = [
-        [name.replace("_", " "), "none" if value in (None, "") else str(value)] for name, value in environment.items()
-    ]
+    rest = [[name.replace("_", " "), "none" if v in (None, "") else str(v)] for name, v in environment.items()]
     rest = [row for row in rest if row[0] != "libraries"]
     settings = "\n".join(f"{name} = {value!r}" for name, value in newest["config"].items())
     tables = [table("Environment", ["what", "value"], [["run", newest["id"]], *rest, *libraries])]

@@ -103,9 +103,7 @@ class Tried:
             if key in test and (not isinstance(test[key], kinds_of) or test[key] in ([], {})):
                 raise UserError(f"{where} has {key} = {test[key]!r}; it must be {words}")
         if self.project.config.task == "ranking" and "rows" in test:
-            raise UserError(
-                f"{where} has rows; a ranking scores rows of one query, so only changes of a column can be tried"
-            )
+            raise UserError(f"{where} has rows; a ranking is of one query, so only changes of a column can be tried")
         missed, rows = self._rows(test, where) if "rows" in test else self._change(test, where)
         most = float(test.get("at_most", 0.0 if "rows" in test else 0.05))
         if not 0 <= most < 1:
@@ -132,9 +130,8 @@ class Tried:
                 values = [str(self.project.root / value) if isinstance(value, str) else value for value in values]
             column, bad = kinds.of_values(name, values, kind := kinds.to_predict(self.val, name))
             if bad:
-                raise UserError(
-                    f"{where} has {values[bad[0]]!r} in column {name!r}, which {kinds.why(values[bad[0]], kind)}"
-                )
+                value = values[bad[0]]
+                raise UserError(f"{where} has {value!r} in column {name!r}, which {kinds.why(value, kind)}")
             columns.append(column)
         expect, said = test["expect"], self.answers(pl.DataFrame(columns), where)[0]
         if self.model.prep["classes"]:

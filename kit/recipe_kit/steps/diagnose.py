@@ -65,9 +65,7 @@ def gather(project: Project, folder: Path, config: dict[str, Any], result: dict[
     prep = read_json(folder / "prep.json", "the preprocessing of a run", AGAIN)
     start = expected_initial_loss(typed, prep)
     curves = read_json(folder / "curves.json", "the curves of a run", AGAIN) if result.get("metrics") else []
-    columns = {
-        key: [row[key] for row in curves] for key in ("train_loss", "val_loss", "lr", "seconds", "loader_seconds")
-    }
+    columns = {k: [row[k] for row in curves] for k in ("train_loss", "val_loss", "lr", "seconds", "loader_seconds")}
     waited = columns.pop("loader_seconds")
     common: dict[str, Any] = {**columns, "waited": waited, "epochs": typed.epochs}
     if not curves:

@@ -20,12 +20,13 @@ from ..project import Project
 from ..recipe_file import setting, with_settings
 from ..terminal import say
 from .proposal import Line, Proposal, iid
+from .propose_series import of_series
 from .propose_table import of_table
 
 FIRST = 200_000  # rows that are looked at where the file is larger than memory
 TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 # Settings that name columns: one of them, several, or some with more behind a colon.
-ONE = ("group", "time", "query", "text_pair", "split_column")
+ONE = ("group", "time", "query", "text_pair", "split_column", "series", "step")
 SEVERAL = (
     "drop", "known_at_prediction", "slices", "numeric", "categorical", "id", "ordinal", "not_missing", "month_first",
 )  # fmt: skip
@@ -60,11 +61,13 @@ def propose(project: Project, path: Path) -> Proposal:
     if written:
         known["numeric"] = [*known.get("numeric", getattr(project.config, "numeric", [])), *written]
     config = project.config.model_copy(update=known)
-    proposal = (
-        _of_folder(config, path)
-        if path.is_dir()
-        else of_table(config, table, path, project.overrides.get("target", ""))
-    )
+    asked = project.overrides.get("target", "")
+    if path.is_dir():
+        proposal = _of_folder(config, path)
+    elif config.modality == "sequence":
+        proposal = of_series(project.task, config, table, path, asked)
+    else:
+        proposal = of_table(config, table, path, asked)
     proposal.lines.insert(0, Line("data", place, ""))
     if written:
         proposal.add("numeric", known["numeric"], "numbers, though not written in digits alone")
@@ -79,8 +82,10 @@ def propose(project: Project, path: Path) -> Proposal:
 def _read(config: Config, path: Path, rows: int | None) -> tuple[Table, list[str]]:
     """The table, and the columns in which every value is a number in a writing of its own ("$1,200"): read as numbers."""
     known = list(getattr(config, "numeric", []))
-    said = replace(declared(config, numeric=known), lenient=True, series=getattr(config, "channels", []))
+    said = replace(declared(config, numeric=known), lenient=True)
     table = read_table(path, rows, said)
+    if lists := [name for name, kind in table.kinds.items() if kind == {"kind": "empty"} and hasattr(config, "series")]:
+        table = read_table(path, rows, replace(said, series=lists))
     found = [note for note in table.notes if note.about == "numbers" and not note.facts["others"]]
     written = [note.column for note in found if note.facts["distinct"] > FEW and "numeric" in type(config).model_fields]
     return (read_table(path, rows, replace(said, numeric=[*known, *written])) if written else table), written

@@ -36,9 +36,7 @@ def rows_apart(config: Config, data: Data) -> Proposal:
         found.add("time", times[0], f"rows are split by time, and the newest test{more}")
     elif who:
         known = f'; if you predict for these very ones: categorical = ["{who[0]}"], and iid'
-        found.add(
-            "group", who[0], f"its values come back: rows of one stay together, for predictions of new ones{known}"
-        )
+        found.add("group", who[0], f"its values come back: rows of one stay together, to predict new ones{known}")
     else:
         found.ask(*iid("rows of one person, machine or day?"))
     for name in groups:

@@ -93,9 +93,7 @@ def _target(config: Config, frame: pl.DataFrame, asked: str) -> Line:
         others = f"; or is it {' or '.join(named[1:4])}?" if named[1:] else ""
         return Line("target", named[0], f"by its name{others}")
     if not could:
-        raise UserError(
-            "no column could be a target: each is a moment, a text, or names its row; name one with --target"
-        )
+        raise UserError("no column could be a target: each is a moment, a text, or names its row; use --target NAME")
     return Line("target", could[-1], "the last that could be one: is this what you want to predict? else --target NAME")
 
 

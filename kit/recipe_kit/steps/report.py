@@ -52,10 +52,8 @@ def up_to_date(project: Project, record: Record) -> bool:
     """Whether a run's page is younger than all that it shows, and than the code that draws it."""
     runs = project.root / "runs"
     page, code = runs / record["id"] / PAGE, (p for p in Path(__file__).parents[1].glob("report/*") if p.is_file())
-    later = [
-        r for step in ("evaluate", "diagnose") for r in project.records(step) if r["result"]["run"] == record["id"]
-    ]
-    sources = [runs / r["id"] / "record.json" for r in (record, *later)]
+    more = [r for step in ("evaluate", "diagnose") for r in project.records(step) if r["result"]["run"] == record["id"]]
+    sources = [runs / r["id"] / "record.json" for r in (record, *more)]
     return page.exists() and page.stat().st_mtime > max(path.stat().st_mtime for path in (*sources, *code))
 
 

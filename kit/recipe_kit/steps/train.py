@@ -262,9 +262,7 @@ def against_baseline(project: Project, run: Run, trained: Trained, baseline: dic
     difference = metrics.difference(config, trained.prep, trained.outputs, theirs, trained.truth)
     run.result["against_baseline"] = {"name": best, **difference}
     if run.result.get("model") == best:
-        told = (
-            f"the final model is {best}, the best simple one; by its own settings {config.resolved_metric} differs by"
-        )
+        told = f"the final model is {best}, the best simple one; by its settings {config.resolved_metric} differs by"
         return not_applicable("beats the baseline", f"{told} {interval(difference, '+')}")
     return beats(config.resolved_metric, best, difference, "validation")
 

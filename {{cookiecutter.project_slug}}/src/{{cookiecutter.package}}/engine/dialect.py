@@ -67,7 +67,7 @@ def sniff(path: Path) -> Dialect:
     if not any(names):
         raise UserError(f"{path} has no header line that names its columns; add one")
     if repeated := sorted({n for n in names if names.count(n) > 1 and n}):
-        raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one")
+        raise UserError(f"{path} has two columns called {repeated[0]!r}; rename one, or put a header above the data")
     plain = not (spaced or carriage or text.startswith(("\n", "\r")))
     return Dialect(names, mark, spaced, _decimal(mark, rows), plain)
 

@@ -170,7 +170,7 @@ def converted(path: Path, column: pl.Series, kind: Kind) -> pl.Series:
     if kind["kind"] == "series":
         raise UserError(f"column {column.name!r} of {path} holds {kinds.short(example)}, which {kinds.WHY['series']}")
     raise UserError(
-        f"numeric names column {column.name!r}, which holds {example!r} ({count:,} such); make those numbers or empty, or,"
+        f"column {column.name!r} of {path} is read as numbers and holds {example!r} ({count:,} such); make those numbers or empty, or,"
         f" if they stand for a gap: also_missing = [{json.dumps(str(example))}]"
     )
 

@@ -27,24 +27,31 @@ def findings(config: Config, data: Data) -> list[Finding]:
     rows = np.sort(np.random.default_rng(0).permutation(len(data))[:MOST])
     some = data.take(rows)
     values, starts = arrays(some.frame, some.columns("series"))
-    found = [] if not any(note.about == "steps" for note in data.notes) else [time_steps(config, data)]
+    found = [time_steps(config, data, note.facts) for note in data.notes if note.about == "steps"]
+    found += [left_out(config, data), constant(some, values, starts), row_numbers(config, some, values, starts)]
     return [
         *found,
-        constant(some, values, starts),
-        row_numbers(config, some, values, starts),
-        *([] if config.horizon else telling(config, some, values, starts)),  # where windows begin is no one's doing
-    ]
+        *([] if config.horizon else [telling(config, some, values, starts)]),
+    ]  # where windows begin tells nothing
 
 
-def time_steps(config: Config, data: Data) -> Finding:
+def time_steps(config: Config, data: Data, facts: dict[str, Any]) -> Finding:
     """How even the steps are, and whether a moment comes twice in a series."""
-    facts = next(note.facts for note in data.notes if note.about == "steps")
     unit = " s" if facts["moments"] else ""
     repeated = f"{facts['repeated']:,} rows have the {config.step} of the row before, in {facts['series']:,} series"
     observed = f"usually {facts['usual']:g}{unit} apart, {facts['irregular']:.1%} of {facts['steps']:,} steps are not; {repeated}"
     warn = facts["irregular"] > IRREGULAR or facts["repeated"] > 0
     share = min(facts["series"] / len(data), 1.0)
     return "time steps", observed, {"warn": warn, "share": share, "evidence": facts, "step": config.step}
+
+
+def left_out(config: Config, data: Data) -> Finding:
+    """Columns that nothing reads, since no setting names them, though they say more than which row it is."""
+    names = [] if config.channels else [n for n in data.columns("drop") if n not in config.drop]
+    many = {name: data.frame[name].n_unique() for name in names}
+    names = [n for n in names if many[n] > 1 and (many[n] < len(data) or data.frame[n].dtype.is_float())]
+    words = ", ".join(names[:8])
+    return "columns left out", words or "none", {"warn": bool(names), "evidence": {"columns": names}, "names": words}
 
 
 def constant(data: Data, values: np.ndarray, starts: np.ndarray) -> Finding:
@@ -54,24 +61,17 @@ def constant(data: Data, values: np.ndarray, starts: np.ndarray) -> Finding:
     high = np.fmax.reduceat(values, starts[:-1], axis=0)
     flat = ~(high > low)  # all gaps are flat too
     share = {name: float(flat[:, i].mean()) for i, name in enumerate(names)}
-    everywhere = [
-        n
-        for i, n in enumerate(names)
-        if not np.nanmax(high[:, i], initial=-np.inf) > np.nanmin(low[:, i], initial=np.inf)
-    ]
+    same = ~(np.fmax.reduce(high) > np.fmin.reduce(low))
+    everywhere = [name for name, one in zip(names, same, strict=True) if one]
     dead = float(flat.all(axis=1).mean())
     never = [n for n in names if share[n] == 1 and n not in everywhere]
     words = ", ".join(f"{n} {share[n]:.1%}" for n in sorted(names, key=lambda n: -share[n])[:5] if share[n])
     observed = f"constant in a series: {words or 'none'}; {dead:.1%} of the series change in no channel"
     observed += f"; the same in all series: {', '.join(everywhere)}" if everywhere else ""
     warn = dead > 0.01 or bool(everywhere or never)
-    told = {
-        "fail": len(everywhere) == len(names),
-        "warn": warn,
-        "share": dead,
-        "evidence": {"share": share, "everywhere": everywhere},
-    }
-    return "constant channels", observed, {**told, "names": ", ".join(everywhere or never) or "the channel"}
+    told = {"warn": warn, "share": dead, "evidence": {"share": share, "everywhere": everywhere}}
+    told |= {"fail": len(everywhere) == len(names), "names": ", ".join(everywhere or never) or "the channel"}
+    return "constant channels", observed, told
 
 
 def row_numbers(config: Config, data: Data, values: np.ndarray, starts: np.ndarray) -> Finding:
@@ -82,43 +82,30 @@ def row_numbers(config: Config, data: Data, values: np.ndarray, starts: np.ndarr
         known = values[~np.isnan(values[:, i]), i]
         whole = len(known) > 20 and bool((known == np.round(known)).all())
         if whole and len(np.unique(known)) == len(known) and np.ptp(known) < DENSE * len(known):
-            found[name] = (
-                skill(config, data, np.nan_to_num(values[starts[:-1], i])[:, None]) if len(data) >= 40 else 0.0
-            )
-    words = ", ".join(
-        f"{name} numbers the rows and predicts the target {worth:.0%} of the way" for name, worth in found.items()
-    )
+            first = np.nan_to_num(values[starts[:-1], i])[:, None]
+            found[name] = skill(config, data, first) if len(data) >= 40 else 0.0
+    words = ", ".join(f"{n} numbers the rows and predicts the target {found[n]:.0%} of the way" for n in found)
     drop = f"drop = [{', '.join(repr(name) for name in (*config.drop, *found))}]".replace("'", '"')
     told = {"fail": any(worth > HALF for worth in found.values()), "warn": bool(found), "evidence": found}
-    return (
-        "row number as channel",
-        words or "no channel numbers the rows",
-        {**told, "names": ", ".join(found), "edit": drop},
-    )
+    told |= {"names": ", ".join(found), "edit": drop}
+    return "row number as channel", words or "no channel numbers the rows", told
 
 
-def telling(config: Config, data: Data, values: np.ndarray, starts: np.ndarray) -> list[Finding]:
+def telling(config: Config, data: Data, values: np.ndarray, starts: np.ndarray) -> Finding:
     """Whether length, zeros at both ends and gaps alone predict the target: how the series were cut or padded, not what they are."""
     x = marks(values, starts)
     varied = np.ptp(x, axis=0) > 0
     check = "length and padding"
     if not varied.any() or len(data) < 40:
-        same = (
-            f"all series have {int(x[0, 0])} steps, no zeros at their ends and no gaps"
-            if not varied.any()
-            else "too few series"
-        )
-        return [(check, same, {"evidence": {}, "half": HALF})]
+        same = f"all series have {int(x[0, 0])} steps, no zeros at their ends and no gaps"
+        return check, "too few series" if varied.any() else same, {"evidence": {}, "half": HALF}
     names = [name for name, one in zip(MARKS, varied, strict=True) if one]
     alone = {name: skill(config, data, x[:, [MARKS.index(name)]]) for name in names}
     together = skill(config, data, x)
     best = max(alone, key=lambda name: alone[name])
-    observed = (
-        f"alone they predict the target {together:.0%} of the way from chance to certain, the {best} {alone[best]:.0%}"
-    )
-    evidence = {"together": together, **alone}
-    warn = max(together, alone[best]) > HALF
-    return [(check, observed, {"warn": warn, "evidence": evidence, "best": best, "half": HALF})]
+    observed = f"they predict the target {together:.0%} of the way from chance to certain, the {best} {alone[best]:.0%}"
+    evidence, warn = {"together": together, **alone}, max(together, alone[best]) > HALF
+    return check, observed, {"warn": warn, "evidence": evidence, "best": best, "half": HALF}
 
 
 MARKS = ("length", "zeros at the start", "zeros at the end", "share of gaps")
@@ -145,10 +132,9 @@ def skill(config: Config, data: Data, x: np.ndarray) -> float:
     column = data.frame[data.target]
     if config.task == "regression":
         y = column.to_numpy().astype(np.float64)
-        found = cross_val_predict(
-            DecisionTreeRegressor(max_depth=4, min_samples_leaf=5), x, y, cv=KFold(4, shuffle=True, random_state=0)
-        )
-        return max(float(r2_score(y, found)), 0.0)
+        regressor = DecisionTreeRegressor(max_depth=4, min_samples_leaf=5)
+        folds = KFold(4, shuffle=True, random_state=0)
+        return max(float(r2_score(y, cross_val_predict(regressor, x, y, cv=folds))), 0.0)
     y = column.rank("dense").to_numpy().astype(np.int64)
     y = np.where(np.bincount(y)[y] < 4, np.bincount(y).argmax(), y)
     if len(np.unique(y)) < 2:

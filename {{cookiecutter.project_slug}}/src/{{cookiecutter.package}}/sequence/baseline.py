@@ -26,10 +26,7 @@ from .trees import checked
 if TYPE_CHECKING:
     from .recipe import Config
 
-ROUNDS, STOP = (
-    1000,
-    30,
-)  # most trees, and those without a better loss on the rows held out after which no more are grown
+ROUNDS, STOP = 1000, 30  # most trees; those without a better loss on the rows held out, after which no more are grown
 AGAIN = "run: recipe baseline"
 
 
@@ -39,10 +36,9 @@ def baselines(config: Config, prep: dict[str, Any], train: Data, only: str = "")
     center, spread = x.mean(axis=0), np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), 1.0)
     arrays = {"center": center, "scale": spread}
     naive = ["last_value", *(["seasonal_naive"] if config.season else [])] if config.horizon else []
-    fits: dict[str, Callable[[], Baseline]] = {
-        **{name: partial(Naive, prep, i - len(naive)) for i, name in enumerate(naive)},
-        "logistic" if prep["classes"] else "ridge": lambda: fit_simple(config, prep, x, y, **arrays),
-    }
+    fits: dict[str, Callable[[], Baseline]] = {n: partial(Naive, prep, i - len(naive)) for i, n in enumerate(naive)}
+    simple = "logistic" if prep["classes"] else "ridge"
+    fits[simple] = lambda: fit_simple(config, prep, x, y, **arrays)
     if prep["classes"] and len(train) < SVC_ROWS:
         fits["rbf_svc"] = lambda: Scaled(prep, kernel=fit_kernel(config, (x - center) / spread, y), **arrays)
     fits["lightgbm"] = lambda: fit_lightgbm(config, prep, train, x, y)

@@ -51,9 +51,8 @@ def faults(frame: pl.DataFrame, channels: list[str]) -> list[str]:
     why = []
     for row, (steps, odd) in enumerate(zip(most, uneven, strict=True)):
         said = " and ".join(f"{n} in {name!r}" for n, name in zip(counts[row], channels, strict=True)) if odd else ""
-        why.append(
-            "is a series without a step" if not steps else f"has channels of different lengths: {said}" if odd else ""
-        )
+        differ = f"has channels of different lengths: {said}" if odd else ""
+        why.append(differ if steps else "is a series without a step")
     return why
 
 
@@ -61,9 +60,8 @@ def prepare(config: Config, train: Data) -> dict[str, Any]:
     """Scales of channels and static numbers, vocabularies of static categories, and the target; from the training part."""
     channels = train.columns("series")
     if not channels:
-        raise UserError(
-            f"no channel is left: {', '.join(f'{n} is {r}' for n, r in train.roles.items())[:300]}; look at drop"
-        )
+        others = ", ".join(f"{name} is {role}" for name, role in train.roles.items())
+        raise UserError(f"no channel is left: {others[:300]}; look at drop")
     values, starts = cut(*arrays(train.frame, channels), config.max_length)
     gaps = np.isnan(values).any(axis=0)
     values = by_series(values, starts) if config.scaling == "series" else values

@@ -26,9 +26,8 @@ def summaries(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     for rows in np.split(order, range(PIECE, len(order), PIECE)) if len(order) else []:
         place = np.arange(length[rows].max())
         real = place < length[rows][:, None]
-        padded = np.where(
-            real[:, None], values.T[:, np.where(real, starts[rows][:, None] + place, 0)].transpose(1, 0, 2), np.nan
-        )
+        at = np.where(real, starts[rows][:, None] + place, 0)
+        padded = np.where(real[:, None], values.T[:, at].transpose(1, 0, 2), np.nan)
         told = _of_channels(padded, length[rows]).reshape(len(rows), -1)
         parts.append(np.concatenate([length[rows][:, None].astype(np.float64), told], axis=1))
     return np.concatenate(parts)[np.argsort(order)] if parts else np.zeros((0, 1 + len(TOLD) * values.shape[1]))
@@ -53,9 +52,8 @@ def _of_channels(x: np.ndarray, length: np.ndarray) -> np.ndarray:
             np.nanmean(centered[..., k:] * centered[..., :-k], axis=2) / variance if x.shape[2] > k else 0.0 * mean
             for k in (1, 2)
         ]
-    quantiles = [
-        _pick(ordered, np.maximum((q * (count - 1)).round().astype(int), 0)) for q in (0.0, 1.0, 0.25, 0.5, 0.75)
-    ]
+    ranks = [np.maximum((q * (count - 1)).round().astype(int), 0) for q in (0.0, 1.0, 0.25, 0.5, 0.75)]
+    quantiles = [_pick(ordered, rank) for rank in ranks]
     ends = [_pick(x, place) for place in (first, last)]
     gaps = 1 - count / length[:, None]
     told = [mean, np.sqrt(variance), *quantiles[:2], *ends, slope, *quantiles[2:], change, *again, gaps]
@@ -79,9 +77,7 @@ def simple_features(data: Data) -> np.ndarray:
     """Summaries of the series as they are in the file, and static columns [n, d], NaN for missing: enough for trees."""
     told = summaries(*cut(*arrays(data.frame, data.columns("series")), 10_000))
     columns = [data.frame[name].cast(pl.Float64).to_numpy() for name in data.columns("numeric")]
-    columns += [
-        as_text(data.frame[name]).rank("dense").cast(pl.Float64).to_numpy() for name in data.columns("categorical")
-    ]
+    columns += [as_text(data.frame[n]).rank("dense").cast(pl.Float64).to_numpy() for n in data.columns("categorical")]
     return np.clip(np.column_stack([told, *columns]), -3e38, 3e38)
 
 

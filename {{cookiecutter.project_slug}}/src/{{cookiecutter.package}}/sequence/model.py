@@ -107,14 +107,12 @@ class Recurrent(nn.Module):
         super().__init__()
         kind = nn.LSTM if config.model == "lstm" else nn.GRU
         dropout = config.dropout if config.layers > 1 else 0.0
-        self.layers = kind(
-            channels, config.hidden, config.layers, batch_first=True, dropout=dropout, bidirectional=True
-        )
+        shared = {"batch_first": True, "dropout": dropout, "bidirectional": True}
+        self.layers = kind(channels, config.hidden, config.layers, **shared)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        packed = nn.utils.rnn.pack_padded_sequence(
-            values.transpose(1, 2), mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False
-        )
+        steps, length = values.transpose(1, 2), mask.sum(dim=1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(steps, length, batch_first=True, enforce_sorted=False)
         state = self.layers(packed)[1]  # of an LSTM: (hidden, cell)
         last = state[0] if isinstance(state, tuple) else state  # [2 layers, b, hidden]
         return torch.cat([last[-2], last[-1]], dim=1)
@@ -129,9 +127,8 @@ class Transformer(nn.Module):
             config.hidden, HEADS, 2 * config.hidden, config.dropout, "gelu", batch_first=True, norm_first=True
         )
         self.enter = nn.Linear(channels, config.hidden)
-        self.layers = nn.TransformerEncoder(
-            layer, config.layers, nn.LayerNorm(config.hidden), enable_nested_tensor=False
-        )
+        norm = nn.LayerNorm(config.hidden)
+        self.layers = nn.TransformerEncoder(layer, config.layers, norm, enable_nested_tensor=False)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         x = self.enter(values.transpose(1, 2))  # [b, t, d]

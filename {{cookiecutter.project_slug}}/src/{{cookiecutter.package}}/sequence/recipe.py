@@ -30,27 +30,13 @@ class Config(shared.Config):
     batch_size: int = setting(64, "loop", "Series per forward pass", ge=1)
     patience: int = setting(10, "loop", "Epochs without a better validation loss before stopping; 0 = never stop", ge=0)
 
-    series: str = setting(
-        "", "split", "Long table: column that says which series a row belongs to; '' = a row is a series, a cell a list"
-    )
+    series: str = setting("", "split", "Long table: column that says whose step a row is; '' = a row is a series")
     step: str = setting("", "split", "Long table: column that orders the rows of a series; '' = they are in order")
-    horizon: int = setting(
-        0,
-        "split",
-        "Forecast: steps to foretell of the target, a channel; 0 = the target says something of a whole series",
-        ge=0,
-        le=1000,
-    )
-    season: int = setting(
-        0, "model", "Forecast: steps after which the target repeats itself, 12 of months; 0 = not", ge=0
-    )
-    channels: list[str] = setting(
-        [], "data", "Columns that hold the values of the series; [] = every number, or list, not named otherwise"
-    )
+    horizon: int = setting(0, "split", "Forecast: steps to foretell of the target, a channel; 0 = none", ge=0, le=1000)
+    season: int = setting(0, "model", "Forecast: steps after which the target repeats itself; 0 = it does not", ge=0)
+    channels: list[str] = setting([], "data", "Columns of values (of temp_0, temp_1: temp); [] = all that are left")
     static: list[str] = setting([], "data", "Columns with one value a series, number or category, beside the channels")
-    max_length: int = setting(
-        1024, "preprocessing", "Steps read of a series: its last ones; earlier ones are cut off", ge=2, le=65_536
-    )
+    max_length: int = setting(1024, "preprocessing", "Steps read of a series: its last ones", ge=2, le=65_536)
     scaling: Literal["standard", "series", "none"] = setting(
         "standard", "preprocessing", "Of each channel: by the training part; series = each series by itself"
     )
@@ -68,37 +54,31 @@ class Config(shared.Config):
         if self.horizon and self.task != "regression":
             raise ValueError(f"horizon = {self.horizon} foretells numbers; set task = 'regression', not {self.task!r}")
         if self.horizon and (not self.step or self.time != self.step):
+            seen = f"step is {self.step!r} and time {self.time!r}"
             raise ValueError(
-                f"horizon = {self.horizon} needs step and time, both the column that orders the rows: a forecast is judged on what"
-                f" comes later; step is {self.step!r} and time {self.time!r}"
+                f"horizon = {self.horizon} needs step and time, both the column that orders the rows; {seen}"
             )
         if self.season and not (self.horizon and self.season <= self.max_length):
-            raise ValueError(
-                f"season = {self.season} is for a forecast (horizon) that reads a season or more (max_length = {self.max_length})"
-            )
+            least = f"a horizon, and max_length = {self.max_length} of a season or more"
+            raise ValueError(f"season = {self.season} is for a forecast: it needs {least}")
         if self.step and not self.series and not self.horizon:
-            raise ValueError(
-                f"step = {self.step!r} orders the rows of a series; set series to the column that names the series of a row"
-            )
+            raise ValueError(f"step = {self.step!r} orders the rows of a series; set series, the column that names it")
         if self.model == "transformer" and self.hidden % HEADS:
-            raise ValueError(
-                f"hidden = {self.hidden} is no multiple of the {HEADS} heads; use {HEADS * -(-self.hidden // HEADS)}"
-            )
+            more = HEADS * -(-self.hidden // HEADS)
+            raise ValueError(f"hidden = {self.hidden} is no multiple of the {HEADS} heads; use {more}")
         apart = {"target": self.target, "series": self.series, "group": self.group, "split_column": self.split_column}
         for name in self.channels + self.static:
             if taken := [other for other, column in apart.items() if column == name]:
                 raise ValueError(f"channels or static names column {name!r}, which is {taken[0]}; take it out of one")
         if both := set(self.channels) & set(self.static):
-            raise ValueError(
-                f"channels and static both name column {both.pop()!r}; a column changes by step or does not"
-            )
+            raise ValueError(f"channels and static both name column {both.pop()!r}; it changes by step or does not")
         if dropped := {*self.channels, *self.static} & set(self.drop):
             raise ValueError(f"drop holds {dropped.pop()!r}, which channels or static names; remove it from one")
         return self
 
 
 class Sequence(Task):
-    """Numeric series in a long table (a row a step), or in a table of lists (a row a series); and what comes next in them."""
+    """Numeric series in a long table (a row a step), or with a row a series, its steps lists or columns; and what comes next."""
 
     settings = Config
 

@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..task import Data
 from .data import faults
 from .forecast import AHEAD, past, windows
+from .wide import with_lists
 
 if TYPE_CHECKING:
     from .recipe import Config
@@ -95,12 +96,16 @@ def _lists_of_texts(config: Config, table: Table, path: Path) -> Table:
         if name in frame.columns and known[name] != SERIES:
             frame, known[name] = frame.with_columns(converted(path, frame[name], SERIES)), SERIES
             notes = [note for note in notes if note.column != name]
-    if SERIES not in known.values():
-        raise UserError(
-            f"{path} has no column of lists such as [0.1, 0.2]; of a long table, set series in recipe.toml to the column that"
-            " says which series a row belongs to"
-        )
-    return Table(frame, known, notes)
+    if SERIES in known.values():
+        return Table(frame, known, notes)
+    return of_wide(config, table, path)
+
+
+def of_wide(config: Config, table: Table, path: Path) -> Table:
+    """The table with lists of the columns that no setting names for something else."""
+    require_columns({}, table.frame, path)
+    taken = {name for setting, names in named(config).items() if setting != "channels" for name in names}
+    return with_lists(table, {*taken, given.column(config), *config.drop}, config.channels, path)
 
 
 def _holds_lists(column: pl.Series) -> bool:
@@ -114,9 +119,8 @@ def gathered(config: Config, table: Table, path: Path, ending: bool = False) -> 
     whole = {} if config.series else {"series": ALL}
     frame = table.frame.with_columns(pl.lit(0).alias(name) for name in whole.values())
     config = config.model_copy(update=whole)
-    require_columns(
-        {"series": [config.series], "step": [config.step], "drop": config.drop, **named(config)}, frame, path
-    )
+    said = {"series": [config.series], "step": [config.step], "drop": config.drop}
+    require_columns({**said, **named(config)}, frame, path)
     _require_order(config, frame, path)
     of_row = [config.target, given.column(config), *config.slices] if config.horizon else []
     moving = list(dict.fromkeys(name for name in (config.time, *of_row) if name))
@@ -125,9 +129,7 @@ def gathered(config: Config, table: Table, path: Path, ending: bool = False) -> 
     channels = ({past(config.target): config.target} if config.horizon else {}) | {name: name for name in numbers}
     words = [name for name in channels.values() if not frame.schema[name].is_numeric()]
     if odd := [name for name in words if frame[name].null_count() < frame.height]:
-        raise UserError(
-            f"channels names column {odd[0]!r} of {path}, which holds no numbers such as {frame[odd[0]][0]!r}"
-        )
+        raise UserError(f"channels names column {odd[0]!r} of {path}, which holds no numbers: {frame[odd[0]][0]!r}")
     if not channels:
         raise UserError(f"{path} has no column of numbers left for a channel; look at static and drop")
     _require_one_value(config, frame, once, path)
@@ -141,9 +143,8 @@ def gathered(config: Config, table: Table, path: Path, ending: bool = False) -> 
         first = [pl.col(name).drop_nulls().first() for name in once]
         last = [pl.col(name).max() for name in moving]
         rows = ordered.group_by(config.series, maintain_order=True).agg(*first, *last, *lists)
-        rows = rows.with_columns(
-            pl.Series(n, [kinds.written(v) for v in rows[n].to_list()], dtype=pl.String) for n in channels
-        )
+        texts = [pl.Series(n, [kinds.written(v) for v in rows[n].to_list()], pl.String) for n in channels]
+        rows = rows.with_columns(texts)
     notes = [note for note in table.notes if note.column in ("", config.series, config.step, *once, *of_row)]
     known = {name: table.kinds[name] for name in rows.columns if name in table.kinds} | dict.fromkeys(channels, SERIES)
     return Table(rows, known, [*notes, *steps(config, ordered)])
@@ -166,9 +167,8 @@ def _require_order(config: Config, frame: pl.DataFrame, path: Path) -> None:
         if name and (empty := frame[name].null_count()):
             raise UserError(f"{path} has {empty:,} rows without a value in {setting} = {name!r}; fill or remove them")
     if config.step and not (frame.schema[config.step].is_numeric() or frame.schema[config.step].is_temporal()):
-        raise UserError(
-            f"step = {config.step!r} of {path} holds text such as {frame[config.step][0]!r}; rows are ordered by a number or a date"
-        )
+        text = frame[config.step][0]
+        raise UserError(f"step = {config.step!r} of {path} holds text such as {text!r}; use numbers or dates")
 
 
 def _require_one_value(config: Config, frame: pl.DataFrame, once: list[str], path: Path) -> None:
@@ -206,16 +206,18 @@ def steps(config: Config, frame: pl.DataFrame) -> list[Note]:
 
 
 def to_predict(config: Config, path: Path) -> pl.DataFrame | None:
-    """The series of a long table without targets, a row each; None for a table whose rows are series already."""
-    if not (config.series or config.horizon) or path.is_dir() or listed(path):
+    """The series of a long or a wide table without targets, a row each, or the forecasts that are due; None for a table of lists."""
+    if path.is_dir() or listed(path):
         return None
     start = read_table(path, 100, Declared(config.drop)).frame
     if any(column.dtype == pl.String and _holds_lists(column) for column in start.iter_columns()):
         return None
     config = config.model_copy(update={"split_column": "", "test_data": "", "slices": [], "split": "auto"})
-    frame = read_table(path, declared=Declared(config.drop, numeric=config.channels)).frame
+    table = read_table(path, declared=Declared(config.drop, numeric=config.channels))
+    if config.series not in start.columns and not config.horizon:
+        return of_wide(config, table, path).frame
     asked = (config.group, config.time) if config.horizon else (config.target, config.group, config.time)
-    lacking = [name for name in asked if name and name not in frame.columns]
-    table = Table(frame.with_columns(pl.lit(None, dtype=pl.String).alias(n) for n in lacking), {}, [])
+    lacking = [name for name in asked if name and name not in table.frame.columns]
+    table = Table(table.frame.with_columns(pl.lit(None, dtype=pl.String).alias(n) for n in lacking), {}, [])
     rows = gathered(config, table, path, ending=True).frame
     return rows.drop(lacking, [config.target, config.time] if config.horizon else [])
