@@ -9,7 +9,7 @@ from faults_data import LEAK, of_data
 
 MODEL, TABLE, FORECAST = "sequence/model.py", "sequence/table.py", "sequence/forecast.py"
 MEAN = "    return (x * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)"
-PACKED = "mask.sum(dim=1).cpu(), batch_first=True"
+PACKED = "values.transpose(1, 2), mask.sum(dim=1).cpu()"
 ATTENDED = ", src_key_padding_mask=~mask"
 LISTS = "        lists = [pl.col(name).cast(pl.Float64) for name in channels]"
 ORDER = "[pl.col(config.step)] if config.step"
@@ -96,7 +96,7 @@ LEAKS = ("dominant feature", "target-derived feature", "recorded after the outco
 AHEAD = ("refit", "permuted labels", *LEAKS)
 SEQUENCE = [
     Fault("Y1", "the mean over the steps counts the padding", ("model",), "waves", "check", {"medium": code(MODEL, MEAN, "    return x.mean(dim=1)")}, wrong=COMPANY, checks=("no mixing",)),
-    Fault("Y2", "a recurrent network reads the padding", ("model",), "waves", "check", {"medium": code(MODEL, PACKED, "(0 * mask.sum(dim=1) + mask.shape[1]).cpu(), batch_first=True", model="gru")}, wrong=COMPANY, checks=("no mixing",)),
+    Fault("Y2", "a recurrent network reads the padding", ("model",), "waves", "check", {"medium": code(MODEL, PACKED, PACKED.replace("mask.sum(dim=1)", "(0 * mask.sum(dim=1) + mask.shape[1])"), model="gru")}, wrong=COMPANY, checks=("no mixing",)),
     Fault("Y3", "attention looks at the padding", ("model",), "waves", "check", {"medium": code(MODEL, ATTENDED, "", model="transformer")}, wrong=COMPANY, checks=("no mixing",)),
     Fault("Y4", "channels are standardized over the whole file", ("preprocessing", "split"), "waves", "check", {"medium": code(TABLE, LISTS, LISTS.replace("pl.col(name).cast(pl.Float64)", "((pl.col(name) - pl.col(name).mean()) / pl.col(name).std())"))}, wrong=LEAK, inflating=True, checks=("refit",)),
     Fault("Y5", "the end of a series says what came out", ("data", "split"), "waves", "audit", of_data(said_at_the_end, 0.3, 0.6, 1.0), wrong="the mark is set when the answer is known", inflating=True, checks=LEAKS),

@@ -113,7 +113,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"max_length": 5}, "season = 7 is for a forecast: it needs a horizon, and max_length = 5 of a season or more"),
     ({"series": "where"}, "series names column 'where'"),
     ({"target": "lode"}, "target names column 'lode'.*did you mean 'load'"),
-    ({"target": "place", "series": ""}, "column 'place' of .*, which holds no numbers such as 'north'"),
+    ({"target": "place", "series": ""}, "column 'place' of .*, which holds no numbers: 'north'"),
     ({"season": 28, "max_length": 28, "horizon": 500, "data": "data/short.csv"}, "no series of .* has more than 28 steps"),
     ({"max_length": 65_536, "data": "data/long.csv"}, "makes examples of .* lower max_length = 65536"),
 ]
