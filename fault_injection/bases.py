@@ -196,7 +196,7 @@ def waves(random: np.random.Generator, n: int = 240) -> tuple[pl.DataFrame, pl.D
     """A long table of slow and fast waves, 8 to 20 steps each, under noise; beside them noise with gaps, and a place."""
     rows = []
     for i in range(n + 240):
-        length, fast, start = int(random.integers(8, 21)), i % 2, random.uniform(0, 6)
+        length, fast, start = int(random.integers(8, 21)), int(random.integers(2)), random.uniform(0, 6)
         place = str(random.choice(["hill", "lake"]))
         for at in range(length):
             wave = round(float(3 * np.sin(start + at * (0.5 + 0.5 * fast)) + random.normal() + 20), 3)

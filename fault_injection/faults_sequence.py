@@ -11,7 +11,7 @@ MODEL, TABLE, FORECAST = "sequence/model.py", "sequence/table.py", "sequence/for
 MEAN = "    return (x * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)"
 PACKED = "values.transpose(1, 2), mask.sum(dim=1).cpu()"
 ATTENDED = ", src_key_padding_mask=~mask"
-LISTS = "        lists = [pl.col(name).cast(pl.Float64) for name in channels]"
+ORDERED = "    ordered = frame.with_row_index(ROW)"
 ORDER = "[pl.col(config.step)] if config.step"
 LABELED = "    labeled, unlabeled = with_target(frame, config.target)"
 KNOWN = "column[max(start, origin - config.max_length) : origin]"
@@ -98,7 +98,7 @@ SEQUENCE = [
     Fault("Y1", "the mean over the steps counts the padding", ("model",), "waves", "check", {"medium": code(MODEL, MEAN, "    return x.mean(dim=1)")}, wrong=COMPANY, checks=("no mixing",)),
     Fault("Y2", "a recurrent network reads the padding", ("model",), "waves", "check", {"medium": code(MODEL, PACKED, PACKED.replace("mask.sum(dim=1)", "(0 * mask.sum(dim=1) + mask.shape[1])"), model="gru")}, wrong=COMPANY, checks=("no mixing",)),
     Fault("Y3", "attention looks at the padding", ("model",), "waves", "check", {"medium": code(MODEL, ATTENDED, "", model="transformer")}, wrong=COMPANY, checks=("no mixing",)),
-    Fault("Y4", "channels are standardized over the whole file", ("preprocessing", "split"), "waves", "check", {"medium": code(TABLE, LISTS, LISTS.replace("pl.col(name).cast(pl.Float64)", "((pl.col(name) - pl.col(name).mean()) / pl.col(name).std())"))}, wrong=LEAK, inflating=True, checks=("refit",)),
+    Fault("Y4", "channels are standardized over the whole file", ("preprocessing", "split"), "waves", "check", {"medium": code(TABLE, ORDERED, ORDERED + ".with_columns((pl.col(pl.Float64) - pl.col(pl.Float64).mean()) / pl.col(pl.Float64).std())")}, wrong=LEAK, inflating=True, checks=("refit",)),
     Fault("Y5", "the end of a series says what came out", ("data", "split"), "waves", "audit", of_data(said_at_the_end, 0.3, 0.6, 1.0), wrong="the mark is set when the answer is known", inflating=True, checks=LEAKS),
     Fault("Y6", "the length of a series says what it is", ("data", "split"), "waves", "audit", of_data(cut_shorter, 0.3, 0.6, 1.0), wrong="how a series was recorded is not what it is", inflating=True, checks=("length and padding", *LEAKS)),
     Fault("Y7", "row numbers of a file sorted by class", ("data", "split"), "waves", "audit", {"extreme": Strength(data=numbered_by_class)}, wrong="a row number says where a series stood in the file", inflating=True, checks=("row number as channel", "row number as feature", "row-order dependence", *LEAKS)),

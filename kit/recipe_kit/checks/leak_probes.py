@@ -20,6 +20,7 @@ from .context import Context
 from .repeats import FEATURES
 
 ROWS = 3_000  # of the file that are loaded again
+ORIGINS = 8  # of a forecast, behind which everything is changed
 TABLES = (".csv", ".parquet", *LINES)
 
 
@@ -34,6 +35,8 @@ def refit(context: Context, project: Project) -> CheckResult:
         return check_result("refit", "fitting again on train gives another preprocessing", fail=True, why="prep")
     if (raw := _raw(project)) is None:
         return not_applicable("refit", "the data is no table that could be loaded again")
+    if getattr(project.config, "horizon", 0):
+        return _known_then(context, project, raw)
     roles = (context.config.target, context.config.group, context.config.time, context.config.query)
     moved = [name for name, kind in raw.schema.items() if kind.is_float() and name not in roles]
     many = max(raw.height // 10, 1)
@@ -41,9 +44,6 @@ def refit(context: Context, project: Project) -> CheckResult:
     if name := getattr(project.config, "series", ""):  # a row a step: other rows are those of other series
         names = pl.col(name).cast(pl.String)
         raw, more = raw.with_columns(names), more.with_columns(names + pl.lit("+"))
-    elif getattr(project.config, "horizon", 0):  # one series that is foretold: other rows are those that come later
-        later: Any = raw[project.config.time]
-        more = more.with_columns(pl.col(later.name) + 2 * (later.max() - later.min()))
     before, after = (_load(project.local_config, context.task, frame) for frame in (raw, pl.concat([raw, more])))
     columns = [c for c in before.columns(*FEATURES) if c in after.frame.columns]
     if not columns:
@@ -52,6 +52,24 @@ def refit(context: Context, project: Project) -> CheckResult:
     same = f"the same preprocessing again, and {len(before):,} rows that do not move when others are added"
     words = f"rows read otherwise when other rows are added: {', '.join(changed[:4])}" if changed else same
     return check_result("refit", words, fail=bool(changed), why="load")
+
+
+def _known_then(context: Context, project: Project, raw: pl.DataFrame) -> CheckResult:
+    """Of a forecast nothing that was known at an origin may move when every number from there on is ten times as large."""
+    time, names = project.config.time, [n for n, kind in raw.schema.items() if kind.is_numeric()]
+    moved = [name for name in names if name not in (time, getattr(project.config, "series", ""), project.config.group)]
+    before, found = _load(project.local_config, context.task, raw), dict[str, None]()
+    first = before.frame.filter(pl.col("ahead") == 1)[time].unique().sort()
+    for moment in first.gather(np.linspace(0, len(first) - 1, ORIGINS).astype(int)).unique():
+        later = pl.when(pl.col(time) >= moment)
+        changed = raw.with_columns(later.then(10 * pl.col(name)).otherwise(pl.col(name)).alias(name) for name in moved)
+        after = _load(project.local_config, context.task, changed)
+        here = (pl.col("ahead") == 1) & (pl.col(time) == moment)
+        one, other = before.frame.filter(here), after.frame.filter(here)
+        found |= dict.fromkeys(c for c in before.columns("series") if not _equal(one[c], other[c]))
+    same = f"the same preprocessing again, and what was known at {ORIGINS} origins stays when what came later changes"
+    words = f"what was known at an origin moves when what came later changes: {', '.join([*found][:4])}"
+    return check_result("refit", words if found else same, fail=bool(found), why="load")
 
 
 def permuted_labels(context: Context, project: Project) -> CheckResult:
