@@ -17,7 +17,8 @@ HELD_OUT_NOTE = (
     "Ten faults from no list, written down and committed before any threshold was looked at. Checks that were added since, for"
     " faults of the list, catch some of them: `decoded back`, `rows and labels`, `metric of known outputs`, `neighbors`,"
     " `same outputs as in training`. Three were added for held-out faults that had been missed or caught late, which are held-out faults no"
-    " more: `target-derived feature` for X4, `mixed units` for X1, `spellings` for X2.\n"
+    " more: `target-derived feature` for X4, `mixed units` for X1, `spellings` for X2."
+    " `input matters` looks at each column since X5 had been missed at two strengths.\n"
 )
 SECONDS = Path(__file__).parents[1] / "faults-out" / "seconds.json"
 COMPETITORS = Path(__file__).with_name("competitors.json")

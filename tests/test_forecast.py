@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,25 +164,41 @@ def test_the_whole_recipe_foretells_several_series(tmp_path: Path) -> None:
 
 def test_the_whole_recipe_foretells_one_series_with_dates(tmp_path: Path) -> None:
     dates = pl.date_range(pl.date(2023, 1, 1), pl.date(2024, 2, 24), eager=True)
-    frame = demand(places=("north",)).select(pl.lit(dates).alias("day"), "load")
+    frame = demand(places=("north",)).select(pl.lit(dates).alias("day"), "load", "warm")
     inside = walk(tmp_path, frame, series="", model="gru")
     assert inside.recipe("predict", "data/train.csv").status == 0
     assert pl.read_csv(tmp_path / "data" / "train.predicted.csv").height == 7
 
 
-def test_a_loader_that_looks_ahead_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each load is smoothed with the three days after it: the last of what is known says what comes."""
+def smoothed(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
+    """Each load is the mean with the three days after it: the last of what is known says what comes."""
+    return frame.with_columns(pl.col("load").reverse().rolling_mean(4, min_samples=1).reverse())
+
+
+def filled_from_behind(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
+    return frame.with_columns(pl.col("load").fill_null(strategy="backward"))
+
+
+def standardized(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
+    return frame.with_columns((pl.col("load") - pl.col("load").mean()) / pl.col("load").std())
+
+
+def one_step_late(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
+    """The temperature of a day stands in the row of the day before."""
+    return frame.with_columns(pl.col("warm").shift(-1))
+
+
+@pytest.mark.parametrize("change", [smoothed, filled_from_behind, standardized, one_step_late])
+def test_what_looks_ahead_of_its_origin_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     import my_model.sequence.table as tables
 
-    def smoothed(*args: Any, **kwargs: Any) -> Any:
-        table = read(*args, **kwargs)
-        ahead = pl.col("load").reverse().rolling_mean(4, min_samples=1).reverse()
-        return tables.Table(table.frame.with_columns(ahead), table.kinds, table.notes)
-
-    read = tables.read_table
-    monkeypatch.setattr(tables, "read_table", smoothed)
+    windows = tables.windows
+    monkeypatch.setattr(tables, "windows", lambda config, frame, *rest: windows(config, change(frame, config), *rest))
     inside = Inside(tmp_path, modality="sequence", iid="", **{**SETTINGS, "hidden": 8, "layers": 1, "series": ""})
-    demand(places=("north",)).drop("place").write_csv(tmp_path / "data" / "train.csv")
-    for step in ("audit", "split", "baseline"):
-        assert inside.recipe(step).status == 0
-    assert inside.recipe("check").status == 1 and inside.check_result("check", "refit")["verdict"] == "FAIL"
+    frame = demand(places=("north",)).drop("place")
+    gaps = pl.when(pl.col("day") % 7 == 6).then(None).otherwise("load")  # the day before each origin, a Sunday
+    (frame.with_columns(load=gaps) if change is filled_from_behind else frame).write_csv(tmp_path / "data" / "train.csv")
+    project = inside.module("cli").open_project(inside.module("cli").parse(["check", "--quiet", "--project", str(tmp_path)]))
+    raw = inside.module("checks.leak_probes")._raw(project)
+    found = inside.module("checks.leak_probes")._known_then(SimpleNamespace(task=project.task), project, raw)
+    assert found.verdict == "FAIL" and "was known at an origin moves" in found.observed, found

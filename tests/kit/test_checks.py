@@ -95,6 +95,18 @@ class Mixing(nn.Module):
         return self.body(x - x.mean(dim=0))
 
 
+class OneColumn(nn.Module):
+    """Learns from the first column and multiplies the others by zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = mlp()()
+        self.register_buffer("kept", torch.tensor([1.0, 0.0, 0.0, 0.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x * self.kept)
+
+
 class Deaf(nn.Module):
     """Ignores its input."""
 
@@ -199,6 +211,7 @@ NETWORK_FAULTS = [
     ),
     ("no mixing", network.no_mixing, Mixing, "FAIL"),
     ("input matters", inputs.input_matters, Deaf, "FAIL"),
+    ("input matters", inputs.input_matters, lambda: OneColumn(), "FAIL"),
     ("train against eval", inputs.train_against_eval, lambda: Differs(), "WARN"),
 ]
 

@@ -104,7 +104,8 @@ def _raw(project: Project) -> pl.DataFrame | None:
     if path.suffix not in TABLES or not path.is_file() or project.data.columns("image"):
         return None
     name = getattr(project.config, "series", "")
-    said = replace(declared(project.config), series=[] if name else project.data.columns("series"))
+    long = name or getattr(project.config, "horizon", 0)  # a channel is a column of numbers
+    said = replace(declared(project.config), series=[] if long else project.data.columns("series"))
     frame = read_table(path, None if name else ROWS, said).frame
     if name:
         names = frame.filter(frame[target].is_not_null())[name].unique(maintain_order=True)
