@@ -131,7 +131,7 @@ def test_sizes(modality: str, capsys: pytest.CaptureFixture[str]) -> None:
         for side, (file, function, mean, most) in zip(("project", "kit"), shapes, strict=True):
             print(f"  {side}: longest file {file}, longest function {function}, mean {mean:.1f}, most arguments {most}")
     assert lines(path) <= 1500  # what one reads in an hour: data.py, model.py, loop.py, losses.py, optim.py
-    assert lines(own) <= (7340 if modality == "sequence" else 7300) and lines(tests) <= 400  # series come in three shapes
+    assert lines(own) <= (7360 if modality == "sequence" else 7300) and lines(tests) <= 400  # series come in three shapes
     assert lines(kit) <= 16_780 and len(crossings()) <= 159  # 50 for two probes, of faults that had passed: every column read, nothing ahead
     assert lines(reached) <= 6510 and lines(reach([path[2]])) <= 2730
     assert max(mean for _, _, mean, _ in shapes) <= 15

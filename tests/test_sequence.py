@@ -339,7 +339,8 @@ def said(config: Config, data: Data) -> dict[str, Any]:
 def test_the_audit_of_sound_series_is_silent(tmp_path: Path) -> None:
     found = said(*loaded(tmp_path, waves()))
     assert {name: one.verdict for name, one in found.items()} == dict.fromkeys(
-        ("time steps", "columns left out", "constant channels", "row number as channel", "length and padding"), "PASS"
+        ("time steps", "columns left out", "constant channels", "row number as channel", "mark of one class", "length and padding"),
+        "PASS",
     )
 
 
@@ -350,6 +351,13 @@ def cut_by_class(frame: pl.DataFrame) -> pl.DataFrame:
 def padded_by_class(frame: pl.DataFrame) -> pl.DataFrame:
     cut = (pl.col("speed") == "fast") & (pl.col("at") < 3)
     return frame.with_columns(pl.when(cut).then(0.0).otherwise(pl.col(n)).alias(n) for n in ("wave", "noise"))
+
+
+def ended_by_class(frame: pl.DataFrame, mark: float | None = 9.0) -> pl.DataFrame:
+    """Half of the fast waves end with a value that somebody set when the answer was known."""
+    number = pl.col("who").str.slice(1).cast(pl.Int64)
+    last = (pl.col("at") == pl.col("at").max().over("who")) & (pl.col("speed") == "fast") & (number % 4 == 1)
+    return frame.with_columns(pl.when(last).then(pl.lit(mark, pl.Float64)).otherwise("noise").alias("noise"))
 
 
 INJECTED: list[tuple[Callable[[pl.DataFrame], pl.DataFrame], str, str]] = [
@@ -365,6 +373,8 @@ INJECTED: list[tuple[Callable[[pl.DataFrame], pl.DataFrame], str, str]] = [
     (lambda f: f.with_columns(row=pl.int_range(f.height).shuffle(1) + 7), "row number as channel", "row numbers the rows"),
     (cut_by_class, "length and padding", "the length"),
     (padded_by_class, "length and padding", "the zeros at the start"),
+    (ended_by_class, "mark of one class", "^noise ends with 9 in [1-3][0-9] series, all of one class$"),
+    (lambda f: ended_by_class(f.with_columns(pl.col("noise").fill_null(0.5)), None), "mark of one class", "noise ends with a gap in "),
 ]
 
 
@@ -376,7 +386,8 @@ def test_the_audit_finds_the_injected_fault(
 ) -> None:
     found = said(*loaded(tmp_path, inject(waves())))
     assert found[check].verdict == "WARN" and re.search(words, found[check].observed), found[check].observed
-    assert [name for name, one in found.items() if one.verdict != "PASS"] == [check]
+    beside = {"mark of one class"}  # padding of one class is one, too
+    assert {name for name, one in found.items() if one.verdict != "PASS"} - beside == {check} - beside
 
 
 def test_the_audit_names_columns_that_nothing_reads(tmp_path: Path) -> None:

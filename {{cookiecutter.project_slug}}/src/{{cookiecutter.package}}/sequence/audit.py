@@ -17,6 +17,7 @@ IRREGULAR = 0.01  # share of the steps that may differ from the usual one
 HALF = 0.5  # of the way from chance to certain, from which the length or the padding alone tells too much
 DENSE = 1.5  # times as many numbers as there are rows may be passed over by what numbers them
 MOST = 20_000  # series that are looked at
+BY_CHANCE = 1e-6  # of a value that comes with one class alone, for all values of a place together
 
 # A check, what was observed, and: fail, warn, share, evidence and words for its sentences.
 Finding = tuple[str, str, dict[str, Any]]
@@ -29,10 +30,11 @@ def findings(config: Config, data: Data) -> list[Finding]:
     values, starts = arrays(some.frame, some.columns("series"))
     found = [time_steps(config, data, note.facts) for note in data.notes if note.about == "steps"]
     found += [left_out(config, data), constant(some, values, starts), row_numbers(config, some, values, starts)]
-    return [
-        *found,
-        *([] if config.horizon else [telling(config, some, values, starts)]),
-    ]  # where windows begin tells nothing
+    if not config.horizon:  # where the windows of a forecast begin tells nothing
+        found.append(telling(config, some, values, starts))
+    if config.task != "regression":
+        found.append(marked(some, values, starts))
+    return found
 
 
 def time_steps(config: Config, data: Data, facts: dict[str, Any]) -> Finding:
@@ -89,6 +91,21 @@ def row_numbers(config: Config, data: Data, values: np.ndarray, starts: np.ndarr
     told = {"fail": any(worth > HALF for worth in found.values()), "warn": bool(found), "evidence": found}
     told |= {"names": ", ".join(found), "edit": drop}
     return "row number as channel", words or "no channel numbers the rows", told
+
+
+def marked(data: Data, values: np.ndarray, starts: np.ndarray) -> Finding:
+    """A value with which a channel begins or ends in many series of one class and in none of another."""
+    y, found = data.frame[data.target].rank("dense").to_numpy(), dict[str, str]()
+    for i, name in enumerate(data.columns("series")):
+        for verb, place in (("begins", starts[:-1]), ("ends", starts[1:] - 1)):
+            seen, at, many = np.unique(values[place, i], return_inverse=True, return_counts=True)
+            for k in np.argsort(-many)[:5]:
+                own = y[at == k]
+                if (own == own[0]).all() and many[k] * np.log((y == own[0]).mean()) < np.log(BY_CHANCE / len(seen)):
+                    value = "a gap" if np.isnan(seen[k]) else f"{seen[k]:g}"
+                    found[name] = f"{name} {verb} with {value} in {many[k]:,} series, all of one class"
+    observed = "; ".join([*found.values()][:3]) or "no channel begins or ends with a value of one class alone"
+    return "mark of one class", observed, {"warn": bool(found), "evidence": found, "names": ", ".join(found)}
 
 
 def telling(config: Config, data: Data, values: np.ndarray, starts: np.ndarray) -> Finding:
