@@ -64,7 +64,7 @@ def propose(project: Project, path: Path) -> Proposal:
     asked = project.overrides.get("target", "")
     if path.is_dir():
         proposal = _of_folder(config, path)
-    elif config.modality == "sequence":
+    elif hasattr(config, "series"):
         proposal = of_series(project.task, config, table, path, asked)
     else:
         proposal = of_table(config, table, path, asked)
