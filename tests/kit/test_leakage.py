@@ -307,7 +307,7 @@ def test_a_class_counts_by_its_share_of_the_data(tmp_path: Path) -> None:
     sheet = pl.read_csv(tmp_path / "review.csv", infer_schema=False).filter(pl.col("target") == "rare")
     sheet.write_csv(tmp_path / "rare.csv")
     assert "no answer for common" in review.read_sheet(config_of(), data_of(frame), tmp_path / "rare.csv").observed
-    with pytest.raises(UserError, match="'rare' in column target is no class of the data"):
+    with pytest.raises(UserError, match="'rare' in column target is no class"):
         review.read_sheet(config_of(), data_of(table()), tmp_path / "rare.csv")
 
 
