@@ -82,7 +82,7 @@ def test_their_intervals_are_those_of_plain_resampling(bare: Inside, metric: str
     assert got["high"] - got["low"] == pytest.approx(high - low, rel=0.2), (got, low, high)
 
 
-@pytest.mark.parametrize(("k", "n"), [(10, 20_000), (100, 10_000), (1000, 10_000)])
+@pytest.mark.parametrize(("k", "n"), [(10, 20_000), (100, 10_000), pytest.param(1000, 10_000, marks=pytest.mark.slow)])
 def test_all_of_them_take_seconds(bare: Inside, k: int, n: int) -> None:
     metrics, breakdown = bare.module("engine.metrics"), bare.module("engine.slices")
     random = np.random.default_rng(0)

@@ -99,6 +99,7 @@ def test_false_alarms_are_as_rare_as_said() -> None:
     assert alarms <= tried * CHANCE + 3 * np.sqrt(tried * CHANCE)
 
 
+@pytest.mark.slow
 def test_numbers_of_no_use_are_hardly_ever_called_names() -> None:
     alarms = 0
     for seed in range(600):

@@ -508,7 +508,7 @@ def test_what_is_frozen_stays_to_the_last_bit(project: Path, trained: Path, adap
     assert {n for n, p in network.named_parameters() if not p.requires_grad} == declared
 
 
-@pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b0"])
+@pytest.mark.parametrize("backbone", ["resnet50", pytest.param("efficientnet_b0", marks=pytest.mark.slow)])
 def test_other_families_train_and_freeze(project: Path, backbone: str) -> None:
     config, prep, loaded = prepared(project, backbone=backbone)
     network = TASK.model(config, prep).train()
