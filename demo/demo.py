@@ -172,14 +172,9 @@ def summary(project: Path, seconds: float) -> None:
             print(
                 f"-> {record['result']['model']} {worth} {against['name']}: {against['value']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]"
             )
-    print(
-        "\naudit:   "
-        + "\n         ".join(
-            f"{f['verdict']} {f['check']}: {f['observed'][:150]}"
-            for f in records(project, "audit")[0]["findings"]
-            if f["verdict"] in ("WARN", "FAIL")
-        )
-    )
+    odd = [f for f in records(project, "audit")[0]["findings"] if f["verdict"] in ("WARN", "FAIL")]
+    told = [f"{f['verdict']} {f['check']}: {f['observed'][:150]}" for f in odd]
+    print("\naudit:   " + ("\n         ".join(told) or "nothing found"))
     checks = records(project, "check")[-1]["result"]["checks"]
     print(f"checks:  {sum(v == 'PASS' for v in checks.values())} passed, {sum(v == 'WARN' for v in checks.values())} warned, {sum(v == 'FAIL' for v in checks.values())} failed, "
           f"{sum(v == 'NOT APPLICABLE' for v in checks.values())} not applicable")  # fmt: skip
