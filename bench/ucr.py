@@ -1,8 +1,8 @@
 """Series of the UCR and UEA archives as wide tables: the network `conv` and the baselines, beside published accuracies.
 
-    pip download --no-deps aeon==1.6.0 -d /tmp/aeon && unzip -q /tmp/aeon/aeon-*.whl -d /tmp/aeon
-    python bench/ucr.py /tmp/aeon                      all sets; what is in ucr-out/ is not run again
-    python bench/ucr.py /tmp/aeon GunPoint             these alone; docs/ucr.md is written from all that is there
+    pip download --no-deps aeon==1.6.0 -d FOLDER && unzip -q FOLDER/aeon-*.whl -d FOLDER
+    python bench/ucr.py FOLDER                         all sets; what is in ucr-out/ is not run again
+    python bench/ucr.py FOLDER GunPoint             these alone; docs/ucr.md is written from all that is there
 
 The archive's train and test parts are two files, `data` and `test_data` with `split = "given"`; validation is cut from train. One
 thread. A set takes one to ten minutes.
