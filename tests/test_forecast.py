@@ -143,8 +143,8 @@ def walk(root: Path, frame: pl.DataFrame, **settings: Any) -> Inside:
 
 
 def test_the_whole_recipe_foretells_several_series(tmp_path: Path) -> None:
-    frame = demand()
-    inside = walk(tmp_path, frame, series="place")
+    frame = demand().with_columns(height=pl.when(pl.col("place") == "north").then(740.0).otherwise(12.5))
+    inside = walk(tmp_path, frame, series="place", static=["height"])
     scores = {name: one["metrics"]["rmse"]["value"] for name, one in inside.record("baseline")["result"]["baselines"].items()}
     assert scores["seasonal_naive"] < scores["last_value"] < scores["mean"]
     new = frame.filter(pl.col("day") > 380)
@@ -153,7 +153,7 @@ def test_the_whole_recipe_foretells_several_series(tmp_path: Path) -> None:
     found = pl.read_csv(tmp_path / "data" / "new.predicted.csv")
     assert found["place", "ahead"].rows() == [(place, ahead) for place in ("north", "south") for ahead in range(1, 8)]
     # rows of days to come, still without a load, do not move the end of what is known
-    later = [(place, day, None, 0.0) for place in ("north", "south") for day in (420, 421)]
+    later = [(place, day, None, 0.0, height) for place, height in (("north", 740.0), ("south", 12.5)) for day in (420, 421)]
     pl.concat([new, pl.DataFrame(later, schema=new.schema, orient="row")]).write_csv(tmp_path / "data" / "open.csv")
     assert inside.recipe("predict", "data/open.csv").status == 0
     opened = pl.read_csv(tmp_path / "data" / "open.predicted.csv")

@@ -57,16 +57,18 @@ def _unread(context: Context) -> str:
     for name, tensor in inputs.items():
         if not tensor.is_floating_point() or tensor.ndim < 2:
             continue
-        leaf = tensor.detach().clone().requires_grad_()
-        output = outputs(name, leaf)
+        leaf = tensor.clone().requires_grad_()
+        with torch.backends.cudnn.flags(enabled=False):  # whose recurrent layers have no gradient in evaluation mode
+            output = outputs(name, leaf)
+        if not output.requires_grad:
+            continue
         weight = torch.randn(output.shape, generator=generator(0)).to(output)
-        (gradient,) = torch.autograd.grad((output * weight).sum(), leaf, allow_unused=True)
+        (gradient,) = torch.autograd.grad((output * weight).sum(), leaf, materialize_grads=True)
         axes = [axis for axis in range(tensor.ndim) if axis != 1]
         varied = tensor.amax(axes) > tensor.amin(axes)
-        silent = varied & (gradient.abs().sum(axes) == 0) if gradient is not None else varied
-        swapped = torch.where(
-            silent.view([-1 if axis == 1 else 1 for axis in range(tensor.ndim)]), tensor.roll(1, 0), tensor
-        )
+        silent = varied & (gradient.abs().sum(axes) == 0)
+        swapped = tensor.clone()
+        swapped[:, silent] = tensor.roll(1, 0)[:, silent]
         with torch.no_grad():
             if 0 < silent.sum() < varied.sum() and torch.equal(outputs(name, swapped), outputs(name, tensor)):
                 where = ", ".join(map(str, silent.nonzero()[:, 0].tolist()[:5]))

@@ -56,18 +56,17 @@ def refit(context: Context, project: Project) -> CheckResult:
 
 def _known_then(context: Context, project: Project, raw: pl.DataFrame) -> CheckResult:
     """Of a forecast nothing that was known at an origin may move when every number from there on is ten times as large."""
-    time, names = project.config.time, [n for n, kind in raw.schema.items() if kind.is_numeric()]
-    moved = [name for name in names if name not in (time, getattr(project.config, "series", ""), project.config.group)]
-    before, found = _load(project.local_config, context.task, raw), dict[str, None]()
+    time, before, found = project.config.time, _load(project.local_config, context.task, raw), dict[str, None]()
+    moved = [n for n in (project.config.target, *before.columns("series")) if n in raw.columns]
     first = before.frame.filter(pl.col("ahead") == 1)[time].unique().sort()
-    for moment in first.gather(np.linspace(0, len(first) - 1, ORIGINS).astype(int)).unique():
-        later = pl.when(pl.col(time) >= moment)
-        changed = raw.with_columns(later.then(10 * pl.col(name)).otherwise(pl.col(name)).alias(name) for name in moved)
-        after = _load(project.local_config, context.task, changed)
+    origins = first.gather(np.linspace(0, len(first) - 1, ORIGINS).astype(int)).unique()
+    for moment in origins:
+        later = [pl.when(pl.col(time) >= moment).then(pl.col(n) * 10).otherwise(pl.col(n)) for n in moved]
+        after = _load(project.local_config, context.task, raw.with_columns(later))
         here = (pl.col("ahead") == 1) & (pl.col(time) == moment)
         one, other = before.frame.filter(here), after.frame.filter(here)
         found |= dict.fromkeys(c for c in before.columns("series") if not _equal(one[c], other[c]))
-    same = f"the same preprocessing again, and what was known at {ORIGINS} origins stays when what came later changes"
+    same = f"the same preprocessing, and what was known at {len(origins)} origins stays when what came later changes"
     words = f"what was known at an origin moves when what came later changes: {', '.join([*found][:4])}"
     return check_result("refit", words if found else same, fail=bool(found), why="load")
 
