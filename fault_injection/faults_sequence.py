@@ -1,4 +1,4 @@
-"""Faults in projects of series: waves that are to be told apart, and a demand that is to be foretold."""
+"""Faults in projects of series: waves that are to be told apart, and a demand that is to be forecast."""
 
 from __future__ import annotations
 
@@ -110,5 +110,5 @@ SEQUENCE = [
     Fault("Y13", "values are smoothed with later ones", ("preprocessing", "split", "data"), "demand", "audit", {s: code(FORECAST, COLUMN, COLUMN.replace(".to_list()", f".reverse().rolling_mean({n}, min_samples=1).reverse().to_list()")) for s, n in (("mild", 2), ("medium", 4), ("extreme", 8))}, wrong=FUTURE, inflating=True, checks=AHEAD),
     Fault("Y14", "gaps are filled with the next value", ("preprocessing", "split", "data"), "demand", "audit", {s: Strength(data=gaps(share), code=(Edit(FORECAST, COLUMN, COLUMN.replace(".to_list()", '.fill_null(strategy="backward").to_list()')),)) for s, share in (("medium", 0.1), ("extreme", 0.4))}, wrong=FUTURE, inflating=True, checks=AHEAD),
     Fault("Y15", "a channel that was computed from the future", ("data", "split"), "demand", "audit", of_data(of_later, 4.0, 1.0, 0.1), wrong="it is not there when one asks", inflating=True, checks=(*AHEAD, "good from the first epoch")),
-    Fault("Y16", "values that are foretold are split at random", ("split",), "demand", "split", {"medium": Strength(settings={"split": "random"})}, wrong="the training part knows days beside those that validate", inflating=True, checks=("undeclared time or group", "time in order", "independence", "near duplicates across parts", "duplicates across parts"), says="time"),
+    Fault("Y16", "windows of a forecast are split at random", ("split",), "demand", "split", {"medium": Strength(settings={"split": "random"})}, wrong="the training part knows days beside those that validate", inflating=True, checks=("undeclared time or group", "time in order", "independence", "near duplicates across parts", "duplicates across parts"), says="time"),
 ]  # fmt: skip

@@ -50,7 +50,7 @@ def loaded(root: Path, frame: pl.DataFrame, **settings: Any) -> tuple[Config, Da
     return config, TASK.load(config, root)
 
 
-def test_every_value_is_foretold_once_from_what_was_known(tmp_path: Path) -> None:
+def test_every_value_is_predicted_once_from_what_was_known(tmp_path: Path) -> None:
     frame = demand()
     data = loaded(tmp_path, frame.sample(fraction=1, shuffle=True, seed=1))[1]
     assert data.roles == {
@@ -69,6 +69,12 @@ def test_a_file_with_one_series_needs_no_column_for_it(tmp_path: Path) -> None:
     frame = demand(places=("north",))
     data = loaded(tmp_path, frame.drop("place"), series="")[1]
     assert data.frame.equals(loaded(tmp_path, frame)[1].frame.drop("place"))
+
+
+def test_a_table_of_one_series_is_told_how_it_is_forecast(tmp_path: Path) -> None:
+    config = {"series": "", "step": "", "time": "", "horizon": 0, "season": 0}
+    with pytest.raises(UserError, match="where the file is one series, set horizon, step and time to forecast it"):
+        loaded(tmp_path, demand(places=("north",)).select("day", "load"), **config)
 
 
 def test_parts_lie_one_after_the_other(tmp_path: Path) -> None:
@@ -107,7 +113,7 @@ def test_the_season_is_found_again_in_a_horizon_longer_than_it(tmp_path: Path) -
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"task": "binary"}, "horizon = 7 foretells numbers; set task = 'regression', not 'binary'"),
+    ({"task": "binary"}, "horizon = 7 predicts numbers; set task = 'regression', not 'binary'"),
     ({"time": ""}, "horizon = 7 needs step and time, both the column that orders the rows; step is 'day' and time ''"),
     ({"step": "", "time": ""}, "horizon = 7 needs step and time"),
     ({"horizon": 0, "time": ""}, "season = 7 is for a forecast: it needs a horizon"),
@@ -121,7 +127,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("settings", "words"), BAD, ids=[words[:40] for _, words in BAD])
-def test_what_cannot_be_foretold_is_refused_in_a_sentence(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_forecast_is_refused_in_a_sentence(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     (tmp_path / "data").mkdir()
     demand(20).write_csv(tmp_path / "data" / "short.csv")
     if "long" in str(settings):
@@ -142,7 +148,7 @@ def walk(root: Path, frame: pl.DataFrame, **settings: Any) -> Inside:
     return inside
 
 
-def test_the_whole_recipe_foretells_several_series(tmp_path: Path) -> None:
+def test_the_whole_recipe_on_several_series(tmp_path: Path) -> None:
     frame = demand().with_columns(height=pl.when(pl.col("place") == "north").then(740.0).otherwise(12.5))
     inside = walk(tmp_path, frame, series="place", static=["height"])
     scores = {name: one["metrics"]["rmse"]["value"] for name, one in inside.record("baseline")["result"]["baselines"].items()}
@@ -162,7 +168,7 @@ def test_the_whole_recipe_foretells_several_series(tmp_path: Path) -> None:
     assert re.search(r"PASS +rejected rows", watched.output), watched.output
 
 
-def test_the_whole_recipe_foretells_one_series_with_dates(tmp_path: Path) -> None:
+def test_the_whole_recipe_on_one_series_with_dates(tmp_path: Path) -> None:
     dates = pl.date_range(pl.date(2023, 1, 1), pl.date(2024, 2, 24), eager=True)
     frame = demand(places=("north",)).select(pl.lit(dates).alias("day"), "load", "warm")
     inside = walk(tmp_path, frame, series="", model="gru")

@@ -26,7 +26,7 @@ def past(target: str) -> str:
 def windows(config: Config, frame: pl.DataFrame, channels: dict[str, str], path: Path, ending: bool) -> pl.DataFrame:
     """A row for each value of the target: its series up to an origin, as lists, and how many steps `ahead` of it the value lies.
 
-    Origins lie `horizon` steps apart, so that each value is foretold once. ending: the end of each series is the only origin, and
+    Origins lie `horizon` steps apart, so that each value is predicted once. ending: the end of each series is the only origin, and
     the values are not known yet; rows behind the last value of the target are left out. frame: one series after the other, each
     in the order of its steps; channels: name -> its column. Raises UserError for examples that would not fit into memory.
     """
@@ -42,7 +42,7 @@ def windows(config: Config, frame: pl.DataFrame, channels: dict[str, str], path:
     rows, ahead, least = [], [], max(2, config.season)
     for end, length in zip(np.cumsum(sizes), sizes, strict=True):
         start = end - length
-        now = start + int(np.flatnonzero(known[start:end])[-1]) + 1 if known[start:end].any() else end
+        now = end - int(known[start:end][::-1].argmax())  # behind the last value that is known
         for origin in [now] if ending else range(start + least, end, config.horizon):
             steps = np.arange(1, 1 + (config.horizon if ending else min(config.horizon, end - origin)))
             ahead.append(steps)
@@ -51,7 +51,7 @@ def windows(config: Config, frame: pl.DataFrame, channels: dict[str, str], path:
                 told = kinds.written(column[max(start, origin - config.max_length) : origin])
                 texts[name] += [told] * len(steps)
     if not rows:
-        raise UserError(f"no series of {path} has more than {least} steps; there is nothing to foretell")
+        raise UserError(f"no series of {path} has more than {least} steps; there is nothing to predict")
     lists = [pl.Series(name, texts[name], dtype=pl.String) for name in channels]
     return frame[np.concatenate(rows)].with_columns(pl.Series(AHEAD, np.concatenate(ahead)), *lists)
 

@@ -32,7 +32,9 @@ class Config(shared.Config):
 
     series: str = setting("", "split", "Long table: column that says whose step a row is; '' = a row is a series")
     step: str = setting("", "split", "Long table: column that orders the rows of a series; '' = they are in order")
-    horizon: int = setting(0, "split", "Forecast: steps to foretell of the target, a channel; 0 = none", ge=0, le=1000)
+    horizon: int = setting(
+        0, "split", "Forecast: steps ahead to predict of the target, a channel; 0 = no forecast", ge=0, le=1000
+    )
     season: int = setting(0, "model", "Forecast: steps after which the target repeats itself; 0 = it does not", ge=0)
     channels: list[str] = setting([], "data", "Columns of values (of temp_0, temp_1: temp); [] = all that are left")
     static: list[str] = setting([], "data", "Columns with one value a series, number or category, beside the channels")
@@ -52,7 +54,7 @@ class Config(shared.Config):
     @model_validator(mode="after")
     def _fit_together(self) -> Config:
         if self.horizon and self.task != "regression":
-            raise ValueError(f"horizon = {self.horizon} foretells numbers; set task = 'regression', not {self.task!r}")
+            raise ValueError(f"horizon = {self.horizon} predicts numbers; set task = 'regression', not {self.task!r}")
         if self.horizon and (not self.step or self.time != self.step):
             seen = f"step is {self.step!r} and time {self.time!r}"
             raise ValueError(

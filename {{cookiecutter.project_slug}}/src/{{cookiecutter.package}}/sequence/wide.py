@@ -51,6 +51,7 @@ def steps_of(frame: pl.DataFrame, taken: Collection[str], wanted: list[str], pat
         raise UserError(
             f"{path} has no column of lists such as [0.1, 0.2], and no {LEAST} columns of numbers named by their step such as temp_0,"
             " temp_1, temp_2; of a long table, set series in recipe.toml to the column that says which series a row belongs to"
+            " (or, where the file is one series, set horizon, step and time to forecast it)"
         )
     for odd in (channel for channel in channels if found[channel].keys() != found[most].keys()):
         one, other = (f"{c!r} has {len(found[c])} ({', '.join([*found[c].values()][:3])} ...)" for c in (most, odd))
